@@ -1,0 +1,63 @@
+"""Pretrained image classifiers by name: a picture in, names and scores out.
+
+>>> from pretrained_cnn import Classifier
+>>> clf = Classifier("EfficientNetLite0")
+>>> clf.predict("examples/images/clock.png").top.label
+'analog_clock'
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from pretrained_cnn.errors import (
+    BundleError,
+    ImageError,
+    InvalidSpecError,
+    MissingDependencyError,
+    ModelExistsError,
+    PretrainedCNNError,
+    UnknownModelError,
+    WeightsError,
+)
+from pretrained_cnn.labels import Label
+from pretrained_cnn.registry import get_spec, list_models, register, unregister
+from pretrained_cnn.results import Prediction, Result
+from pretrained_cnn.spec import ModelSpec, Published, ResizePolicy
+from pretrained_cnn.weights import WeightsFile
+
+if TYPE_CHECKING:
+    from pretrained_cnn.classifier import Classifier
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BundleError",
+    "Classifier",
+    "ImageError",
+    "InvalidSpecError",
+    "Label",
+    "MissingDependencyError",
+    "ModelExistsError",
+    "ModelSpec",
+    "Prediction",
+    "PretrainedCNNError",
+    "Published",
+    "ResizePolicy",
+    "Result",
+    "UnknownModelError",
+    "WeightsError",
+    "WeightsFile",
+    "get_spec",
+    "list_models",
+    "register",
+    "unregister",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """`Classifier` is imported when it is first used: it brings numpy and Pillow."""
+    if name == "Classifier":
+        from pretrained_cnn.classifier import Classifier
+
+        globals()["Classifier"] = Classifier
+        return Classifier
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

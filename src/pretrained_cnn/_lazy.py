@@ -1,0 +1,51 @@
+"""Objects named as ``"module:attr"``, imported when they are first used."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["Reference"]
+
+
+class Reference:
+    """A function known by its name: importing waits for the first call.
+
+    Two references are equal when they name the same function. Nothing is shared between
+    references, so replacing a spec also drops whatever the old one had imported.
+    """
+
+    __slots__ = ("_target", "path")
+
+    def __init__(self, path: str) -> None:
+        module, colon, attribute = path.partition(":")
+        if not (colon and module and attribute):
+            raise ValueError(f'{path!r} is not of the form "module:attr"')
+        self.path = path
+        self._target: Callable[..., Any] | None = None
+
+    def resolve(self) -> Callable[..., Any]:
+        """The function itself, imported if need be."""
+        if self._target is None:
+            module, _, attribute = self.path.partition(":")
+            target: Any = importlib.import_module(module)
+            for name in attribute.split("."):
+                target = getattr(target, name)
+            self._target = target
+        return self._target
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.resolve()(*args, **kwargs)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Reference) and self.path == other.path
+
+    def __hash__(self) -> int:
+        return hash(self.path)
+
+    def __reduce__(self) -> tuple[type[Reference], tuple[str]]:
+        return Reference, (self.path,)
+
+    def __repr__(self) -> str:
+        return f"<function {self.path}>"

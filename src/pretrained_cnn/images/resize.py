@@ -1,0 +1,32 @@
+"""From an RGB image of any size to exactly the network's input size."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pretrained_cnn.spec import ResizePolicy
+
+
+def resize(image: Image.Image, size: tuple[int, int], policy: ResizePolicy) -> NDArray[np.uint8]:
+    """Resize by ``policy`` to ``size`` ``(height, width)``: RGB uint8 ``(height, width, 3)``.
+
+    >>> resize(Image.new("RGB", (640, 480)), (224, 224), ResizePolicy()).shape
+    (224, 224, 3)
+    """
+    height, width = size
+    filter_ = Image.Resampling[policy.interpolation.upper()]
+    if policy.method == "squash":
+        return np.asarray(image.resize((width, height), filter_))
+    if policy.method == "pad":
+        scale = min(width / image.width, height / image.height)
+        inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        padded = Image.new("RGB", (width, height))
+        padded.paste(image.resize(inner, filter_), ((width - inner[0]) // 2, (height - inner[1]) // 2))
+        return np.asarray(padded)
+    # Resizing the part that stays is the same as resizing all and cutting, without the pixels that fall away.
+    scale = min(image.width * policy.crop_fraction / width, image.height * policy.crop_fraction / height)
+    left, top = (image.width - width * scale) / 2, (image.height - height * scale) / 2
+    box = (left, top, left + width * scale, top + height * scale)
+    return np.asarray(image.resize((width, height), filter_, box=box))

@@ -1,0 +1,80 @@
+"""Class names: ImageNet's thousand, which ship with the package, and the decoding of scores into them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, NamedTuple
+
+from pretrained_cnn.results import Prediction
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Label", "LabelDecoder", "imagenet_labels"]
+
+
+class Label(NamedTuple):
+    """One class: its key and its name.
+
+    >>> Label("n02123045", "tabby").name
+    'tabby'
+    """
+
+    id: str
+    """Unique in its table: the WordNet id for ImageNet, else the name itself."""
+    name: str
+    """What people read; need not be unique."""
+
+
+@functools.cache
+def imagenet_labels() -> tuple[Label, ...]:
+    """The 1,000 classes of ILSVRC-2012, in the order of the networks' outputs.
+
+    The order is that of ``imagenet_class_index.json``, which Keras downloads for its
+    ``decode_predictions`` (md5 ``c2c37ea517e94d9795004a39431a14cb``).
+
+    >>> imagenet_labels()[281]
+    Label(id='n02123045', name='tabby')
+    """
+    text = resources.files("pretrained_cnn").joinpath("data/imagenet_classes.tsv").read_text("utf-8")
+    return tuple(Label(*line.split("\t")) for line in text.splitlines())
+
+
+def as_labels(labels: Iterable[str | tuple[str, str]]) -> tuple[Label, ...]:
+    """Turn plain names or ``(id, name)`` pairs into a table; a plain name is its own id."""
+    return tuple(Label(label, label) if isinstance(label, str) else Label(*label) for label in labels)
+
+
+@dataclass(frozen=True)
+class LabelDecoder:
+    """Scores to predictions by a table of labels: ``decode(scores, top)``.
+
+    Called like Keras's ``decode_predictions``, for any number of classes.
+
+    >>> import numpy as np
+    >>> LabelDecoder(as_labels(["cat", "dog"]))(np.array([[0.2, 0.8]]), top=1)
+    [[Prediction(id='dog', label='dog', score=0.8, index=1)]]
+    """
+
+    labels: tuple[Label, ...]
+
+    def __call__(self, scores: NDArray[np.floating], top: int = 5) -> list[list[Prediction]]:
+        """Decode ``scores`` ``(N, C)``: for each row its ``top`` best classes, best first.
+
+        A ``top`` beyond the number of classes gives all of them. Raises ValueError if ``C`` is not
+        the number of labels.
+        """
+        if scores.ndim != 2 or scores.shape[1] != len(self.labels):
+            raise ValueError(f"scores of shape {scores.shape} do not fit {len(self.labels)} labels")
+        decoded = []
+        for row in scores:
+            best = (-row).argsort(kind="stable")[:top]
+            decoded.append([Prediction(*self.labels[i], float(row[i]), int(i)) for i in best])
+        return decoded
+
+    def __repr__(self) -> str:
+        return f"LabelDecoder({len(self.labels)} labels)"

@@ -1,0 +1,302 @@
+"""What the library must know of one backbone, as data: `ModelSpec`, `ResizePolicy`, `Published`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from pretrained_cnn._lazy import Reference
+from pretrained_cnn.errors import InvalidSpecError, WeightsError
+from pretrained_cnn.labels import Label, LabelDecoder, as_labels, imagenet_labels
+from pretrained_cnn.weights import WeightsFile
+
+__all__ = ["ModelSpec", "Published", "ResizePolicy"]
+
+Method = Literal["crop", "squash", "pad"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"]
+
+
+@dataclass(frozen=True)
+class ResizePolicy:
+    """How a picture of any size becomes exactly the network's input size.
+
+    - ``"crop"``: the short side is resized to ``size / crop_fraction``, keeping the aspect ratio, and the
+      centre is cut out. With bicubic interpolation and 0.875 this is how the accuracies that Keras
+      publishes were measured (keras-team/keras-applications, issues 88 and 99).
+    - ``"squash"``: both sides are resized independently. ``ResizePolicy("squash",
+      interpolation="nearest")`` is what ``keras.utils.load_img(target_size=...)`` does.
+    - ``"pad"``: the whole picture is fitted in, keeping the aspect ratio, and the rest is black.
+
+    ``crop_fraction`` matters for ``"crop"`` only. Raises InvalidSpecError for anything else.
+
+    >>> ResizePolicy()
+    ResizePolicy(method='crop', crop_fraction=0.875, interpolation='bicubic')
+    """
+
+    method: Method = "crop"
+    crop_fraction: float = 0.875
+    interpolation: Interpolation = "bicubic"
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(Method):
+            raise InvalidSpecError(
+                f"method={self.method!r} is not a way to resize; choose {_choices(get_args(Method))}"
+            )
+        if self.interpolation not in get_args(Interpolation):
+            raise InvalidSpecError(
+                f"interpolation={self.interpolation!r} is not known; choose {_choices(get_args(Interpolation))}"
+            )
+        if not 0 < self.crop_fraction <= 1:
+            raise InvalidSpecError(f"crop_fraction={self.crop_fraction!r} is not above 0 and at most 1")
+
+
+@dataclass(frozen=True)
+class Published:
+    """The accuracy on ImageNet's validation set that was printed for a backbone.
+
+    >>> from pretrained_cnn import get_spec
+    >>> get_spec("ResNet50V2").published.input_size
+    299
+    """
+
+    top1: float
+    """Percent."""
+    top5: float | None
+    """Percent; None where the source does not print it."""
+    input_size: int | None
+    """Side, in pixels, of the pictures that were measured; None where the source does not say."""
+    source: str
+    """Where it was printed."""
+
+
+@dataclass(frozen=True, init=False)
+class ModelSpec:
+    """Everything the library must know of one backbone.
+
+    ``builder``, ``preprocess`` and ``decode`` are functions, or their names as ``"module:attr"``, which
+    are imported when first called. Give ``labels`` or ``decode``. Raises InvalidSpecError, which names
+    the field, for anything that cannot be right.
+
+    >>> spec = ModelSpec(name="MyNet", builder="my_package:build", input_size=(160, 160),
+    ...                  preprocess=lambda x: x / 255, labels=["cat", "dog"])
+    >>> spec.labels[1].name
+    'dog'
+    """
+
+    name: str
+    builder: Callable[..., Any]
+    """``(input_shape) -> keras.Model``, or Keras's own signature ``(..., weights=, input_shape=, ...)``.
+
+    ``input_shape`` is ``(height, width, 3)``; the network takes float32 ``(N, height, width, 3)`` and
+    gives probabilities ``(N, C)``. A plain builder brings its own weights; one with a ``weights``
+    argument is handed ``"imagenet"`` or None.
+    """
+    input_size: tuple[int, int]
+    """``(height, width)`` in pixels."""
+    preprocess: Callable[..., Any] | None
+    """From RGB float32 ``(N, H, W, 3)`` in 0..255 to what the network was trained with, in keras ops or
+    plain arithmetic, so that it becomes a part of the graph. None: the network takes 0..255 as it is."""
+    labels: tuple[Label, ...] = field(repr=False)
+    """The classes in the order of the outputs; given as names, as ``(id, name)`` pairs, or as ``"imagenet"``.
+    Empty if the spec has a ``decode`` function of its own."""
+    decode: Callable[..., Any]
+    """``(scores (N, C), top=5)`` -> for each picture ``(id, label, score)`` or ``(id, label, score,
+    index)`` rows, best first; by default through ``labels``."""
+    resize: ResizePolicy
+    embedding_size: int | None
+    """Width of what comes just before the last dense layer; None if not known before building."""
+    parameters: int | None
+    """Number of weights, the 1,000-class head included."""
+    weights: tuple[WeightsFile, ...] = field(repr=False)
+    """The published files, of which the library loads one itself; empty if the builder does that."""
+    published: Published | None
+    license: str | None
+    """Of the weights, where their publisher states it."""
+    source: str | None
+    """Where the backbone is described."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        builder: Callable[..., Any] | str,
+        input_size: tuple[int, int],
+        preprocess: Callable[..., Any] | str | None = None,
+        labels: Iterable[str | tuple[str, str]] | Literal["imagenet"] = (),
+        decode: Callable[..., Any] | str | None = None,
+        resize: ResizePolicy = ResizePolicy(),
+        embedding_size: int | None = None,
+        parameters: int | None = None,
+        weights: Iterable[WeightsFile] = (),
+        published: Published | None = None,
+        license: str | None = None,
+        source: str | None = None,
+    ) -> None:
+        if not (isinstance(name, str) and name.strip()):
+            raise InvalidSpecError(f"name={name!r} is not a name")
+        if not (isinstance(input_size, tuple | list) and len(input_size) == 2 and all(map(_is_side, input_size))):
+            raise InvalidSpecError(f"{name}: input_size={input_size!r} is not (height, width) in pixels")
+        table = _read_labels(name, labels)
+        if decode is not None and table:
+            raise InvalidSpecError(f"{name}: give labels or decode, not both")
+        if decode is None and not table:
+            raise InvalidSpecError(f"{name}: give labels=[...] or a decode function: its outputs need names")
+        fields = {
+            "name": name,
+            "builder": _read_function(name, "builder", builder),
+            "input_size": tuple(input_size),
+            "preprocess": None if preprocess is None else _read_function(name, "preprocess", preprocess),
+            "labels": table,
+            "decode": LabelDecoder(table) if decode is None else _read_function(name, "decode", decode),
+            "resize": resize,
+            "embedding_size": embedding_size,
+            "parameters": parameters,
+            "weights": tuple(weights),
+            "published": published,
+            "license": license,
+            "source": source,
+        }
+        for key, value in fields.items():
+            object.__setattr__(self, key, value)  # the class is frozen
+
+    def replace(self, **changes: Any) -> ModelSpec:
+        """The same spec with some fields changed.
+
+        >>> from pretrained_cnn import get_spec
+        >>> get_spec("ResNet50V2").replace(name="ResNet50V2At299", input_size=(299, 299)).input_size
+        (299, 299)
+        """
+        kept = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        if isinstance(self.decode, LabelDecoder) or "labels" in changes:
+            kept["decode"] = None
+        if "decode" in changes:
+            kept["labels"] = ()
+        return ModelSpec(**{**kept, **changes})
+
+    def weights_file(
+        self, *, top: bool = True, input_size: tuple[int, int] | None = None, options: Mapping[str, Any] = {}
+    ) -> WeightsFile:
+        """The published file for these builder options, with or without the 1,000-class top.
+
+        Options that no file depends on (``dropout=0.5``) are ignored. A file made at ``input_size`` is
+        preferred to one made at the default size. Raises WeightsError if there is none.
+
+        >>> from pretrained_cnn import get_spec
+        >>> get_spec("MobileNet").weights_file(options={"alpha": 0.25}).name
+        'mobilenet_2_5_224_tf.h5'
+        """
+        files = [file for file in self.weights if file.top == top]
+        if not files:
+            raise WeightsError(f"{self.name} has no published weights{'' if top else ' without a top'}")
+        default = files[0].options
+        wanted = {key: options.get(key, value) for key, value in default.items()}
+        fitting = [file for file in files if file.options == wanted]
+        if not fitting:
+            known = " or ".join(dict.fromkeys(_arguments(file.options) for file in files))
+            raise WeightsError(
+                f"{self.name} has ImageNet weights for {known}, not for {_arguments(wanted)}; "
+                "choose one of these, or give weights=<path> or weights=None"
+            )
+        size = input_size or self.input_size
+        return next((file for file in fitting if file.input_size == size), fitting[0])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON; `from_dict` turns it back.
+
+        Functions become ``"module:attr"``; InvalidSpecError if one cannot be imported by its name.
+
+        >>> from pretrained_cnn import get_spec
+        >>> spec = get_spec("Xception")
+        >>> ModelSpec.from_dict(spec.to_dict()) == spec
+        True
+        """
+        data = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        for key in ("builder", "preprocess", "decode"):
+            data[key] = None if isinstance(data[key], LabelDecoder) else self._name_function(key)
+        data["input_size"] = list(self.input_size)
+        imagenet = self.labels == imagenet_labels()
+        data["labels"] = "imagenet" if imagenet else [list(label) for label in self.labels]
+        data["resize"] = dataclasses.asdict(self.resize)
+        data["weights"] = [dataclasses.asdict(file) for file in self.weights]
+        data["published"] = None if self.published is None else dataclasses.asdict(self.published)
+        return data
+
+    def _name_function(self, key: str) -> str | None:
+        function = getattr(self, key)
+        if function is None:
+            return None
+        if isinstance(function, Reference):
+            return function.path
+        path = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', '<unnamed>')}"
+        try:
+            found = Reference(path).resolve() is function
+        except (ImportError, AttributeError, ValueError):
+            found = False
+        if not found:
+            raise InvalidSpecError(f'{self.name}: {key}={function!r} cannot be written as "module:attr"')
+        return path
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ModelSpec:
+        """The spec that `to_dict` described. Imports nothing. Raises InvalidSpecError for what is not one.
+
+        >>> ModelSpec.from_dict({"name": "A", "colour": "red"})
+        Traceback (most recent call last):
+        ...
+        pretrained_cnn.errors.InvalidSpecError: not the description of a spec: \
+ModelSpec.__init__() got an unexpected keyword argument 'colour'
+        """
+        data = dict(data)
+        try:
+            if not isinstance(data.get("labels", ""), str):
+                data["labels"] = [tuple(label) for label in data["labels"]]
+            data["resize"] = ResizePolicy(**data.get("resize") or {})
+            data["weights"] = tuple(WeightsFile(**file) for file in data.get("weights") or ())
+            if data.get("published") is not None:
+                data["published"] = Published(**data["published"])
+            return cls(**data)
+        except (TypeError, AttributeError) as error:
+            raise InvalidSpecError(f"not the description of a spec: {error}") from error
+
+
+def _read_labels(name: str, labels: Iterable[str | tuple[str, str]] | Literal["imagenet"]) -> tuple[Label, ...]:
+    if isinstance(labels, str):
+        if labels != "imagenet":
+            raise InvalidSpecError(f'{name}: labels={labels!r} is neither a list nor "imagenet"')
+        return imagenet_labels()
+    try:
+        table = as_labels(labels)
+    except TypeError:
+        raise InvalidSpecError(f"{name}: labels={labels!r} is not a list of names or of (id, name) pairs") from None
+    seen: set[str] = set()
+    for label in table:
+        if label.id in seen:
+            raise InvalidSpecError(f"{name}: labels has {label.id!r} twice; give (id, name) pairs with different ids")
+        seen.add(label.id)
+    return table
+
+
+def _read_function(name: str, key: str, value: Callable[..., Any] | str) -> Callable[..., Any]:
+    if isinstance(value, str):
+        try:
+            return Reference(value)
+        except ValueError as error:
+            raise InvalidSpecError(f"{name}: {key}={error}") from None
+    if not callable(value):
+        raise InvalidSpecError(f'{name}: {key}={value!r} is neither a function nor "module:attr"')
+    return value
+
+
+def _is_side(side: object) -> bool:
+    return isinstance(side, int) and not isinstance(side, bool) and side > 0
+
+
+def _choices(choices: tuple[str, ...]) -> str:
+    *first, last = (repr(choice) for choice in choices)
+    return f"{', '.join(first)} or {last}"
+
+
+def _arguments(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in options.items())
