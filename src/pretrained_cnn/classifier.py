@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrained_cnn import images
 from pretrained_cnn.errors import InvalidSpecError, WeightsError
+from pretrained_cnn.images.batch import Batch, batches, load
+from pretrained_cnn.images.sources import items, one
 from pretrained_cnn.registry import get_spec
 from pretrained_cnn.results import Prediction, Result
 from pretrained_cnn.runtimes import RUNTIMES, Runtime
@@ -155,8 +156,8 @@ class Classifier:
         'n02708093'
         """
         _check_count("top", top)
-        item = images.one(picture)
-        pixels = images.load(item, self._spec.input_size, self._spec.resize)
+        item = one(picture)
+        pixels = load(item, self._spec.input_size, self._spec.resize)
         runtime, _ = self._get_runtime("scores")
         (predictions,) = self._decode(runtime.run(pixels[np.newaxis]), top)
         return Result(item.name, predictions)
@@ -244,24 +245,22 @@ class Classifier:
             rows.append(runtime.run(batch.pixels))
         return np.concatenate(rows)
 
-    def _stream(self, batches: Iterator[images.Batch], top: int, errors: str) -> Iterator[Result]:
+    def _stream(self, stream: Iterator[Batch], top: int, errors: str) -> Iterator[Result]:
         runtime, _ = self._get_runtime("scores")
-        for batch in batches:
+        for batch in stream:
             if errors == "raise":
                 _raise_first(batch.errors)
             decoded = iter(self._decode(runtime.run(batch.pixels), top) if len(batch.pixels) else ())
             for name, error in zip(batch.names, batch.errors, strict=True):
                 yield Result(name, next(decoded)) if error is None else Result(name, (), error)
 
-    def _batches(
-        self, source: Any, batch_size: int, workers: int | None = None, prefetch: int = 2
-    ) -> Iterator[images.Batch]:
+    def _batches(self, source: Any, batch_size: int, workers: int | None = None, prefetch: int = 2) -> Iterator[Batch]:
         _check_count("batch_size", batch_size)
         _check_count("prefetch", prefetch)
         if workers is not None:
             _check_count("workers", workers)
-        return images.batches(
-            images.items(source),
+        return batches(
+            items(source),
             self._spec.input_size,
             self._spec.resize,
             batch_size=batch_size,
@@ -271,17 +270,14 @@ class Classifier:
 
     def _decode(self, scores: NDArray[np.float32], top: int) -> list[tuple[Prediction, ...]]:
         """Scores ``(N, C)`` to predictions by the spec's decode function, which may be the user's own."""
+        name = self._spec.name
         rows = self._spec.decode(scores, top=top)
         try:
-            decoded = [
-                tuple(Prediction(*row) if len(row) == 4 else Prediction(*row, None) for row in one) for one in rows
-            ]
+            decoded = [tuple(Prediction(*row, *[None] * (4 - len(row))) for row in picture) for picture in rows]
         except TypeError as error:
-            raise InvalidSpecError(
-                f"decode of {self._spec.name} gave rows that are not (id, label, score): {error}"
-            ) from error
+            raise InvalidSpecError(f"decode of {name} gave rows that are not (id, label, score): {error}") from error
         if len(decoded) != len(scores):
-            raise InvalidSpecError(f"decode of {self._spec.name} gave {len(decoded)} rows for {len(scores)} pictures")
+            raise InvalidSpecError(f"decode of {name} gave {len(decoded)} answers for {len(scores)} pictures")
         return decoded
 
     def _get_backbone(self) -> Backbone:

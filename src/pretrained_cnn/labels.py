@@ -72,8 +72,8 @@ class LabelDecoder:
             raise ValueError(f"scores of shape {scores.shape} do not fit {len(self.labels)} labels")
         decoded = []
         for row in scores:
-            best = (-row).argsort(kind="stable")[:top]
-            decoded.append([Prediction(*self.labels[i], float(row[i]), int(i)) for i in best])
+            best = (-row).argsort(kind="stable")[:top].tolist()
+            decoded.append([Prediction(self.labels[i].id, self.labels[i].name, float(row[i]), i) for i in best])
         return decoded
 
     def __repr__(self) -> str:

@@ -157,7 +157,7 @@ def _package(point: EntryPoint) -> str:
 
 def _nearest(key: str) -> str:
     names = {_key(name): name for name in list_models()}
-    nearest = [repr(names[match]) for match in difflib.get_close_matches(key, names, n=3)]
+    nearest = [repr(names[match]) for match in difflib.get_close_matches(key, names, n=3, cutoff=0.7)]
     return f"did you mean {' or '.join(nearest)}? " if nearest else ""
 
 

@@ -12,26 +12,24 @@ if TYPE_CHECKING:
 __all__ = ["Prediction", "Result"]
 
 
-# In this form because a class body would have ``index`` clash with tuple's method of that name.
-_Prediction = NamedTuple("_Prediction", [("id", str), ("label", str), ("score", float), ("index", int | None)])
+class Prediction(NamedTuple):
+    """One class and its score.
 
-
-class Prediction(_Prediction):
-    """One class and its score; a named tuple ``(id, label, score, index)``.
-
-    - ``id``: the class's key, the WordNet id for ImageNet (``n02123045``), else the label itself;
-    - ``label``: its name, which is not a key: ImageNet has two classes named ``crane``;
-    - ``score``: its probability, 0 to 1;
-    - ``index``: its column in the scores, or None where a spec's own ``decode`` function does not tell it.
-
-    The first three are those of ``keras.applications``' ``decode_predictions``, in its order.
+    The first three fields are those of ``keras.applications``' ``decode_predictions``, in its order.
 
     >>> wnid, label, score, index = Prediction("n02123045", "tabby", 0.83, 281)
     >>> label
     'tabby'
     """
 
-    __slots__ = ()
+    id: str
+    """The class's key: the WordNet id for ImageNet (``n02123045``), else the label itself."""
+    label: str
+    """The class's name. Not a key: ImageNet has two classes named ``crane``."""
+    score: float
+    """The probability, 0 to 1."""
+    index: int | None  # type: ignore[assignment]  # hides tuple.index, which nobody wants of a prediction
+    """The column of the scores, or None where a spec's own ``decode`` function does not tell it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ URL_TIMEOUT = 30.0
 
 ORIENTATION = 0x0112
 """The EXIF tag that says how a camera was held."""
+UNPREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
 WHITE = (255, 255, 255, 255)
 
 
@@ -107,7 +108,7 @@ def _to_rgb(item: Item, image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):
         return _scaled(item, image)
     if image.has_transparency_data:
-        image = image.convert("RGBA")
+        image = image.convert(UNPREMULTIPLIED.get(image.mode, image.mode)).convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image).convert("RGB")
     return image.convert("RGB")
 

@@ -1,0 +1,78 @@
+"""What several tests need: the assets, where there are some, and the example pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples" / "images"
+ASSETS = Path(os.environ.get("PRETRAINED_CNN_TEST_ASSETS", ROOT.parent / "shared" / "assets"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-skips", action="store_true", help="a test that skips fails the run")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.getoption("--no-skips") and terminalreporter.stats.get("skipped"):
+        terminalreporter.write_line("tests skipped, and --no-skips says that each could have run here", red=True)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if session.config.getoption("--no-skips") and reporter and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def assets() -> Path:
+    """The folder of weights and photos; skips where there is none."""
+    if not ASSETS.is_dir():
+        pytest.skip(f"no assets at {ASSETS}; set PRETRAINED_CNN_TEST_ASSETS")
+    return ASSETS
+
+
+@pytest.fixture
+def keras_home(assets: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keras's own folder, with MobileNet's ImageNet weights in it."""
+    monkeypatch.setenv("KERAS_HOME", str(assets / "keras_home"))
+    return assets / "keras_home"
+
+
+@pytest.fixture(scope="session")
+def labelled(assets: Path) -> list[tuple[Path, str]]:
+    """100 photos, each with its wnid."""
+    photos = sorted((assets / "imagenet").iterdir())
+    assert len(photos) == 100
+    return [(photo, photo.name.split("_")[0]) for photo in photos]
+
+
+@pytest.fixture(scope="session")
+def eight_photos() -> list[Path]:
+    """Eight different pictures: photos where there are assets, else those that we drew."""
+    if ASSETS.is_dir():
+        return sorted((ASSETS / "imagenet").iterdir())[::12][:8]
+    drawn = sorted(EXAMPLES.glob("*.png"))
+    return (drawn + drawn)[:8]
+
+
+@pytest.fixture
+def clock() -> Path:
+    return EXAMPLES / "clock.png"
+
+
+@pytest.fixture
+def clean_registry() -> Iterator[None]:
+    """Forget what the test registers."""
+    from pretrained_cnn import registry
+
+    before = dict(registry._registered)
+    yield
+    registry._registered.clear()
+    registry._registered.update(before)

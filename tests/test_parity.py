@@ -1,0 +1,174 @@
+"""Each backbone against the pipeline that people write by hand with Keras."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from waking import wake
+
+from pretrained_cnn import Classifier, ResizePolicy, get_spec
+from pretrained_cnn.catalog import CATALOG
+
+NAMES = [spec.name for spec in CATALOG if spec.builder.path.startswith("keras.applications:")]
+QUICK = {"MobileNet", "MobileNetV3Small"}
+LIKE_LOAD_IMG = ResizePolicy("squash", interpolation="nearest")
+
+# The smallest of each family.
+FAMILIES = [
+    "Xception",
+    "VGG16",
+    "ResNet50",
+    "ResNet50V2",
+    "InceptionV3",
+    "InceptionResNetV2",
+    "MobileNet",
+    "MobileNetV2",
+    "MobileNetV3Small",
+    "DenseNet121",
+    "NASNetMobile",
+    "EfficientNetB0",
+    "EfficientNetV2B0",
+    "ConvNeXtTiny",
+]
+
+
+def slow(names: list[str]) -> list[Any]:
+    return [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in names]
+
+
+@pytest.fixture(autouse=True)
+def _free_memory() -> Iterator[None]:
+    yield
+    keras.backend.clear_session()
+    gc.collect()
+
+
+def preprocess_of(name: str) -> Callable[..., Any]:
+    """Keras's own function for a builder: the one in the module that defines it."""
+    builder = getattr(keras.applications, name)
+    module = builder.__module__.rpartition(".")[2]
+    return importlib.import_module(f"keras.applications.{module}").preprocess_input
+
+
+def load(photos: list[Path], size: tuple[int, int]) -> np.ndarray:
+    return np.stack([keras.utils.img_to_array(keras.utils.load_img(photo, target_size=size)) for photo in photos])
+
+
+@pytest.mark.parametrize("name", slow(NAMES))
+def test_agrees_with_the_hand_written_pipeline(name: str, eight_photos: list[Path]) -> None:
+    by_hand = getattr(keras.applications, name)(weights=None)
+    spec = get_spec(name)
+    default = by_hand.input_shape[1:3]
+    assert default in (spec.input_size, (None, None))
+    assert by_hand.count_params() == spec.parameters
+
+    pixels = load(eight_photos, spec.input_size)
+    inputs = preprocess_of(name)(pixels.copy())
+    wake(by_hand, inputs)
+    expected = by_hand.predict(inputs, batch_size=2, verbose=0)
+    assert expected.max(axis=1).min() > 0.002, "the network is mute, and the test would prove nothing"
+
+    clf = Classifier(name, weights=None, resize=LIKE_LOAD_IMG)
+    clf.keras_model.set_weights(by_hand.get_weights())
+    del by_hand
+    scores = clf.predict_proba(eight_photos, batch_size=2)
+    np.testing.assert_allclose(scores, expected, atol=1e-5, rtol=0)
+    assert clf.embed(eight_photos[:1]).shape == (1, spec.embedding_size)
+
+
+def swap_channels(preprocess: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x: preprocess(x[..., ::-1])
+
+
+def twice(preprocess: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x: preprocess(preprocess(x))
+
+
+def needless(preprocess: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x: x / 127.5 - 1.0
+
+
+@pytest.mark.parametrize("name", slow(FAMILIES))
+def test_a_wrong_preprocess_would_be_noticed(name: str, eight_photos: list[Path]) -> None:
+    spec = get_spec(name)
+    right = preprocess_of(name)
+    probe = np.full((1, 2, 2, 3), 100.0, np.float32)
+    inside = bool((right(probe.copy()) == probe).all())  # preprocessing is a part of the network
+    clf = Classifier(name, weights=None, resize=LIKE_LOAD_IMG)
+    wake(clf.keras_model, right(load(eight_photos, spec.input_size)))
+    expected = clf.predict_proba(eight_photos)
+
+    wrongs = [swap_channels(right), *([needless(right)] if inside else [None, twice(right)])]
+    for wrong in wrongs:
+        other = Classifier(spec.replace(preprocess=wrong), weights=None, resize=LIKE_LOAD_IMG)
+        other.keras_model.set_weights(clf.keras_model.get_weights())
+        with pytest.raises(AssertionError):
+            np.testing.assert_allclose(other.predict_proba(eight_photos), expected, atol=1e-5, rtol=0)
+
+
+def test_the_catalogue_has_every_builder_of_keras() -> None:
+    # The namespace also exports submodules; a builder is a function that takes weights and include_top.
+    builders = {
+        name
+        for name, value in vars(keras.applications).items()
+        if callable(value) and {"weights", "include_top"} <= set(value.__code__.co_varnames)
+    }
+    assert len(builders) >= 40
+    assert builders == set(NAMES)
+
+
+def test_real_weights_name_the_labelled_photos(keras_home: Path, labelled: list[tuple[Path, str]]) -> None:
+    results = Classifier("MobileNet").predict_batch([photo for photo, _ in labelled])
+    right = sum(result.top.id == wnid for result, (_, wnid) in zip(results, labelled, strict=True))
+    assert right >= 90
+
+
+@pytest.mark.parametrize("alpha", [1.0, 0.25])
+def test_real_weights_equal_the_hand_written_script(
+    alpha: float, keras_home: Path, labelled: list[tuple[Path, str]]
+) -> None:
+    photos = [photo for photo, _ in labelled]
+    os.environ["KERAS_HOME"] = str(keras_home)
+    spec = get_spec("MobileNet")
+    by_hand = keras.applications.MobileNet(alpha=alpha, weights=None)
+    by_hand.load_weights(keras_home / "models" / spec.weights_file(options={"alpha": alpha}).name)
+    inputs = keras.applications.mobilenet.preprocess_input(load(photos, (224, 224)))
+    expected = by_hand.predict(inputs, verbose=0)
+
+    clf = Classifier("MobileNet", alpha=alpha, resize=LIKE_LOAD_IMG)
+    np.testing.assert_allclose(clf.predict_proba(photos), expected, atol=1e-5, rtol=0)
+    decoded = decode_predictions(expected, keras_home)
+    for result, rows in zip(clf.predict_batch(photos), decoded, strict=True):
+        assert [(row.id, row.label) for row in result] == [(wnid, label) for wnid, label, _ in rows]
+        np.testing.assert_allclose([row.score for row in result], [score for *_, score in rows], atol=1e-5)
+
+
+def decode_predictions(scores: np.ndarray, keras_home: Path) -> Any:
+    """Keras's own, which would download its labels if they were not in its folder."""
+    from keras.src.utils import file_utils
+
+    original = file_utils.get_file
+    try:
+        file_utils.get_file = lambda name, *_, **__: str(keras_home / "models" / name)
+        return keras.applications.imagenet_utils.decode_predictions(scores, top=5)
+    finally:
+        file_utils.get_file = original
+
+
+def test_the_xception_trunk_serves_embeddings_only(assets: Path, eight_photos: list[Path]) -> None:
+    path = assets / "weights" / "xception_notop.h5"
+    trunk = keras.applications.Xception(weights=None, include_top=False, pooling="avg")
+    trunk.load_weights(path)
+    inputs = keras.applications.xception.preprocess_input(load(eight_photos, (299, 299)))
+    clf = Classifier("Xception", weights=path, resize=LIKE_LOAD_IMG)
+    np.testing.assert_allclose(clf.embed(eight_photos), trunk.predict(inputs, verbose=0), atol=1e-4)
+    with pytest.raises(OSError, match=r"weights given for Xception end before the classes .* they serve embed"):
+        clf.predict(eight_photos[0])

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import pytest
+
+import pretrained_cnn
+from pretrained_cnn import (
+    InvalidSpecError,
+    ModelExistsError,
+    ModelSpec,
+    UnknownModelError,
+    get_spec,
+    list_models,
+    register,
+    registry,
+    unregister,
+)
+
+pytestmark = pytest.mark.usefixtures("clean_registry")
+
+
+def spec(name: str = "MyNet", **changes: Any) -> ModelSpec:
+    return ModelSpec(**{"name": name, "builder": "a:b", "input_size": (8, 8), "labels": ["cat", "dog"], **changes})
+
+
+def test_names_ignore_case_dashes_and_underscores() -> None:
+    assert get_spec("resnet-50_v2") is get_spec("ResNet50V2")
+
+
+def test_listing_is_in_natural_order_and_takes_patterns() -> None:
+    assert list_models("efficientnetb*") == [f"EfficientNetB{i}" for i in range(8)]
+    assert list_models("EfficientNet-V2*")[0] == "EfficientNetV2B0"
+    assert list_models("*[12]") == [name for name in list_models() if name[-1] in "12"]
+    assert list_models("nothing like it") == []
+    register(spec("Net10"))
+    register(spec("Net9"))
+    assert list_models("net*") == ["Net9", "Net10"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Xseption", "unknown model 'Xseption'; did you mean 'Xception'? list_models() gives all names"),
+        ("resnet51", "did you mean 'ResNet50' or 'ResNet152' or 'ResNet101'?"),
+        ("qqqqqqqqq", "unknown model 'qqqqqqqqq'; list_models() gives all names"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_nearest(name: str, message: str) -> None:
+    with pytest.raises(UnknownModelError) as caught:
+        get_spec(name)
+    assert message in str(caught.value)
+
+
+def test_a_name_is_a_string() -> None:
+    with pytest.raises(InvalidSpecError, match="a model's name is a str, not int: 50"):
+        get_spec(50)  # type: ignore[arg-type]
+
+
+def test_registering_a_name_twice() -> None:
+    register(spec())
+    with pytest.raises(ModelExistsError, match="a model named 'my-net' exists already; choose another name, or pass"):
+        register(spec("my-net"))
+    register(spec("my-net", input_size=(9, 9)), overwrite=True)
+    assert get_spec("MyNet").input_size == (9, 9)
+    unregister("MYNET")
+    with pytest.raises(UnknownModelError):
+        get_spec("MyNet")
+
+
+def test_only_specs_are_registered() -> None:
+    with pytest.raises(InvalidSpecError, match="register takes a ModelSpec, not str: 'Xception'"):
+        register("Xception")  # type: ignore[arg-type]
+
+
+def test_a_built_in_comes_back_when_its_replacement_goes() -> None:
+    original = get_spec("Xception")
+    with pytest.raises(ModelExistsError):
+        register(spec("Xception"))
+    register(spec("Xception"), overwrite=True)
+    assert get_spec("Xception").input_size == (8, 8)
+    unregister("Xception")
+    assert get_spec("Xception") is original
+    with pytest.raises(UnknownModelError, match="'Xception' was not registered by this program"):
+        unregister("Xception")
+
+
+def test_overwriting_drops_what_was_resolved(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "first_one.py").write_text("def decode(scores, top): return 'first'")
+    (tmp_path / "second_one.py").write_text("def decode(scores, top): return 'second'")
+    register(spec(labels=(), decode="first_one:decode"))
+    assert get_spec("MyNet").decode(None, 1) == "first"
+    register(spec(labels=(), decode="second_one:decode"), overwrite=True)
+    assert get_spec("MyNet").decode(None, 1) == "second"
+
+
+# Plugins
+
+
+class FakePackage:
+    def __init__(self, name: str) -> None:
+        self.name, self.version = name, "1.2"
+
+
+@pytest.fixture
+def plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
+    """Offer entry points: ``plugins(name="module:attr", package=...)``."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "good_plugin.py").write_text(
+        "from pretrained_cnn import ModelSpec\n"
+        "spec = ModelSpec(name='PlugNet', builder='a:b', input_size=(8, 8), labels=['a'])\n"
+        "number = 3\n"
+    )
+    (tmp_path / "broken_plugin.py").write_text("import a_package_that_is_not_there")
+    points: list[EntryPoint] = []
+    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    registry._plugins.cache_clear()
+    registry._load_point.cache_clear()
+
+    def offer(name: str, value: str, package: str = "plug") -> None:
+        point = EntryPoint(name, value, registry.GROUP)
+        vars(point)["dist"] = FakePackage(package)
+        points.append(point)
+        registry._plugins.cache_clear()
+
+    yield offer
+    registry._plugins.cache_clear()
+    registry._load_point.cache_clear()
+
+
+def test_a_plugin_is_listed_from_its_metadata_and_loaded_when_asked_for(plugins: Any) -> None:
+    import sys
+
+    plugins("PlugNet", "good_plugin:spec")
+    assert list_models("plug*") == ["PlugNet"]
+    assert "good_plugin" not in sys.modules
+    assert get_spec("plug-net").input_size == (8, 8)
+    with pytest.raises(ModelExistsError):
+        register(spec("PlugNet"))
+
+
+def test_a_broken_plugin_fails_only_when_asked_for_and_by_name(plugins: Any) -> None:
+    plugins("Broken", "broken_plugin:spec")
+    plugins("PlugNet", "good_plugin:spec")
+    assert "Broken" in list_models()
+    assert get_spec("PlugNet")
+    with pytest.raises(
+        InvalidSpecError,
+        match=r"the plugin 'Broken' of plug 1\.2 \(broken_plugin:spec\) cannot be loaded: ModuleNotFoundError: "
+        "No module named 'a_package_that_is_not_there'",
+    ):
+        get_spec("broken")
+
+
+def test_a_plugin_that_is_no_spec(plugins: Any) -> None:
+    plugins("Number", "good_plugin:number")
+    with pytest.raises(InvalidSpecError, match="is not a ModelSpec but a int"):
+        get_spec("Number")
+
+
+def test_a_plugin_under_another_name(plugins: Any) -> None:
+    plugins("Other", "good_plugin:spec")
+    with pytest.raises(InvalidSpecError, match="names itself 'PlugNet'"):
+        get_spec("Other")
+
+
+def test_no_plugin_shadows_a_built_in(plugins: Any) -> None:
+    plugins("x-ception", "broken_plugin:spec")
+    assert list_models("x*") == ["Xception"]
+    assert get_spec("Xception").input_size == (299, 299)
+
+
+def test_two_packages_that_offer_one_name_are_both_named(plugins: Any) -> None:
+    plugins("PlugNet", "good_plugin:spec", "plug-a")
+    plugins("PlugNet", "good_plugin:spec", "plug-b")
+    with pytest.raises(
+        InvalidSpecError,
+        match=r"several packages offer a model named 'PlugNet': plug-a 1\.2 and plug-b 1\.2; uninstall one",
+    ):
+        get_spec("PlugNet")
+
+
+def test_every_public_name_exists_and_is_documented() -> None:
+    for name in pretrained_cnn.__all__:
+        assert getattr(pretrained_cnn, name).__doc__
+    with pytest.raises(AttributeError, match="has no attribute 'Klassifier'"):
+        pretrained_cnn.Klassifier  # noqa: B018

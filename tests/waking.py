@@ -1,0 +1,41 @@
+"""Give a freshly initialised network something to say.
+
+MobileNet, Xception and EfficientNet answer 0.001 for every class before they are trained, whatever comes
+in, so that two pipelines would agree on them even if one were wrong. A woken network tells pictures apart.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from pretrained_cnn.backbones.serving import find_head
+
+
+def layers_of(model: keras.Model) -> list[Any]:
+    """All layers, those of models within the model included."""
+    return list(model._flatten_layers(include_self=False, recursive=True))
+
+
+def wake(model: keras.Model, inputs: np.ndarray) -> None:
+    """Set ``model``'s weights so that its classes depend on the picture.
+
+    BatchNorm takes its statistics from ``inputs`` ``(N, H, W, 3)``, preprocessed; ConvNeXt's LayerScale
+    becomes 0.3; the head is scaled until the logits deviate by 2, and its bias removes each class's mean.
+    """
+    keras.utils.set_random_seed(0)
+    for layer in layers_of(model):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+        elif type(layer).__name__ == "LayerScale":
+            layer.set_weights([np.full_like(weight, 0.3) for weight in layer.get_weights()])
+    model(inputs, training=True)
+    head = find_head(model)
+    assert head is not None
+    features = keras.Model(model.inputs, head.input).predict(inputs, batch_size=2, verbose=0)
+    kernel, bias = head.get_weights()
+    logits = features.reshape(len(inputs), -1) @ kernel.reshape(-1, kernel.shape[-1])
+    scale = 2.0 / logits.std()
+    head.set_weights([kernel * scale, np.reshape(-logits.mean(axis=0) * scale, bias.shape)])
