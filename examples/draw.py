@@ -77,7 +77,7 @@ class Canvas:
         self.image.paste(colour, (round((x - rx) * SCALE), round((y - ry) * SCALE)), mask)
 
     def finish(self) -> Image.Image:
-        return self.image.resize((self.width, self.height), Image.Resampling.LANCZOS)
+        return self.image.resize((self.width, self.height), Image.Resampling.HAMMING)
 
     def _fill(self, draw: Callable[[ImageDraw.ImageDraw], object], fill: Fill, shadow: float = 0) -> None:
         """Fill the shape that `draw` leaves in white, after dropping a shadow so many pixels wide."""
@@ -143,7 +143,7 @@ def clock() -> Canvas:
     for turn, tail, length, width, fill in (
         ((10 + 8 / 60) / 12, 0, 66, 8, INK),
         (8 / 60, 0, 102, 6, INK),
-        (38 / 60, 26, 110, 2.5, RED),
+        (33 / 60, 26, 110, 2.5, RED),
     ):
         canvas.line([polar(x, y, -tail, turn), polar(x, y, length, turn)], width, fill, shadow=2)
     canvas.disc(x, y, 8, RED)
@@ -223,7 +223,7 @@ def umbrella() -> Canvas:
     rain = random.Random(4)
     for _ in range(90):
         px, py = rain.uniform(0, 480), rain.uniform(-20, 360)
-        canvas.line([(px, py), (px - 4, py + 16)], 1.2, ("#c2d0da", "#a4b7c4"))
+        canvas.line([(px, py), (px - 4, py + 16)], 1.2, "#bccbd6")
 
     def rib(side: float) -> list[Point]:
         return [(x + side * width * math.sin(a), y - height * math.cos(a)) for a in steps(0, math.pi / 2)]
@@ -250,20 +250,20 @@ def soccer_ball() -> Canvas:
     def project(point: Vector) -> Point:
         """Where a point of the ball shows; one on the far side, at the rim."""
         px, py, pz = point
-        reach = radius / (math.hypot(px, py) if pz < 0 else 1)
+        reach = (radius - 2) / (math.hypot(px, py) if pz < 0 else 1)
         return x + reach * px, y + reach * py
 
     corners = icosahedron()
     edges = [(a, b) for a, b in permutations(corners, 2) if math.dist(a, b) < 1.1]
     for a, b in edges:
         seam = [between(a, b, share) for share in steps(1 / 3, 2 / 3)]
-        canvas.line([project(point) for point in seam if point[2] > 0.2], 3, "#6b7078")
+        canvas.line([project(point) for point in seam if point[2] > 0], 3, "#6b7078")
     for corner in corners:
         if corner[2] > -0.3:
             patch = around([between(a, b, 1 / 3) for a, b in edges if a == corner])
             rim = [between(a, b, share) for a, b in pairwise([*patch, patch[0]]) for share in steps(0, 1)]
             canvas.polygon([project(point) for point in rim], INK)
-    canvas.glow(x - 32, y - 42, 118, 118, "#ffffff", 0.5)
+    canvas.glow(x - 36, y - 48, 115, 115, "#ffffff", 0.4)
     return canvas
 
 
@@ -275,7 +275,8 @@ def icosahedron() -> list[Vector]:
     return [tilt((s * px, s * py, s * pz)) for s in (1, -1) for px, py, pz in upright]
 
 
-def tilt(point: Vector, right: float = -0.25, down: float = -0.3) -> Vector:
+def tilt(point: Vector, right: float = 0.2, down: float = -0.3) -> Vector:
+    """A point of the ball after turning that by so much, in radians, about its upright and its level axis."""
     x, y, z = point
     x, z = x * math.cos(right) + z * math.sin(right), z * math.cos(right) - x * math.sin(right)
     y, z = y * math.cos(down) + z * math.sin(down), z * math.cos(down) - y * math.sin(down)

@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from pretrained_cnn.backbones.serving import find_head
 
@@ -31,7 +32,8 @@ def wake(model: keras.Model, inputs: np.ndarray) -> None:
             layer.momentum = 0.0
         elif type(layer).__name__ == "LayerScale":
             layer.set_weights([np.full_like(weight, 0.3) for weight in layer.get_weights()])
-    model(inputs, training=True)
+    # As a traced function, which frees each layer's outputs; called eagerly, Keras keeps all of them to the end.
+    tf.function(lambda: model(inputs, training=True)[:1])()
     head = find_head(model)
     assert head is not None
     features = keras.Model(model.inputs, head.input).predict(inputs, batch_size=2, verbose=0)
