@@ -132,7 +132,7 @@ def test_a_black_picture_is_a_picture() -> None:
         (None, "<NoneType 0>: a NoneType is not a picture; give a path, an http(s) address, bytes"),
         ([[1, 2], [3, 4]], "<list 0>: a list is not a picture"),
         ("no/such.jpg", "no/such.jpg: there is no such file"),
-        (b"", "<bytes 0>: this is not a picture in a format that can be read; it is empty"),
+        (b"", "<bytes 0>: it is empty"),
         (b"hello", "<bytes 0>: this is not a picture in a format that can be read; it begins with b'hello'"),
         (io.StringIO("hello"), '<StringIO 0>: the file was opened for text; open it with "rb"'),
         ("a\0b", "a\0b: it cannot be opened: embedded null byte"),

@@ -18,7 +18,7 @@ from pretrained_cnn.errors import (
     UnknownModelError,
     WeightsError,
 )
-from pretrained_cnn.labels import Label
+from pretrained_cnn.labels import Label, imagenet_labels
 from pretrained_cnn.registry import get_spec, list_models, register, unregister
 from pretrained_cnn.results import Prediction, Result
 from pretrained_cnn.spec import ModelSpec, Published, ResizePolicy
@@ -47,6 +47,7 @@ __all__ = [
     "WeightsError",
     "WeightsFile",
     "get_spec",
+    "imagenet_labels",
     "list_models",
     "register",
     "unregister",

@@ -6,17 +6,19 @@ Results go to stdout, everything else to stderr. Exit codes: 0 all classified, 1
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pretrained_cnn import __version__
-from pretrained_cnn.errors import PretrainedCNNError
+from pretrained_cnn._lazy import Reference
+from pretrained_cnn.errors import InvalidSpecError, PretrainedCNNError, UnknownModelError
 from pretrained_cnn.registry import get_spec, list_models
-from pretrained_cnn.results import Result
 from pretrained_cnn.spec import ModelSpec
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -42,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     except PretrainedCNNError as error:
         _complain(error)
-        return USAGE
+        return USAGE if isinstance(error, UnknownModelError | InvalidSpecError) else FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,7 +56,11 @@ def _parser() -> argparse.ArgumentParser:
     classify.add_argument(
         "source", nargs="+", metavar="SOURCE", help="a picture, an http(s) address, a folder or a glob"
     )
-    classify.add_argument("--model", default="Xception", help="a name that `models` lists (default: %(default)s)")
+    classify.add_argument(
+        "--model",
+        default="Xception",
+        help="a name that `models` lists, or module:attr of a spec (default: %(default)s)",
+    )
     classify.add_argument(
         "--weights", default="imagenet", help='"imagenet" or the path of a file (default: %(default)s)'
     )
@@ -83,14 +89,15 @@ def _complain(message: object) -> None:
 
 
 def _classify(options: argparse.Namespace) -> int:
-    # TensorFlow's C++ side logs while it is imported; here we are the program, so we may say how much.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(level=logging.INFO, format="pretrained-cnn: %(message)s", stream=sys.stderr)
     from pretrained_cnn.classifier import Classifier
+    from pretrained_cnn.images.sources import expand
 
-    clf = Classifier(options.model, weights=options.weights)
+    clf = Classifier(_find_model(options.model), weights=options.weights)
+    sources = [expand(source) for source in options.source]
+    _import_keras_quietly()
     code = OK
-    for result in _results(clf.stream, options.source, options.top):
+    for result in clf.stream(itertools.chain.from_iterable(sources), top=options.top):
         if result.error is not None:
             code = FAILED
             _complain(result.error)
@@ -102,29 +109,65 @@ def _classify(options: argparse.Namespace) -> int:
     return code
 
 
-def _results(stream: Callable[..., Iterator[Result]], sources: Iterable[str], top: int) -> Iterator[Result]:
-    for source in sources:
-        yield from stream(source, top=top)
+def _import_keras_quietly() -> None:
+    """Import Keras and its backend without the chatter of TensorFlow's native code on stderr.
+
+    Some of it comes before TensorFlow reads its own settings and cannot be switched off by them, so what
+    reaches the descriptor is held back, and shown only if the import fails.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with tempfile.TemporaryFile() as held:
+        stderr = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            import keras  # noqa: F401
+        except BaseException:
+            held.seek(0)
+            os.write(stderr, held.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def _find_model(name: str) -> ModelSpec:
+    """The spec of that name, or the one that a module of the user's holds as ``module:attr``."""
+    if ":" not in name:
+        return get_spec(name)
+    sys.path.insert(0, os.getcwd())
+    try:
+        spec: Any = Reference(name).resolve()
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InvalidSpecError(f"--model {name}: {error}") from error
+    if not isinstance(spec, ModelSpec):
+        raise InvalidSpecError(f"--model {name}: this is not a ModelSpec but a {type(spec).__name__}")
+    return spec
 
 
 def _models(options: argparse.Namespace) -> int:
-    specs = sorted((get_spec(name) for name in list_models(options.pattern)), key=SORTS[options.sort])
+    specs, code = [], OK
+    for name in list_models(options.pattern):
+        try:
+            specs.append(get_spec(name))
+        except InvalidSpecError as error:  # a broken plugin; the others are listed all the same
+            code = FAILED
+            _complain(error)
     if options.max_parameters is not None:
         specs = [spec for spec in specs if spec.parameters and spec.parameters <= options.max_parameters * 1e6]
     if not specs:
         _complain(f"no model matches {options.pattern!r}; `pretrained-cnn models` lists all")
         return FAILED
+    rows = [_row(spec) for spec in sorted(specs, key=SORTS[options.sort])]
     if options.json:
-        print(json.dumps([_row(spec) for spec in specs], indent=2))
-        return OK
+        print(json.dumps(rows, indent=2))
+        return code
     print(f"{'NAME':<20}{'INPUT':>10}{'PARAMETERS':>13}{'TOP-1 %':>9}{'TOP-5 %':>9}  MEASURED AT")
-    for spec in specs:
-        row = _row(spec)
+    for row in rows:
         size = "{}x{}".format(*row["input_size"])
         parameters = f"{row['parameters'] / 1e6:.1f} M" if row["parameters"] else "-"
         top1, top5 = (f"{row[key]:.1f}" if row[key] else "-" for key in ("top1", "top5"))
         print(f"{row['name']:<20}{size:>10}{parameters:>13}{top1:>9}{top5:>9}  {row['measured_at'] or '-'}")
-    return OK
+    return code
 
 
 def _row(spec: ModelSpec) -> dict[str, Any]:

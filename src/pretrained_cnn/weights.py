@@ -108,6 +108,8 @@ def ensure(file: WeightsFile, *, needed_by: str) -> Path:
     try:
         _download(file, path)
     except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         found = f"{path} is broken: {broken}" if broken else f"it is not in {path.parent}"
         raise WeightsError(
             f"{needed_by} needs the weights file {file.name}: {found}, and {file.url} "

@@ -48,23 +48,22 @@ def decode(item: Item) -> Image.Image:
             return _to_rgb(item, picture)
         if isinstance(picture, np.ndarray) or hasattr(picture, "__array__"):
             return _from_array(item, _as_numpy(picture))
-        with _open_stream(item) as stream, Image.open(stream) as image:
+        with _open_stream(item) as stream, _open_image(item, stream) as image:
             return _to_rgb(item, image)
     except ImageError:
         raise
-    except UnidentifiedImageError:
-        raise ImageError(item.name, f"this is not a picture in a format that can be read{_start(item)}") from None
     except Exception as error:  # a broken file can make a decoder raise anything
         raise ImageError(item.name, f"it cannot be decoded: {_reason(error)}") from error
 
 
-def _open_stream(item: Item) -> Any:
+def _open_stream(item: Item) -> io.BytesIO:
     picture = item.picture
     if is_url(picture):
         return _fetch(item)
     if isinstance(picture, str | os.PathLike):
         try:
-            return open(picture, "rb")
+            with open(picture, "rb") as file:
+                return io.BytesIO(file.read())
         except FileNotFoundError:
             raise ImageError(item.name, "there is no such file") from None
         except IsADirectoryError:
@@ -85,11 +84,25 @@ def _open_stream(item: Item) -> Any:
     )
 
 
+def _open_image(item: Item, stream: io.BytesIO) -> Image.Image:
+    try:
+        return Image.open(stream)
+    except UnidentifiedImageError:
+        stream.seek(0)
+        start = stream.read(24)
+        if not start:
+            raise ImageError(item.name, "it is empty") from None
+        reason = f"this is not a picture in a format that can be read; it begins with {start!r}"
+        raise ImageError(item.name, reason) from None
+
+
 def _fetch(item: Item) -> io.BytesIO:
     try:
         with urllib.request.urlopen(item.picture, timeout=URL_TIMEOUT) as response:
             data = response.read(MAX_URL_BYTES + 1)
     except (OSError, ValueError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         raise ImageError(item.name, f"it cannot be fetched: {_reason(error)}") from None
     if len(data) > MAX_URL_BYTES:
         raise ImageError(item.name, f"it has more than {MAX_URL_BYTES:,} bytes")
@@ -170,22 +183,6 @@ def _from_array(item: Item, array: NDArray[Any]) -> Image.Image:
         raise refuse("is neither uint8 nor float; if its values are 0 to 255, use array.astype(np.uint8)")
     array = array.reshape(shape[:2]) if channels == 1 else array
     return _to_rgb(item, Image.fromarray(np.ascontiguousarray(array)))
-
-
-def _start(item: Item) -> str:
-    """How the data begins, to tell a text or an HTML page at a glance."""
-    picture = item.picture
-    if is_url(picture) or not isinstance(picture, str | os.PathLike | bytes):
-        return ""
-    try:
-        if isinstance(picture, bytes):
-            start = picture[:24]
-        else:
-            with open(picture, "rb") as stream:
-                start = stream.read(24)
-    except OSError:
-        return ""
-    return f"; it begins with {start!r}" if start else "; it is empty"
 
 
 def _reason(error: Exception) -> str:

@@ -47,15 +47,14 @@ def items(source: Any) -> Iterator[Item]:
     """
     pictures: Iterable[Any]
     if isinstance(source, str | os.PathLike):
-        pictures = _paths(os.fspath(source))
+        pictures = expand(os.fspath(source))
     elif not isinstance(source, Iterable) or _is_one_picture(source):
         raise ImageError(
             _name(source, 0), "this is one picture where several are expected; give a list, or use predict for one"
         )
     else:
         pictures = source
-    for index, picture in enumerate(pictures):
-        yield Item(index, _name(picture, index), picture)
+    return (Item(index, _name(picture, index), picture) for index, picture in enumerate(pictures))
 
 
 def is_url(path: object) -> bool:
@@ -71,7 +70,11 @@ def _is_one_picture(source: Any) -> bool:
     )
 
 
-def _paths(source: str) -> Iterator[str]:
+def expand(source: str) -> Iterator[str]:
+    """The paths that a folder or a glob stands for; a path or an address stands for itself.
+
+    Raises ImageError at once for a folder or a glob without a picture.
+    """
     if is_url(source) or os.path.isfile(source):
         return iter([source])
     if os.path.isdir(source):

@@ -1,0 +1,71 @@
+"""Sphinx: Markdown pages, a reference from the docstrings, and two pages from the program itself."""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # reading the annotations may import keras, which logs
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+
+import pretrained_cnn
+
+project = "pretrained_cnn"
+author = "the pretrained_cnn authors"
+project_copyright = author
+version = release = pretrained_cnn.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "myst_parser",
+    "generated_pages",
+    "whole_api",
+]
+exclude_patterns = ["_build", "reference/_generated"]
+
+html_theme = "furo"
+html_title = f"pretrained_cnn {release}"
+html_copy_source = False
+html_show_sphinx = False
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+default_role = "py:obj"  # `name` in a docstring links to the name
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented_params"
+autodoc_preserve_defaults = True
+autodoc_type_aliases = {"NDArray": "NDArray"}  # not what it stands for
+autodoc_default_options = {"members": True, "exclude-members": "__new__, __init__"}
+autodoc_class_signature = "mixed"
+python_use_unqualified_type_names = True
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+
+nitpicky = True
+# Types of other projects: linking them takes their inventories, and this build uses no network.
+nitpick_ignore_regex = [
+    (r"py:.*", r"(collections\.abc|np|numpy|npt|keras|os)\..*"),
+    (r"py:.*", r"(NDArray|Callable|Iterable|Iterator|Sequence|Mapping)"),
+]
+
+_sentences: dict[str, list[str]] = {}
+
+
+def hide(app, what, name, obj, options, lines):
+    """Keep an attribute's sentence from napoleon, which takes the words before a colon for a type."""
+    if what in ("attribute", "property"):
+        _sentences[name] = lines[:]
+        lines.clear()
+
+
+def show(app, what, name, obj, options, lines):
+    """Bring it back."""
+    if name in _sentences:
+        lines[:] = _sentences.pop(name)
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", hide, priority=400)  # napoleon has 500
+    app.connect("autodoc-process-docstring", show, priority=600)

@@ -1,0 +1,38 @@
+"""Runs the Python of the pages: every ``python`` block, from the repository's root, a namespace a page."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from doctest import ELLIPSIS
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import pytest
+from sybil import Sybil
+from sybil.parsers.myst import PythonCodeBlockParser
+
+DOCS = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def a_page_of_its_own() -> Iterator[None]:
+    """The repository's root as working directory, and after the page nothing that it registered."""
+    from pretrained_cnn import registry
+
+    before, folder = dict(registry._registered), Path.cwd()
+    os.chdir(DOCS.parent)
+    yield
+    os.chdir(folder)
+    registry._registered.clear()
+    registry._registered.update(before)
+
+
+pytest_collect_file = Sybil(
+    parsers=[PythonCodeBlockParser(doctest_optionflags=ELLIPSIS)],
+    patterns=["*.md"],
+    excludes=["_build/**", "reference/_generated/*"],
+    path=str(DOCS),
+    fixtures=["a_page_of_its_own"],
+).pytest()
