@@ -9,10 +9,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pytest
-
-ROOT = Path(__file__).parent.parent
-EXAMPLES = ROOT / "examples" / "images"
-ASSETS = Path(os.environ.get("PRETRAINED_CNN_TEST_ASSETS", ROOT.parent / "shared" / "assets"))
+from paths import ASSETS, EXAMPLES
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import EXAMPLES, ROOT
+from paths import EXAMPLES, ROOT
 
 from pretrained_cnn import Classifier
 

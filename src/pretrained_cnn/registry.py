@@ -28,8 +28,8 @@ _registered: dict[str, ModelSpec] = {}
 
 
 def _key(name: str) -> str:
-    """How names are compared: ``resnet-50_v2`` is ``ResNet50V2``."""
-    return re.sub("[-_]", "", name).casefold()
+    """How names are compared: ``resnet-50_v2`` is ``ResNet50V2``. What a pattern has in brackets stays."""
+    return re.sub(r"(\[[^]]*\])|[-_]", r"\1", name).casefold()
 
 
 _catalog = {_key(spec.name): spec for spec in CATALOG}

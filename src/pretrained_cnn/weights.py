@@ -63,6 +63,9 @@ class WeightsFile:
 
         Compares the hash. Where there is none, the file must at least be a complete HDF5 file: a
         truncated one is not.
+
+        >>> WeightsFile("https://example.org/tiny.h5", hash="md5:0").problem(Path("examples/images/clock.png"))
+        'its md5 is ..., not 0'
         """
         if self.hash is None:
             return _hdf5_problem(path)
