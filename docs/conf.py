@@ -28,7 +28,6 @@ html_title = f"pretrained_cnn {release}"
 html_copy_source = False
 html_show_sphinx = False
 
-myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 default_role = "py:obj"  # `name` in a docstring links to the name
@@ -37,17 +36,15 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 autodoc_preserve_defaults = True
 autodoc_type_aliases = {"NDArray": "NDArray"}  # not what it stands for
-autodoc_default_options = {"members": True, "exclude-members": "__new__, __init__"}
-autodoc_class_signature = "mixed"
-python_use_unqualified_type_names = True
+autodoc_default_options = {"members": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 
 nitpicky = True
 # Types of other projects: linking them takes their inventories, and this build uses no network.
 nitpick_ignore_regex = [
-    (r"py:.*", r"(collections\.abc|np|numpy|npt|keras|os)\..*"),
-    (r"py:.*", r"(NDArray|Callable|Iterable|Iterator|Sequence|Mapping)"),
+    (r"py:class", r"(collections\.abc|keras|np|numpy|os|PIL)\..+"),
+    (r"py:class", r"NDArray"),
 ]
 
 _sentences: dict[str, list[str]] = {}

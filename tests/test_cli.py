@@ -129,7 +129,7 @@ def main(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
             "--model json:dumps: this is not a ModelSpec but a function",
         ),
         (["classify", "a.jpg", "--weights", "no.h5"], 1, "weights='no.h5': no such file"),
-        (["classify", "docs", "--model", "EfficientNetLite0"], 1, "docs: no picture is in this folder"),
+        (["classify", "tests", "--model", "EfficientNetLite0"], 1, "tests: no picture is in this folder"),
         (["models", "qq*"], 1, "no model matches 'qq*'; `pretrained-cnn models` lists all"),
     ],
 )

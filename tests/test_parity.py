@@ -45,7 +45,8 @@ def slow(names: list[str]) -> list[Any]:
 
 
 @pytest.fixture(autouse=True)
-def _free_memory() -> Iterator[None]:
+def _the_same_weights_each_time() -> Iterator[None]:
+    keras.utils.set_random_seed(0)
     yield
     keras.backend.clear_session()
     gc.collect()

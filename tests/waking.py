@@ -26,7 +26,6 @@ def wake(model: keras.Model, inputs: np.ndarray) -> None:
     BatchNorm takes its statistics from ``inputs`` ``(N, H, W, 3)``, preprocessed; ConvNeXt's LayerScale
     becomes 0.3; the head is scaled until the logits deviate by 2, and its bias removes each class's mean.
     """
-    keras.utils.set_random_seed(0)
     for layer in layers_of(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0

@@ -44,13 +44,13 @@ def _row(spec: ModelSpec) -> tuple[str, ...]:
     return (
         f"`{spec.name}`",
         f"{height} x {width}",
-        f"{spec.parameters:,}" if spec.parameters else "–",
-        f"{spec.embedding_size:,}" if spec.embedding_size else "–",
-        f"{published.top1:.1f}" if published else "–",
-        f"{published.top5:.1f}" if published and published.top5 else "–",
-        str(published.input_size) if published and published.input_size else "–",
+        f"{spec.parameters:,}" if spec.parameters else "-",
+        f"{spec.embedding_size:,}" if spec.embedding_size else "-",
+        f"{published.top1:g}" if published else "-",
+        f"{published.top5:g}" if published and published.top5 else "-",
+        str(published.input_size) if published and published.input_size else "-",
         "no" if spec.weights else "yes, `[offline]`",
-        f"[{(spec.source or '').rpartition('/')[2]}]({spec.source})" if spec.source else "–",
+        f"[{(spec.source or '').rpartition('/')[2]}]({spec.source})" if spec.source else "-",
     )
 
 

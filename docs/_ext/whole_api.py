@@ -6,7 +6,7 @@ from typing import Any
 
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
-from sphinx.errors import ExtensionError
+from sphinx.errors import SphinxError
 
 import pretrained_cnn
 
@@ -16,7 +16,7 @@ def check(app: Sphinx, env: BuildEnvironment) -> None:
     described = {entry[0] for entry in env.domains["py"].get_objects()}
     missing = [name for name in pretrained_cnn.__all__ if f"pretrained_cnn.{name}" not in described]
     if missing:
-        raise ExtensionError(f"not in the reference, add to docs/reference/api.md: {', '.join(missing)}")
+        raise SphinxError(f"not in the reference, add to docs/reference/api.md: {', '.join(missing)}")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

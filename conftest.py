@@ -1,4 +1,4 @@
-"""Runs the Python of the pages: every ``python`` block, from the repository's root, a namespace a page."""
+"""Runs the Python of README.md and of the documentation: each page from the repository's root, a namespace a page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from sybil import Sybil
 from sybil.parsers.myst import PythonCodeBlockParser
 
-DOCS = Path(__file__).parent
+ROOT = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def a_page_of_its_own() -> Iterator[None]:
     from pretrained_cnn import registry
 
     before, folder = dict(registry._registered), Path.cwd()
-    os.chdir(DOCS.parent)
+    os.chdir(ROOT)
     yield
     os.chdir(folder)
     registry._registered.clear()
@@ -31,8 +31,8 @@ def a_page_of_its_own() -> Iterator[None]:
 
 pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser(doctest_optionflags=ELLIPSIS)],
-    patterns=["*.md"],
-    excludes=["_build/**", "reference/_generated/*"],
-    path=str(DOCS),
+    patterns=["README.md", "docs/**/*.md", "docs/*.md"],
+    excludes=["docs/_build/**", "docs/reference/_generated/*"],
+    path=str(ROOT),
     fixtures=["a_page_of_its_own"],
 ).pytest()
