@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pretrained_cnn import ImageError, ResizePolicy
+from pretrained_cnn import ImageError, ImagePolicy, InvalidSpecError, ResizePolicy
 from pretrained_cnn.images import batch, sources
 from pretrained_cnn.images import decode as decoding
 from pretrained_cnn.images.resize import resize
@@ -25,8 +25,8 @@ from pretrained_cnn.images.resize import resize
 RED, BLUE, WHITE = (200, 30, 40), (20, 40, 220), (255, 255, 255)
 
 
-def decode(picture: Any) -> np.ndarray:
-    image = decoding.decode(sources.one(picture))
+def decode(picture: Any, **settings: Any) -> np.ndarray:
+    image = decoding.decode(sources.one(picture), ImagePolicy(**settings))
     assert image.mode == "RGB"
     return np.asarray(image)
 
@@ -129,8 +129,8 @@ def test_a_black_picture_is_a_picture() -> None:
 @pytest.mark.parametrize(
     ("picture", "message"),
     [
-        (None, "<NoneType 0>: a NoneType is not a picture; give a path, an http(s) address, bytes"),
-        ([[1, 2], [3, 4]], "<list 0>: a list is not a picture"),
+        (None, "<NoneType 0>: an object of type NoneType is not a picture; give a path, an http(s) address, bytes"),
+        ([[1, 2], [3, 4]], "<list 0>: an object of type list is not a picture"),
         ("no/such.jpg", "no/such.jpg: there is no such file"),
         (b"", "<bytes 0>: it is empty"),
         (b"hello", "<bytes 0>: this is not a picture in a format that can be read; it begins with b'hello'"),
@@ -160,10 +160,30 @@ def test_a_truncated_file(file: Path) -> None:
         decode(file)
 
 
-def test_too_many_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "MAX_PIXELS", 20)
-    with pytest.raises(ImageError, match="6 x 4 pixels are more than 20"):
-        decode(halves())
+def test_limits_are_named_with_their_setting(file: Path) -> None:
+    for picture in (halves(), file, png(halves()), np.asarray(halves())):
+        with pytest.raises(ImageError, match=r"6 x 4 pixels are more than 20 \(ImagePolicy\.max_pixels\)"):
+            decode(picture, max_pixels=20)
+    for picture in (file, png(halves()), io.BytesIO(png(halves()))):
+        with pytest.raises(ImageError, match=r"it has more than 10 bytes \(ImagePolicy\.max_bytes\)"):
+            decode(picture, max_bytes=10)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_pixels": 0}, "max_pixels=0 is not a number above 0"),
+        ({"url_seconds": "30"}, "url_seconds='30' is not a number above 0"),
+        ({"color_profile": "keep"}, 'color_profile=\'keep\' is not known; choose "convert" or "ignore"'),
+        ({"truncated": True}, 'truncated=True is not known; choose "error" or "allow"'),
+        ({"background": "white"}, "background='white' is not (red, green, blue), each 0 to 255"),
+        ({"background": (0, 0, 256)}, "background=(0, 0, 256) is not (red, green, blue)"),
+    ],
+)
+def test_a_policy_that_is_none(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidSpecError) as caught:
+        ImagePolicy(**settings)
+    assert str(caught.value).startswith(message)
 
 
 # What becomes of the modes
@@ -335,7 +355,7 @@ def test_one_picture_where_several_are_expected(picture: Any) -> None:
 
 
 def batches(pictures: Any, **options: Any) -> Iterator[batch.Batch]:
-    return batch.batches(sources.items(pictures), (8, 8), ResizePolicy(), **{"batch_size": 3, **options})
+    return batch.batches(sources.items(pictures), (8, 8), ResizePolicy(), ImagePolicy(), **{"batch_size": 3, **options})
 
 
 @settings(deadline=None, max_examples=50)
@@ -424,14 +444,12 @@ def test_an_address(server: str) -> None:
     np.testing.assert_array_equal(decode(f"{server}/halves.png"), np.asarray(halves()))
 
 
-def test_an_address_that_gives_nothing(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_that_gives_nothing(server: str) -> None:
     with pytest.raises(ImageError, match=r"/no\.png: it cannot be fetched: HTTP Error 404: Not Found"):
         decode(f"{server}/no.png")
     with pytest.raises(ImageError, match=r"it cannot be fetched: .*refused"):
         decode("http://127.0.0.1:9/a.png")
-    monkeypatch.setattr(decoding, "MAX_URL_BYTES", 10)
-    with pytest.raises(ImageError, match="it has more than 10 bytes"):
-        decode(f"{server}/halves.png")
-    monkeypatch.setattr(decoding, "URL_TIMEOUT", 0.2)
-    with pytest.raises(ImageError, match="it cannot be fetched: timed out"):
-        decode(f"{server}/slow.png")
+    with pytest.raises(ImageError, match=r"it has more than 10 bytes \(ImagePolicy\.max_url_bytes\)"):
+        decode(f"{server}/halves.png", max_url_bytes=10)
+    with pytest.raises(ImageError, match=r"it took more than 0\.2 seconds \(ImagePolicy\.url_seconds\)"):
+        decode(f"{server}/slow.png", url_seconds=0.2)

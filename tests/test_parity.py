@@ -14,12 +14,15 @@ import numpy as np
 import pytest
 from waking import wake
 
-from pretrained_cnn import Classifier, ResizePolicy, get_spec
+from pretrained_cnn import Classifier, ImagePolicy, ResizePolicy, get_spec
 from pretrained_cnn.catalog import CATALOG
 
 NAMES = [spec.name for spec in CATALOG if spec.builder.path.startswith("keras.applications:")]
 QUICK = {"MobileNet", "MobileNetV3Small"}
-LIKE_LOAD_IMG = ResizePolicy("squash", interpolation="nearest")
+LIKE_LOAD_IMG: dict[str, Any] = {
+    "resize": ResizePolicy("squash", interpolation="nearest"),
+    "images": ImagePolicy(color_profile="ignore"),  # six of the photos have a profile, which load_img passes over
+}
 
 # The smallest of each family.
 FAMILIES = [
@@ -77,7 +80,7 @@ def test_agrees_with_the_hand_written_pipeline(name: str, eight_photos: list[Pat
     expected = by_hand.predict(inputs, batch_size=2, verbose=0)
     assert expected.max(axis=1).min() > 0.002, "the network is mute, and the test would prove nothing"
 
-    clf = Classifier(name, weights=None, resize=LIKE_LOAD_IMG)
+    clf = Classifier(name, weights=None, **LIKE_LOAD_IMG)
     clf.keras_model.set_weights(by_hand.get_weights())
     del by_hand
     scores = clf.predict_proba(eight_photos, batch_size=2)
@@ -103,13 +106,13 @@ def test_a_wrong_preprocess_would_be_noticed(name: str, eight_photos: list[Path]
     right = preprocess_of(name)
     probe = np.full((1, 2, 2, 3), 100.0, np.float32)
     inside = bool((right(probe.copy()) == probe).all())  # preprocessing is a part of the network
-    clf = Classifier(name, weights=None, resize=LIKE_LOAD_IMG)
+    clf = Classifier(name, weights=None, **LIKE_LOAD_IMG)
     wake(clf.keras_model, right(load(eight_photos, spec.input_size)))
     expected = clf.predict_proba(eight_photos)
 
     wrongs = [swap_channels(right), *([needless(right)] if inside else [None, twice(right)])]
     for wrong in wrongs:
-        other = Classifier(spec.replace(preprocess=wrong), weights=None, resize=LIKE_LOAD_IMG)
+        other = Classifier(spec.replace(preprocess=wrong), weights=None, **LIKE_LOAD_IMG)
         other.keras_model.set_weights(clf.keras_model.get_weights())
         with pytest.raises(AssertionError):
             np.testing.assert_allclose(other.predict_proba(eight_photos), expected, atol=1e-5, rtol=0)
@@ -144,7 +147,7 @@ def test_real_weights_equal_the_hand_written_script(
     inputs = keras.applications.mobilenet.preprocess_input(load(photos, (224, 224)))
     expected = by_hand.predict(inputs, verbose=0)
 
-    clf = Classifier("MobileNet", alpha=alpha, resize=LIKE_LOAD_IMG)
+    clf = Classifier("MobileNet", alpha=alpha, **LIKE_LOAD_IMG)
     np.testing.assert_allclose(clf.predict_proba(photos), expected, atol=1e-5, rtol=0)
     decoded = decode_predictions(expected, keras_home)
     for result, rows in zip(clf.predict_batch(photos), decoded, strict=True):
@@ -169,7 +172,7 @@ def test_the_xception_trunk_serves_embeddings_only(assets: Path, eight_photos: l
     trunk = keras.applications.Xception(weights=None, include_top=False, pooling="avg")
     trunk.load_weights(path)
     inputs = keras.applications.xception.preprocess_input(load(eight_photos, (299, 299)))
-    clf = Classifier("Xception", weights=path, resize=LIKE_LOAD_IMG)
+    clf = Classifier("Xception", weights=path, **LIKE_LOAD_IMG)
     np.testing.assert_allclose(clf.embed(eight_photos), trunk.predict(inputs, verbose=0), atol=1e-4)
     with pytest.raises(OSError, match=r"weights given for Xception end before the classes .* they serve embed"):
         clf.predict(eight_photos[0])

@@ -18,6 +18,7 @@ from pretrained_cnn.errors import (
     UnknownModelError,
     WeightsError,
 )
+from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.labels import Label, imagenet_labels
 from pretrained_cnn.registry import get_spec, list_models, register, unregister
 from pretrained_cnn.results import Prediction, Result
@@ -33,6 +34,7 @@ __all__ = [
     "BundleError",
     "Classifier",
     "ImageError",
+    "ImagePolicy",
     "InvalidSpecError",
     "Label",
     "MissingDependencyError",

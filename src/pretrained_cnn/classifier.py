@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pretrained_cnn.errors import InvalidSpecError, WeightsError
 from pretrained_cnn.images.batch import Batch, batches, load
+from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import items, one
 from pretrained_cnn.registry import get_spec
 from pretrained_cnn.results import Prediction, Result
@@ -40,6 +41,7 @@ class Classifier:
         labels: Names of the classes, or ``(id, name)`` pairs, in place of the spec's.
         resize: A `ResizePolicy` in place of the spec's.
         input_size: ``(height, width)`` in pixels in place of the spec's.
+        images: An `ImagePolicy`: the limits, and how pictures are decoded.
         **builder_options: Go to the builder: ``Classifier("MobileNet", alpha=0.25)``.
 
     The network is built when it is first needed. One classifier may be used from several threads at once.
@@ -63,6 +65,7 @@ class Classifier:
         labels: Sequence[str | tuple[str, str]] | None = None,
         resize: ResizePolicy | None = None,
         input_size: tuple[int, int] | None = None,
+        images: ImagePolicy = ImagePolicy(),
         **builder_options: Any,
     ) -> None:
         spec = model if isinstance(model, ModelSpec) else get_spec(model)
@@ -77,6 +80,7 @@ class Classifier:
             raise InvalidSpecError(f"runtime={runtime!r} is not known; choose from {', '.join(RUNTIMES)}")
         self._weights = weights if weights is None else os.fspath(weights)
         self._runtime = runtime
+        self._images = images
         self._options = builder_options
         self._lock = threading.RLock()
         self._backbone: Backbone | None = None
@@ -93,6 +97,7 @@ class Classifier:
         input_size: tuple[int, int] | None = None,
         from_logits: bool = False,
         runtime: str = "keras",
+        images: ImagePolicy = ImagePolicy(),
     ) -> Self:
         """Wrap a trained Keras model with classes of its own.
 
@@ -105,6 +110,7 @@ class Classifier:
             from_logits: The last layer is linear, and a softmax is to follow it. A linear last layer without
                 ``from_logits=True`` is refused, and so is ``from_logits=True`` with an activation.
             runtime: As for `Classifier`.
+            images: As for `Classifier`.
 
         Raises InvalidSpecError if model and arguments do not fit together.
 
@@ -120,7 +126,7 @@ class Classifier:
         spec = wrap(
             model, labels=labels, preprocess=preprocess, resize=resize, input_size=input_size, from_logits=from_logits
         )
-        clf = cls(spec, runtime=runtime)
+        clf = cls(spec, runtime=runtime, images=images)
         clf._get_backbone()  # so that what does not fit is said here
         return clf
 
@@ -157,7 +163,7 @@ class Classifier:
         """
         _check_count("top", top)
         item = one(picture)
-        pixels = load(item, self._spec.input_size, self._spec.resize)
+        pixels = load(item, self._spec.input_size, self._spec.resize, self._images)
         runtime, _ = self._get_runtime("scores")
         (predictions,) = self._decode(runtime.run(pixels[np.newaxis]), top)
         return Result(item.name, predictions)
@@ -263,6 +269,7 @@ class Classifier:
             items(source),
             self._spec.input_size,
             self._spec.resize,
+            self._images,
             batch_size=batch_size,
             workers=workers,
             prefetch=prefetch,

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from pretrained_cnn.errors import ImageError
 from pretrained_cnn.images.decode import decode
-from pretrained_cnn.images.resize import resize
+from pretrained_cnn.images.policy import ImagePolicy
+from pretrained_cnn.images.resize import enough, resize
 from pretrained_cnn.images.sources import Item
 from pretrained_cnn.spec import ResizePolicy
 
@@ -29,15 +30,16 @@ class Batch(NamedTuple):
     """RGB ``(n, H, W, 3)`` of the pictures without an error, in order; ``n`` may be 0."""
 
 
-def load(item: Item, size: tuple[int, int], policy: ResizePolicy) -> NDArray[np.uint8]:
+def load(item: Item, size: tuple[int, int], policy: ResizePolicy, reading: ImagePolicy) -> NDArray[np.uint8]:
     """One picture as RGB uint8 ``(H, W, 3)``. Raises ImageError."""
-    return resize(decode(item), size, policy)
+    return resize(decode(item, reading, enough(size, policy)), size, policy)
 
 
 def batches(
     items: Iterable[Item],
     size: tuple[int, int],
     policy: ResizePolicy,
+    reading: ImagePolicy,
     *,
     batch_size: int,
     workers: int | None = None,
@@ -55,7 +57,7 @@ def batches(
         limit = prefetch * batch_size
         while True:
             for item in islice(items, limit - len(pending)):
-                pending.append((item, pool.submit(load, item, size, policy)))
+                pending.append((item, pool.submit(load, item, size, policy, reading)))
             if not pending:
                 return
             yield _collect([pending.popleft() for _ in range(min(batch_size, len(pending)))], size)

@@ -1,69 +1,83 @@
 """From one picture, in whatever form, to an RGB image of eight bits a channel.
 
-- EXIF orientation is applied, transparency is laid on white, an embedded colour profile is left as it is.
-- 16-bit pictures are scaled from their nominal range, 32-bit and float ones from their own minimum and
-  maximum, since they have no nominal one.
-- CMYK, YCbCr, LAB, HSV and palettes are converted by Pillow; of an animation the first frame is taken.
+What becomes of a picture:
+
+- EXIF orientation is applied; of an animation, or a file of several pages, the first one is taken.
+- An embedded colour profile is converted to sRGB; one that cannot be read counts as none.
+- Transparency is laid on white.
+- 16-bit grey is scaled from its nominal range, 0 to 65,535; 32-bit integers and floats, which have no nominal
+  range, from their own minimum and maximum.
+- CMYK, YCbCr, LAB, HSV and palettes are converted by Pillow.
+
+Background, profiles, limits and the rest are settings of `ImagePolicy`. Pillow's global settings are never touched.
 """
 
 from __future__ import annotations
 
-import http.client
 import io
 import os
-import urllib.error
-import urllib.request
+import threading
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 
 from pretrained_cnn.errors import ImageError
+from pretrained_cnn.images.fetch import fetch
+from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item, is_url
-
-MAX_PIXELS = 89_478_485
-"""Pictures of more pixels are refused: where Pillow begins to warn of decompression bombs."""
-MAX_URL_BYTES = 64 * 1024 * 1024
-"""What is read of one address at most."""
-URL_TIMEOUT = 30.0
-"""Seconds to wait for an address."""
 
 ORIENTATION = 0x0112
 """The EXIF tag that says how a camera was held."""
 UNPREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
-WHITE = (255, 255, 255, 255)
+
+_quiet = threading.Lock()
 
 
-def decode(item: Item) -> Image.Image:
+def decode(item: Item, policy: ImagePolicy, enough: tuple[int, int] | None = None) -> Image.Image:
     """Decode one picture to a Pillow image of mode ``RGB``.
 
     Takes a path, an http(s) address, bytes, a binary file, a Pillow image, or an array or tensor of
-    shape ``(h, w)``, ``(h, w, 1)``, ``(h, w, 3)`` or ``(h, w, 4)``, uint8 or float in 0..255. Raises
-    ImageError, which names the picture, for anything that is not a picture. The picture is only read.
+    shape ``(h, w)``, ``(h, w, 1)``, ``(h, w, 3)`` or ``(h, w, 4)``, uint8 or float in 0..255. ``enough`` is a
+    ``(width, height)`` below which a JPEG need not be decoded in full. Raises ImageError, which names the
+    picture, for anything that is not a picture. The picture is only read.
     """
     picture = item.picture
     try:
         if isinstance(picture, Image.Image):
-            return _to_rgb(item, picture)
+            return _quietly(item, lambda: _to_rgb(item, picture, policy))
         if isinstance(picture, np.ndarray) or hasattr(picture, "__array__"):
-            return _from_array(item, _as_numpy(picture))
-        with _open_stream(item) as stream, _open_image(item, stream) as image:
-            return _to_rgb(item, image)
+            return _from_array(item, _as_numpy(picture), policy)
+        data = _read(item, policy)
+        return _quietly(item, lambda: _decode_bytes(item, data, policy, enough))
     except ImageError:
         raise
     except Exception as error:  # a broken file can make a decoder raise anything
         raise ImageError(item.name, f"it cannot be decoded: {_reason(error)}") from error
 
 
-def _open_stream(item: Item) -> io.BytesIO:
+def _quietly(item: Item, work: Callable[[], Image.Image]) -> Image.Image:
+    """Do ``work``, also for a caller whose filters turn warnings into errors: what Pillow warns of is no error."""
+    try:
+        return work()
+    except Warning:
+        with _quiet, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return work()
+
+
+def _read(item: Item, policy: ImagePolicy) -> io.BytesIO:
+    """The bytes of a picture that is not one yet."""
     picture = item.picture
     if is_url(picture):
-        return _fetch(item)
+        return fetch(picture, policy)
     if isinstance(picture, str | os.PathLike):
         try:
             with open(picture, "rb") as file:
-                return io.BytesIO(file.read())
+                return _limited(item, file.read(policy.max_bytes + 1), policy)
         except FileNotFoundError:
             raise ImageError(item.name, "there is no such file") from None
         except IsADirectoryError:
@@ -71,73 +85,109 @@ def _open_stream(item: Item) -> io.BytesIO:
         except (OSError, ValueError) as error:
             raise ImageError(item.name, f"it cannot be opened: {_reason(error)}") from None
     if isinstance(picture, bytes | bytearray | memoryview):
-        return io.BytesIO(picture)
+        return _limited(item, picture, policy)
     if hasattr(picture, "read"):
-        data = picture.read()
+        data = picture.read(policy.max_bytes + 1)
         if not isinstance(data, bytes):
             raise ImageError(item.name, 'the file was opened for text; open it with "rb"')
-        return io.BytesIO(data)
+        return _limited(item, data, policy)
     raise ImageError(
         item.name,
-        f"a {type(picture).__name__} is not a picture; give a path, an http(s) address, bytes, a binary file, "
-        "a PIL image, or an array of shape (h, w), (h, w, 1), (h, w, 3) or (h, w, 4)",
+        f"an object of type {type(picture).__name__} is not a picture; give a path, an http(s) address, bytes, "
+        "a binary file, a PIL image, or an array of shape (h, w), (h, w, 1), (h, w, 3) or (h, w, 4)",
     )
 
 
-def _open_image(item: Item, stream: io.BytesIO) -> Image.Image:
+def _limited(item: Item, data: bytes | bytearray | memoryview, policy: ImagePolicy) -> io.BytesIO:
+    if len(data) > policy.max_bytes:
+        raise ImageError(item.name, f"it has more than {policy.max_bytes:,} bytes (ImagePolicy.max_bytes)")
+    return io.BytesIO(data)
+
+
+def _decode_bytes(item: Item, data: io.BytesIO, policy: ImagePolicy, enough: tuple[int, int] | None) -> Image.Image:
+    data.seek(0)
     try:
-        return Image.open(stream)
+        image = Image.open(data)
     except UnidentifiedImageError:
-        stream.seek(0)
-        start = stream.read(24)
+        data.seek(0)
+        start = data.read(24)
         if not start:
             raise ImageError(item.name, "it is empty") from None
         reason = f"this is not a picture in a format that can be read; it begins with {start!r}"
         raise ImageError(item.name, reason) from None
+    with image:
+        if image.format == "EPS":  # to decode it, Pillow would have Ghostscript run what is in the file
+            raise ImageError(item.name, "PostScript is a program, not a picture; convert it to PNG first")
+        if enough is not None and policy.draft and image.format == "JPEG":
+            _check_pixels(item, image, policy)
+            turned = image.getexif().get(ORIENTATION, 1) >= 5
+            image.draft(None, enough[::-1] if turned else enough)  # None keeps the mode
+        return _to_rgb(item, image, policy)
 
 
-def _fetch(item: Item) -> io.BytesIO:
-    try:
-        with urllib.request.urlopen(item.picture, timeout=URL_TIMEOUT) as response:
-            data = response.read(MAX_URL_BYTES + 1)
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        if isinstance(error, urllib.error.HTTPError):
-            error.close()
-        raise ImageError(item.name, f"it cannot be fetched: {_reason(error)}") from None
-    if len(data) > MAX_URL_BYTES:
-        raise ImageError(item.name, f"it has more than {MAX_URL_BYTES:,} bytes")
-    return io.BytesIO(data)
-
-
-def _to_rgb(item: Item, image: Image.Image) -> Image.Image:
+def _check_pixels(item: Item, image: Image.Image, policy: ImagePolicy) -> None:
     width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise ImageError(item.name, f"{width} x {height} pixels are more than {MAX_PIXELS:,}")
+    if width * height > policy.max_pixels:
+        raise ImageError(
+            item.name, f"{width} x {height} pixels are more than {policy.max_pixels:,} (ImagePolicy.max_pixels)"
+        )
+
+
+def _to_rgb(item: Item, image: Image.Image, policy: ImagePolicy) -> Image.Image:
+    _check_pixels(item, image, policy)
+    try:
+        image.load()
+    except OSError:
+        if policy.truncated == "error" or not isinstance(image, ImageFile.ImageFile):
+            raise
+        image.tile = []  # what there is of the picture counts as all of it
+        image.load()
     if image.getexif().get(ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)
+    profile = image.info.get("icc_profile") if policy.color_profile == "convert" else None
     if image.mode == "RGB" and "transparency" not in image.info:
-        image.load()
-        return image
+        return _to_srgb(image, profile)
     if image.mode.startswith(("I", "F")):
         return _scaled(item, image)
     if image.has_transparency_data:
         image = image.convert(UNPREMULTIPLIED.get(image.mode, image.mode)).convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image).convert("RGB")
+        opaque = Image.alpha_composite(Image.new("RGBA", image.size, (*policy.background, 255)), image)
+        return _to_srgb(opaque.convert("RGB"), profile)
+    if image.mode in ("CMYK", "L", "LAB") and profile:
+        return _to_srgb(image, profile)
+    return _to_srgb(image.convert("RGB"), profile)
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Convert by an embedded colour profile; without one, or with one that does not fit, as Pillow does."""
+    if profile:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if image.mode != "RGB" or not ImageCms.getProfileDescription(source).startswith("sRGB"):
+                # A transform of its own each time: LittleCMS's are not made for several threads.
+                converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+                if converted is not None:
+                    return converted
+        except (ImageCms.PyCMSError, OSError, ValueError):
+            pass
     return image.convert("RGB")
 
 
 def _scaled(item: Item, image: Image.Image) -> Image.Image:
     """Grey values of 16 or 32 bits, or floats, in eight bits."""
-    values = np.asarray(image).astype(np.float64)
+    values = np.asarray(image).astype(np.float32)
     low, high = 0.0, 65535.0
     if not image.mode.startswith("I;16"):
-        finite = values[np.isfinite(values)]
-        if finite.size == 0:
+        finite = np.isfinite(values)
+        if not finite.any():
             raise ImageError(item.name, "none of its values is a number")
-        low, high = float(finite.min()), float(finite.max())
-        values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
-    scaled = (values - low) * (255.0 / ((high - low) or 1.0))
-    return Image.fromarray(np.rint(scaled).astype(np.uint8), "L").convert("RGB")
+        low = float(values.min(where=finite, initial=np.inf))
+        high = float(values.max(where=finite, initial=-np.inf))
+        np.nan_to_num(values, copy=False, nan=low, posinf=high, neginf=low)
+    values -= low
+    values *= 255.0 / ((high - low) or 1.0)
+    np.rint(values, out=values)
+    return Image.fromarray(values.astype(np.uint8)).convert("RGB")
 
 
 def _as_numpy(picture: Any) -> NDArray[Any]:
@@ -148,7 +198,7 @@ def _as_numpy(picture: Any) -> NDArray[Any]:
     return np.asarray(picture)
 
 
-def _from_array(item: Item, array: NDArray[Any]) -> Image.Image:
+def _from_array(item: Item, array: NDArray[Any], policy: ImagePolicy) -> Image.Image:
     """Check that an array can only be one picture in 0..255, and wrap it. It is never written to."""
 
     def refuse(reason: str) -> ImageError:
@@ -159,7 +209,7 @@ def _from_array(item: Item, array: NDArray[Any]) -> Image.Image:
         raise refuse("holds several pictures; give it to predict_batch, or one of its rows to predict")
     channels = shape[2] if array.ndim == 3 else 1
     if array.ndim not in (2, 3) or channels not in (1, 3, 4):
-        if array.ndim == 3 and shape[0] in (1, 3, 4):
+        if array.ndim == 3 and shape[0] in (1, 3, 4) and min(shape[1:]) > 4:
             raise refuse("has its channels first; turn it with np.moveaxis(array, 0, -1)")
         raise refuse("is not (h, w), (h, w, 1), (h, w, 3) or (h, w, 4)")
     if 0 in shape:
@@ -182,12 +232,12 @@ def _from_array(item: Item, array: NDArray[Any]) -> Image.Image:
     elif array.dtype != np.uint8:
         raise refuse("is neither uint8 nor float; if its values are 0 to 255, use array.astype(np.uint8)")
     array = array.reshape(shape[:2]) if channels == 1 else array
-    return _to_rgb(item, Image.fromarray(np.ascontiguousarray(array)))
+    return _to_rgb(item, Image.fromarray(np.ascontiguousarray(array)), policy)
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError):
-        return str(error.reason)
+    if isinstance(error, Image.DecompressionBombError):
+        return f"{error} (PIL.Image.MAX_IMAGE_PIXELS)"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__

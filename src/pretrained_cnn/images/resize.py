@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -30,3 +32,15 @@ def resize(image: Image.Image, size: tuple[int, int], policy: ResizePolicy) -> N
     left, top = (image.width - width * scale) / 2, (image.height - height * scale) / 2
     box = (left, top, left + width * scale, top + height * scale)
     return np.asarray(image.resize((width, height), filter_, box=box))
+
+
+def enough(size: tuple[int, int], policy: ResizePolicy) -> tuple[int, int] | None:
+    """The ``(width, height)`` of a picture that still has twice the pixels, each way, that `resize` needs.
+
+    None if it needs all of them, as nearest-neighbour interpolation does: it would pick others.
+    """
+    if policy.interpolation == "nearest":
+        return None
+    kept = policy.crop_fraction if policy.method == "crop" else 1.0
+    height, width = size
+    return math.ceil(2 * width / kept), math.ceil(2 * height / kept)
