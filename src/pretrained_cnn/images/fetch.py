@@ -69,6 +69,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, request: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         if not newurl.lower().startswith(("http://", "https://")):
+            fp.close()
             raise _RefusedError(f"it redirects to {newurl.partition(':')[0]}:, and only http and https are followed")
         return super().redirect_request(request, fp, code, msg, headers, newurl)
 

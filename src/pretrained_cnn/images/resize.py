@@ -10,6 +10,10 @@ from PIL import Image
 
 from pretrained_cnn.spec import ResizePolicy
 
+MARGIN = 3
+"""At 2, drafts of photos of 12 megapixels changed MobileNet's best class for 1 of 100, at 3 for none
+(``benchmarks/large_photos.py``)."""
+
 
 def resize(image: Image.Image, size: tuple[int, int], policy: ResizePolicy) -> NDArray[np.uint8]:
     """Resize by ``policy`` to ``size`` ``(height, width)``: RGB uint8 ``(height, width, 3)``.
@@ -35,7 +39,7 @@ def resize(image: Image.Image, size: tuple[int, int], policy: ResizePolicy) -> N
 
 
 def enough(size: tuple[int, int], policy: ResizePolicy) -> tuple[int, int] | None:
-    """The ``(width, height)`` of a picture that still has twice the pixels, each way, that `resize` needs.
+    """The ``(width, height)`` of a picture that still has `MARGIN` times the pixels, each way, that `resize` needs.
 
     None if it needs all of them, as nearest-neighbour interpolation does: it would pick others.
     """
@@ -43,4 +47,4 @@ def enough(size: tuple[int, int], policy: ResizePolicy) -> tuple[int, int] | Non
         return None
     kept = policy.crop_fraction if policy.method == "crop" else 1.0
     height, width = size
-    return math.ceil(2 * width / kept), math.ceil(2 * height / kept)
+    return math.ceil(MARGIN * width / kept), math.ceil(MARGIN * height / kept)
