@@ -230,7 +230,7 @@ def test_what_is_wrong_is_said_at_once(arguments: dict[str, Any], error: type[Ex
         ),
         (spec(labels=["a"]), {}, "Tiny: 1 labels do not match the network's 3 outputs; give labels=[...] with 3 names"),
         (spec(), {"alpha": 1}, "the builder of Tiny has no option 'alpha'; it has classes, activation"),
-        (spec(builder=lambda input_shape: 3), {}, "the builder of Tiny gave a int, not a keras.Model"),
+        (spec(builder=lambda input_shape: 3), {}, "the builder of Tiny gave an object of type int, not a keras.Model"),
         (spec(builder="no_such_module:x"), {}, "Tiny: builder='no_such_module:x' cannot be imported: No module named"),
         (
             spec(builder=lambda input_shape: tiny((9, 9, 3))),
@@ -410,7 +410,7 @@ def test_from_keras_with_a_subclassed_model() -> None:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("Xception", "from_keras takes a keras.Model, not a str"),
+        ("Xception", "from_keras takes a keras.Model, not an object of type str"),
         (tiny(classes=4), "tiny: 3 labels do not match the network's 4 outputs"),
         (tiny((3, 9, 9)), "tiny: the network takes (None, 3, 9, 9), but its spec says (None, 3, 9, 3)"),
     ],

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import http.server
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import pytest
 from paths import ROOT
 
-from pretrained_cnn import cli, registry
+from pretrained_cnn import ModelSpec, cli, registry
+from pretrained_cnn.weights import WeightsFile
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -131,6 +138,9 @@ def main(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
         (["classify", "a.jpg", "--weights", "no.h5"], 1, "weights='no.h5': no such file"),
         (["classify", "tests", "--model", "EfficientNetLite0"], 1, "tests: no picture is in this folder"),
         (["models", "qq*"], 1, "no model matches 'qq*'; `pretrained-cnn models` lists all"),
+        (["fetch"], 2, "fetch needs the name of a backbone, or --all"),
+        (["fetch", "Xseption"], 2, "unknown model 'Xseption'; did you mean 'Xception'?"),
+        (["fetch", "qq*"], 2, "unknown model 'qq*'; list_models() gives all names"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(main: Any, arguments: list[str], code: int, message: str) -> None:
@@ -186,3 +196,134 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
     assert done.stdout.startswith("NAME")
+
+
+# Weights: fetch and cache
+
+
+TINY = b"tiny " * 1000
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean_registry: None) -> Iterator[Path]:
+    """A server with the weights of two registered backbones, TinyNet and TinyNet2; and the cache's folder."""
+    served = tmp_path / "served"
+    served.mkdir()
+    (served / "tiny.h5").write_bytes(TINY)
+    (served / "tiny_notop.h5").write_bytes(TINY[1:])
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    handler = functools.partial(Handler, directory=served)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.02))
+        thread.start()
+        monkeypatch.setenv("PRETRAINED_CNN_MIRROR", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+        for name, stem in (("TinyNet", "tiny"), ("TinyNet2", "absent")):
+            files = [
+                WeightsFile(f"https://example.org/{stem}.h5", f"md5:{hashlib.md5(TINY).hexdigest()}"),
+                WeightsFile(
+                    f"https://example.org/{stem}_notop.h5", f"md5:{hashlib.md5(TINY[1:]).hexdigest()}", top=False
+                ),
+            ]
+            registry.register(
+                ModelSpec(name=name, builder="no:where", input_size=(8, 8), labels="imagenet", weights=files)
+            )
+        yield tmp_path / "keras" / "models"
+        server.shutdown()
+        thread.join()
+
+
+def test_fetch(main: Any, tiny: Path) -> None:
+    assert main("fetch", "tinynet") == (0, f"TinyNet\t{tiny / 'tiny.h5'}\n", "")
+    assert [path.name for path in tiny.iterdir()] == ["tiny.h5"]
+
+
+def test_fetch_variants(main: Any, tiny: Path) -> None:
+    code, out, _ = main("fetch", "TinyNet", "--variants")
+    assert code == 0
+    assert out == f"TinyNet\t{tiny / 'tiny.h5'}\nTinyNet\t{tiny / 'tiny_notop.h5'}\n"
+
+
+def test_fetch_all(main: Any, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRETRAINED_CNN_OFFLINE", "1")
+    code, out, err = main("fetch", "--all")
+    assert (code, out) == (1, "")
+    needed = [name for name in list_models() if get_spec(name).weights]
+    assert len(needed) >= 40
+    assert err.count("PRETRAINED_CNN_OFFLINE=1 forbids downloading ") == len(needed)
+
+
+def test_fetch_by_pattern_goes_on_after_a_failure(main: Any, tiny: Path) -> None:
+    code, out, err = main("fetch", "TinyNet2", "tiny*")
+    assert (code, out) == (1, f"TinyNet\t{tiny / 'tiny.h5'}\n")
+    assert err.count("TinyNet2 needs the weights file absent.h5: ") == 1
+    assert "(HTTP Error 404: File not found). Fetch it by hand to " in err
+
+
+def test_fetch_for_a_machine_without_network(
+    main: Any, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stick = tmp_path / "stick"
+    assert main("fetch", "TinyNet", "--to", str(stick))[:2] == (0, f"TinyNet\t{stick / 'models' / 'tiny.h5'}\n")
+    assert not tiny.exists(), "only the folder that was named is filled"
+    monkeypatch.setenv("PRETRAINED_CNN_OFFLINE", "1")
+    assert main("fetch", "TinyNet")[0] == 1
+    monkeypatch.setenv("KERAS_HOME", str(stick))
+    assert main("fetch", "TinyNet")[0] == 0
+
+
+def test_fetch_what_needs_no_download(main: Any) -> None:
+    code, out, err = main("fetch", "EfficientNetLite0")
+    assert (code, out) == (0, "")
+    assert err == "pretrained-cnn: EfficientNetLite0 needs no download: its weights come with its builder\n"
+
+
+def test_fetch_without_a_network(tmp_path: Path) -> None:
+    done = run("fetch", "Xception", KERAS_HOME=str(tmp_path), PRETRAINED_CNN_MIRROR="http://127.0.0.1:9")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("pretrained-cnn: Xception needs the weights file ")
+    assert "and http://127.0.0.1:9/tensorflow/keras-applications/xception/xception_weights_tf_" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_cache_lists_nothing(main: Any, tiny: Path) -> None:
+    assert main("cache") == (0, "", f"pretrained-cnn: no weights that we know are in {tiny}\n")
+    assert main("cache", "--json") == (0, "[]\n", "")
+
+
+def test_cache_lists_whole_and_unknown_files(main: Any, tiny: Path) -> None:
+    main("fetch", "TinyNet")
+    (tiny / "imagenet_class_index.json").write_text("{}")
+    with h5py.File(tiny / "mobilenet_2_5_224_tf.h5", "w"):
+        pass
+    code, out, err = main("cache")
+    assert (code, err) == (0, "")
+    unknown, whole = out.splitlines()
+    assert whole.split() == ["whole", "0.0", "MB", "TinyNet", str(tiny / "tiny.h5")]
+    assert unknown.split(maxsplit=5) == [
+        *("unknown", "0.0", "MB", "MobileNet", str(tiny / "mobilenet_2_5_224_tf.h5")),
+        "complete, but it has no published hash; loading it compares its layers",
+    ]
+
+
+def test_cache_finds_broken_files(main: Any, tiny: Path) -> None:
+    tiny.mkdir(parents=True)
+    (tiny / "tiny.h5").write_bytes(TINY[:-1])
+    (tiny / "mobilenet_2_5_224_tf.h5").write_bytes(b"<!DOCTYPE html>")
+    code, out, err = main("cache", "--json")
+    assert (code, err) == (1, "")
+    mobilenet, tinynet = json.loads(out)
+    assert tinynet == {
+        "model": "TinyNet",
+        "path": str(tiny / "tiny.h5"),
+        "size": len(TINY) - 1,
+        "verdict": "broken",
+        "reason": f"its md5 is {hashlib.md5(TINY[:-1]).hexdigest()}, not {hashlib.md5(TINY).hexdigest()}",
+    }
+    assert mobilenet["verdict"] == "broken"
+    assert mobilenet["reason"].startswith("it is not a complete HDF5 file (")
+    assert main("cache")[0] == 1

@@ -1,6 +1,6 @@
-"""The command line: ``pretrained-cnn classify`` and ``pretrained-cnn models``.
+"""The command line: ``pretrained-cnn classify``, ``models``, ``fetch`` and ``cache``.
 
-Results go to stdout, everything else to stderr. Exit codes: 0 all classified, 1 some failed, 2 usage.
+Results go to stdout, everything else to stderr. Exit codes: 0 all went well, 1 something failed, 2 usage.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from pretrained_cnn import __version__
 from pretrained_cnn._lazy import Reference
-from pretrained_cnn.errors import InvalidSpecError, PretrainedCNNError, UnknownModelError
+from pretrained_cnn.errors import InvalidSpecError, PretrainedCNNError, UnknownModelError, WeightsError
 from pretrained_cnn.registry import get_spec, list_models
 from pretrained_cnn.spec import ModelSpec
+from pretrained_cnn.weights import WeightsFile, cache_dir, ensure
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -74,6 +76,21 @@ def _parser() -> argparse.ArgumentParser:
     models.add_argument("--max-parameters", type=float, metavar="M", help="at most M million parameters")
     models.add_argument("--json", action="store_true", help="one JSON array")
     models.set_defaults(run=_models)
+
+    fetch = commands.add_parser("fetch", help="download weights, such as for a machine without network")
+    fetch.add_argument("name", nargs="*", metavar="NAME", help="a backbone, or a pattern such as 'EfficientNet*'")
+    fetch.add_argument("--all", action="store_true", help="every backbone")
+    fetch.add_argument(
+        "--variants", action="store_true", help="of each also the files for other widths and sizes, and without the top"
+    )
+    fetch.add_argument(
+        "--to", metavar="DIR", help="fill DIR/models, not Keras's own cache; use it with KERAS_HOME=DIR, anywhere"
+    )
+    fetch.set_defaults(run=_fetch)
+
+    cache = commands.add_parser("cache", help="list the downloaded weights, and check them")
+    cache.add_argument("--json", action="store_true", help="one JSON array")
+    cache.set_defaults(run=_cache)
     return parser
 
 
@@ -88,8 +105,12 @@ def _complain(message: object) -> None:
     print(f"pretrained-cnn: {message}", file=sys.stderr)
 
 
-def _classify(options: argparse.Namespace) -> int:
+def _log_to_stderr() -> None:
     logging.basicConfig(level=logging.INFO, format="pretrained-cnn: %(message)s", stream=sys.stderr)
+
+
+def _classify(options: argparse.Namespace) -> int:
+    _log_to_stderr()
     from pretrained_cnn.classifier import Classifier
     from pretrained_cnn.images.sources import expand
 
@@ -145,13 +166,7 @@ def _find_model(name: str) -> ModelSpec:
 
 
 def _models(options: argparse.Namespace) -> int:
-    specs, code = [], OK
-    for name in list_models(options.pattern):
-        try:
-            specs.append(get_spec(name))
-        except InvalidSpecError as error:  # a broken plugin; the others are listed all the same
-            code = FAILED
-            _complain(error)
+    specs, code = _get_specs(list_models(options.pattern))
     if options.max_parameters is not None:
         specs = [spec for spec in specs if spec.parameters and spec.parameters <= options.max_parameters * 1e6]
     if not specs:
@@ -170,6 +185,18 @@ def _models(options: argparse.Namespace) -> int:
     return code
 
 
+def _get_specs(names: Iterable[str]) -> tuple[list[ModelSpec], int]:
+    """The specs of these names, and the exit code: a broken plugin is complained of, and the others are there."""
+    specs, code = [], OK
+    for name in names:
+        try:
+            specs.append(get_spec(name))
+        except InvalidSpecError as error:
+            code = FAILED
+            _complain(error)
+    return specs, code
+
+
 def _row(spec: ModelSpec) -> dict[str, Any]:
     published = spec.published
     return {
@@ -183,4 +210,56 @@ def _row(spec: ModelSpec) -> dict[str, Any]:
         "measured_by": published and published.source,
         "license": spec.license,
         "described_in": spec.source,
+    }
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    _log_to_stderr()
+    folder = Path(options.to, "models") if options.to else cache_dir()
+    patterns = ["*"] if options.all else options.name
+    if not patterns:
+        raise InvalidSpecError("fetch needs the name of a backbone, or --all")
+    names = [name for pattern in patterns for name in list_models(pattern) or [get_spec(pattern).name]]
+    specs, code = _get_specs(dict.fromkeys(names))
+    for spec in specs:
+        if not spec.weights:
+            _complain(f"{spec.name} needs no download: its weights come with its builder")
+        for file in spec.weights if options.variants or not spec.weights else [spec.weights_file()]:
+            try:
+                print(f"{spec.name}\t{ensure(file, needed_by=spec.name, folder=folder)}", flush=True)
+            except WeightsError as error:
+                code = FAILED
+                _complain(error)
+    return code
+
+
+def _cache(options: argparse.Namespace) -> int:
+    specs, code = _get_specs(list_models())
+    files = [(spec, file, cache_dir() / file.name) for spec in specs for file in spec.weights]
+    rows = [_verdict(spec, file, path) for spec, file, path in files if path.exists()]
+    if options.json:
+        print(json.dumps(rows, indent=2))
+    else:
+        for row in rows:
+            reason = f"  {row['reason']}" if row["reason"] else ""
+            print(f"{row['verdict']:<8}{row['size'] / 1e6:>9.1f} MB  {row['model']:<20}{row['path']}{reason}")
+        if not rows:
+            _complain(f"no weights that we know are in {cache_dir()}")
+    return FAILED if any(row["verdict"] == "broken" for row in rows) else code
+
+
+def _verdict(spec: ModelSpec, file: WeightsFile, path: Path) -> dict[str, Any]:
+    problem = file.problem(path)
+    if problem is not None:
+        verdict, reason = "broken", problem
+    elif file.hash is None:
+        verdict, reason = "unknown", "complete, but it has no published hash; loading it compares its layers"
+    else:
+        verdict, reason = "whole", None
+    return {
+        "model": spec.name,
+        "path": str(path),
+        "size": path.stat().st_size,
+        "verdict": verdict,
+        "reason": reason,
     }

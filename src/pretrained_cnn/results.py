@@ -56,7 +56,11 @@ class Result:
 
     @property
     def top(self) -> Prediction:
-        """The best prediction. Raises the picture's own error if it has one."""
+        """The best prediction.
+
+        Raises the picture's own error if it has one, and IndexError if a decode function of the user's own
+        named nothing.
+        """
         if self.error is not None:
             raise self.error
         return self.predictions[0]

@@ -86,6 +86,7 @@ class ModelSpec:
     """
 
     name: str
+    """What it is asked for by; case, ``-`` and ``_`` do not matter."""
     builder: Callable[..., Any]
     """``(input_shape) -> keras.Model``, or Keras's own signature ``(..., weights=, input_shape=, ...)``.
 
@@ -105,6 +106,7 @@ class ModelSpec:
     """``(scores (N, C), top=5)`` -> for each picture ``(id, label, score)`` or ``(id, label, score,
     index)`` rows, best first; by default through ``labels``."""
     resize: ResizePolicy
+    """How pictures become ``input_size``."""
     embedding_size: int | None
     """Width of what comes just before the last dense layer; None if not known before building."""
     parameters: int | None
@@ -112,6 +114,7 @@ class ModelSpec:
     weights: tuple[WeightsFile, ...] = field(repr=False)
     """The published files, of which the library loads one itself; empty if the builder does that."""
     published: Published | None
+    """The accuracy that was printed for it, if any."""
     license: str | None
     """Of the weights, where their publisher states it."""
     source: str | None

@@ -61,10 +61,7 @@ def build(
                 f"{len(spec.labels)} labels do not fit {spec.name}'s ImageNet weights, which have 1000 outputs; "
                 "give 1000 labels, or weights=<path> of your own, or weights=None"
             )
-        file = spec.weights_file(input_size=spec.input_size, options=options)
-        path = weights_files.ensure(file, needed_by=spec.name)
-        model, has_top = builder.call(published=True), True
-        _load(model, path)
+        model, has_top = _load_published(builder, options), True
     else:
         model, has_top = builder.call(weights="imagenet"), True
     if has_top:
@@ -158,8 +155,10 @@ class _Builder:
                 f"{type(error).__name__}: {error}"
             ) from error
         if not isinstance(model, keras.Model):
-            raise InvalidSpecError(f"the builder of {self.spec.name} gave a {type(model).__name__}, not a keras.Model")
-        return _as_published(self.spec, model) if published else model
+            raise InvalidSpecError(
+                f"the builder of {self.spec.name} gave an object of type {type(model).__name__}, not a keras.Model"
+            )
+        return _as_published(self.function, model) if published else model
 
 
 def _resolve(spec: ModelSpec) -> Any:
@@ -171,14 +170,14 @@ def _resolve(spec: ModelSpec) -> Any:
         raise InvalidSpecError(f"{spec.name}: builder={spec.builder.path!r} cannot be imported: {error}") from error
 
 
-def _as_published(spec: ModelSpec, model: keras.Model) -> keras.Model:
-    """Give EfficientNet v1 the layer that its builder adds only for ``weights="imagenet"``.
+def _as_published(function: Any, model: keras.Model) -> keras.Model:
+    """Give EfficientNet v1 the layer that its builder, ``function``, adds only for ``weights="imagenet"``.
 
     The published weights were trained on pictures divided by the standard deviations twice, and the
     builder makes up for it with one more Rescaling behind the Normalization (tensorflow/tensorflow
     issue 49930). A path to the same file builds a graph without it, and answers differently.
     """
-    if not (isinstance(spec.builder, Reference) and spec.builder.path.startswith("keras.applications:EfficientNetB")):
+    if getattr(function, "__module__", None) != "keras.src.applications.efficientnet":
         return model
     from keras.src.applications.efficientnet import IMAGENET_STDDEV_RGB
 
@@ -191,32 +190,79 @@ def _as_published(spec: ModelSpec, model: keras.Model) -> keras.Model:
     return keras.models.clone_model(model, call_function=call)
 
 
+def _brief(error: BaseException | None) -> str:
+    """The first line of a message: behind it Keras prints the weights themselves."""
+    return str(error).partition("\n")[0]
+
+
 def _load(model: keras.Model, path: Path) -> None:
     try:
         model.load_weights(path)
     except Exception as error:  # h5py, zipfile and Keras each raise their own
-        raise WeightsError(f"{path} does not hold weights of this network: {error}") from error
+        raise WeightsError(f"{path} does not hold weights of this network: {_brief(error)}") from error
+
+
+def _load_published(builder: _Builder, options: Mapping[str, Any]) -> keras.Model:
+    """Build the network with its ImageNet weights. What cannot fit is refused before anything is downloaded."""
+    spec = builder.spec
+    file = spec.weights_file(input_size=spec.input_size, options=options)
+    model = builder.call(published=True)
+    misfit = _misfit(spec, model)
+    if misfit is not None:
+        raise InvalidSpecError(misfit)
+    path = weights_files.ensure(file, needed_by=spec.name)
+    try:
+        _load(model, path)
+    except WeightsError as error:
+        if file.hash is not None or options.keys() - file.options.keys():
+            raise  # the file is the right one, or an option changed the network
+        # Without a hash, another network's file had looked like the right one. A fresh one replaces it.
+        refused = f"it does not hold weights of this network: {_brief(error.__cause__)}"
+        _load(model, weights_files.ensure(file, needed_by=spec.name, refused=refused))
+    return model
+
+
+def _misfit(spec: ModelSpec, model: keras.Model) -> str | None:
+    """Why no published weights fit ``model`` at its spec's input size; None if nothing is in the way.
+
+    A head that pools takes a map of any size. One that flattens it, as in VGG, has as many weights as the
+    map has pixels.
+    """
+    flattened = [layer.input.shape for layer in model.layers if isinstance(layer, layers.Flatten)]
+    maps = [shape for shape in flattened if math.prod(shape[1:-1]) > 1]
+    if not maps or model.output_shape[-1] != 1000 or spec.parameters in (None, model.count_params()):
+        return None
+    height, width = maps[0][1:3]
+    return (
+        f"input_size={spec.input_size} does not fit {spec.name}'s published weights: its first dense layer has weights "
+        f"for each of the {height} x {width} pixels of the last map, so that the network has {model.count_params():,} "
+        f"weights at this size, and the published file {spec.parameters:,}. Leave input_size out, or choose a backbone "
+        "that pools, such as ResNet50, or, to embed only, give weights=<path> of the file without a top"
+    )
 
 
 def _load_path(builder: _Builder, path: Path) -> tuple[keras.Model, bool]:
     """Build the network that the file at ``path`` was made for: with its top, else without."""
     spec = builder.spec
     published = _is_published(spec, path)
-    model = builder.call(published=published)
+    whole = builder.call(published=published)
     try:
-        _load(model, path)
-        return model, True
+        _load(whole, path)
+        return whole, True
     except WeightsError as error:
         refused = error
     if builder.can_leave_top_out:
-        model = builder.call(top=False, published=published)
+        trunk = builder.call(top=False, published=published)
         try:
-            _load(model, path)
-            return model, False
+            _load(trunk, path)
+            return trunk, False
         except WeightsError:
             pass
+    misfit = _misfit(spec, whole)
     raise WeightsError(
-        f"weights={str(path)!r} are not weights of {spec.name}, neither with its top nor without: {refused.__cause__}"
+        f"weights={str(path)!r} are not weights of {spec.name}, neither with its top nor without: "
+        f"{_brief(refused.__cause__)}"
+        f"{f'. {misfit}' if misfit else ''}"
     ) from refused
 
 

@@ -23,7 +23,7 @@ def wrap(
 ) -> ModelSpec:
     """The spec whose builder gives ``model`` itself; with ``from_logits``, followed by a softmax."""
     if not isinstance(model, keras.Model):
-        raise InvalidSpecError(f"from_keras takes a keras.Model, not a {type(model).__name__}")
+        raise InvalidSpecError(f"from_keras takes a keras.Model, not an object of type {type(model).__name__}")
     size = input_size or _input_size(model)
     if not getattr(model, "inputs", None):  # a subclassed model: its graph is known only by calling it
         pixels = keras.Input((*size, 3))
