@@ -20,7 +20,7 @@ import h5py
 import pytest
 from paths import ROOT
 
-from pretrained_cnn import ModelSpec, cli, registry
+from pretrained_cnn import ModelSpec, cli, get_spec, list_models, registry
 from pretrained_cnn.weights import WeightsFile
 
 
