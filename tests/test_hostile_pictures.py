@@ -310,7 +310,8 @@ def test_postscript_is_not_run() -> None:
         decode(encode(NOISE, "EPS"))
 
 
-def test_drafts(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("format_", ["JPEG", "MPO"])
+def test_drafts(format_: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from PIL import JpegImagePlugin
 
     asked: list[Any] = []
@@ -320,7 +321,7 @@ def test_drafts(monkeypatch: pytest.MonkeyPatch) -> None:
         "draft",
         lambda self, mode, size: asked.append((size, original(self, mode, size))),
     )
-    large = encode(PHOTO.resize((3000, 4000)), "JPEG")
+    large = encode(PHOTO.resize((3000, 4000)), format_, **({"save_all": True} if format_ == "MPO" else {}))
     crop, nearest = ResizePolicy(), ResizePolicy("squash", interpolation="nearest")
     small = load(one(large), (224, 224), crop, ImagePolicy())
     assert asked[0][0] == (768, 768)

@@ -218,6 +218,11 @@ def test_sixteen_bits_keep_their_nominal_range() -> None:
     np.testing.assert_array_equal(decode(png(Image.fromarray(values)))[0, :, 0], [0, 1, 128, 255])
 
 
+@pytest.mark.parametrize(("mode", "white"), [("I;16", b"\xff\x7f"), ("I;16L", b"\xff\x7f"), ("I;16B", b"\x7f\xff")])
+def test_sixteen_bits_in_either_order(mode: str, white: bytes) -> None:
+    np.testing.assert_array_equal(decode(Image.frombytes(mode, (2, 1), b"\0\0" + white))[0, :, 0], [0, 127])
+
+
 def test_wide_integers_and_floats_are_scaled_from_their_own_range() -> None:
     np.testing.assert_array_equal(decode(Image.fromarray(np.array([[-5, 0, 5]], np.int32)))[0, :, 0], [0, 128, 255])
     floats = np.array([[0.0, 0.5, 1.0, np.nan]], np.float32)

@@ -48,18 +48,18 @@ def decode(item: Item, policy: ImagePolicy, enough: tuple[int, int] | None = Non
     picture = item.picture
     try:
         if isinstance(picture, Image.Image):
-            return _quietly(item, lambda: _to_rgb(item, picture, policy))
+            return _quietly(lambda: _to_rgb(item, picture, policy))
         if isinstance(picture, np.ndarray) or hasattr(picture, "__array__"):
             return _from_array(item, _as_numpy(picture), policy)
         data = _read(item, policy)
-        return _quietly(item, lambda: _decode_bytes(item, data, policy, enough))
+        return _quietly(lambda: _decode_bytes(item, data, policy, enough))
     except ImageError:
         raise
     except Exception as error:  # a broken file can make a decoder raise anything
         raise ImageError(item.name, f"it cannot be decoded: {_reason(error)}") from error
 
 
-def _quietly(item: Item, work: Callable[[], Image.Image]) -> Image.Image:
+def _quietly(work: Callable[[], Image.Image]) -> Image.Image:
     """Do ``work``, also for a caller whose filters turn warnings into errors: what Pillow warns of is no error."""
     try:
         return work()
@@ -118,7 +118,7 @@ def _decode_bytes(item: Item, data: io.BytesIO, policy: ImagePolicy, enough: tup
     with image:
         if image.format == "EPS":  # to decode it, Pillow would have Ghostscript run what is in the file
             raise ImageError(item.name, "PostScript is a program, not a picture; convert it to PNG first")
-        if enough is not None and policy.draft and image.format == "JPEG":
+        if enough is not None and policy.draft and image.format in ("JPEG", "MPO"):  # MPO is what many phones write
             _check_pixels(item, image, policy)
             turned = image.getexif().get(ORIENTATION, 1) >= 5
             image.draft(None, enough[::-1] if turned else enough)  # None keeps the mode
