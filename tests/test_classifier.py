@@ -287,6 +287,13 @@ def test_weights_of_ones_own(suffix: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.predict_proba([RED]), original.predict_proba([RED]))
 
 
+def test_weights_with_other_classes_ask_for_their_labels(saved: Any) -> None:
+    path = saved(keras.applications.MobileNet(alpha=0.25, weights=None, classes=2))
+    with pytest.raises(WeightsError, match=r"or labels=\[\.\.\.\] if it has classes of its own"):
+        Classifier("MobileNet", weights=path, alpha=0.25).predict(RED)
+    assert len(Classifier("MobileNet", weights=path, alpha=0.25, labels=["a", "b"]).predict(RED)) == 2
+
+
 def test_weights_of_another_network(keras_home: Path) -> None:
     path = keras_home / "models" / "mobilenet_1_0_224_tf.h5"
     with pytest.raises(WeightsError) as caught:
@@ -309,7 +316,9 @@ def test_weights_without_a_top_serve_embed_only(saved: Any) -> None:
     trunk = keras.applications.MobileNet(alpha=0.25, weights=None, include_top=False)
     clf = Classifier("MobileNet", weights=saved(trunk), alpha=0.25)
     assert clf.embed([RED]).shape == (1, 256)
-    with pytest.raises(WeightsError, match="they serve embed; to predict, give weights with the top"):
+    with pytest.raises(
+        WeightsError, match=r"they serve embed; to predict, give weights with the top, or labels=\[\.\.\.\] if it has"
+    ):
         clf.predict(RED)
 
 

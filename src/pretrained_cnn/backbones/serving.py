@@ -28,7 +28,7 @@ def serving_graph(backbone: Backbone, output: Output = "scores") -> keras.Model:
         if not backbone.has_top:
             raise WeightsError(
                 f"the weights given for {spec.name} end before the classes (a file without the top): "
-                "they serve embed; to predict, give weights with the top"
+                "they serve embed; to predict, give weights with the top, or labels=[...] if it has classes of its own"
             )
         network = backbone.model
     else:

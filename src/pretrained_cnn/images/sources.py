@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -88,12 +89,7 @@ def expand(source: str) -> Iterator[str]:
     first = next(found, None)
     if first is None:
         raise ImageError(source, where)
-    return _chain(first, found)
-
-
-def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from rest
+    return itertools.chain([first], found)
 
 
 def _walk(folder: str) -> Iterator[str]:
