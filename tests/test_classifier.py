@@ -130,6 +130,14 @@ def test_a_stream_is_lazy_and_ends_its_threads() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("pretrained-cnn")]
 
 
+def test_a_stream_ends_its_threads_when_the_consumer_fails() -> None:
+    clf = Classifier(spec())
+    with pytest.raises(ImageError) as caught:  # which keeps the frames of the stream alive
+        list(clf.stream(iter([RED] * 40 + [None] + [RED] * 1000), batch_size=4, errors="raise"))
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("pretrained-cnn")]
+    assert caught.value.source == "<NoneType 40>"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -166,6 +174,8 @@ def test_keras_own_decode_function_fits(keras_home: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("decode", "message"),
     [
+        (lambda scores, top: [[("a", "b")]], "decode of Tiny gave rows that are not (id, label, score): not enough"),
+        (lambda scores, top: [[("a", "b", 1, 2, 3)]], "decode of Tiny gave rows that are not (id, label, score)"),
         (lambda scores, top: [[1, 2, 3]], "decode of Tiny gave rows that are not (id, label, score)"),
         (lambda scores, top: [], "decode of Tiny gave 0 answers for 1 pictures"),
     ],
@@ -201,6 +211,8 @@ def test_builder_options_reach_the_builder() -> None:
         ({"model": "Xception", "runtime": "tpu"}, InvalidSpecError, "runtime='tpu' is not known; choose from keras"),
         ({"model": "Xception", "weights": "no.h5"}, WeightsError, "weights='no.h5': no such file; give \"imagenet\""),
         ({"model": "Xception", "input_size": 299}, InvalidSpecError, "Xception: input_size=299 is not (height, width)"),
+        ({"model": "Xception", "images": {"max_pixels": 1}}, InvalidSpecError, "images={'max_pixels': 1} is not an"),
+        ({"model": "Xception", "resize": "pad"}, InvalidSpecError, "Xception: resize='pad' is not a ResizePolicy"),
         ({"model": "Xception", "labels": ["a", "a"]}, InvalidSpecError, "Xception: labels has 'a' twice"),
     ],
 )

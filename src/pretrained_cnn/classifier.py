@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -78,6 +79,8 @@ class Classifier:
             )
         if runtime not in RUNTIMES:
             raise InvalidSpecError(f"runtime={runtime!r} is not known; choose from {', '.join(RUNTIMES)}")
+        if not isinstance(images, ImagePolicy):
+            raise InvalidSpecError(f"images={images!r} is not an ImagePolicy")
         self._weights = weights if weights is None else os.fspath(weights)
         self._runtime = runtime
         self._images = images
@@ -246,21 +249,23 @@ class Classifier:
     def _run(self, output: Output, pictures: Any, batch_size: int) -> NDArray[np.float32]:
         runtime, width = self._get_runtime(output)
         rows = [np.empty((0, width), np.float32)]
-        for batch in self._batches(pictures, batch_size):
-            _raise_first(batch.errors)
-            rows.append(runtime.run(batch.pixels))
+        with contextlib.closing(self._batches(pictures, batch_size)) as stream:
+            for batch in stream:
+                _raise_first(batch.errors)
+                rows.append(runtime.run(batch.pixels))
         return np.concatenate(rows)
 
-    def _stream(self, stream: Iterator[Batch], top: int, errors: str) -> Iterator[Result]:
+    def _stream(self, stream: Generator[Batch], top: int, errors: str) -> Iterator[Result]:
         runtime, _ = self._get_runtime("scores")
-        for batch in stream:
-            if errors == "raise":
-                _raise_first(batch.errors)
-            decoded = iter(self._decode(runtime.run(batch.pixels), top) if len(batch.pixels) else ())
-            for name, error in zip(batch.names, batch.errors, strict=True):
-                yield Result(name, next(decoded)) if error is None else Result(name, (), error)
+        with contextlib.closing(stream):  # whatever happens to the consumer, the threads end
+            for batch in stream:
+                if errors == "raise":
+                    _raise_first(batch.errors)
+                decoded = iter(self._decode(runtime.run(batch.pixels), top) if len(batch.pixels) else ())
+                for name, error in zip(batch.names, batch.errors, strict=True):
+                    yield Result(name, next(decoded)) if error is None else Result(name, (), error)
 
-    def _batches(self, source: Any, batch_size: int, workers: int | None = None, prefetch: int = 2) -> Iterator[Batch]:
+    def _batches(self, source: Any, batch_size: int, workers: int | None = None, prefetch: int = 2) -> Generator[Batch]:
         _check_count("batch_size", batch_size)
         _check_count("prefetch", prefetch)
         if workers is not None:
@@ -280,8 +285,8 @@ class Classifier:
         name = self._spec.name
         rows = self._spec.decode(scores, top=top)
         try:
-            decoded = [tuple(Prediction(*row, *[None] * (4 - len(row))) for row in picture) for picture in rows]
-        except TypeError as error:
+            decoded = [tuple(map(_as_prediction, picture)) for picture in rows]
+        except (TypeError, ValueError) as error:
             raise InvalidSpecError(f"decode of {name} gave rows that are not (id, label, score): {error}") from error
         if len(decoded) != len(scores):
             raise InvalidSpecError(f"decode of {name} gave {len(decoded)} answers for {len(scores)} pictures")
@@ -308,6 +313,12 @@ class Classifier:
     def __repr__(self) -> str:
         options = "".join(f", {key}={value!r}" for key, value in self._options.items())
         return f"Classifier({self._spec.name!r}, weights={self._weights!r}, runtime={self._runtime!r}{options})"
+
+
+def _as_prediction(row: Sequence[Any]) -> Prediction:
+    """A row of a decode function, with its index or, like Keras's, without."""
+    id_, label, score, *index = row
+    return Prediction(id_, label, float(score), *(index or [None]))
 
 
 def _check_count(name: str, value: object) -> None:

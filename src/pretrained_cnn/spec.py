@@ -141,6 +141,8 @@ class ModelSpec:
             raise InvalidSpecError(f"name={name!r} is not a name")
         if not (isinstance(input_size, tuple | list) and len(input_size) == 2 and all(map(_is_side, input_size))):
             raise InvalidSpecError(f"{name}: input_size={input_size!r} is not (height, width) in pixels")
+        if not isinstance(resize, ResizePolicy):
+            raise InvalidSpecError(f"{name}: resize={resize!r} is not a ResizePolicy")
         table = _read_labels(name, labels)
         if decode is not None and table:
             raise InvalidSpecError(f"{name}: give labels or decode, not both")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import NamedTuple
@@ -44,7 +44,7 @@ def batches(
     batch_size: int,
     workers: int | None = None,
     prefetch: int = 2,
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """Decode and resize ``items`` in ``workers`` threads, and give them in their order.
 
     At most ``prefetch`` batches are in the making beside the one that the consumer holds; the items are
