@@ -19,22 +19,12 @@ from pretrained_cnn import ModelSpec
 from pretrained_cnn.catalog import CATALOG
 from pretrained_cnn.cli import main
 
-COLUMNS = (
-    "Name",
-    "Input",
-    "Parameters",
-    "Embedding",
-    "Top-1 %",
-    "Top-5 %",
-    "Measured at",
-    "Weights without download",
-    "Paper",
-)
+COLUMNS = ("Name", "Input", "Parameters", "Embedding", "Top-1 %", "Top-5 %", "Measured at", "Paper")
 
 
 def backbones() -> str:
     """The catalogue as a Markdown table."""
-    rows = [COLUMNS, ("---", *["--:"] * 6, "---", "---"), *map(_row, CATALOG)]
+    rows = [COLUMNS, ("---", *["--:"] * 6, "---"), *map(_row, CATALOG)]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
@@ -43,13 +33,12 @@ def _row(spec: ModelSpec) -> tuple[str, ...]:
     height, width = spec.input_size
     return (
         f"`{spec.name}`",
-        f"{height} x {width}",
+        f"{height}&nbsp;x&nbsp;{width}",
         f"{spec.parameters:,}" if spec.parameters else "-",
         f"{spec.embedding_size:,}" if spec.embedding_size else "-",
         f"{published.top1:g}" if published else "-",
         f"{published.top5:g}" if published and published.top5 else "-",
         str(published.input_size) if published and published.input_size else "-",
-        "no" if spec.weights else "yes, `[offline]`",
         f"[{(spec.source or '').rpartition('/')[2]}]({spec.source})" if spec.source else "-",
     )
 
