@@ -126,8 +126,8 @@ def main(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
     [
         ([], 2, "the following arguments are required: COMMAND"),
         (["classify"], 2, "the following arguments are required: SOURCE"),
-        (["classify", "a.jpg", "--top", "0"], 2, "argument --top: at least 1"),
-        (["classify", "a.jpg", "--top", "x"], 2, "argument --top: invalid _count value: 'x'"),
+        (["classify", "a.jpg", "--top", "0"], 2, "argument --top: '0' is not a whole number of at least 1"),
+        (["classify", "a.jpg", "--top", "x"], 2, "argument --top: 'x' is not a whole number of at least 1"),
         (["classify", "a.jpg", "--model", "Xseption"], 2, "unknown model 'Xseption'; did you mean 'Xception'?"),
         (["classify", "a.jpg", "--model", "no_module:x"], 2, "--model no_module:x: No module named 'no_module'"),
         (

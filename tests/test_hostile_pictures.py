@@ -28,6 +28,7 @@ from pretrained_cnn import Classifier, ImageError, ImagePolicy
 from pretrained_cnn.images import fetch as fetching
 from pretrained_cnn.images.batch import load
 from pretrained_cnn.images.decode import decode as decode_item
+from pretrained_cnn.images.resize import resize
 from pretrained_cnn.images.sources import one
 from pretrained_cnn.spec import ResizePolicy
 
@@ -204,6 +205,35 @@ def test_thousands_of_mutated_files(format_: str) -> None:
     print(f"{format_}: {broken} broken, {whole} still decoded")
     assert broken + whole >= 10_000
     assert broken > 100
+
+
+# Shapes that nobody takes photos of
+
+
+@pytest.mark.parametrize("method", ["crop", "squash", "pad"])
+def test_a_picture_of_one_very_long_row(method: Any) -> None:
+    pixels = resize(Image.new("RGB", (80_000_000, 1), (200, 30, 40)), (32, 32), ResizePolicy(method))
+    assert (pixels[15] == (200, 30, 40)).all()  # padded, it is the one row that is not black
+
+
+def test_a_long_row_keeps_its_order() -> None:
+    row = np.repeat(np.arange(32, dtype=np.uint8) * 8, 40_000)[np.newaxis]
+    grey = Image.fromarray(row).convert("RGB")
+    pixels = resize(grey, (32, 32), ResizePolicy("squash", interpolation="box"))
+    np.testing.assert_allclose(pixels[0, :, 0].astype(int), np.arange(32) * 8, atol=2)
+    exact = resize(grey, (32, 32), ResizePolicy("squash", interpolation="nearest"))
+    np.testing.assert_array_equal(exact[0, :, 0], np.arange(32) * 8)
+
+
+def test_what_cannot_be_resized_is_one_pictures_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pretrained_cnn.images import batch
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(batch, "resize", fail)
+    with pytest.raises(ImageError, match="<bytes 0>: its 96 x 120 pixels cannot be resized: MemoryError"):
+        load(one(FORMATS["PNG"]), (32, 32), ResizePolicy(), ImagePolicy())
 
 
 # A run with every tenth picture broken
@@ -387,6 +417,7 @@ class Handler(BaseHTTPRequestHandler):
             "/cut.png": lambda: self._send(FORMATS["PNG"][:99], len(FORMATS["PNG"])),
             "/endless.png": self._endless,
             "/trickle.png": self._trickle,
+            "/header.png": self._trickle_header,
             "/silent.png": lambda: self.server.released.wait(20),  # type: ignore[attr-defined]
             "/to-file": lambda: self._redirect("file:///etc/hostname"),
             "/to-ftp": lambda: self._redirect("ftp://127.0.0.1/a.png"),
@@ -421,6 +452,12 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"\0")
             self.wfile.flush()
 
+    def _trickle_header(self) -> None:
+        self.wfile.write(b"HTTP/1.0 200 OK\r\nX-Slow: ")
+        while not self.server.released.wait(0.05):  # type: ignore[attr-defined]
+            self.wfile.write(b"z")
+            self.wfile.flush()
+
     def log_message(self, *_: object) -> None:
         pass
 
@@ -449,6 +486,7 @@ def test_an_address_and_a_redirect(server: str, path: str) -> None:
         ("/cut.png", {}, r"it cannot be fetched: the connection was cut after 99 of [\d,]+ bytes"),
         ("/endless.png", {"max_url_bytes": 100_000}, r"it has more than 100,000 bytes \(ImagePolicy\.max_url_bytes\)"),
         ("/trickle.png", {"url_seconds": 0.5}, r"it took more than 0\.5 seconds \(ImagePolicy\.url_seconds\)"),
+        ("/header.png", {"url_seconds": 0.5}, r"it took more than 0\.5 seconds \(ImagePolicy\.url_seconds\)"),
         ("/silent.png", {"url_seconds": 0.5}, r"it took more than 0\.5 seconds \(ImagePolicy\.url_seconds\)"),
         ("/to-file", {}, r"it cannot be fetched: HTTP Error 302: .* to url 'file:///etc/hostname' is not allowed"),
         ("/to-ftp", {}, r"it redirects to ftp:, and only http and https are followed"),

@@ -32,7 +32,12 @@ class Batch(NamedTuple):
 
 def load(item: Item, size: tuple[int, int], policy: ResizePolicy, reading: ImagePolicy) -> NDArray[np.uint8]:
     """One picture as RGB uint8 ``(H, W, 3)``. Raises ImageError."""
-    return resize(decode(item, reading, enough(size, policy)), size, policy)
+    image = decode(item, reading, enough(size, policy))
+    try:
+        return resize(image, size, policy)
+    except (MemoryError, ValueError) as error:  # one picture's error, and not the run's
+        reason = f"its {image.width} x {image.height} pixels cannot be resized: {str(error) or type(error).__name__}"
+        raise ImageError(item.name, reason) from error
 
 
 def batches(

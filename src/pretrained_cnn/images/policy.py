@@ -31,7 +31,8 @@ class ImagePolicy:
     max_url_bytes: int = 64 * MIB
     """Size at most of what an address gives."""
     url_seconds: float = 30.0
-    """Time at most for one address, from connecting to the last byte."""
+    """Time at most for one address, redirects included, from connecting to the last byte; how long a name server takes
+    is up to the system."""
     allow_private: bool = True
     """Whether an address may lead to a loopback, link-local or private network. A server that takes addresses from
     strangers wants False: then each connection, those after a redirect included, is checked before it is made,

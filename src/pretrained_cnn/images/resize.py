@@ -15,6 +15,11 @@ MARGIN = 3
 (``benchmarks/large_photos.py``)."""
 
 
+EXTREME = 100
+"""From about this many pixels for one on, a side is averaged before it is interpolated. Interpolation keeps tables that
+grow with the ratio, gigabytes for a picture of 80,000,000 x 1. Photos are far below it."""
+
+
 def resize(image: Image.Image, size: tuple[int, int], policy: ResizePolicy) -> NDArray[np.uint8]:
     """Resize by ``policy`` to ``size`` ``(height, width)``: RGB uint8 ``(height, width, 3)``.
 
@@ -24,18 +29,28 @@ def resize(image: Image.Image, size: tuple[int, int], policy: ResizePolicy) -> N
     height, width = size
     filter_ = Image.Resampling[policy.interpolation.upper()]
     if policy.method == "squash":
-        return np.asarray(image.resize((width, height), filter_))
+        return np.asarray(_scale(image, (width, height), filter_))
     if policy.method == "pad":
         scale = min(width / image.width, height / image.height)
         inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         padded = Image.new("RGB", (width, height))
-        padded.paste(image.resize(inner, filter_), ((width - inner[0]) // 2, (height - inner[1]) // 2))
+        padded.paste(_scale(image, inner, filter_), ((width - inner[0]) // 2, (height - inner[1]) // 2))
         return np.asarray(padded)
     # Resizing the part that stays is the same as resizing all and cutting, without the pixels that fall away.
     scale = min(image.width * policy.crop_fraction / width, image.height * policy.crop_fraction / height)
     left, top = (image.width - width * scale) / 2, (image.height - height * scale) / 2
     box = (left, top, left + width * scale, top + height * scale)
     return np.asarray(image.resize((width, height), filter_, box=box))
+
+
+def _scale(image: Image.Image, size: tuple[int, int], filter_: Image.Resampling) -> Image.Image:
+    """Resize each side by itself; a side that is beyond `EXTREME` is averaged in steps first."""
+    while filter_ is not Image.Resampling.NEAREST:
+        across, down = (min(64, max(1, side // (EXTREME * goal))) for side, goal in zip(image.size, size, strict=True))
+        if across == down == 1:
+            break
+        image = image.reduce((across, down))
+    return image.resize(size, filter_)
 
 
 def enough(size: tuple[int, int], policy: ResizePolicy) -> tuple[int, int] | None:
