@@ -73,3 +73,11 @@ def clean_registry() -> Iterator[None]:
     yield
     registry._registered.clear()
     registry._registered.update(before)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def a_cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the tests compute stays out of the user's cache, in new processes too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PRETRAINED_CNN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import math
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers
 
 from pretrained_cnn import weights as weights_files
@@ -67,6 +69,16 @@ def build(
     if has_top:
         check_outputs(spec, model)
     return Backbone(spec, model, has_top)
+
+
+def weights_digest(model: keras.Model) -> str:
+    """The SHA-256 of all weights of ``model``, in their order: hexadecimal, the same for the same weights."""
+    digest = hashlib.sha256()
+    for weight in model.weights:
+        values = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
+        digest.update(f"{values.shape}{values.dtype}".encode())
+        digest.update(values.data)
+    return digest.hexdigest()
 
 
 def check_outputs(spec: ModelSpec, model: keras.Model) -> None:
