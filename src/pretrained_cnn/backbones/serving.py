@@ -6,15 +6,14 @@ can lose it, and a runtime is handed one byte a channel.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import keras
 from keras import ops
 
 from pretrained_cnn.backbones.build import Backbone
-from pretrained_cnn.errors import InvalidSpecError, WeightsError
-
-Output = Literal["scores", "embedding"]
+from pretrained_cnn.errors import BundleError, InvalidSpecError, WeightsError
+from pretrained_cnn.spec import ModelSpec, Output
 
 
 def serving_graph(backbone: Backbone, output: Output = "scores") -> keras.Model:
@@ -52,6 +51,18 @@ def embedding_model(backbone: Backbone) -> keras.Model:
     if len(embedding.shape) == 4:  # MobileNet's heads are convolutions over one pixel
         embedding = keras.layers.GlobalAveragePooling2D()(embedding)
     return keras.Model(model.inputs, embedding)
+
+
+def open_graph(graph: keras.Model, spec: ModelSpec, *, has_top: bool) -> Backbone:
+    """The backbone within a serving graph that was loaded from a file, with its preprocessing in the spec again."""
+    networks = [layer for layer in graph.layers if isinstance(layer, keras.Model)]
+    casts = [operation for operation in graph.operations if type(operation).__name__ == "Cast"]
+    if not (networks and casts):
+        raise BundleError(f"the model of {spec.name} is not a serving graph: no network is in it")
+    network, pixels = networks[-1], casts[0].output
+    (fed,) = network._inbound_nodes[-1].input_tensors
+    preprocess = None if fed is pixels else keras.Model(pixels, fed, name="preprocess")
+    return Backbone(spec.replace(builder=lambda input_shape: network, preprocess=preprocess), network, has_top)
 
 
 def find_head(model: keras.Model) -> keras.Layer | None:

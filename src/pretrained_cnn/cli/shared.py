@@ -29,7 +29,8 @@ def complain(message: object) -> None:
 
 
 def log_to_stderr() -> None:
-    logging.basicConfig(level=logging.INFO, format="pretrained-cnn: %(message)s", stream=sys.stderr)
+    logging.basicConfig(format="pretrained-cnn: %(message)s", stream=sys.stderr)
+    logging.getLogger("pretrained_cnn").setLevel(logging.INFO)  # other libraries' only from warnings on
 
 
 def import_keras_quietly() -> None:
