@@ -8,6 +8,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from pretrained_cnn.bundle.manifest import Agreement
 from pretrained_cnn.errors import (
     BundleError,
     ImageError,
@@ -22,6 +23,7 @@ from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.labels import Label, imagenet_labels
 from pretrained_cnn.registry import get_spec, list_models, register, unregister
 from pretrained_cnn.results import Prediction, Result
+from pretrained_cnn.runtimes import RuntimeInfo, RuntimeSpec, list_runtimes, register_runtime
 from pretrained_cnn.spec import ModelSpec, Published, ResizePolicy
 from pretrained_cnn.weights import WeightsFile
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Agreement",
     "BundleError",
     "Classifier",
     "ImageError",
@@ -45,13 +48,17 @@ __all__ = [
     "Published",
     "ResizePolicy",
     "Result",
+    "RuntimeInfo",
+    "RuntimeSpec",
     "UnknownModelError",
     "WeightsError",
     "WeightsFile",
     "get_spec",
     "imagenet_labels",
     "list_models",
+    "list_runtimes",
     "register",
+    "register_runtime",
     "unregister",
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -68,6 +69,8 @@ def export(
     BundleError if the format has no way to say what the graph does.
     """
     path = folder / MODEL[format]
+    if format == "openvino":
+        import pretrained_cnn.runtimes.openvino  # noqa: F401  # before Keras imports OpenVINO: see there
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):  # results alone go to stdout
             warnings.simplefilter("ignore")  # of deprecations in the converters, which no caller can mend
@@ -78,6 +81,8 @@ def export(
             elif format == "litert":
                 graph.export(path, format="litert", verbose=False, **_half() if precision == "float16" else {})
             else:
+                if format == "onnx":
+                    _teach_tf2onnx_erfc()
                 graph.export(str(path), format=format, verbose=False)
                 if format == "openvino" and precision != "float32":
                     _compress(path, calibration)
@@ -85,6 +90,25 @@ def export(
         raise BundleError(
             f"{spec.name} cannot be written in format={format!r}: {type(error).__name__}: {str(error)[:500]}"
         ) from error
+
+
+@functools.cache
+def _teach_tf2onnx_erfc() -> None:
+    """Tell tf2onnx of an operation that it lacks: ``1 - erf(x)``, by which Keras computes GELU, as in ConvNeXt."""
+    import tf2onnx  # noqa: F401  # its own operations first
+    from tf2onnx.handler import tf_op
+
+    @tf_op("Erfc")
+    class Erfc:
+        @classmethod
+        def version_9(cls, ctx: Any, node: Any, **_: Any) -> None:
+            shapes, dtypes = node.output_shapes, node.output_dtypes
+            ctx.remove_node(node.name)
+            one = ctx.make_const(f"{node.name}_one", np.ones((), np.float32))
+            erf = ctx.make_node("Erf", node.input)
+            ctx.make_node(
+                "Sub", [one.output[0], erf.output[0]], name=node.name, outputs=node.output, shapes=shapes, dtypes=dtypes
+            )
 
 
 def _half() -> dict[str, Any]:
@@ -96,7 +120,7 @@ def _half() -> dict[str, Any]:
 
 def _compress(path: Path, calibration: NDArray[np.uint8] | None) -> None:
     """Rewrite an OpenVINO model: weights in 16 bits or, with pictures to take ranges from, all of it in 8."""
-    import openvino
+    from pretrained_cnn.runtimes.openvino import openvino
 
     model = openvino.Core().read_model(path)
     if calibration is not None:

@@ -161,6 +161,7 @@ def register_runtime(spec: RuntimeSpec) -> None:
     >>> register_runtime(RuntimeSpec(name="mine", factory="my_package:MyRuntime", format="onnx"))
     >>> get_runtime("mine").format
     'onnx'
+    >>> unregister_runtime("mine")
     """
     if not isinstance(spec, RuntimeSpec):
         raise InvalidSpecError(f"register_runtime takes a RuntimeSpec, not {type(spec).__name__}: {spec!r}")
@@ -169,6 +170,13 @@ def register_runtime(spec: RuntimeSpec) -> None:
         if key in _BUILTIN or key in _registered or key in _plugins():
             raise InvalidSpecError(f"a runtime named {spec.name!r} exists already; choose another name")
         _registered[key] = spec
+
+
+def unregister_runtime(name: str) -> None:
+    """Forget a runtime that `register_runtime` made known. Raises InvalidSpecError for any other name."""
+    with _lock:
+        if _registered.pop(_names.key(name), None) is None:
+            raise InvalidSpecError(f"{name!r} was not registered by this program, so it cannot be unregistered")
 
 
 def runtime_for(format: str) -> RuntimeSpec:

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import queue
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
+
+# openvino_telemetry reports to Intel that OpenVINO was imported, and what was converted, without being asked. OpenVINO
+# does without it where it cannot be imported, and so it shall not be, unless the program has already done so.
+modules: dict[str, Any] = sys.modules
+modules.setdefault("openvino_telemetry", None)
+
+import openvino  # noqa: E402
+
+__all__ = ["OpenVINORuntime", "openvino"]
 
 
 class OpenVINORuntime:
