@@ -166,13 +166,8 @@ class Classifier:
 
             clf._backbone = open_graph(bundle.load_graph(), bundle.spec, has_top=bundle.manifest.output == "scores")
             clf._spec = clf._backbone.spec
-        elif spec.format == format:
-            clf._runtimes[bundle.manifest.output] = bundle.open(spec), bundle.width
         else:
-            raise BundleError(
-                f"{path} is of format={format!r}, which runtime={spec.name!r} does not execute; leave runtime out, "
-                'or save the classifier with format="keras", which every runtime takes'
-            )
+            clf._runtimes[bundle.manifest.output] = bundle.open(spec), bundle.width
         clf._bundle = bundle
         return clf
 

@@ -72,6 +72,11 @@ class Bundle:
     def open(self, runtime: RuntimeSpec | None = None) -> Runtime:
         """A runtime of the bundle's format, made from its model. Raises BundleError if it cannot load it."""
         runtime = runtime or runtime_for(self.manifest.format)
+        if runtime.format != self.manifest.format:
+            raise BundleError(
+                f"{self.path} is of format={self.manifest.format!r}, which runtime={runtime.name!r} does not execute; "
+                'leave runtime out, or save the classifier with format="keras", which every runtime takes'
+            )
         runtime.require()
         if self.manifest.format == "keras":
             return runtime.factory(self.load_graph())

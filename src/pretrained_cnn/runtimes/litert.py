@@ -17,6 +17,7 @@ class LiteRTRuntime:
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
         self._interpreter: Interpreter | None = Interpreter(str(path), num_threads=os.cpu_count())
+        self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._output = self._interpreter.get_output_details()[0]["index"]
         self._shape: tuple[int, ...] | None = None
