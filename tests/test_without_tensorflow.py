@@ -29,16 +29,16 @@ class Lean:
     def __init__(self, folder: Path) -> None:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True, timeout=300)
         self.scripts = folder / ("Scripts" if os.name == "nt" else "bin")
+        self.environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
         same = [f"{package}=={version(package)}" for package in PACKAGES]
         self.run("python", "-m", "pip", "install", "--no-deps", "--disable-pip-version-check", str(ROOT), *same)
 
     def run(self, *command: str, code: int = 0) -> str:
         """What a command of the environment prints; it must exit with ``code``."""
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
         done = subprocess.run(
             [self.scripts / command[0], *command[1:]],
             cwd=self.scripts,  # far from the sources
-            env=environment,
+            env=self.environment,
             capture_output=True,
             text=True,
             timeout=600,
@@ -161,5 +161,21 @@ except BundleError as error:
     )
 
 
-def test_the_command_line_starts(lean: Lean) -> None:
-    assert "MobileNetV2" in lean.run("pretrained-cnn", "models", "mobilenet*")
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_command_line_gives_the_same_answers(lean: Lean, case: Case, format: str) -> None:
+    bundle, pictures = str(case.bundles[format]), [str(picture) for picture in case.pictures]
+    printed = lean.run("pretrained-cnn", "classify", "--model", bundle, "--top", "1", "--json", *pictures)
+    rows = [json.loads(line) for line in printed.splitlines()]
+    assert [row["source"] for row in rows] == pictures
+    best = [row["predictions"][0] for row in rows]
+    assert [row["index"] for row in best] == case.scores.argmax(axis=1).tolist()
+    np.testing.assert_allclose([row["score"] for row in best], case.scores.max(axis=1), atol=1e-4, rtol=0)
+    assert "4 pictures\tsame best class 100%" in lean.run("pretrained-cnn", "check", bundle)
+
+
+def test_the_command_line_says_what_is_missing(lean: Lean) -> None:
+    lean.run("pretrained-cnn", "models")
+    command = [lean.scripts / "pretrained-cnn", "classify", "--model", "MobileNet", EXAMPLES / "clock.png"]
+    done = subprocess.run(command, cwd=lean.scripts, env=lean.environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "pretrained-cnn: this needs the package keras: pip install keras\n"
