@@ -37,8 +37,7 @@ def read(source: Any, **settings: Any) -> list[tuple[str, int | str]]:
         try:
             found.append((item.name, np.asarray(decode.decode(item, policy))[0, 0, 0]))
         except ImageError as error:
-            assert error.source == item.name
-            found.append((item.name, error.reason))
+            found.append((error.source, error.reason))
     return found
 
 

@@ -40,12 +40,12 @@ def members(
     Where the bytes cannot be had, an ImageError is in their place; that of the archive itself comes last. Of a member
     with more than ``max_bytes``, one byte more is read, by which who decodes it sees that it is too large.
     """
-    number = 0
+    what = "this archive"
     try:
-        for number, member in enumerate((_zip if path.lower().endswith(".zip") else _tar)(path, max_bytes, wanted), 1):
+        for member in (_zip if path.lower().endswith(".zip") else _tar)(path, max_bytes, wanted):
             yield member
+            what = "the rest of this archive"
     except Exception as error:  # a decompressor given nonsense can raise anything
-        what = "the rest of this archive" if number else "this archive"
         yield path, ImageError(path, f"{what} cannot be read: {_reason(error)}")
 
 
@@ -70,7 +70,7 @@ def _zip(path: str, max_bytes: int, wanted: Callable[[str], bool]) -> Iterator[t
 def _tar(path: str, max_bytes: int, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes | ImageError]]:
     with tarfile.open(path, tarinfo=_Header) as archive:
         while (member := archive.next()) is not None:
-            archive.members = []  # else it remembers every member that it has seen
+            archive.members = []  # type: ignore[attr-defined]  # else it remembers every member that it has seen
             if member.isdir() or not wanted(member.name):
                 continue
             name = f"{path}/{member.name}"

@@ -7,7 +7,7 @@ import os
 import traceback
 from collections import deque
 from collections.abc import Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import NamedTuple
 
@@ -64,9 +64,9 @@ def batches(
 ) -> Generator[Batch]:
     """Decode and resize ``items`` in ``workers`` threads, and give them in their order, ``batch_size`` at a time.
 
-    At most ``prefetch`` batches are alive: the one that the consumer was given last and those in the making, which go
-    on while it is busy with that. By default it is one more than are needed to give each worker two pictures. The items are
-    taken from their iterable in the consumer's own thread and no faster. Closing the iterator ends the threads.
+    At most ``prefetch`` batches are alive: the one that the consumer was given last, and those that are in the making
+    while it is busy with that. By default these are as many as give each worker two pictures. The items are taken from
+    their iterable in the consumer's own thread and no faster. Closing the iterator ends the threads.
     """
     batch_size = batch_size or BATCH_SIZE
     workers = workers or default_workers()
@@ -125,7 +125,7 @@ def _load_into(
 
 
 def _let_go(error: BaseException | None) -> None:
-    """Have an error keep the lines that it came by, but not the pictures at hand there: results may be kept for long."""
+    """Leave an error the lines that it came by, but not the pictures at hand there: results are kept for long."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__

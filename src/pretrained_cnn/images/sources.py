@@ -7,7 +7,7 @@ import contextlib
 import glob
 import os
 import sys
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, BinaryIO
@@ -96,6 +96,7 @@ def expand(source: str, policy: ImagePolicy = ImagePolicy()) -> Generator[Any]:
         return _all(source)
     if source == "-":
         return _lines(sys.stdin.buffer)
+    start: Callable[[str], Generator[Any]]
     if os.path.isdir(source):
         start, nothing = _walk, f"no picture is in this folder: no file ends in {', '.join(sorted(SUFFIXES))}"
     elif not os.path.isfile(source) and glob.has_magic(source):
