@@ -14,6 +14,7 @@ from pretrained_cnn.errors import (
     InvalidSpecError,
     MissingDependencyError,
     ModelExistsError,
+    OutputError,
     PretrainedCNNError,
     UnknownModelError,
     WeightsError,
@@ -23,6 +24,7 @@ from pretrained_cnn.labels import Label, imagenet_labels
 from pretrained_cnn.registry import get_spec, list_models, register, unregister
 from pretrained_cnn.results import Prediction, Result
 from pretrained_cnn.spec import ModelSpec, Published, ResizePolicy
+from pretrained_cnn.tables import to_frame
 from pretrained_cnn.weights import WeightsFile
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ __all__ = [
     "MissingDependencyError",
     "ModelExistsError",
     "ModelSpec",
+    "OutputError",
     "Prediction",
     "PretrainedCNNError",
     "Published",
@@ -52,6 +55,7 @@ __all__ = [
     "imagenet_labels",
     "list_models",
     "register",
+    "to_frame",
     "unregister",
 ]
 

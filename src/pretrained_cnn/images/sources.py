@@ -119,6 +119,12 @@ def expand(source: str, policy: ImagePolicy = ImagePolicy()) -> Generator[Any]:
     return start(source)  # anew: a million archives, found to have something, are not all to stay open
 
 
+def count(source: str) -> int | None:
+    """How many pictures `expand` would find, or None if only reading them, or standard input, would tell."""
+    opened = source == "-" or is_archive(source) or (glob.has_magic(source) and not _is_picture(source))
+    return None if opened else sum(1 for _ in expand(source))
+
+
 def _all(*pictures: Any) -> Generator[Any]:
     yield from pictures
 
