@@ -250,12 +250,12 @@ class Output:
         except OutputError:
             raise
         except Timeout:
-            raise OutputError(f"{self.path}: another process is writing to it") from None
+            taken = os.path.exists(self._lock.lock_file)
+            reason = "another process is writing to it" if taken else "its folder takes no files"
+            raise OutputError(f"{self.path}: {reason}") from None
         except OSError as error:
             reason = error.strerror or str(error)
-            kept = (
-                f"; the {self.pictures:,} pictures in it stay, and --resume goes on from there" if self.pictures else ""
-            )
+            kept = "; what is in it stays, and --resume goes on from there" if self.pictures else ""
             raise OutputError(f"{self.path}: it cannot be written: {reason}{kept}") from error
 
     def _unlock(self) -> None:
