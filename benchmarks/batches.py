@@ -2,21 +2,24 @@
 
 Run: ``python benchmarks/batches.py FOLDER [--model MobileNetV2] [--pictures 256] [--rounds 3] [--runtime keras]``, with
 a folder of photos. Settings take turns, and the best of each one's rounds counts: what else the machine does only slows
-it down. Then measures which part of the time for a photo needs Python's interpreter lock. Only that part cannot
-go on in two threads at once, so its inverse is the number of workers beyond which no more come to bear.
+it down. Then measures which part of the time for a photo needs Python's interpreter lock. Only that part cannot go on in
+two threads at once, so its inverse is the number of workers beyond which no more come to bear.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import itertools
 import os
 import statistics
-import threading
 import time
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from PIL import Image
 
 from pretrained_cnn import Classifier, ImagePolicy
 from pretrained_cnn.images.batch import BATCH_SIZE, default_workers, load
@@ -42,37 +45,20 @@ def compare(clf: Classifier, photos: list[Path], cases: list[dict[str, int]], ro
 
 
 def locked_part(clf: Classifier, photos: list[Path]) -> float:
-    """The share of the time for a photo, in one thread, in which no other thread can use the interpreter.
+    """The share of the time for a photo that is spent in Python, where only one thread can be at a time.
 
-    Another thread counts as fast as it can meanwhile; how far it falls behind its pace alone is that share.
+    Decoders and resizing let go of the interpreter. A picture of 8 x 8 leaves them nothing to do.
     """
-    count, stop = 0, threading.Event()
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(stream, "JPEG")
 
-    def pace(seconds: float) -> float:
-        before, start = count, time.perf_counter()
-        time.sleep(seconds)
-        return (count - before) / (time.perf_counter() - start)
+    def milliseconds(pictures: list[Any], size: tuple[int, int]) -> float:
+        start = time.process_time()
+        for picture in pictures:
+            load(one(picture), size, clf.spec.resize, ImagePolicy())
+        return (time.process_time() - start) * 1000 / len(pictures)
 
-    def work() -> None:
-        for photo in itertools.cycle(photos):
-            load(one(photo), clf.spec.input_size, clf.spec.resize, ImagePolicy())
-            if stop.is_set():
-                return
-
-    def tick() -> None:
-        nonlocal count
-        while not stop.is_set():
-            count += 1
-
-    counter, worker = threading.Thread(target=tick), threading.Thread(target=work)
-    counter.start()
-    alone = pace(1)
-    worker.start()
-    together = pace(3)
-    stop.set()
-    counter.join()
-    worker.join()
-    return 1 - together / alone
+    return milliseconds([stream.getvalue()] * 1000, (8, 8)) / milliseconds(photos, clf.spec.input_size)
 
 
 def main() -> None:

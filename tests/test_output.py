@@ -181,6 +181,7 @@ def test_a_file_cut_at_any_byte_is_completed(found: list[Result], cut: float, su
         written = path if suffix != "parquet" else path.with_name(f"{path.name}.unfinished")
         os.truncate(written, round(written.stat().st_size * cut))
         with Output(str(path), {"top": 2}, resume=True) as output:
+            assert written.read_bytes()[-1:] in (b"", b"\n"), "what is torn is cut off before anything is written"
             for source, result in output.without_done((result.source, result) for result in found):
                 assert source == result.source
                 output.write(result)

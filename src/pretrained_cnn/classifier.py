@@ -209,7 +209,7 @@ class Classifier:
                 in each line, ``"-"`` for the same from standard input, or any iterable, endless ones included, of
                 pictures or of ``(name, picture)`` pairs.
             top: How many classes to name.
-            batch_size: How many pictures the network takes at once; by default 32.
+            batch_size: How many pictures the network takes at once; by default 16.
             workers: How many threads decode; by default one for each core that the process may use, at most 16.
             errors: As for `predict_batch`.
             prefetch: How many batches of decoded pictures are alive at most: the one that the network is at, and those

@@ -21,9 +21,13 @@ from pretrained_cnn.images.resize import enough, resize
 from pretrained_cnn.images.sources import Item
 from pretrained_cnn.spec import ResizePolicy
 
-BATCH_SIZE = 32
+BATCH_SIZE = 16
+"""On 2 cores a picture took MobileNetV2 a third more time alone than in fours, and from there to batches of 128 the
+same to within a tenth (``benchmarks/batches.py``). 16 leaves something for more cores to share, in little memory."""
 
 MAX_WORKERS = 16
+"""Decoding and resizing a photo holds Python's interpreter lock for a sixteenth of its time (same benchmark), so more
+threads would only wait for each other, each with a whole photo in memory."""
 
 
 class Batch(NamedTuple):
