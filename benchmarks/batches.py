@@ -2,8 +2,8 @@
 
 Run: ``python benchmarks/batches.py FOLDER [--model MobileNetV2] [--pictures 256] [--rounds 3] [--runtime keras]``, with
 a folder of photos. Settings take turns, and the best of each one's rounds counts: what else the machine does only slows
-it down. Then measures which part of the time for a photo needs Python's interpreter lock. Only that part cannot go on in
-two threads at once, so its inverse is the number of workers beyond which no more come to bear.
+it down. Then measures which part of the time for a photo needs Python's interpreter lock. Only that part cannot go on
+in two threads at once, so its inverse is the number of workers beyond which no more come to bear.
 """
 
 from __future__ import annotations
@@ -25,23 +25,24 @@ from pretrained_cnn import Classifier, ImagePolicy
 from pretrained_cnn.images.batch import BATCH_SIZE, default_workers, load
 from pretrained_cnn.images.sources import one
 
-BATCH_SIZES = [4, 8, 16, 32, 64, 128]
+BATCH_SIZES = [1, 4, 8, 16, 32, 64, 128]
 
 
-def rate(clf: Classifier, photos: list[Path], settings: dict[str, int]) -> float:
-    """Pictures a second."""
-    start = time.perf_counter()
+def milliseconds(clf: Classifier, photos: list[Path], settings: dict[str, int]) -> tuple[float, float]:
+    """For a picture: by the clock, and of all processors together."""
+    start, used = time.perf_counter(), time.process_time()
     for result in clf.stream(photos, errors="raise", **settings):
         assert result.predictions
-    return len(photos) / (time.perf_counter() - start)
+    spent = time.perf_counter() - start, time.process_time() - used
+    return spent[0] * 1000 / len(photos), spent[1] * 1000 / len(photos)
 
 
 def compare(clf: Classifier, photos: list[Path], cases: list[dict[str, int]], rounds: int) -> None:
     """Print a row for each of the settings."""
-    times: list[list[float]] = [[rate(clf, photos, case) for case in cases] for _ in range(rounds)]
-    best = [max(column) for column in zip(*times, strict=True)]
-    for case, found in zip(cases, best, strict=True):
-        print(f"| {case['batch_size']} | {case['workers']} | {case['prefetch']} | {found:.1f} |", flush=True)
+    times = [[milliseconds(clf, photos, case) for case in cases] for _ in range(rounds)]
+    for case, *found in zip(cases, *times, strict=True):
+        clock, processors = map(min, zip(*found, strict=True))
+        print(f"| {case['batch_size']} | {case['workers']} | {case['prefetch']} | {clock:.1f} | {processors:.1f} |")
 
 
 def locked_part(clf: Classifier, photos: list[Path]) -> float:
@@ -52,13 +53,13 @@ def locked_part(clf: Classifier, photos: list[Path]) -> float:
     stream = io.BytesIO()
     Image.new("RGB", (8, 8)).save(stream, "JPEG")
 
-    def milliseconds(pictures: list[Any], size: tuple[int, int]) -> float:
+    def busy(pictures: list[Any], size: tuple[int, int]) -> float:
         start = time.process_time()
         for picture in pictures:
             load(one(picture), size, clf.spec.resize, ImagePolicy())
-        return (time.process_time() - start) * 1000 / len(pictures)
+        return (time.process_time() - start) / len(pictures)
 
-    return milliseconds([stream.getvalue()] * 1000, (8, 8)) / milliseconds(photos, clf.spec.input_size)
+    return busy([stream.getvalue()] * 1000, (8, 8)) / busy(photos, clf.spec.input_size)
 
 
 def main() -> None:
@@ -78,7 +79,9 @@ def main() -> None:
     cases = [{"batch_size": size, "workers": workers, "prefetch": 3} for size in BATCH_SIZES]
     cases += [{"batch_size": BATCH_SIZE, "workers": number, "prefetch": 3} for number in (1, 2 * workers, 4 * workers)]
     cases += [{"batch_size": BATCH_SIZE, "workers": workers, "prefetch": number} for number in (1, 2, 4)]
-    print(f"| {options.model}: batch size | workers | prefetch | pictures a second |\n|---|---|---|---|")
+    print(
+        f"| {options.model}: batch size | workers | prefetch | ms a picture | ms of processors |\n|---|---|---|---|---|"
+    )
     compare(clf, photos, cases, options.rounds)
     parts = [locked_part(clf, originals) for _ in range(options.rounds)]
     print(f"\nOf decoding and resizing, {statistics.median(parts):.0%} needs the interpreter lock.")

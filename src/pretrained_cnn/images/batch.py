@@ -26,7 +26,7 @@ BATCH_SIZE = 16
 same to within a tenth (``benchmarks/batches.py``). 16 leaves something for more cores to share, in little memory."""
 
 MAX_WORKERS = 16
-"""Decoding and resizing a photo holds Python's interpreter lock for a sixteenth of its time (same benchmark), so more
+"""Decoding and resizing a photo holds Python's interpreter lock for 3 to 6 % of its time (same benchmark), so more
 threads would only wait for each other, each with a whole photo in memory."""
 
 
