@@ -15,6 +15,7 @@ from pretrained_cnn.errors import (
     InvalidSpecError,
     MissingDependencyError,
     ModelExistsError,
+    OutputError,
     PretrainedCNNError,
     UnknownModelError,
     WeightsError,
@@ -25,6 +26,7 @@ from pretrained_cnn.registry import get_spec, list_models, register, unregister
 from pretrained_cnn.results import Prediction, Result
 from pretrained_cnn.runtimes import RuntimeInfo, RuntimeSpec, list_runtimes, register_runtime
 from pretrained_cnn.spec import ModelSpec, Published, ResizePolicy
+from pretrained_cnn.tables import to_frame
 from pretrained_cnn.weights import WeightsFile
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ __all__ = [
     "MissingDependencyError",
     "ModelExistsError",
     "ModelSpec",
+    "OutputError",
     "Prediction",
     "PretrainedCNNError",
     "Published",
@@ -59,6 +62,7 @@ __all__ = [
     "list_runtimes",
     "register",
     "register_runtime",
+    "to_frame",
     "unregister",
 ]
 

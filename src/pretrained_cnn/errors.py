@@ -10,6 +10,7 @@ that a caller would expect to catch::
     ├── ImageError              (ValueError)    a picture that cannot be used; names it and says why
     ├── WeightsError            (OSError)       a weights file that is missing, broken or of another network
     ├── BundleError             (OSError)       a bundle that is missing, broken or unsafe
+    ├── OutputError             (OSError)       a file of results, or a sorted picture, that cannot be written
     └── MissingDependencyError  (ImportError)   an optional package is not installed; says the install line
 """
 
@@ -21,6 +22,7 @@ __all__ = [
     "InvalidSpecError",
     "MissingDependencyError",
     "ModelExistsError",
+    "OutputError",
     "PretrainedCNNError",
     "UnknownModelError",
     "WeightsError",
@@ -110,6 +112,14 @@ class BundleError(PretrainedCNNError, OSError):
     """A bundle that is missing, damaged, from the future, or unsafe to load.
 
     >>> issubclass(BundleError, OSError)
+    True
+    """
+
+
+class OutputError(PretrainedCNNError, OSError):
+    """A file of results that cannot be written or gone on with, or a picture that cannot be sorted into its folder.
+
+    >>> issubclass(OutputError, OSError)
     True
     """
 
