@@ -644,13 +644,18 @@ def test_lines_every_so_often(main: Any, monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(lines) == 4
 
 
-def test_sources_that_vanish_are_no_concern_of_the_progress(main: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sources_that_vanish_are_no_concern_of_the_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     def total() -> int:
         raise ImageError("photos", "no picture is in this folder")
 
-    monkeypatch.setattr(threading, "excepthook", lambda error: pytest.fail(str(error)))
+    errors: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", errors.append)
+    before = set(threading.enumerate())
     with progress.progress(total, 0) as report:
+        for thread in set(threading.enumerate()) - before:
+            thread.join()
         report(1, 0)
+    assert errors == []
 
 
 def test_a_bar_on_a_terminal(photos: None, monkeypatch: pytest.MonkeyPatch) -> None:
