@@ -106,8 +106,8 @@ def _sorter(options: argparse.Namespace) -> Sorter | None:
         root = source
         while not os.path.isdir(root) and glob.has_magic(root):
             root = os.path.dirname(root)
-        searched = root == source or "**" in source
-        if searched and os.path.isdir(root or ".") and Path(folder).resolve().is_relative_to(Path(root).resolve()):
+        deep = root == source or "**" in source or glob.has_magic(os.path.dirname(source))
+        if deep and os.path.isdir(root or ".") and Path(folder).resolve().is_relative_to(Path(root).resolve()):
             raise InvalidSpecError(
                 f"{folder}: it lies within {source}, so sorted pictures would be found and classified again; "
                 "choose a folder outside"
