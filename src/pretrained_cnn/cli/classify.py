@@ -72,7 +72,6 @@ def add(commands: Any) -> None:
 def _classify(options: argparse.Namespace) -> int:
     _check(options)
     log_to_stderr()
-    from pretrained_cnn.cli.output import Output
     from pretrained_cnn.images.sources import expand
 
     options.top = options.top or (1 if options.output else 5)
@@ -80,6 +79,8 @@ def _classify(options: argparse.Namespace) -> int:
     pictures: Iterator[Any] = itertools.chain.from_iterable([expand(source) for source in options.source])
     sorter = _sorter(options)
     if options.output:
+        from pretrained_cnn.cli.output import Output
+
         settings = _settings(clf, options)
         with Output(options.output, settings, resume=options.resume, overwrite=options.overwrite) as output:
             code = _to_file(output, _results(clf, output.without_done(pictures), sorter, options), options)
