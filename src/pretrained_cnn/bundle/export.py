@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -134,12 +135,32 @@ def _onnx(graph: keras.Model, path: Path) -> None:
         inputs, outputs = ["pictures:0"], [traced.outputs[0].name]
         frozen = tf2onnx.tf_loader.from_function(traced, inputs, outputs)
         names = {inputs[0]: "pictures", outputs[0]: "scores"}
-        tf2onnx.convert.from_graph_def(
-            frozen, input_names=inputs, output_names=outputs, tensors_to_rename=names, output_path=str(path)
-        )
+        with tf.Graph().as_default() as plain:
+            tf.import_graph_def(frozen, name="")
+            converted = tf2onnx.tfonnx.process_tf_graph(
+                plain, input_names=inputs, output_names=outputs, tensors_to_rename=names
+            )
+        model = _optimized(converted).make_model(graph.name)
+        path.write_bytes(model.SerializeToString())
     finally:
         log.setLevel(level)
         tf.config.run_functions_eagerly(eagerly)
+
+
+def _optimized(graph: Any) -> Any:
+    """Let tf2onnx's optimizers pass over its graph, one after the other.
+
+    Each of two dozen passes leaves a copy of all weights in a reference cycle, of so few objects that Python would not
+    look for it: 5 GB for ResNet50. So it is made to look.
+    """
+    from tf2onnx import optimizer
+
+    def clean(make: Callable[[], Any]) -> Any:
+        gc.collect()
+        return make()
+
+    passes = {name: functools.partial(clean, make) for name, make in optimizer._get_optimizers().items()}
+    return optimizer.optimize_graph(graph, optimizers=passes)
 
 
 def _half() -> dict[str, Any]:
