@@ -81,6 +81,19 @@ def weights_digest(model: keras.Model) -> str:
     return digest.hexdigest()
 
 
+def copy(backbone: Backbone) -> Backbone:
+    """The same network with weights of its own. Raises InvalidSpecError if a layer of it cannot be made again."""
+    try:
+        model = keras.models.clone_model(backbone.model)
+    except Exception as error:  # a layer may be anybody's code
+        raise InvalidSpecError(
+            f"the network of {backbone.spec.name} cannot be copied: {type(error).__name__}: {error}; "
+            "give its layers a get_config method"
+        ) from error
+    model.set_weights(backbone.model.get_weights())
+    return Backbone(backbone.spec, model, backbone.has_top)
+
+
 def check_outputs(spec: ModelSpec, model: keras.Model) -> None:
     """Raise InvalidSpecError unless ``model`` takes pictures of the spec's size and gives a score for each label."""
     if len(model.inputs) != 1 or len(model.outputs) != 1:
