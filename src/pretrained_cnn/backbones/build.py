@@ -87,7 +87,7 @@ def copy(backbone: Backbone) -> Backbone:
         model = keras.models.clone_model(backbone.model)
     except Exception as error:  # a layer may be anybody's code
         raise InvalidSpecError(
-            f"the network of {backbone.spec.name} cannot be copied: {type(error).__name__}: {error}; "
+            f"the network of {backbone.spec.name} cannot be copied: {_brief(error)}; "
             "give its layers a get_config method"
         ) from error
     model.set_weights(backbone.model.get_weights())
@@ -217,7 +217,7 @@ def _as_published(function: Any, model: keras.Model) -> keras.Model:
 
 def _brief(error: BaseException | None) -> str:
     """The first line of a message: behind it Keras prints the weights themselves."""
-    return str(error).partition("\n")[0]
+    return str(error).strip().partition("\n")[0]
 
 
 def _load(model: keras.Model, path: Path) -> None:

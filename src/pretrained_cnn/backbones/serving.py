@@ -58,7 +58,7 @@ def embedding_model(backbone: Backbone, layer: str | None = None) -> keras.Model
         embedding = model.outputs[0]
     if len(embedding.shape) == 4:  # MobileNet's heads are convolutions over one pixel
         embedding = keras.layers.GlobalAveragePooling2D()(embedding)
-    return keras.Model(model.inputs, embedding)
+    return keras.Model(model.inputs, embedding, name=model.name)
 
 
 def _output(model: keras.Model, name: str) -> Any:

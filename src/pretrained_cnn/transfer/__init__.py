@@ -21,7 +21,7 @@ from pretrained_cnn.errors import ImageError, InvalidSpecError
 from pretrained_cnn.images.labelled import labelled
 from pretrained_cnn.spec import ModelSpec
 from pretrained_cnn.transfer import data, heads
-from pretrained_cnn.transfer.embeddings import Base, embeddings, key, open_store
+from pretrained_cnn.transfer.embeddings import Base, embed, key, open_store
 from pretrained_cnn.transfer.heads import Head, Part
 from pretrained_cnn.transfer.report import TrainingReport, model_card
 
@@ -117,7 +117,7 @@ def train(base: Base, source: Any, validation: Any, settings: Settings) -> Train
         store = open_store(identity)
         vectors = []
         for i, part in enumerate(parts):
-            found, there, errors = embeddings(base, part, store)
+            found, there, errors = embed(base, part, store)
             vectors.append(found)
             parts[i] = part.keep(there)
             failed += errors

@@ -80,9 +80,7 @@ def key(base: Base) -> str | None:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def embeddings(
-    base: Base, pictures: Pictures, store: Store
-) -> tuple[NDArray[np.float32], list[bool], list[ImageError]]:
+def embed(base: Base, pictures: Pictures, store: Store) -> tuple[NDArray[np.float32], list[bool], list[ImageError]]:
     """The embedding ``(n, D)`` of each picture that can be read; which those are; the errors of the others."""
     known = store.get(pictures.digests)
     missing = [i for i, digest in enumerate(pictures.digests) if digest is None or digest not in known]

@@ -71,7 +71,7 @@ def fine_tune(
     in inference mode: neither its statistics nor its scale and offset change. The log loss on ``validation`` decides
     which epoch's weights stay.
     """
-    layer = _augmentation(augment, seed)
+    layer = _augmentation(augment)
     with _only(backbone.model, thawed):
         graph = serving_graph(backbone)
 
@@ -107,6 +107,7 @@ def fine_tune(
             stage="fine-tune",
             epochs=epochs,
             learning_rate=learning_rate,
+            seed=seed,
             states=layer.variables if layer is not None else (),
             checkpoint=checkpoint,
         )
@@ -129,17 +130,17 @@ def _only(model: keras.Model, thawed: Sequence[Any]) -> Iterator[None]:
             layer.trainable = trainable
 
 
-def _augmentation(augment: Any, seed: int) -> Any:
+def _augmentation(augment: Any) -> Any:
     """The layer that changes pictures, RGB in 0..255, while training; None for none."""
     if augment != "default":
         return augment
     return keras.Sequential(
         [
-            keras.layers.RandomFlip("horizontal", seed=seed),
-            keras.layers.RandomZoom((-0.15, 0.0), fill_mode="reflect", seed=seed + 1),
-            keras.layers.RandomTranslation(0.05, 0.05, fill_mode="reflect", seed=seed + 2),
-            keras.layers.RandomBrightness(0.1, value_range=(0, 255), seed=seed + 3),
-            keras.layers.RandomContrast(0.1, value_range=(0, 255), seed=seed + 4),
+            keras.layers.RandomFlip("horizontal"),
+            keras.layers.RandomZoom((-0.15, 0.0), fill_mode="reflect"),
+            keras.layers.RandomTranslation(0.05, 0.05, fill_mode="reflect"),
+            keras.layers.RandomBrightness(0.1, value_range=(0, 255)),
+            keras.layers.RandomContrast(0.1, value_range=(0, 255)),
         ]
     )
 

@@ -49,6 +49,7 @@ def fit(
     stage: str,
     epochs: int,
     learning_rate: float,
+    seed: int,
     states: Sequence[Any] = (),
     checkpoint: Path | None = None,
 ) -> list[dict[str, Any]]:
@@ -56,8 +57,9 @@ def fit(
 
     ``steps(epoch)`` gives an epoch's batches, the same for the same number; ``measure()`` the log loss and the accuracy
     on validation. Epoch 0 is the model as it came, so that it never gets worse. ``states`` are variables that training
-    changes beside the model's, such as an augmentation's. After each epoch, all of it is written to ``checkpoint``;
-    where that file exists, training goes on from it, to the same weights. Gives a row for each epoch.
+    changes beside the model's, such as an augmentation's; all that is random begins from ``seed``. After each epoch,
+    all of it is written to ``checkpoint``; where that file exists, training goes on from it, to the same weights. Gives
+    a row for each epoch.
     """
     optimizer = keras.optimizers.Adam(learning_rate)
     # Without XLA, which is slower than the kernels of the backend on a CPU.
@@ -66,6 +68,9 @@ def fit(
     weights = {id(weight) for weight in model.weights}
     seeds = [variable for variable in model.variables if id(variable) not in weights]
     variables = [*model.trainable_variables, *optimizer.variables, *seeds, *states]
+    for i, variable in enumerate([*seeds, *states]):
+        if variable.name == "seed_generator_state":
+            variable.assign(np.array([seed, i], variable.dtype))
     state = _load(checkpoint, variables)
     if state is None:
         state = State()
@@ -79,7 +84,8 @@ def fit(
             model.reset_metrics()
         row = {"stage": stage, "epoch": state.epoch, "loss": float(np.average(losses, weights=counts))}
         _note(state, model, measure, row)
-        log.info(
+        log.log(
+            logging.DEBUG if stage == "head" else logging.INFO,
             "epoch %d: loss %.3f, on validation %.3f, accuracy %.3f",
             *(state.rows[-1][key] for key in ("epoch", "loss", "validation_loss", "validation_accuracy")),
         )

@@ -78,27 +78,27 @@ def need_sklearn() -> None:
 
 
 def linear(train: Part, validation: Part, *, refit: bool) -> tuple[Head, list[dict[str, Any]], float]:
-    """Logistic regression on standardised embeddings, fitted to convergence, for each of `STRENGTHS`.
+    """Logistic regression on standardised embeddings, with the one of `STRENGTHS` that is best on ``validation``.
 
-    Gives the head with the least log loss on ``validation``, what each strength gave there, and the strength chosen.
-    With ``refit``, the head is then fitted with it on train and validation together.
+    That is the one with the least log loss. With it the head is fitted to convergence on ``train``, or, with ``refit``,
+    on both. Gives the head, what each strength gave on validation, and the strength chosen.
     """
     rows: list[dict[str, Any]] = []
-    heads = []
-    for strength, head in _path(train, STRENGTHS):
+    for strength, head in zip(STRENGTHS, _path(train, STRENGTHS), strict=True):
         loss, accuracy = measure(head(validation.vectors), validation.targets)
         rows.append({"stage": "head", "C": strength, "validation_loss": loss, "validation_accuracy": accuracy})
-        heads.append(head)
     best = int(np.argmin([row["validation_loss"] for row in rows]))
+    if refit:
+        pairs = ((getattr(train, name), getattr(validation, name)) for name in ("vectors", "targets", "weights"))
+        train = Part(*(np.concatenate(pair) for pair in pairs))
+    (head,) = _path(train, [STRENGTHS[best]], tolerance=1e-7)
     if not refit:
-        return heads[best], rows, STRENGTHS[best]
-    pairs = ((getattr(train, name), getattr(validation, name)) for name in ("vectors", "targets", "weights"))
-    both = Part(*(np.concatenate(pair) for pair in pairs))
-    ((_, head),) = _path(both, STRENGTHS[best : best + 1])
+        loss, accuracy = measure(head(validation.vectors), validation.targets)
+        rows[best] |= {"validation_loss": loss, "validation_accuracy": accuracy}
     return head, rows, STRENGTHS[best]
 
 
-def _path(train: Part, strengths: Sequence[float]) -> list[tuple[float, Head]]:
+def _path(train: Part, strengths: Sequence[float], tolerance: float = 1e-4) -> list[Head]:
     """A head for each strength, each fit beginning where the one before it ended.
 
     With fewer pictures than features, the fit is done in the coordinates of the pictures' span: the penalty is the
@@ -118,7 +118,7 @@ def _path(train: Part, strengths: Sequence[float]) -> list[tuple[float, Head]]:
             kept = values > values.max() * 1e-10
             basis = features.T @ (rotation[:, kept] / np.sqrt(values[kept]))
             features = features @ basis
-        model = LogisticRegression(max_iter=2000, warm_start=True)
+        model = LogisticRegression(max_iter=5000, warm_start=True, tol=tolerance)
         heads = []
         for strength in strengths:
             model.set_params(C=strength).fit(features, train.targets, sample_weight=train.weights)
@@ -126,5 +126,5 @@ def _path(train: Part, strengths: Sequence[float]) -> list[tuple[float, Head]]:
             if kernel.shape[1] == 1:  # of two classes scikit-learn gives the second's logit only
                 kernel, bias = np.hstack([0 * kernel, kernel]), np.append(0 * bias, bias)
             kernel = (kernel if basis is None else basis @ kernel) / deviation[:, None]
-            heads.append((strength, Head([(kernel.astype(np.float32), (bias - mean @ kernel).astype(np.float32))])))
+            heads.append(Head([(kernel.astype(np.float32), (bias - mean @ kernel).astype(np.float32))]))
     return heads

@@ -25,9 +25,7 @@ def mlp(
     output = keras.layers.Dense(
         classes, activation="softmax", kernel_initializer=keras.initializers.GlorotUniform(seed + 1)
     )
-    model = keras.Sequential(
-        [keras.Input((inputs.shape[1],)), hidden, keras.layers.Dropout(DROPOUT, seed=seed + 2), output]
-    )
+    model = keras.Sequential([keras.Input((inputs.shape[1],)), hidden, keras.layers.Dropout(DROPOUT), output])
 
     def steps(epoch: int) -> Iterator[Step]:
         order = np.random.default_rng([seed, epoch]).permutation(len(inputs))
@@ -42,6 +40,7 @@ def mlp(
         stage="head",
         epochs=epochs,
         learning_rate=learning_rate,
+        seed=seed,
     )
     kernel, bias = hidden.get_weights()
     kernel = kernel / deviation[:, None]
