@@ -133,7 +133,7 @@ def test_an_mlp_head(patterns: Path) -> None:
     losses = [row["validation_loss"] for row in clf.history]
     assert clf.report.metrics["validation_loss"] == min(losses)
     assert [row["epoch"] for row in clf.history] == list(range(len(losses)))
-    assert clf.report.settings["learning_rate"] == 1e-3
+    assert clf.report.settings["learning_rate"] == 3e-4
 
 
 def test_without_validation_a_fifth_is_set_aside_and_then_fitted_too(patterns: Path) -> None:

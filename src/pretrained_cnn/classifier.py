@@ -173,7 +173,7 @@ class Classifier:
                 stays as it is, statistics included.
             augment: How pictures are changed while layers are trained: ``"default"`` flips, zooms, moves and relights
                 them a little; a keras layer that takes RGB ``(N, H, W, 3)`` in 0..255; None for not at all.
-            learning_rate: Adam's, by default 1e-5 to fine-tune and 1e-3 for ``"mlp"``.
+            learning_rate: Adam's, by default 1e-5 to fine-tune and 3e-4 for ``"mlp"``.
             class_weight: What a picture of each class counts: ``"balanced"`` lets all classes count the same, a mapping
                 gives classes a number other than 1.
             seed: Of everything random. The same seed, data and machine give the same weights.

@@ -7,7 +7,16 @@ import itertools
 import json
 from typing import Any
 
-from pretrained_cnn.cli.shared import FAILED, OK, complain, count, find_model, import_keras_quietly, log_to_stderr
+from pretrained_cnn.cli.shared import (
+    FAILED,
+    OK,
+    add_model,
+    complain,
+    count,
+    find_model,
+    import_keras_quietly,
+    log_to_stderr,
+)
 
 
 def add(commands: Any) -> None:
@@ -16,14 +25,7 @@ def add(commands: Any) -> None:
     classify.add_argument(
         "source", nargs="+", metavar="SOURCE", help="a picture, an http(s) address, a folder or a glob"
     )
-    classify.add_argument(
-        "--model",
-        default="Xception",
-        help="a name that `models` lists, or module:attr of a spec (default: %(default)s)",
-    )
-    classify.add_argument(
-        "--weights", default="imagenet", help='"imagenet" or the path of a file (default: %(default)s)'
-    )
+    add_model(classify)
     classify.add_argument("--top", type=count, default=5, metavar="N", help="how many classes to name (default: 5)")
     classify.add_argument("--json", action="store_true", help="one JSON object a picture")
     classify.set_defaults(run=_classify)

@@ -24,6 +24,18 @@ def count(text: str) -> int:
     return int(text)
 
 
+def add_model(command: argparse.ArgumentParser) -> None:
+    """Add ``--model`` and ``--weights``."""
+    command.add_argument(
+        "--model",
+        default="Xception",
+        help="a name that `models` lists, or module:attr of a spec (default: %(default)s)",
+    )
+    command.add_argument(
+        "--weights", default="imagenet", help='"imagenet" or the path of a file (default: %(default)s)'
+    )
+
+
 def complain(message: object) -> None:
     print(f"pretrained-cnn: {message}", file=sys.stderr)
 

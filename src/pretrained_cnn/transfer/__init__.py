@@ -91,7 +91,7 @@ class Trained:
 
 
 EPOCHS = {"mlp": 100, "fine-tune": 20}
-LEARNING_RATES = {"mlp": 1e-3, "fine-tune": 1e-5}
+LEARNING_RATES = {"mlp": 3e-4, "fine-tune": 1e-5}
 
 
 def train(base: Base, source: Any, validation: Any, settings: Settings) -> Trained:
