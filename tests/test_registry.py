@@ -11,6 +11,7 @@ from pretrained_cnn import (
     ModelExistsError,
     ModelSpec,
     UnknownModelError,
+    _names,
     get_spec,
     list_models,
     register,
@@ -117,7 +118,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
     points: list[EntryPoint] = []
     monkeypatch.setattr(registry, "entry_points", lambda group: points)
     registry._plugins.cache_clear()
-    registry._load_point.cache_clear()
+    _names._load_point.cache_clear()
 
     def offer(name: str, value: str, package: str = "plug") -> None:
         point = EntryPoint(name, value, registry.GROUP)
@@ -127,7 +128,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
 
     yield offer
     registry._plugins.cache_clear()
-    registry._load_point.cache_clear()
+    _names._load_point.cache_clear()
 
 
 def test_a_plugin_is_listed_from_its_metadata_and_loaded_when_asked_for(plugins: Any) -> None:

@@ -24,6 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pretrained_cnn import (
+    BundleError,
     Classifier,
     DataError,
     ImagePolicy,
@@ -709,6 +710,47 @@ def test_the_model_card(patterns: Path, tmp_path: Path) -> None:
         "https://example.org/small",
     ):
         assert part in card
+
+
+# What is saved
+
+
+@pytest.mark.parametrize("format", ["keras", "openvino", "onnx", "litert", "saved_model"])
+def test_saved_and_loaded_in_every_format(format: Any, patterns: Path, tmp_path: Path) -> None:
+    clf = train(patterns)
+    clf.save(tmp_path / "a.bundle", format=format)
+    loaded = Classifier.load(tmp_path / "a.bundle")
+    assert [label.id for label in loaded.spec.labels] == list(CLASSES)
+    assert loaded.evaluate(patterns / "test").top1 == pytest.approx(clf.evaluate(patterns / "test").top1, abs=0.02)
+    np.testing.assert_allclose(loaded.predict_proba(patterns / "test"), clf.predict_proba(patterns / "test"), atol=1e-4)
+    assert (tmp_path / "a.bundle" / "README.md").read_text("utf-8") == model_card(clf.report, clf.spec)
+
+
+def test_a_bundle_can_be_gone_on_from(patterns: Path, tmp_path: Path, cache: Path, embedded: list[int]) -> None:
+    train(patterns, head="mlp", epochs=1).save(tmp_path / "a.bundle")
+    embedded.clear()
+    for _ in range(2):
+        clf = train(patterns, Classifier.load(tmp_path / "a.bundle"), unfreeze=2, epochs=1)
+    assert sum(embedded) == 108, "a bundle's embeddings are kept, too"
+    assert clf.evaluate(patterns / "test").top1 > 0.5
+    assert clf.spec.name == "Small-trained"
+    clf.save(tmp_path / "b.bundle")
+    train(patterns).save(tmp_path / "c.bundle", format="openvino")
+    with pytest.raises(
+        BundleError, match=r"c\.bundle is of format='openvino' and gives scores only; what else is in the"
+    ):
+        train(patterns, Classifier.load(tmp_path / "c.bundle"))
+
+
+def test_another_runtime(patterns: Path, cache: Path, embedded: list[int]) -> None:
+    clf = train(patterns, runtime="openvino")
+    assert repr(clf).endswith("runtime='openvino')")
+    expected = train(patterns)
+    assert sum(embedded) == 216, "each runtime's embeddings are its own"
+    np.testing.assert_allclose(
+        clf.predict_proba(patterns / "test"), expected.predict_proba(patterns / "test"), atol=1e-2
+    )
+    assert clf.embed(patterns / "test", layer="relu1").shape == (90, 12)
 
 
 # Real weights

@@ -9,6 +9,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from pretrained_cnn.bundle.manifest import Agreement
 from pretrained_cnn.errors import (
     BundleError,
     DataError,
@@ -24,6 +25,7 @@ from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.labels import Label, imagenet_labels
 from pretrained_cnn.registry import get_spec, list_models, register, unregister
 from pretrained_cnn.results import Prediction, Result
+from pretrained_cnn.runtimes import RuntimeInfo, RuntimeSpec, list_runtimes, register_runtime
 from pretrained_cnn.spec import ModelSpec, Published, ResizePolicy
 from pretrained_cnn.weights import WeightsFile
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Agreement",
     "BundleError",
     "ClassScore",
     "Classifier",
@@ -53,6 +56,8 @@ __all__ = [
     "Published",
     "ResizePolicy",
     "Result",
+    "RuntimeInfo",
+    "RuntimeSpec",
     "TrainingReport",
     "UnknownModelError",
     "WeightsError",
@@ -60,7 +65,9 @@ __all__ = [
     "get_spec",
     "imagenet_labels",
     "list_models",
+    "list_runtimes",
     "register",
+    "register_runtime",
     "unregister",
 ]
 

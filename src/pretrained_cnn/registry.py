@@ -7,13 +7,12 @@ is known by its package's metadata and imported only when its name is asked for.
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import functools
-import re
 import threading
 from importlib.metadata import EntryPoint, entry_points
 
+from pretrained_cnn import _names
 from pretrained_cnn.catalog import CATALOG
 from pretrained_cnn.errors import InvalidSpecError, ModelExistsError, UnknownModelError
 from pretrained_cnn.spec import ModelSpec
@@ -27,12 +26,7 @@ _lock = threading.RLock()
 _registered: dict[str, ModelSpec] = {}
 
 
-def _key(name: str) -> str:
-    """How names are compared: ``resnet-50_v2`` is ``ResNet50V2``. What a pattern has in brackets stays."""
-    return re.sub(r"(\[[^]]*\])|[-_]", r"\1", name).casefold()
-
-
-_catalog = {_key(spec.name): spec for spec in CATALOG}
+_catalog = {_names.key(spec.name): spec for spec in CATALOG}
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -51,9 +45,9 @@ def list_models(pattern: str = "*") -> list[str]:
     found = [
         name
         for key, name in names.items()
-        if fnmatch.fnmatchcase(name.casefold(), pattern.casefold()) or fnmatch.fnmatchcase(key, _key(pattern))
+        if fnmatch.fnmatchcase(name.casefold(), pattern.casefold()) or fnmatch.fnmatchcase(key, _names.key(pattern))
     ]
-    return sorted(found, key=_natural)
+    return sorted(found, key=_names.natural)
 
 
 def get_spec(name: str) -> ModelSpec:
@@ -69,15 +63,17 @@ def get_spec(name: str) -> ModelSpec:
     """
     if not isinstance(name, str):
         raise InvalidSpecError(f"a model's name is a str, not {type(name).__name__}: {name!r}")
-    key = _key(name)
+    key = _names.key(name)
     with _lock:
         spec = _registered.get(key) or _catalog.get(key)
         if spec is not None:
             return spec
         points = _plugins().get(key)
     if points is None:
-        raise UnknownModelError(f"unknown model {name!r}; {_nearest(key)}list_models() gives all names")
-    return _load(points)
+        raise UnknownModelError(
+            f"unknown model {name!r}; {_names.nearest(name, list_models())}list_models() gives all names"
+        )
+    return _names.load_plugin(points, ModelSpec)
 
 
 def register(spec: ModelSpec, *, overwrite: bool = False) -> None:
@@ -94,7 +90,7 @@ def register(spec: ModelSpec, *, overwrite: bool = False) -> None:
     """
     if not isinstance(spec, ModelSpec):
         raise InvalidSpecError(f"register takes a ModelSpec, not {type(spec).__name__}: {spec!r}")
-    key = _key(spec.name)
+    key = _names.key(spec.name)
     with _lock:
         if not overwrite and (key in _registered or key in _catalog or key in _plugins()):
             raise ModelExistsError(
@@ -115,7 +111,7 @@ def unregister(name: str) -> None:
 so it cannot be unregistered
     """
     with _lock:
-        if _registered.pop(_key(name), None) is None:
+        if _registered.pop(_names.key(name), None) is None:
             raise UnknownModelError(f"{name!r} was not registered by this program, so it cannot be unregistered")
 
 
@@ -124,45 +120,7 @@ def _plugins() -> dict[str, list[EntryPoint]]:
     """The entry points by name; those named like a built-in are left out: none can shadow one."""
     found: dict[str, list[EntryPoint]] = {}
     for point in entry_points(group=GROUP):
-        key = _key(point.name)
+        key = _names.key(point.name)
         if key not in _catalog:
             found.setdefault(key, []).append(point)
     return found
-
-
-@functools.cache
-def _load_point(point: EntryPoint) -> ModelSpec:
-    where = f"the plugin {point.name!r} of {_package(point)} ({point.value})"
-    try:
-        spec = point.load()
-    except Exception as error:  # whatever a third party's import may raise
-        raise InvalidSpecError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
-    if not isinstance(spec, ModelSpec):
-        raise InvalidSpecError(f"{where} is not a ModelSpec but a {type(spec).__name__}")
-    if _key(spec.name) != _key(point.name):
-        raise InvalidSpecError(f"{where} names itself {spec.name!r}")
-    return spec
-
-
-def _load(points: list[EntryPoint]) -> ModelSpec:
-    if len(points) > 1:
-        packages = " and ".join(_package(point) for point in points)
-        raise InvalidSpecError(f"several packages offer a model named {points[0].name!r}: {packages}; uninstall one")
-    return _load_point(points[0])
-
-
-def _package(point: EntryPoint) -> str:
-    return f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown package"
-
-
-def _nearest(key: str) -> str:
-    names = {_key(name): name for name in list_models()}
-    nearest = [repr(names[match]) for match in difflib.get_close_matches(key, names, n=3, cutoff=0.7)]
-    return f"did you mean {' or '.join(nearest)}? " if nearest else ""
-
-
-def _natural(name: str) -> list[tuple[bool, int, str]]:
-    """Sort ``B10`` behind ``B2``."""
-    return [
-        (not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name.casefold())
-    ]

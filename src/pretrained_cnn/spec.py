@@ -14,6 +14,7 @@ from pretrained_cnn.weights import WeightsFile
 
 __all__ = ["ModelSpec", "Published", "ResizePolicy"]
 
+Output = Literal["scores", "embedding"]
 Method = Literal["crop", "squash", "pad"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"]
 

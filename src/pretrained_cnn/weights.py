@@ -29,12 +29,14 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pretrained_cnn.errors import WeightsError
+from pretrained_cnn._cache import alone
+from pretrained_cnn.errors import MissingDependencyError, WeightsError
 
-__all__ = ["WeightsFile", "cache_dir", "ensure"]
+__all__ = ["WeightsFile", "cache_dir", "ensure", "installed_file"]
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +127,20 @@ def cache_dir() -> Path:
     return (Path(home) if home else Path.home() / ".keras") / "models"
 
 
+def installed_file(package: str, suffix: str) -> Path:
+    """The file with that suffix that an installed package of weights brings. Nothing of it is imported.
+
+    Raises MissingDependencyError if it is not installed.
+    """
+    try:
+        found = [file for file in metadata.files(package) or () if file.suffix == suffix]
+    except metadata.PackageNotFoundError:
+        found = []
+    if not found:
+        raise MissingDependencyError(package, extra="offline")
+    return Path(str(found[0].locate()))
+
+
 def ensure(file: WeightsFile, *, needed_by: str, folder: Path | None = None, refused: str | None = None) -> Path:
     """The path of a whole copy of ``file`` in ``folder``: the one that is there, else a fresh download.
 
@@ -150,7 +166,7 @@ def ensure(file: WeightsFile, *, needed_by: str, folder: Path | None = None, ref
         raise failure(f"{OFFLINE}={os.environ[OFFLINE]} forbids downloading {url}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(path):
+        with alone(path, f"downloading {path.name}"):
             # Somebody else may have brought it while we waited.
             if _identity(path) == before or _fault(file, path) is not None:
                 _download(file, url, path)
@@ -180,30 +196,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_ino, status.st_mtime_ns
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Let only one thread of one process at a time do something to ``path``.
-
-    The lock's file is removed by its holder, last of all and while it still holds it. Who had opened it
-    before finds that what it has locked has no name any more, and begins anew: filelock looks after that.
-    """
-    from filelock import FileLock, Timeout
-
-    name = path.with_name(f".{path.name}.lock")
-    lock = FileLock(name)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info("waiting for the process that is downloading %s", path.name)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):  # Windows removes no open file, but the lock does so itself there
-            name.unlink()
-        lock.release()
 
 
 class _PassingError(OSError):

@@ -10,15 +10,14 @@ Rethinking Model Scaling for Convolutional Neural Networks" (https://arxiv.org/a
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, files
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import layers
 
 from pretrained_cnn.backbones.torch_file import read_state_dict
-from pretrained_cnn.errors import MissingDependencyError, WeightsError
+from pretrained_cnn.errors import WeightsError
+from pretrained_cnn.weights import installed_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,21 +76,10 @@ def EfficientNetLite0(  # noqa: N802 - builders are named like classes, as in Ke
     if weights == "imagenet":
         if include_top and classes != 1000:
             raise WeightsError(f"EfficientNetLite0's ImageNet weights have 1000 classes, not classes={classes}")
-        _load(model, read_state_dict(weights_path()))
+        _load(model, read_state_dict(installed_file(PACKAGE, ".pth")))
     elif weights is not None:
         model.load_weights(weights)
     return model
-
-
-def weights_path() -> Path:
-    """Where the package of the weights is installed. Nothing of it is imported."""
-    try:
-        found = [file for file in files(PACKAGE) or () if file.suffix == ".pth"]
-    except PackageNotFoundError:
-        found = []
-    if not found:
-        raise MissingDependencyError(PACKAGE, extra="offline")
-    return Path(str(found[0].locate()))
 
 
 def _conv_bn_relu(x: Any, name: str, convolution: keras.Layer) -> Any:

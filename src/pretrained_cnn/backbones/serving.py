@@ -7,15 +7,14 @@ can lose it, and a runtime is handed one byte a channel.
 from __future__ import annotations
 
 import difflib
-from typing import Any, Literal
+from typing import Any
 
 import keras
 from keras import ops
 
 from pretrained_cnn.backbones.build import Backbone
-from pretrained_cnn.errors import InvalidSpecError, WeightsError
-
-Output = Literal["scores", "embedding"]
+from pretrained_cnn.errors import BundleError, InvalidSpecError, WeightsError
+from pretrained_cnn.spec import ModelSpec, Output
 
 
 def serving_graph(backbone: Backbone, output: Output = "scores", layer: str | None = None) -> keras.Model:
@@ -73,6 +72,18 @@ def _output(model: keras.Model, name: str) -> Any:
     if shape is None or len(shape) not in (2, 4) or shape[-1] is None:
         raise InvalidSpecError(f"layer={name!r}: it gives {shape}, which is neither (N, D) nor a map (N, h, w, D)")
     return output
+
+
+def open_graph(graph: keras.Model, spec: ModelSpec, *, has_top: bool) -> Backbone:
+    """The backbone within a serving graph that was loaded from a file, with its preprocessing in the spec again."""
+    networks = [layer for layer in graph.layers if isinstance(layer, keras.Model)]
+    casts = [operation for operation in graph.operations if type(operation).__name__ == "Cast"]
+    if not (networks and casts):
+        raise BundleError(f"the model of {spec.name} is not a serving graph: no network is in it")
+    network, pixels = networks[-1], casts[0].output
+    (fed,) = network._inbound_nodes[-1].input_tensors
+    preprocess = None if fed is pixels else keras.Model(pixels, fed, name="preprocess")
+    return Backbone(spec.replace(builder=lambda input_shape: network, preprocess=preprocess), network, has_top)
 
 
 def find_head(model: keras.Model) -> keras.Layer | None:

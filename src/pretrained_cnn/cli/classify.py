@@ -10,12 +10,12 @@ from typing import Any
 from pretrained_cnn.cli.shared import (
     FAILED,
     OK,
-    add_model,
+    add_model_options,
     complain,
     count,
-    find_model,
-    import_keras_quietly,
+    load_classifier,
     log_to_stderr,
+    quiet,
 )
 
 
@@ -25,7 +25,7 @@ def add(commands: Any) -> None:
     classify.add_argument(
         "source", nargs="+", metavar="SOURCE", help="a picture, an http(s) address, a folder or a glob"
     )
-    add_model(classify)
+    add_model_options(classify)
     classify.add_argument("--top", type=count, default=5, metavar="N", help="how many classes to name (default: 5)")
     classify.add_argument("--json", action="store_true", help="one JSON object a picture")
     classify.set_defaults(run=_classify)
@@ -33,12 +33,12 @@ def add(commands: Any) -> None:
 
 def _classify(options: argparse.Namespace) -> int:
     log_to_stderr()
-    from pretrained_cnn.classifier import Classifier
     from pretrained_cnn.images.sources import expand
 
-    clf = Classifier(find_model(options.model), weights=options.weights)
+    clf = load_classifier(options)
     sources = [expand(source) for source in options.source]
-    import_keras_quietly()
+    with quiet():
+        clf.predict_proba([])  # builds or loads the network
     code = OK
     for result in clf.stream(itertools.chain.from_iterable(sources), top=options.top):
         if result.error is not None:

@@ -7,7 +7,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-from pretrained_cnn.cli.shared import OK, add_model, find_model, import_keras_quietly, log_to_stderr
+from pretrained_cnn.cli.shared import OK, add_model_options, load_classifier, log_to_stderr, quiet
 from pretrained_cnn.errors import InvalidSpecError, MissingDependencyError
 
 
@@ -15,7 +15,7 @@ def add(commands: Any) -> None:
     """Add the command to the parser's."""
     embed = commands.add_parser("embed", help="write the embeddings of pictures to a file")
     embed.add_argument("source", nargs="+", metavar="SOURCE", help="a picture, an http(s) address, a folder or a glob")
-    add_model(embed)
+    add_model_options(embed)
     embed.add_argument("--layer", metavar="NAME", help="what this layer gives, in place of the head's input")
     embed.add_argument(
         "--output",
@@ -36,12 +36,12 @@ def _embed(options: argparse.Namespace) -> int:
         _import_pyarrow()
     if not output.parent.is_dir():
         raise InvalidSpecError(f"--output {output}: there is no folder {output.parent}")
-    from pretrained_cnn.classifier import Classifier
     from pretrained_cnn.images.sources import expand
 
-    clf = Classifier(find_model(options.model), weights=options.weights)
+    clf = load_classifier(options)
     paths = list(itertools.chain.from_iterable(expand(source) for source in options.source))
-    import_keras_quietly()
+    with quiet():
+        clf.embed([], layer=options.layer)  # builds or loads the network
     write(output, paths, clf.embed(paths, layer=options.layer))
     print(f"{output}\t{len(paths)}")
     return OK

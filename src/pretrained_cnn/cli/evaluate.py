@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from pretrained_cnn.cli.shared import FAILED, OK, add_model, complain, find_model, import_keras_quietly, log_to_stderr
+from pretrained_cnn.cli.shared import FAILED, OK, add_model_options, complain, load_classifier, log_to_stderr, quiet
 
 
 def add(commands: Any) -> None:
@@ -18,17 +18,16 @@ def add(commands: Any) -> None:
         help="a folder with a folder for each class, or a CSV file with the columns path and label; "
         "for ImageNet's classes also a folder of pictures whose names have their WordNet id",
     )
-    add_model(evaluate)
+    add_model_options(evaluate)
     evaluate.add_argument("--json", action="store_true", help="one JSON object")
     evaluate.set_defaults(run=_evaluate)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
     log_to_stderr()
-    from pretrained_cnn.classifier import Classifier
-
-    clf = Classifier(find_model(options.model), weights=options.weights)
-    import_keras_quietly()
+    clf = load_classifier(options)
+    with quiet():
+        clf.predict_proba([])  # builds or loads the network
     result = clf.evaluate(options.source)
     for error in result.failed:
         complain(error)

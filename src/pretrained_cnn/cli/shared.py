@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from pretrained_cnn._lazy import Reference
 from pretrained_cnn.errors import InvalidSpecError
 from pretrained_cnn.registry import get_spec
 from pretrained_cnn.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from pretrained_cnn.classifier import Classifier
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -24,45 +28,66 @@ def count(text: str) -> int:
     return int(text)
 
 
-def add_model(command: argparse.ArgumentParser) -> None:
-    """Add ``--model`` and ``--weights``."""
-    command.add_argument(
-        "--model",
-        default="Xception",
-        help="a name that `models` lists, or module:attr of a spec (default: %(default)s)",
-    )
-    command.add_argument(
-        "--weights", default="imagenet", help='"imagenet" or the path of a file (default: %(default)s)'
-    )
-
-
 def complain(message: object) -> None:
     print(f"pretrained-cnn: {message}", file=sys.stderr)
 
 
+class _ToStderr(logging.StreamHandler[Any]):
+    """Writes to whatever ``sys.stderr`` is at the moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
 def log_to_stderr() -> None:
-    logging.basicConfig(level=logging.INFO, format="pretrained-cnn: %(message)s", stream=sys.stderr)
+    logging.basicConfig(format="pretrained-cnn: %(message)s", handlers=[_ToStderr()])
+    logging.getLogger("pretrained_cnn").setLevel(logging.INFO)  # other libraries' only from warnings on
 
 
-def import_keras_quietly() -> None:
-    """Import Keras and its backend without the chatter of TensorFlow's native code on stderr.
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back what native code writes to stderr, such as TensorFlow's chatter; Python's own goes on.
 
-    Some of it comes before TensorFlow reads its own settings and cannot be switched off by them, so what
-    reaches the descriptor is held back, and shown only if the import fails.
+    Some of it comes before TensorFlow reads its own settings and cannot be switched off by them.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with tempfile.TemporaryFile() as held:
-        stderr = os.dup(2)
+    python, stderr = sys.stderr, os.dup(2)
+    with tempfile.TemporaryFile() as held, open(os.dup(stderr), "w", buffering=1, errors=python.errors) as sys.stderr:
         os.dup2(held.fileno(), 2)
         try:
-            import keras  # noqa: F401
-        except BaseException:
-            held.seek(0)
-            os.write(stderr, held.read())
-            raise
+            yield
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+            sys.stderr = python
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add what says which classifier is meant; `load_classifier` reads it."""
+    parser.add_argument(
+        "--model",
+        default="Xception",
+        help="a name that `models` lists, the folder of a bundle, or module:attr of a spec (default: %(default)s)",
+    )
+    parser.add_argument("--weights", help='"imagenet" or the path of a file (default: imagenet, or the bundle\'s)')
+    parser.add_argument(
+        "--runtime", help="a name that `runtimes` lists (default: keras, or what the bundle is made for)"
+    )
+
+
+def load_classifier(options: argparse.Namespace) -> Classifier:
+    """The classifier that the options mean. The network is built, or loaded, when it is first used."""
+    from pretrained_cnn.bundle.store import is_bundle
+    from pretrained_cnn.classifier import Classifier
+
+    if is_bundle(options.model) or os.sep in options.model:
+        if options.weights is not None:
+            raise InvalidSpecError(f"--weights {options.weights}: the bundle {options.model} has weights of its own")
+        with quiet():
+            return Classifier.load(options.model, runtime=options.runtime)
+    weights = options.weights or "imagenet"
+    return Classifier(find_model(options.model), weights=weights, runtime=options.runtime or "keras")
 
 
 def find_model(name: str) -> ModelSpec:

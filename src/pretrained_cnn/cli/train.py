@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+import os
+from typing import Any, get_args
 
-from pretrained_cnn.cli.shared import OK, add_model, count, find_model, import_keras_quietly, log_to_stderr
+from pretrained_cnn.cli.shared import OK, add_model_options, count, load_classifier, log_to_stderr, quiet
+from pretrained_cnn.errors import BundleError
+from pretrained_cnn.runtimes import Format
 
 
 def add(commands: Any) -> None:
@@ -22,9 +25,10 @@ def add(commands: Any) -> None:
         metavar="DATA",
         help="pictures that choose the settings; by default a fifth of each class is set aside",
     )
-    add_model(train)
-    train.add_argument("--output", required=True, metavar="BUNDLE", help="the folder to write")
-    train.add_argument("--head", choices=("linear", "mlp"), default="linear", help="(default: %(default)s)")
+    add_model_options(train)
+    train.add_argument("--output", required=True, metavar="DIR", help="the bundle's folder, which must not exist yet")
+    train.add_argument("--format", choices=get_args(Format), default="keras", help="default: %(default)s")
+    train.add_argument("--head", choices=("linear", "mlp"), default="linear", help="default: %(default)s")
     train.add_argument(
         "--unfreeze",
         type=_layers,
@@ -46,10 +50,14 @@ def _train(options: argparse.Namespace) -> int:
     log_to_stderr()
     from pretrained_cnn.classifier import Classifier
 
-    import_keras_quietly()
+    if os.path.lexists(options.output):
+        raise BundleError(f"{options.output} exists already; choose another name, or remove it first")
+    model = load_classifier(options)
+    with quiet():
+        import keras  # noqa: F401
     clf = Classifier.train(
         options.data,
-        find_model(options.model),
+        model,
         options.validation,
         head=options.head,
         epochs=options.epochs,
@@ -59,9 +67,9 @@ def _train(options: argparse.Namespace) -> int:
         class_weight="balanced" if options.balanced else None,
         seed=options.seed,
         cache=not options.no_cache,
-        weights=options.weights,
     )
-    clf.save(options.output)
+    with quiet():
+        clf.save(options.output, format=options.format)
     report = clf.report
     assert report is not None
     if options.json:

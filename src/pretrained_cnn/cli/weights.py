@@ -1,4 +1,4 @@
-"""``pretrained-cnn fetch`` and ``cache``: weights files on disk."""
+"""``pretrained-cnn fetch`` and ``cache``: weights files and converted models on disk."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pretrained_cnn.cli.shared import FAILED, complain, get_specs, log_to_stderr
-from pretrained_cnn.errors import InvalidSpecError, WeightsError
+from pretrained_cnn.errors import BundleError, InvalidSpecError, WeightsError
 from pretrained_cnn.registry import get_spec, list_models
 from pretrained_cnn.spec import ModelSpec
 from pretrained_cnn.weights import WeightsFile, cache_dir, ensure
@@ -27,7 +27,7 @@ def add(commands: Any) -> None:
     )
     fetch.set_defaults(run=_fetch)
 
-    cache = commands.add_parser("cache", help="list the downloaded weights, and check them")
+    cache = commands.add_parser("cache", help="list the downloaded weights and the converted models, and check them")
     cache.add_argument("--json", action="store_true", help="one JSON array")
     cache.set_defaults(run=_cache)
 
@@ -53,17 +53,20 @@ def _fetch(options: argparse.Namespace) -> int:
 
 
 def _cache(options: argparse.Namespace) -> int:
+    from pretrained_cnn.bundle import converted
+
     specs, code = get_specs(list_models())
     files = [(spec, file, cache_dir() / file.name) for spec in specs for file in spec.weights]
     rows = [_verdict(spec, file, path) for spec, file, path in files if path.exists()]
+    rows += [_converted_verdict(path) for path in converted.entries()]
     if options.json:
         print(json.dumps(rows, indent=2))
     else:
         for row in rows:
             reason = f"  {row['reason']}" if row["reason"] else ""
-            print(f"{row['verdict']:<8}{row['size'] / 1e6:>9.1f} MB  {row['model']:<20}{row['path']}{reason}")
+            print(f"{row['verdict']:<8}{row['size'] / 1e6:>9.1f} MB  {row['model']:<28}{row['path']}{reason}")
         if not rows:
-            complain(f"no weights that we know are in {cache_dir()}")
+            complain(f"no weights that we know are in {cache_dir()}, and no converted models in {converted.folder()}")
     return FAILED if any(row["verdict"] == "broken" for row in rows) else code
 
 
@@ -82,3 +85,16 @@ def _verdict(spec: ModelSpec, file: WeightsFile, path: Path) -> dict[str, Any]:
         "verdict": verdict,
         "reason": reason,
     }
+
+
+def _converted_verdict(path: Path) -> dict[str, Any]:
+    from pretrained_cnn.bundle import converted
+    from pretrained_cnn.bundle.store import open_bundle
+
+    model, verdict, reason = "?", "broken", None
+    try:
+        bundle = open_bundle(path)
+        model, verdict = f"{bundle.spec.name}, {bundle.manifest.format}", "whole"
+    except BundleError as error:
+        reason = str(error)
+    return {"model": model, "path": str(path), "size": converted.size(path), "verdict": verdict, "reason": reason}

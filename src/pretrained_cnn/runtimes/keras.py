@@ -1,4 +1,4 @@
-"""The default runtime: the serving graph, compiled by Keras's backend."""
+"""The default runtime: the serving graph itself, compiled by Keras's backend."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 
 
 class KerasRuntime:
-    """Runs a serving graph on Keras's backend; with TensorFlow as one traced function for any batch size."""
+    """Runs a serving graph on Keras's backend, on the device that the backend chooses.
+
+    With TensorFlow it is one traced function for any batch size. JAX compiles once for each batch size.
+    """
 
     def __init__(self, graph: keras.Model) -> None:
         self._graph: keras.Model | None = graph  # a traced function keeps its variables only weakly

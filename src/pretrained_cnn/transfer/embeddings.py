@@ -11,17 +11,18 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 
-from pretrained_cnn import weights as weights_files
 from pretrained_cnn._cache import cache_home
 from pretrained_cnn._lazy import Reference
+from pretrained_cnn.bundle.converted import fingerprint, has_dtype_policy
+from pretrained_cnn.bundle.store import installed_versions
 from pretrained_cnn.errors import ImageError
 from pretrained_cnn.images.batch import batches
 from pretrained_cnn.images.policy import ImagePolicy
@@ -63,11 +64,9 @@ def key(base: Base) -> str | None:
     stands for its weights.
     """
     preprocess = _identity(base.spec.preprocess)
-    network = _file(base) if not base.built else None
-    if network is None:
-        network = _graph(base)
-    if preprocess is None or network is None:
+    if preprocess is None:
         return None
+    network = _file(base) or _graph(base)
     facts = {
         "network": network,
         "preprocess": preprocess,
@@ -75,7 +74,7 @@ def key(base: Base) -> str | None:
         "resize": dataclasses.asdict(base.spec.resize),
         "images": dataclasses.asdict(base.images),
         "runtime": base.runtime,
-        "versions": [version(package) for package in ("pretrained-cnn", "keras", "pillow")],
+        "versions": [installed_versions(), PIL.__version__],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
@@ -175,20 +174,17 @@ def open_store(identity: str | None) -> Store:
 
 
 def _file(base: Base) -> list[Any] | None:
-    """The network by the file that its weights are read from, if they are."""
-    spec, builder = base.spec, _identity(base.spec.builder)
-    if builder is None or base.weights is None:
+    """The network by the file that its weights are read from, if that alone tells it."""
+    builder = _identity(base.spec.builder)
+    if builder is None or base.built or has_dtype_policy():
         return None
-    if base.weights != "imagenet":
-        path = Path(base.weights)
-    elif spec.weights:
-        file = spec.weights_file(input_size=spec.input_size, options=base.options)
-        path = weights_files.ensure(file, needed_by=spec.name)
-    else:
-        return None
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return [builder, sorted((name, repr(value)) for name, value in base.options.items()), len(spec.labels), digest]
+    try:
+        weights = fingerprint(base.spec, base.weights, base.options)
+    except OSError:  # the file is not there yet
+        base.backbone()
+        weights = fingerprint(base.spec, base.weights, base.options)
+    options = sorted((name, repr(value)) for name, value in base.options.items())
+    return None if weights is None else [builder, options, len(base.spec.labels), weights]
 
 
 def _graph(base: Base) -> list[Any]:
@@ -212,6 +208,8 @@ def _identity(function: Any) -> str | None:
         return "none"
     if isinstance(function, Reference):
         return function.path
+    if hasattr(function, "to_json"):  # a Keras graph, as a bundle's preprocess is
+        return hashlib.sha256(function.to_json().encode()).hexdigest()
     code = getattr(function, "__code__", None)
     if not isinstance(code, CodeType):
         return None
