@@ -188,18 +188,28 @@ def _file(base: Base) -> list[Any] | None:
 
 
 def _graph(base: Base) -> list[Any]:
-    """The network by its layers and weights, whatever their names: those count up within a process."""
+    """The network by its graph and its weights."""
     from pretrained_cnn.backbones.build import weights_digest
 
     model = base.backbone().model
-    layers = []
-    for layer in model._flatten_layers(include_self=False, recursive=True):
-        try:
-            config = {name: value for name, value in layer.get_config().items() if name != "name"}
-        except NotImplementedError:  # a layer of the user's own; its class and weights must do
-            config = {}
-        layers.append([type(layer).__name__, json.dumps(config, sort_keys=True, default=repr)])
-    return [hashlib.sha256(json.dumps(layers).encode()).hexdigest(), weights_digest(model)]
+    return [_described(model), weights_digest(model)]
+
+
+def _described(model: Any) -> str:
+    """A hash of a Keras graph, whatever its layers are called: Keras counts their names up within a process."""
+    try:
+        text = model.to_json()
+    except Exception:  # a layer of the user's own may have no description; its class and weights must do
+        text = json.dumps([type(layer).__name__ for layer in model.layers])
+    for i, name in enumerate(_names(model)):
+        text = text.replace(f'"{name}"', f'"#{i}"')
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _names(operation: Any) -> Iterator[str]:
+    yield operation.name
+    for inner in getattr(operation, "operations", None) or getattr(operation, "layers", None) or ():
+        yield from _names(inner)
 
 
 def _identity(function: Any) -> str | None:
@@ -209,7 +219,7 @@ def _identity(function: Any) -> str | None:
     if isinstance(function, Reference):
         return function.path
     if hasattr(function, "to_json"):  # a Keras graph, as a bundle's preprocess is
-        return hashlib.sha256(function.to_json().encode()).hexdigest()
+        return _described(function)
     code = getattr(function, "__code__", None)
     if not isinstance(code, CodeType):
         return None
