@@ -63,21 +63,8 @@ def test_train_evaluate_classify(main: Any, folder: Path, tmp_path: Path) -> Non
 
 
 def test_train_with_every_option(main: Any, folder: Path, tmp_path: Path) -> None:
-    options = [
-        "--head",
-        "mlp",
-        "--unfreeze",
-        "1",
-        "--augment",
-        "--epochs",
-        "1",
-        "--learning-rate",
-        "1e-4",
-        "--balanced",
-        "--seed",
-        "3",
-        "--no-cache",
-    ]
+    options = ["--head", "mlp", "--unfreeze", "1", "--augment", "--epochs", "1", "--learning-rate", "1e-4"]
+    options += ["--balanced", "--seed", "3", "--no-cache"]
     more = ("--format", "openvino", "--json", "--output", tmp_path / "a.bundle")
     code, out, err = main("train", folder / "train", *MODEL, *options, *more)
     assert code == 0, err
