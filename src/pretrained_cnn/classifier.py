@@ -495,7 +495,10 @@ class Classifier:
             if precision != "float32" or output != "scores":
                 raise InvalidSpecError('quantize goes with precision="float32" and output="scores" only')
             with contextlib.closing(self._batches(quantize, BATCH_SIZE)) as stream:
-                calibration = np.concatenate([_pixels(batch) for batch in stream])
+                batches_ = [_pixels(batch) for batch in stream]
+            if not batches_:
+                raise InvalidSpecError("quantize=[] has no picture; give some hundreds of the kind to be classified")
+            calibration = np.concatenate(batches_)
         return write_bundle(
             Path(path),
             serving_graph(backbone, output),

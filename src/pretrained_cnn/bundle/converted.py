@@ -7,9 +7,11 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,9 +76,33 @@ def key_of_graph(graph: keras.Model, format: Format) -> str | None:
     from pretrained_cnn.backbones.build import weights_digest
 
     try:
-        return _key([graph.to_json(), weights_digest(graph), format])
+        return _key([_renumbered(json.loads(graph.to_json())), weights_digest(graph), format])
     except Exception:  # a layer of the user's own may have no description
         return None
+
+
+def _renumbered(description: Any) -> Any:
+    """A graph's description with its names counted anew: Keras goes on counting from what was built before.
+
+    ``conv2d_7`` becomes ``conv2d#0`` where it is the first of its kind. What is no name stays.
+    """
+    names: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+
+    def renumber(node: Any, place: str) -> Any:
+        if isinstance(node, dict):
+            return {key: renumber(value, key) for key, value in node.items() if key != "shared_object_id"}
+        if isinstance(node, list):
+            return [renumber(value, place) for value in node]
+        if isinstance(node, str) and place in ("name", "keras_history", "input_layers", "output_layers"):
+            if node not in names:
+                base = re.sub(r"_\d+$", "", node)
+                names[node] = f"{base}#{counts[base]}"
+                counts[base] += 1
+            return names[node]
+        return node
+
+    return renumber(description, "")
 
 
 def find(key: str | None) -> Bundle | None:

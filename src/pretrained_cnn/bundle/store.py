@@ -52,22 +52,15 @@ class Bundle:
     manifest: Manifest
     spec: ModelSpec
     """Without a builder and a preprocess function: both are in the model."""
+    images: ImagePolicy
+    """How the classifier that was saved read its pictures."""
+    width: int
+    """``C`` of the output ``(N, C)``."""
 
     @property
     def model_path(self) -> Path:
         """What a runtime of the bundle's format is made from."""
         return self.path / MODEL[self.manifest.format]
-
-    @property
-    def images(self) -> ImagePolicy:
-        """How the classifier that was saved read its pictures."""
-        images = self.manifest.images
-        return ImagePolicy(**{**images, "background": tuple(images["background"])})
-
-    @property
-    def width(self) -> int:
-        """``C`` of the output ``(N, C)``."""
-        return int(self.manifest.output_shape[1] or 0)
 
     def open(self, runtime: RuntimeSpec | None = None) -> Runtime:
         """A runtime of the bundle's format, made from its model. Raises BundleError if it cannot load it."""
@@ -93,7 +86,7 @@ class Bundle:
             return keras.saving.load_model(self.model_path, compile=False, safe_mode=True)
         except Exception as error:  # Keras raises whatever its layers do
             raise BundleError(
-                f"{self.model_path} cannot be loaded by Keras: {_brief(error)}. Layers of your own must be imported "
+                f"{self.model_path} cannot be loaded by Keras: {_innermost(error)} Layers of your own must be imported "
                 "before, and registered with keras.saving.register_keras_serializable"
             ) from error
 
@@ -176,7 +169,7 @@ def open_bundle(path: Path) -> Bundle:
         surplus = [name for name in _files(path) if name.startswith(f"{model}/") and name not in inside]
         if surplus:
             raise BundleError(f"{path / surplus[0]} is not in {NAME}; remove it, for the runtime might read it")
-    return Bundle(path, manifest, _read_spec(path, manifest))
+    return _read(path, manifest)
 
 
 def is_bundle(path: str | os.PathLike[str]) -> bool:
@@ -186,8 +179,11 @@ def is_bundle(path: str | os.PathLike[str]) -> bool:
 
 def verify(bundle: Bundle, runtime: Runtime) -> Agreement:
     """Run the pictures of ``check.npz``, and compare with the scores that are kept with them."""
-    with np.load(io.BytesIO((bundle.path / CHECK).read_bytes()), allow_pickle=False) as kept:
-        pictures, expected = kept["pictures"], kept["scores"]
+    try:
+        with np.load(io.BytesIO((bundle.path / CHECK).read_bytes()), allow_pickle=False) as kept:
+            pictures, expected = kept["pictures"], kept["scores"]
+    except (ValueError, KeyError, OSError) as error:
+        raise BundleError(f"{bundle.path / CHECK} holds no pictures and scores: {error}") from error
     return compare(expected, _run(runtime, pictures), bundle.manifest)
 
 
@@ -304,19 +300,20 @@ def _describe(spec: ModelSpec) -> dict[str, Any]:
     return {**kept, "resize": dataclasses.asdict(spec.resize), "published": published}
 
 
-def _read_spec(path: Path, manifest: Manifest) -> ModelSpec:
+def _read(path: Path, manifest: Manifest) -> Bundle:
     try:
-        labels = [(id_, name) for id_, name in json.loads((path / LABELS).read_text("utf-8"))]
         described = dict(manifest.spec)
         published = described.pop("published")
-        return ModelSpec(
+        spec = ModelSpec(
             **{key: value for key, value in described.items() if key in KEPT},
             builder=_no_builder,
-            labels=labels,
+            labels=[(id_, name) for id_, name in json.loads((path / LABELS).read_text("utf-8"))],
             resize=ResizePolicy(**described["resize"]),
             published=published and Published(**published),
         )
-    except (ValueError, TypeError, KeyError) as error:
+        images = ImagePolicy(**{**manifest.images, "background": tuple(manifest.images["background"])})
+        return Bundle(path, manifest, spec, images, width=int(manifest.output_shape[1] or 0))
+    except (ValueError, TypeError, KeyError, IndexError) as error:
         raise BundleError(f"{path / NAME} and {LABELS} do not describe a classifier: {error}") from error
 
 
@@ -331,6 +328,11 @@ def _files(folder: Path) -> list[str]:
 def _sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _innermost(error: Exception) -> str:
+    """What Keras found wrong, without the descriptions of all that it was in."""
+    return str(error).rpartition("Exception encountered: ")[2].partition("\n")[0][:500]
 
 
 def _brief(error: Exception) -> str:

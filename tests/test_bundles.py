@@ -1,0 +1,437 @@
+"""Bundles: what is saved is what is loaded, and what was touched is refused by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pretrained_cnn import (
+    BundleError,
+    Classifier,
+    ImagePolicy,
+    InvalidSpecError,
+    MissingDependencyError,
+    ModelSpec,
+    get_spec,
+)
+from pretrained_cnn.bundle import export
+from pretrained_cnn.bundle.manifest import Manifest
+from pretrained_cnn.bundle.store import open_bundle, verify
+from pretrained_cnn.testing import RuntimeConformance
+
+SPEC: ModelSpec = RuntimeConformance.spec
+FORMATS = {
+    "keras": "keras",
+    "openvino": "openvino",
+    "onnx": "onnxruntime",
+    "litert": "litert",
+    "saved_model": "tensorflow",
+}
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A bundle of each format, written once."""
+    folder, clf = tmp_path_factory.mktemp("bundles"), Classifier(SPEC)
+
+    def bundle(format: Any) -> Path:
+        path: Path = folder / format
+        if not path.exists():
+            clf.save(path, format=format)
+        return path
+
+    return bundle
+
+
+@pytest.fixture
+def copied(saved: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
+    """The same, to be damaged."""
+    return lambda format: Path(shutil.copytree(saved(format), tmp_path / format))
+
+
+# What is saved is what is loaded
+
+
+@pytest.mark.parametrize(("format", "runtime"), FORMATS.items())
+def test_a_bundle_answers_as_its_classifier(
+    format: str, runtime: str, saved: Callable[[str], Path], eight_photos: list[Path]
+) -> None:
+    before, after = Classifier(SPEC), Classifier.load(saved(format))
+    np.testing.assert_allclose(after.predict_proba(eight_photos), before.predict_proba(eight_photos), atol=1e-4, rtol=0)
+    for old, new in zip(before.predict_batch(eight_photos), after.predict_batch(eight_photos), strict=True):
+        assert [p[:2] for p in new] == [p[:2] for p in old]
+    assert after.spec.labels == SPEC.labels
+    assert (after.spec.name, after.spec.input_size, after.spec.resize) == (SPEC.name, SPEC.input_size, SPEC.resize)
+    assert repr(after) == f"Classifier.load({str(saved(format))!r}, runtime={runtime!r})"
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_is_in_a_bundle(format: str, saved: Callable[[str], Path]) -> None:
+    path = saved(format)
+    manifest = json.loads((path / "manifest.json").read_text())
+    files = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()}
+    assert set(manifest["files"]) == files - {"manifest.json"}
+    assert {"labels.json", "check.npz", export.MODEL[format]} <= files | {"model"}
+    assert manifest["format_version"] == 1
+    assert (manifest["input_shape"], manifest["output_shape"]) == ([None, 40, 24, 3], [None, 7])
+    assert manifest["agreement"]["same_top1"] == 1.0
+    assert manifest["agreement"]["largest_difference"] <= manifest["tolerance"] == 1e-4
+    assert {"pretrained-cnn", "keras", "tensorflow"} <= manifest["versions"].keys()
+    assert path.stat().st_mode & 0o777 == 0o777 & ~_umask()
+    with np.load(path / "check.npz", allow_pickle=False) as check:
+        assert check["pictures"].shape == (4, 40, 24, 3)
+        assert np.ptp(check["scores"], axis=0).max() > 0.1, "the four pictures tell nothing apart"
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_only_a_keras_bundle_has_more_than_scores(saved: Callable[[str], Path]) -> None:
+    picture = np.zeros((40, 24, 3), np.uint8)
+    whole = Classifier.load(saved("keras"))
+    np.testing.assert_array_equal(whole.embed([picture]), Classifier(SPEC).embed([picture]))
+    clf = Classifier.load(saved("openvino"))
+    for ask in (lambda: clf.embed([picture]), lambda: clf.keras_model):
+        with pytest.raises(BundleError, match=r"is of format='openvino' and gives scores only; .* format=\"keras\""):
+            ask()
+    with pytest.raises(BundleError, match="is of format='openvino' and gives scores only"):
+        clf.save(saved("openvino").with_name("again"))
+
+
+def test_embeddings_travel_too(tmp_path: Path) -> None:
+    picture = np.full((40, 24, 3), 99, np.uint8)
+    before = Classifier(SPEC)
+    before.save(tmp_path / "e", format="onnx", output="embedding")
+    after = Classifier.load(tmp_path / "e")
+    np.testing.assert_allclose(after.embed([picture]), before.embed([picture]), rtol=1e-4, atol=1e-4)
+    assert after.embed([]).shape == before.embed([]).shape
+    with pytest.raises(BundleError, match="gives embedding only"):
+        after.predict(picture)
+
+
+def test_a_keras_bundle_is_trained_further(saved: Callable[[str], Path]) -> None:
+    clf = Classifier.load(saved("keras"))
+    model = clf.keras_model
+    assert model.trainable_weights
+    assert clf.spec.preprocess is not None
+    before = clf.predict_proba([np.zeros((40, 24, 3), np.uint8)])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    pixels = clf.spec.preprocess(np.zeros((4, 40, 24, 3), np.float32))
+    model.fit(pixels, np.zeros(4), verbose=0)
+    assert not np.array_equal(clf.predict_proba([np.zeros((40, 24, 3), np.uint8)]), before)
+
+
+def test_a_keras_bundle_takes_any_runtime(saved: Callable[[str], Path], eight_photos: list[Path]) -> None:
+    expected = Classifier(SPEC).predict_proba(eight_photos)
+    clf = Classifier.load(saved("keras"), runtime="openvino")
+    np.testing.assert_allclose(clf.predict_proba(eight_photos), expected, atol=1e-4, rtol=0)
+    with pytest.raises(BundleError, match="is of format='onnx', which runtime='openvino' does not execute; leave"):
+        Classifier.load(saved("onnx"), runtime="openvino")
+
+
+def test_how_pictures_are_read_is_saved_too(tmp_path: Path) -> None:
+    images = ImagePolicy(background=(0, 0, 255), max_pixels=10_000, color_profile="ignore")
+    Classifier(SPEC, images=images).save(tmp_path / "b")
+    assert Classifier.load(tmp_path / "b")._images == images
+    assert Classifier.load(tmp_path / "b", images=ImagePolicy())._images == ImagePolicy()
+
+
+def test_a_trunk_is_saved_for_its_embeddings(keras_home: Path, tmp_path: Path, clock: Path) -> None:
+    file = keras_home / "models" / get_spec("MobileNet").weights_file(top=False, options={"alpha": 0.25}).name
+    trunk = Classifier("MobileNet", alpha=0.25, weights=file)
+    for format in ("keras", "openvino"):
+        trunk.save(tmp_path / format, format=format)
+        loaded = Classifier.load(tmp_path / format)
+        np.testing.assert_allclose(loaded.embed([clock]), trunk.embed([clock]), atol=1e-4)
+        with pytest.raises(OSError, match="embed"):
+            loaded.predict(clock)
+
+
+def test_sixteen_bits_are_half_the_size(saved: Callable[[str], Path], tmp_path: Path) -> None:
+    agreement = Classifier(SPEC).save(tmp_path / "b", format="openvino", precision="float16")
+    assert 0 < agreement.largest_difference < 0.05
+    assert (tmp_path / "b" / "model.bin").stat().st_size < 0.6 * (saved("openvino") / "model.bin").stat().st_size
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("format", "file"), [("openvino", "model.bin"), ("litert", "model.tflite")])
+def test_sixteen_bits_of_a_real_network(format: Any, file: str, tmp_path: Path, clock: Path) -> None:
+    clf = Classifier("EfficientNetLite0")
+    clf.save(tmp_path / "32", format=format)
+    clf.save(tmp_path / "16", format=format, precision="float16")
+    assert (tmp_path / "16" / file).stat().st_size < 0.55 * (tmp_path / "32" / file).stat().st_size
+    assert Classifier.load(tmp_path / "16").predict(clock).top.label == "analog_clock"
+
+
+@pytest.mark.slow
+def test_eight_bits_agree_on_the_pictures_they_were_made_by(
+    keras_home: Path, labelled: list[tuple[Path, str]], tmp_path: Path
+) -> None:
+    clf, photos = Classifier("MobileNet"), [photo for photo, _ in labelled]
+    agreement = clf.save(tmp_path / "b", format="openvino", quantize=photos)
+    assert agreement.pictures == 100
+    assert agreement.same_top1 >= 0.9
+    assert (tmp_path / "b" / "model.bin").stat().st_size < 4.5e6
+    quantized = Classifier.load(tmp_path / "b").predict_batch(photos, top=1)
+    right = sum(result.top.id == wnid for result, (_, wnid) in zip(quantized, labelled, strict=True))
+    assert right >= 88
+    assert json.loads((tmp_path / "b" / "manifest.json").read_text())["agreement"] == dataclasses.asdict(agreement)
+
+
+# What cannot be saved
+
+
+def refused(tmp_path: Path, error: type[Exception], message: str, clf: Classifier, **arguments: Any) -> None:
+    with pytest.raises(error, match=message):
+        clf.save(tmp_path / "b", **arguments)
+    assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"format": "pickle"}, InvalidSpecError, "format='pickle' is not known; choose from keras, openvino, onnx"),
+        ({"precision": "float8"}, InvalidSpecError, "precision='float8' is not known; choose from float32, float16"),
+        (
+            {"format": "onnx", "precision": "float16"},
+            InvalidSpecError,
+            "format='onnx' has no precision='float16'; openvino and litert have it",
+        ),
+        ({"quantize": ["a.jpg"], "precision": "float16"}, InvalidSpecError, 'quantize goes with precision="float32"'),
+        ({"format": "openvino", "quantize": ["no.jpg"]}, ValueError, "no.jpg: there is no such file"),
+        ({"format": "openvino", "quantize": []}, InvalidSpecError, "quantize=.* has no picture"),
+        ({"format": "onnx", "quantize": [np.zeros((9, 9, 3), np.uint8)]}, InvalidSpecError, "openvino have it"),
+    ],
+)
+def test_arguments_that_do_not_go_together(
+    arguments: dict[str, Any], error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    refused(tmp_path, error, message, Classifier(SPEC), **arguments)
+
+
+def test_a_decode_function_is_code(tmp_path: Path) -> None:
+    clf = Classifier(SPEC.replace(decode=lambda scores, top: []))
+    refused(tmp_path, InvalidSpecError, r"a decode function of its own, and a bundle holds no code; give labels", clf)
+
+
+def test_a_package_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "find_spec", lambda module: None)
+    message = r'this needs the package scipy: pip install "pretrained-cnn\[openvino\]"'
+    refused(tmp_path, MissingDependencyError, message, Classifier(SPEC), format="openvino")
+
+
+def test_a_layer_that_nobody_could_load(tmp_path: Path) -> None:
+    class Own(keras.layers.Layer):
+        def call(self, x: Any) -> Any:
+            return x * 2
+
+    inputs = keras.Input((9, 9, 3))
+    x = keras.layers.GlobalAveragePooling2D()(Own()(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(x))
+    clf = Classifier.from_keras(model, labels=["a", "b"])
+    refused(tmp_path, BundleError, r"cannot be loaded by Keras: .*'Own'.*register_keras_serializable", clf)
+
+
+def test_what_does_not_agree_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def export_another(graph: keras.Model, *arguments: Any, **options: Any) -> None:
+        weights = graph.get_weights()
+        graph.set_weights([weight * 0.9 for weight in weights])
+        original(graph, *arguments, **options)
+
+    original = export.export
+    monkeypatch.setattr(export, "export", export_another)
+    message = (
+        r"Conformance in format='onnx' with precision='float32' does not agree with the network, and was not saved: "
+        r"of 4 pictures \d+% keep their best class, and the largest difference of a score is 0\.\d+, where 100% and "
+    )
+    refused(tmp_path, BundleError, message, Classifier(SPEC), format="onnx")
+
+
+def test_where_there_is_something_already(saved: Callable[[str], Path], tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="exists already; choose another name, or remove it first"):
+        Classifier(SPEC).save(saved("keras"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BundleError, match=r"b cannot be written: "):
+        Classifier(SPEC).save(tmp_path / "file" / "b")
+
+
+# What was touched
+
+
+DAMAGES: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
+    "a byte": (lambda file, other: file.write_bytes(_flip(file.read_bytes())), "was changed"),
+    "the end": (lambda file, other: file.write_bytes(file.read_bytes()[:-1]), "was changed"),
+    "one more byte": (lambda file, other: file.write_bytes(file.read_bytes() + b"\n"), "was changed"),
+    "empty": (lambda file, other: file.write_bytes(b""), "was changed"),
+    "missing": (lambda file, other: file.unlink(), "is missing"),
+    "a folder": (lambda file, other: (file.unlink(), file.mkdir()), "cannot be read: Is a directory"),
+    "another's": (lambda file, other: file.write_bytes(other.read_bytes() + b"\0"), "was changed"),
+    "a link that leads out": (lambda file, other: (shutil.move(file, other), file.symlink_to(other)), "leads out of"),
+}
+
+
+def _flip(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(
+    ("format", "file"),
+    [
+        ("openvino", "model.xml"),
+        ("openvino", "model.bin"),
+        ("openvino", "labels.json"),
+        ("openvino", "check.npz"),
+        ("keras", "model.keras"),
+        ("onnx", "model.onnx"),
+        ("litert", "model.tflite"),
+        ("saved_model", "model/1/saved_model.pb"),
+        ("saved_model", "model/1/variables/variables.index"),
+        ("saved_model", "model/1/assets/labels.txt"),
+    ],
+)
+def test_a_damaged_file_is_named(
+    format: str, file: str, damage: str, copied: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = copied(format)
+    other = tmp_path / "other"
+    other.write_bytes(b"something else")
+    work, message = DAMAGES[damage]
+    work(path / file, other)
+    with pytest.raises(BundleError) as caught:
+        Classifier.load(path)
+    assert str(caught.value).startswith(f"{path / file} {message}")
+
+
+@pytest.mark.parametrize("damage", [name for name in DAMAGES if name != "a link that leads out"])
+def test_a_damaged_manifest_is_named(damage: str, copied: Callable[[str], Path], tmp_path: Path) -> None:
+    path = copied("openvino")
+    work, _ = DAMAGES[damage]
+    other = tmp_path / "other"
+    other.write_bytes(b"{}")
+    work(path / "manifest.json", other)
+    with pytest.raises(BundleError, match=r"manifest\.json"):
+        Classifier.load(path)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_byte_of_any_file(data: st.DataObject, saved: Callable[[str], Path]) -> None:
+    path = saved("openvino")
+    file = data.draw(st.sampled_from(sorted(file for file in path.iterdir() if file.is_file())))
+    before = file.read_bytes()
+    place = data.draw(st.integers(0, len(before) - 1))
+    changed = before[:place] + bytes([before[place] ^ data.draw(st.integers(1, 255))]) + before[place + 1 :]
+    try:
+        file.write_bytes(changed)
+        with pytest.raises(BundleError, match=file.name):
+            open_bundle(path)
+    finally:
+        file.write_bytes(before)
+    open_bundle(path)
+
+
+def test_what_is_no_bundle(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("x")
+    for path, message in (
+        (tmp_path / "no", "no does not exist"),
+        (file, "file is a file, and a bundle is a folder"),
+        (tmp_path, r"is not a bundle: it has no manifest\.json"),
+    ):
+        with pytest.raises(BundleError, match=message):
+            Classifier.load(path)
+
+
+# What was made to do harm: its checksums are right
+
+
+def remade(path: Path, **changes: Any) -> Path:
+    """The bundle with a manifest that says something else, and a checksum that fits."""
+    file = path / "manifest.json"
+    manifest = Manifest.from_text(file.read_text(), "manifest.json")
+    file.write_text(dataclasses.replace(manifest, **changes).to_text())
+    return path
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "a/../../outside", "..\\outside", ""])
+def test_a_manifest_that_leads_out(name: str, copied: Callable[[str], Path]) -> None:
+    path = copied("openvino")
+    files = open_bundle(path).manifest.files
+    with pytest.raises(BundleError, match=r"manifest\.json names '.*', which is not within the bundle"):
+        Classifier.load(remade(path, files={**files, name: "0"}))
+
+
+def test_a_manifest_of_a_later_release(copied: Callable[[str], Path]) -> None:
+    path = copied("openvino")
+    data = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps({**data, "format_version": 2, "news": 1}))
+    with pytest.raises(BundleError, match="has the form 2 of a later release, and this one reads up to 1; pip install"):
+        Classifier.load(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": "pickle"}, "does not list the files of a bundle of format='pickle'"),
+        ({"format": "onnx"}, "does not list the files of a bundle of format='onnx'"),
+        ({"files": {}}, "does not list the files of a bundle of format='openvino'"),
+        ({"spec": {}}, "do not describe a classifier: 'published'"),
+        ({"spec": {"published": None, "resize": {}, "name": 1}}, "do not describe a classifier"),
+        ({"images": {"background": 3}}, "do not describe a classifier"),
+        ({"output_shape": None}, "do not describe a classifier"),
+    ],
+)
+def test_a_manifest_that_makes_no_sense(changes: dict[str, Any], message: str, copied: Callable[[str], Path]) -> None:
+    with pytest.raises(BundleError, match=message):
+        Classifier.load(remade(copied("openvino"), **changes))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"format_version": 1}', "[" * 100_000, '{"a": 1e999}'])
+def test_a_manifest_that_is_none(text: str, copied: Callable[[str], Path]) -> None:
+    path = copied("openvino")
+    (path / "manifest.json").write_text(text)
+    with pytest.raises(BundleError, match=r"manifest\.json"):
+        Classifier.load(path)
+
+
+def test_a_file_that_nobody_listed(copied: Callable[[str], Path]) -> None:
+    path = copied("saved_model")
+    (path / "model" / "1" / "saved_model.pbtxt").write_text("")
+    with pytest.raises(BundleError, match=r"saved_model\.pbtxt is not in manifest\.json; remove it"):
+        Classifier.load(path)
+
+
+def test_code_in_a_keras_file_is_not_run(copied: Callable[[str], Path]) -> None:
+    path = copied("keras")
+    inputs = keras.Input((40, 24, 3), dtype="uint8")
+    keras.Model(inputs, keras.layers.Lambda(lambda x: x)(inputs)).save(path / "model.keras")
+    import hashlib
+
+    digest = hashlib.sha256((path / "model.keras").read_bytes()).hexdigest()
+    files = {**json.loads((path / "manifest.json").read_text())["files"], "model.keras": digest}
+    with pytest.raises(BundleError, match=r"model\.keras cannot be loaded by Keras: .*[Ll]ambda"):
+        Classifier.load(remade(path, files=files))
+
+
+def test_pickles_in_the_check_are_not_loaded(copied: Callable[[str], Path]) -> None:
+    path = copied("openvino")
+    bundle = open_bundle(path)
+    np.savez(path / "check.npz", pictures=np.array([print], dtype=object), scores=np.zeros(1))
+    with pytest.raises(BundleError, match=r"check\.npz holds no pictures and scores: Object arrays cannot be loaded"):
+        verify(bundle, bundle.open())
