@@ -1,9 +1,9 @@
 """A classifier of one's own classes: ours against the fit with a frozen trunk that people write with Keras.
 
 Run: ``python benchmarks/transfer.py FOLDER [--weights FILE] [--part 160]``. The folder has ``train`` and
-``validation``, each with a folder of pictures for each class. Keras's epochs all cost the same, so one is measured, over
-``--part`` pictures and after a warm-up, and the ten are calculated from it. Ours is measured whole: with an empty cache,
-what OpenVINO takes to convert the network included, and once more with other settings and the cache full.
+``validation``, each with a folder of pictures for each class. Keras's epochs all cost the same, so one is measured,
+over ``--part`` pictures and after a warm-up, and the ten are calculated from it. Ours is measured whole: with an empty
+cache, what OpenVINO takes to convert the network included, and once more with other settings and the cache full.
 """
 
 from __future__ import annotations
