@@ -484,7 +484,7 @@ def test_the_embedding_of_a_layer() -> None:
     picture = plain((200, 30, 90))
     layer = clf.keras_model.get_layer("conv_pw_3_relu")
     pixels = load(one(picture), (32, 32), clf.spec.resize, ImagePolicy())[np.newaxis].astype(np.float32)
-    maps = keras.Model(clf.keras_model.inputs, layer.output)(clf.spec.preprocess(pixels))
+    maps = keras.Model(clf.keras_model.input, layer.output)(clf.spec.preprocess(pixels))
     assert maps.shape == (1, 8, 8, 32)
     found = clf.embed([picture], layer="conv_pw_3_relu")
     np.testing.assert_allclose(found, np.mean(maps, axis=(1, 2)), rtol=1e-4, atol=1e-6)

@@ -75,8 +75,12 @@ class Evaluation:
     >>> result = Evaluation(labels, targets=[0, 1, 0], scores=scores, sources=["a.jpg", "b.jpg", "c.jpg"])
     >>> round(result.top1, 2), result.confusion.tolist()
     (0.67, [[1, 1], [0, 1]])
+    >>> [round(end, 2) for end in result.top1_interval]
+    [0.21, 0.94]
     >>> result.mistakes()
     [Mistake(source='c.jpg', label='cat', predicted='dog', score=0.7)]
+    >>> result.count, result.top5, result.to_dict()["classes"][1]["recall"]
+    (3, 1.0, 1.0)
     """
 
     labels: Sequence[Label] = field(repr=False)
@@ -139,7 +143,11 @@ class Evaluation:
 
     @property
     def top5_interval(self) -> tuple[float, float]:
-        """`top5`'s confidence interval of 95 %, by Wilson."""
+        """`top5`'s confidence interval of 95 %, by Wilson.
+
+        >>> Evaluation([Label("cat", "cat")], [0], np.ones((1, 1)), ["a.jpg"]).top5_interval[1]
+        1.0
+        """
         return wilson(int((self._rank < 5).sum()), self.count)
 
     @cached_property

@@ -18,8 +18,11 @@ class TrainingReport:
 
     >>> from pretrained_cnn import Classifier
     >>> pairs = [("examples/images/clock.png", "round"), ("examples/images/umbrella.png", "not round")]
-    >>> Classifier.train(pairs, "EfficientNetLite0", validation=pairs).report.counts["train"]
+    >>> report = Classifier.train(pairs, "EfficientNetLite0", validation=pairs).report
+    >>> report.counts["train"]
     {'not round': 1, 'round': 1}
+    >>> report.to_dict()["classes"]
+    ('not round', 'round')
     """
 
     model: str
