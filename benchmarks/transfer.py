@@ -86,9 +86,7 @@ def main() -> None:
     print("measuring Keras", file=sys.stderr)
     fit, validate = by_hand(options.model, options.folder / "train", options.weights, options.part)
     hand = EPOCHS * (fit * count + validate * held)
-    print(
-        f"| {options.model}, {count} pictures and {held} to validate | seconds | times as fast | accuracy on validation |"
-    )
+    print(f"| {options.model}, {count} + {held} pictures | seconds | times as fast | accuracy on validation |")
     print("|---|--:|--:|--:|")
     print(
         f"| by hand with Keras, {EPOCHS} epochs, calculated from one over {options.part} | {hand:.0f} | | |", flush=True

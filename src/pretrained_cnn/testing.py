@@ -23,8 +23,8 @@ CLASSES = 7
 class RuntimeConformance:
     """Tests for pytest; subclass it in a test module and name the runtime.
 
-    They build a small network, give it to the runtime in the way that a `Classifier` does, and compare with the
-    runtime ``"keras"``: shapes, dtypes, any number of pictures, several threads, closing.
+    They build a small network, give it to the runtime in the way that a `pretrained_cnn.Classifier` does, and compare
+    with the runtime ``"keras"``: shapes, dtypes, any number of pictures, several threads, closing.
 
     >>> from pretrained_cnn.testing import RuntimeConformance
     >>> class TestOpenVINO(RuntimeConformance):

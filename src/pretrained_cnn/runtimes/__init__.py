@@ -53,8 +53,9 @@ class RuntimeSpec:
     name: str
     """What it is asked for by; case, ``-`` and ``_`` do not matter."""
     factory: Callable[..., Runtime]
-    """From the path of a model to a `Runtime`: a class, a function, or the name of either as ``"module:attr"``,
-    which is imported when first called. A runtime of format ``"keras"`` is given the Keras graph, not a path."""
+    """From the path of a model to a `pretrained_cnn.runtimes.Runtime`: a class, a function, or the name of either as
+    ``"module:attr"``, which is imported when first called. A runtime of format ``"keras"`` is given the Keras graph,
+    not a path."""
     format: Format
     """What it executes: ``"keras"``, ``"openvino"``, ``"onnx"``, ``"litert"`` or ``"saved_model"``."""
     package: str | None = None
