@@ -50,17 +50,18 @@ class ImageEmbedder(TransformerMixin, _OfPictures):  # type: ignore[misc]
     """From pictures to embeddings, float32 ``(N, D)``: what a pretrained network sees in them.
 
     Args:
-        model: A name that `list_models` gives, or a `ModelSpec`.
+        model: A name that ``list_models`` gives, or a ``ModelSpec``.
         layer: The name of a layer whose output is taken, in place of the head's input.
-        weights: As for `Classifier`.
-        runtime: As for `Classifier`.
-        resize: As for `Classifier`.
-        input_size: As for `Classifier`.
-        images: As for `Classifier`; None for its default.
+        weights: As for ``Classifier``.
+        runtime: As for ``Classifier``.
+        resize: As for ``Classifier``.
+        input_size: As for ``Classifier``.
+        images: As for ``Classifier``; None for its default.
         batch_size: How many pictures the network takes at once.
 
-    X is pictures as `Classifier.predict_batch` takes them. Nothing is learnt from them: `fit` builds the network, and
-    so finds what cannot be right. It can be pickled; the copy builds the network anew. Raises what `Classifier` raises.
+    X is pictures as ``Classifier.predict_batch`` takes them. Nothing is learnt from them: `fit` builds the network, and
+    so finds what cannot be right. It can be pickled; the copy builds the network anew. Raises what ``Classifier``
+    raises.
 
     >>> ImageEmbedder("EfficientNetLite0").fit_transform(["examples/images/clock.png"]).shape
     (1, 1280)
@@ -122,10 +123,11 @@ class ImageEmbedder(TransformerMixin, _OfPictures):  # type: ignore[misc]
 
 
 class ImageClassifier(ClassifierMixin, _OfPictures):  # type: ignore[misc]
-    """`Classifier.train` as an estimator: X is pictures, y their classes, of any kind that scikit-learn takes.
+    """``Classifier.train`` as an estimator: X is pictures, y their classes, of any kind that scikit-learn takes.
 
-    The arguments are those of `Classifier.train`. The trained `Classifier` is ``classifier_``, whose labels are the
-    classes as text; once fitted it cannot be pickled, but that one can be saved. Raises what `Classifier.train` raises.
+    The arguments are those of ``Classifier.train``. The trained ``Classifier`` is ``classifier_``, whose labels are the
+    classes as text; once fitted it cannot be pickled, but that one can be saved. Raises what ``Classifier.train``
+    raises.
 
     >>> pictures = ["examples/images/clock.png", "examples/images/candle.png"] * 2
     >>> ImageClassifier("EfficientNetLite0").fit(pictures, [1, 0, 1, 0]).predict(pictures).tolist()

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -74,7 +75,7 @@ def key(base: Base) -> str | None:
         "resize": dataclasses.asdict(base.spec.resize),
         "images": dataclasses.asdict(base.images),
         "runtime": base.runtime,
-        "versions": [installed_versions(), PIL.__version__],
+        "versions": [installed_versions(), PIL.__version__, os.environ.get("KERAS_BACKEND")],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
