@@ -353,6 +353,14 @@ def test_a_store_that_is_damaged_is_begun_anew(tmp_path: Path, caplog: pytest.Lo
     assert {key: value.tolist() for key, value in Store(path).get([b"1", b"2", None]).items()} == {b"1": [1, 1, 1]}
 
 
+def test_a_store_that_cannot_be_written_keeps_nothing(
+    patterns: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache.write_text("this is no folder")
+    assert train(patterns).report.metrics["validation_accuracy"] > 0.5
+    assert f"embeddings are not kept in {cache}/embeddings/" in caplog.text
+
+
 def test_a_store_takes_many_writers_and_readers(tmp_path: Path) -> None:
     def work(worker: int) -> None:
         store = Store(tmp_path / "a.sqlite")
@@ -483,6 +491,7 @@ def test_class_weights_of_no_class(patterns: Path) -> None:
         ({"head": "mlp", "learning_rate": 0}, "learning_rate=0 is not a number above 0"),
         ({"augment": "default"}, "augment=... needs unfreeze: without it the network sees each picture once"),
         ({"augment": "much", "unfreeze": 1}, "augment='much' is not known; give \"default\", a keras layer or None"),
+        ({"augment": abs, "unfreeze": 1}, "augment=<built-in function abs> is not known; give"),
         ({"unfreeze": -1}, "unfreeze=-1 is neither a number of layers nor a layer's name"),
         ({"unfreeze": True}, "unfreeze=True is neither a number of layers nor a layer's name"),
         ({"unfreeze": 9}, "unfreeze=9: small has 3 layers with weights, BatchNormalization not counted"),

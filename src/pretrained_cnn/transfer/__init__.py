@@ -65,8 +65,6 @@ class Settings:
             raise InvalidSpecError(
                 f'class_weight={self.class_weight!r} is not known; give "balanced" or a number for each class'
             )
-        if not (self.augment in (None, "default") or callable(self.augment)):
-            raise InvalidSpecError(f'augment={self.augment!r} is not known; give "default", a keras layer or None')
         if self.augment is not None and not self.unfreeze:
             raise InvalidSpecError(
                 "augment=... needs unfreeze: without it the network sees each picture once, and the head embeddings"
@@ -109,8 +107,9 @@ def train(base: Base, source: Any, validation: Any, settings: Settings) -> Train
         if twice:
             log.warning("%d validation pictures are among the train pictures too, such as %s", len(twice), twice[0])
     if settings.unfreeze:
-        from pretrained_cnn.transfer.fine_tune import to_thaw
+        from pretrained_cnn.transfer.fine_tune import augmentation, to_thaw
 
+        augmentation(settings.augment)
         to_thaw(_trunk(base), settings.unfreeze)  # what does not fit is said before the work
     with _clock(seconds, "embed"):
         identity = key(base) if settings.cache else None

@@ -116,20 +116,24 @@ def embed(base: Base, pictures: Pictures, store: Store) -> tuple[NDArray[np.floa
 
 
 class Store:
-    """Vectors by digest, in one SQLite file that several processes may share; without a file it keeps nothing."""
+    """Vectors by digest, in one SQLite file that several processes may share; without a file it keeps nothing.
+
+    Nor does it, and the log says so, where the file cannot be written.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
-        if path is not None:
+        if path is None:
+            return
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                self._create()
-            except sqlite3.OperationalError:
-                raise
-            except sqlite3.DatabaseError:  # the file is damaged: what was in it is computed again
-                log.warning("%s is damaged and is begun anew", path)
-                path.unlink(missing_ok=True)
-                self._create()
+            self._create()
+        except (OSError, sqlite3.OperationalError) as error:
+            self._give_up(error)
+        except sqlite3.DatabaseError:  # the file is damaged: what was in it is computed again
+            log.warning("%s is damaged and is begun anew", path)
+            path.unlink(missing_ok=True)
+            self._create()
 
     def get(self, digests: Sequence[bytes | None]) -> dict[bytes, NDArray[np.float32]]:
         """The vectors that are known."""
@@ -151,8 +155,15 @@ class Store:
         if self.path is None:
             return
         kept = [(digest, row.astype("<f4").tobytes()) for digest, row in rows if digest is not None]
-        with self._connect() as connection:
-            connection.executemany("INSERT OR IGNORE INTO embeddings VALUES (?, ?)", kept)
+        try:
+            with self._connect() as connection:
+                connection.executemany("INSERT OR IGNORE INTO embeddings VALUES (?, ?)", kept)
+        except sqlite3.OperationalError as error:  # such as a full disk
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        log.warning("embeddings are not kept in %s: %s", self.path, error)
+        self.path = None
 
     def _create(self) -> None:
         with self._connect() as connection:

@@ -71,7 +71,7 @@ def fine_tune(
     in inference mode: neither its statistics nor its scale and offset change. The log loss on ``validation`` decides
     which epoch's weights stay.
     """
-    layer = _augmentation(augment)
+    layer = augmentation(augment)
     with _only(backbone.model, thawed):
         graph = serving_graph(backbone)
 
@@ -130,8 +130,10 @@ def _only(model: keras.Model, thawed: Sequence[Any]) -> Iterator[None]:
             layer.trainable = trainable
 
 
-def _augmentation(augment: Any) -> Any:
-    """The layer that changes pictures, RGB in 0..255, while training; None for none."""
+def augmentation(augment: Any) -> Any:
+    """The layer that changes pictures, RGB in 0..255, while training; None for none. Raises InvalidSpecError."""
+    if augment is not None and augment != "default" and not isinstance(augment, keras.Layer):
+        raise InvalidSpecError(f'augment={augment!r} is not known; give "default", a keras layer or None')
     if augment != "default":
         return augment
     return keras.Sequential(
