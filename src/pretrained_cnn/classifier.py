@@ -640,6 +640,8 @@ class Classifier:
     def __repr__(self) -> str:
         if self._bundle is not None:
             return f"Classifier.load({str(self._bundle.path)!r}, runtime={self._runtime.name!r})"
+        if self._report is not None:
+            return f"Classifier.train(..., {self._report.model!r}, runtime={self._runtime.name!r})"
         options = "".join(f", {key}={value!r}" for key, value in self._options.items())
         return f"Classifier({self._spec.name!r}, weights={self._weights!r}, runtime={self._runtime.name!r}{options})"
 
