@@ -7,7 +7,7 @@ import importlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -43,6 +43,11 @@ FAMILIES = [
 ]
 
 
+class Woken(NamedTuple):
+    clf: Classifier
+    expected: np.ndarray
+
+
 def slow(names: list[str]) -> list[Any]:
     return [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in names]
 
@@ -51,6 +56,20 @@ def slow(names: list[str]) -> list[Any]:
 def _the_same_weights_each_time() -> Iterator[None]:
     keras.utils.set_random_seed(0)
     yield
+    gc.collect()
+
+
+@pytest.fixture(scope="module", params=slow(FAMILIES))
+def woken(request: pytest.FixtureRequest, eight_photos: list[Path]) -> Iterator[Woken]:
+    """One backbone of a family at a time, and what it answers to the photos."""
+    name = request.param
+    keras.utils.set_random_seed(0)
+    clf = Classifier(name, weights=None, **LIKE_LOAD_IMG)
+    wake(clf.keras_model, preprocess_of(name)(load(eight_photos, clf.spec.input_size)))
+    expected = clf.predict_proba(eight_photos)
+    assert expected.max(axis=1).min() > 0.002, "the network is mute, and the tests would prove nothing"
+    yield Woken(clf, expected)
+    del clf
     keras.backend.clear_session()
     gc.collect()
 
@@ -86,6 +105,8 @@ def test_agrees_with_the_hand_written_pipeline(name: str, eight_photos: list[Pat
     scores = clf.predict_proba(eight_photos, batch_size=2)
     np.testing.assert_allclose(scores, expected, atol=1e-5, rtol=0)
     assert clf.embed(eight_photos[:1]).shape == (1, spec.embedding_size)
+    del clf
+    keras.backend.clear_session()
 
 
 def swap_channels(preprocess: Callable[..., Any]) -> Callable[..., Any]:
@@ -100,22 +121,26 @@ def needless(preprocess: Callable[..., Any]) -> Callable[..., Any]:
     return lambda x: x / 127.5 - 1.0
 
 
-@pytest.mark.parametrize("name", slow(FAMILIES))
-def test_a_wrong_preprocess_would_be_noticed(name: str, eight_photos: list[Path]) -> None:
-    spec = get_spec(name)
-    right = preprocess_of(name)
+def test_a_wrong_preprocess_would_be_noticed(woken: Woken, eight_photos: list[Path]) -> None:
+    spec = woken.clf.spec
+    right = preprocess_of(spec.name)
     probe = np.full((1, 2, 2, 3), 100.0, np.float32)
     inside = bool((right(probe.copy()) == probe).all())  # preprocessing is a part of the network
-    clf = Classifier(name, weights=None, **LIKE_LOAD_IMG)
-    wake(clf.keras_model, right(load(eight_photos, spec.input_size)))
-    expected = clf.predict_proba(eight_photos)
-
     wrongs = [swap_channels(right), *([needless(right)] if inside else [None, twice(right)])]
     for wrong in wrongs:
         other = Classifier(spec.replace(preprocess=wrong), weights=None, **LIKE_LOAD_IMG)
-        other.keras_model.set_weights(clf.keras_model.get_weights())
+        other.keras_model.set_weights(woken.clf.keras_model.get_weights())
         with pytest.raises(AssertionError):
-            np.testing.assert_allclose(other.predict_proba(eight_photos), expected, atol=1e-5, rtol=0)
+            np.testing.assert_allclose(other.predict_proba(eight_photos), woken.expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["openvino", "onnx", "litert"])
+def test_a_converted_network_answers_alike(format: Any, woken: Woken, eight_photos: list[Path], tmp_path: Path) -> None:
+    woken.clf.save(tmp_path / "bundle", format=format)
+    scores = Classifier.load(tmp_path / "bundle").predict_proba(eight_photos)
+    np.testing.assert_allclose(scores, woken.expected, atol=1e-4, rtol=0)
+    np.testing.assert_array_equal(scores.argmax(axis=1), woken.expected.argmax(axis=1))
 
 
 def test_the_catalogue_has_every_builder_of_keras() -> None:

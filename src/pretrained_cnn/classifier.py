@@ -175,7 +175,8 @@ class Classifier:
         spec = runtime_for(format) if runtime is None else get_runtime(runtime)
         clf = cls(bundle.spec, runtime=spec.name, images=images or bundle.images)
         if format == "keras":
-            from pretrained_cnn.backbones.serving import open_graph
+            with _keras_is_needed():
+                from pretrained_cnn.backbones.serving import open_graph
 
             clf._backbone = open_graph(bundle.load_graph(), bundle.spec, has_top=bundle.manifest.output == "scores")
             clf._spec = clf._backbone.spec
@@ -481,6 +482,7 @@ class Classifier:
         >>> Classifier.load(path).predict("examples/images/clock.png").top.label
         'analog_clock'
         """
+        backbone = self._get_backbone()
         from pretrained_cnn.backbones.serving import serving_graph
 
         card = None
@@ -488,7 +490,6 @@ class Classifier:
             from pretrained_cnn.transfer import model_card
 
             card = model_card(self._report, self._spec)
-        backbone = self._get_backbone()
         output = output or ("scores" if backbone.has_top else "embedding")
         calibration = None
         if quantize is not None:
@@ -565,12 +566,8 @@ class Classifier:
                         f"{self._bundle.manifest.output} only; what else is in the network is in a bundle of "
                         'format="keras"'
                     )
-                try:
+                with _keras_is_needed():
                     from pretrained_cnn.backbones.build import build
-                except ModuleNotFoundError as error:
-                    if error.name not in ("keras", "tensorflow"):
-                        raise
-                    raise MissingDependencyError(error.name, extra=None) from error
 
                 self._backbone = build(self._spec, weights=self._weights, options=self._options)
             return self._backbone
@@ -628,9 +625,10 @@ class Classifier:
             key = converted.key_of_spec(self._spec, self._weights, self._options, what, format)
             bundle = converted.find(key)
         if bundle is None:
+            backbone = self._get_backbone()
             from pretrained_cnn.backbones.serving import serving_graph
 
-            graph = serving_graph(self._get_backbone(), output, layer)
+            graph = serving_graph(backbone, output, layer)
             if self._weights is not None:  # random ones will not be seen again
                 key = key or converted.key_of_graph(graph, format)
             with converted.convert(graph, self._spec, output, format, key) as bundle:
@@ -644,6 +642,17 @@ class Classifier:
             return f"Classifier.train(..., {self._report.model!r}, runtime={self._runtime.name!r})"
         options = "".join(f", {key}={value!r}" for key, value in self._options.items())
         return f"Classifier({self._spec.name!r}, weights={self._weights!r}, runtime={self._runtime.name!r}{options})"
+
+
+@contextlib.contextmanager
+def _keras_is_needed() -> Iterator[None]:
+    """Where Keras, or what it computes with, cannot be imported: say what to install."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in ("keras", "tensorflow"):
+            raise
+        raise MissingDependencyError(error.name, extra=None) from error
 
 
 def _as_prediction(row: Sequence[Any]) -> Prediction:

@@ -128,8 +128,10 @@ class RuntimeConformance:
 
 
 def preprocess_small(x: Any) -> Any:
-    """From RGB in 0..255 to BGR in -1..1."""
-    return x[..., ::-1] / 127.5 - 1.0
+    """From RGB in 0..255 to BGR in -1..1. Not by ``x[..., ::-1]``, which torch does not know."""
+    import keras
+
+    return keras.ops.flip(x, axis=-1) / 127.5 - 1.0
 
 
 def build_small(input_shape: tuple[int, int, int]) -> keras.Model:

@@ -84,6 +84,8 @@ def export(
                 if format == "onnx":
                     _teach_tf2onnx_erfc()
                 graph.export(str(path), format=format, verbose=False)
+                if format == "onnx":
+                    _keep_only_inputs_of(graph, path)
                 if format == "openvino" and precision != "float32":
                     _compress(path, calibration)
     except Exception as error:  # each converter raises its own
@@ -109,6 +111,23 @@ def _teach_tf2onnx_erfc() -> None:
             ctx.make_node(
                 "Sub", [one.output[0], erf.output[0]], name=node.name, outputs=node.output, shapes=shapes, dtypes=dtypes
             )
+
+
+def _keep_only_inputs_of(graph: keras.Model, path: Path) -> None:
+    """Remove inputs from an ONNX model that are none of the graph's.
+
+    tf2onnx takes a constant that a function captured, such as the means that ``preprocess_input`` of ResNet subtracts,
+    for an input and, rightly, also for a constant.
+    """
+    import onnx
+
+    model = onnx.load(path)
+    names = {tensor.name for tensor in graph.inputs}
+    kept = [tensor for tensor in model.graph.input if tensor.name in names]
+    if len(kept) < len(model.graph.input):
+        del model.graph.input[:]
+        model.graph.input.extend(kept)
+        onnx.save(model, path)
 
 
 def _half() -> dict[str, Any]:

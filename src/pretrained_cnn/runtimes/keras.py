@@ -18,8 +18,10 @@ class KerasRuntime:
 
     def __init__(self, graph: keras.Model) -> None:
         self._graph: keras.Model | None = graph  # a traced function keeps its variables only weakly
+        functions = {"tensorflow": _tensorflow_function, "jax": _jax_function}
+        backend = keras.backend.backend()
         self._call: Callable[[NDArray[np.uint8]], Any] | None = (
-            _tensorflow_function(graph) if keras.backend.backend() == "tensorflow" else graph.predict_on_batch
+            functions[backend](graph) if backend in functions else graph.predict_on_batch
         )
 
     def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -44,3 +46,19 @@ def _tensorflow_function(graph: keras.Model) -> Callable[[NDArray[np.uint8]], An
     signature = tf.TensorSpec((None, *graph.input_shape[1:]), tf.uint8)
     traced = tf.function(lambda pictures: graph(pictures, training=False)).get_concrete_function(signature)
     return lambda batch: traced(tf.constant(batch)).numpy()
+
+
+def _jax_function(graph: keras.Model) -> Callable[[NDArray[np.uint8]], Any]:
+    """Compile the graph as a pure function.
+
+    ``predict_on_batch`` hands its variables' buffers over to the computation, so that only one thread could use it.
+    """
+    import jax
+
+    compiled = jax.jit(lambda trainable, rest, batch: graph.stateless_call(trainable, rest, batch, training=False)[0])
+
+    def call(batch: NDArray[np.uint8]) -> Any:
+        trainable, rest = graph.trainable_variables, graph.non_trainable_variables
+        return compiled([variable.value for variable in trainable], [variable.value for variable in rest], batch)
+
+    return call

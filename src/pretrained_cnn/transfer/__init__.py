@@ -107,10 +107,11 @@ def train(base: Base, source: Any, validation: Any, settings: Settings) -> Train
         if twice:
             log.warning("%d validation pictures are among the train pictures too, such as %s", len(twice), twice[0])
     if settings.unfreeze:
+        trunk = _trunk(base)
         from pretrained_cnn.transfer.fine_tune import augmentation, to_thaw
 
         augmentation(settings.augment)
-        to_thaw(_trunk(base), settings.unfreeze)  # what does not fit is said before the work
+        to_thaw(trunk, settings.unfreeze)  # what does not fit is said before the work
     with _clock(seconds, "embed"):
         identity = key(base) if settings.cache else None
         store = open_store(identity)
@@ -238,9 +239,10 @@ def _checkpoint(head: Head, parts: Sequence[data.Pictures], settings: Settings, 
 
 
 def _trunk(base: Base) -> keras.Model:
+    backbone = base.backbone()
     from pretrained_cnn.backbones.serving import embedding_model
 
-    return embedding_model(base.backbone())
+    return embedding_model(backbone)
 
 
 def _loop(settings: Settings, stage: str) -> dict[str, Any]:

@@ -201,9 +201,9 @@ def _file(base: Base) -> list[Any] | None:
 
 def _graph(base: Base) -> list[Any]:
     """The network by its graph and its weights."""
+    model = base.backbone().model
     from pretrained_cnn.backbones.build import weights_digest
 
-    model = base.backbone().model
     return [_described(model), weights_digest(model)]
 
 

@@ -1,0 +1,55 @@
+"""An HTTP service that names what is in a picture, from a bundle.
+
+It runs where TensorFlow and Keras are not installed, if the bundle's runtime does. Run::
+
+    BUNDLE=my.bundle uvicorn --app-dir examples serve_fastapi:app --port 8000
+    curl -F picture=@photo.jpg 'http://127.0.0.1:8000/classify?top=3'
+
+A picture that cannot be used is answered with 422 and the reason, one that is too large with 413.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+from fastapi import FastAPI, HTTPException, Query, Request, UploadFile
+
+from pretrained_cnn import Classifier, ImageError, ImagePolicy
+
+MAX_BYTES = 10 * 2**20
+"""Of a request; what comes beyond is not read."""
+
+STRANGERS = ImagePolicy(max_pixels=50_000_000)
+"""For pictures from people whom we do not know: a few kilobytes can unfold into gigapixels."""
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Load the bundle once, before the first request; a broken one ends the program."""
+    app.state.classifier = Classifier.load(os.environ["BUNDLE"], images=STRANGERS)
+    yield
+
+
+app = FastAPI(title="What is in this picture?", lifespan=lifespan)
+
+
+@app.get("/health")
+def health(request: Request) -> dict[str, Any]:
+    """Says that the service is up, and with which classifier."""
+    spec = request.app.state.classifier.spec
+    return {"status": "ok", "model": spec.name, "classes": len(spec.labels)}
+
+
+# Not async: FastAPI calls it in a thread, and one classifier serves them all.
+@app.post("/classify", max_body_size=MAX_BYTES)
+def classify(request: Request, picture: UploadFile, top: Annotated[int, Query(ge=1, le=1000)] = 5) -> dict[str, Any]:
+    """The best classes of one picture, which comes as the field ``picture`` of a form."""
+    classifier: Classifier = request.app.state.classifier
+    try:
+        result = classifier.predict(picture.file, top=top)
+    except ImageError as error:
+        raise HTTPException(422, error.reason) from error
+    return {**result.to_dict(), "source": picture.filename}

@@ -1,0 +1,181 @@
+"""Bundles where there is neither TensorFlow nor Keras: a second virtual environment, and the same answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from paths import ASSETS, EXAMPLES, ROOT
+
+from pretrained_cnn import Classifier
+
+pytestmark = pytest.mark.slow
+
+PACKAGES = ["numpy", "pillow", "openvino", "onnxruntime", "ai-edge-litert"]
+FORMATS = ["openvino", "onnx", "litert"]
+
+
+class Lean:
+    """A virtual environment with this library, `PACKAGES`, and nothing that they would bring along."""
+
+    def __init__(self, folder: Path) -> None:
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True, timeout=300)
+        self.scripts = folder / ("Scripts" if os.name == "nt" else "bin")
+        self.environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+        same = [f"{package}=={version(package)}" for package in PACKAGES]
+        self.run("python", "-m", "pip", "install", "--no-deps", "--disable-pip-version-check", str(ROOT), *same)
+
+    def run(self, *command: str, code: int = 0) -> str:
+        """What a command of the environment prints; it must exit with ``code``."""
+        done = subprocess.run(
+            [self.scripts / command[0], *command[1:]],
+            cwd=self.scripts,  # far from the sources
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert done.returncode == code, done.stderr
+        return done.stdout
+
+    def python(self, program: str, *arguments: str) -> Any:
+        """The JSON that a program prints last."""
+        return json.loads(self.run("python", "-c", program, *arguments).splitlines()[-1])
+
+
+class Case(NamedTuple):
+    """A backbone as bundles, pictures, and what the runtime ``"keras"`` says of them."""
+
+    bundles: dict[str, Path]
+    pictures: Sequence[Path]
+    scores: np.ndarray
+
+
+@pytest.fixture(scope="module")
+def lean(tmp_path_factory: pytest.TempPathFactory) -> Lean:
+    return Lean(tmp_path_factory.mktemp("lean") / "venv")
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """MobileNet and 100 photos where there are assets, else EfficientNetLite0 and the pictures that we drew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERAS_HOME", str(ASSETS / "keras_home"))
+        real = ASSETS.is_dir()
+        clf = Classifier("MobileNet" if real else "EfficientNetLite0")
+        pictures = sorted((ASSETS / "imagenet").iterdir() if real else EXAMPLES.glob("*.png"))
+        assert len(pictures) == (100 if real else 6)
+        folder = tmp_path_factory.mktemp("bundles")
+        for format in [*FORMATS, "saved_model", "keras"]:
+            clf.save(folder / format, format=format)
+        bundles = {path.name: path for path in folder.iterdir()}
+        return Case(bundles, pictures, clf.predict_proba(pictures))
+
+
+def test_nothing_else_is_installed(lean: Lean) -> None:
+    program = "import json, importlib.metadata as m; print(json.dumps([d.name.lower() for d in m.distributions()]))"
+    installed = set(lean.python(program)) - {"pip", "setuptools"}
+    assert installed == {"pretrained-cnn", *PACKAGES}
+    for module in ("tensorflow", "keras"):
+        lean.run("python", "-c", f"import {module}", code=1)
+
+
+CLASSIFY = """
+import json, sys
+import numpy as np
+from pretrained_cnn import Classifier
+
+bundle, out, *pictures = sys.argv[1:]
+clf = Classifier.load(bundle)
+np.save(out, clf.predict_proba(pictures))
+results = [result.to_dict() for result in clf.stream(pictures, top=1, errors="raise")]
+print(json.dumps([(result["source"], *result["predictions"][0].values()) for result in results]))
+"""
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_bundle_gives_the_same_answers(lean: Lean, case: Case, format: str, tmp_path: Path) -> None:
+    pictures = [str(picture) for picture in case.pictures]
+    rows = lean.python(CLASSIFY, str(case.bundles[format]), str(tmp_path / "scores.npy"), *pictures)
+    scores = np.load(tmp_path / "scores.npy")
+    best = case.scores.argmax(axis=1)
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, case.scores, atol=1e-4, rtol=0)
+    np.testing.assert_array_equal(scores.argmax(axis=1), best)
+    labels = Classifier("MobileNet").spec.labels
+    assert [row[:3] for row in rows] == [
+        [picture, labels[i].id, labels[i].name] for picture, i in zip(pictures, best, strict=True)
+    ]
+    assert len(set(best)) > len(pictures) / 2, "the pictures show different things, and the network sees it"
+
+
+def refused(lean: Lean, expression: str) -> str:
+    """The message of the MissingDependencyError that an expression raises there."""
+    program = f"""
+import json
+from pretrained_cnn import Classifier, MissingDependencyError
+try:
+    {expression}
+except MissingDependencyError as error:
+    print(json.dumps(str(error)))
+"""
+    message = lean.python(program)
+    assert isinstance(message, str)
+    return message
+
+
+def test_what_needs_keras_says_so(lean: Lean, case: Case) -> None:
+    picture = str(EXAMPLES / "clock.png")
+    keras = "this needs the package keras: pip install keras"
+    assert refused(lean, 'Classifier("MobileNet")') == keras
+    assert refused(lean, f'Classifier("MobileNet", runtime="openvino").predict({picture!r})') == keras
+    assert refused(lean, 'Classifier("MobileNet", runtime="onnxruntime").save("copy.bundle")') == keras
+    bundle = str(case.bundles["keras"])
+    assert refused(lean, f"Classifier.load({bundle!r})") == keras
+    assert refused(lean, f"Classifier.load({bundle!r}, runtime='openvino')") == keras
+    tensorflow = "this needs the package tensorflow: pip install tensorflow"
+    assert refused(lean, f"Classifier.load({str(case.bundles['saved_model'])!r})") == tensorflow
+
+
+def test_a_bundle_has_nothing_to_save(lean: Lean, case: Case) -> None:
+    program = """
+import json, sys
+from pretrained_cnn import BundleError, Classifier
+try:
+    Classifier.load(sys.argv[1]).save("copy.bundle")
+except BundleError as error:
+    print(json.dumps(str(error)))
+"""
+    path = str(case.bundles["onnx"])
+    assert lean.python(program, path) == (
+        f"{path} is of format='onnx' and gives scores only; what else is in the network is in a bundle of "
+        'format="keras"'
+    )
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_command_line_gives_the_same_answers(lean: Lean, case: Case, format: str) -> None:
+    bundle, pictures = str(case.bundles[format]), [str(picture) for picture in case.pictures]
+    printed = lean.run("pretrained-cnn", "classify", "--model", bundle, "--top", "1", "--json", *pictures)
+    rows = [json.loads(line) for line in printed.splitlines()]
+    assert [row["source"] for row in rows] == pictures
+    best = [row["predictions"][0] for row in rows]
+    assert [row["index"] for row in best] == case.scores.argmax(axis=1).tolist()
+    np.testing.assert_allclose([row["score"] for row in best], case.scores.max(axis=1), atol=1e-4, rtol=0)
+    assert "4 pictures\tsame best class 100%" in lean.run("pretrained-cnn", "check", bundle)
+
+
+def test_the_command_line_says_what_is_missing(lean: Lean) -> None:
+    lean.run("pretrained-cnn", "models")
+    command = [lean.scripts / "pretrained-cnn", "classify", "--model", "MobileNet", EXAMPLES / "clock.png"]
+    done = subprocess.run(command, cwd=lean.scripts, env=lean.environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "pretrained-cnn: this needs the package keras: pip install keras\n"
