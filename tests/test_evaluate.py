@@ -71,6 +71,12 @@ def test_the_numbers_are_those_of_scikit_learn(case: tuple[np.ndarray, np.ndarra
         assert result.ece == pytest.approx(gap)
 
 
+def test_a_bin_of_the_calibration_error_is_open_to_the_left() -> None:
+    """0.2 is the end of the third of fifteen bins; 0.25 lies in the fourth, and may not make up for it."""
+    result = evaluation([0, 4], [[0.2] * 5, [0.25, 0.25, 0.25, 0.25, 0.0]])
+    assert result.ece == pytest.approx((0.8 + 0.25) / 2)
+
+
 def test_ties_go_to_the_first_class_as_in_predict() -> None:
     result = evaluation([0, 1, 5], np.full((3, 6), 1 / 6))
     assert (result.top1, result.top5) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
