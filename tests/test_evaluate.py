@@ -167,10 +167,10 @@ def test_labels_that_are_none(label: str, message: str) -> None:
 def test_imagenet_by_the_names_of_files_and_folders(
     keras_home: Path, labelled: list[tuple[Path, str]], tmp_path: Path
 ) -> None:
-    clf = Classifier("MobileNet")
+    clf = Classifier("MobileNet", alpha=0.25)
     result = clf.evaluate(labelled[0][0].parent)
     assert result.count == 100
-    assert result.top1 >= 0.9
+    assert result.top1 >= 0.6
     assert result.top5 >= result.top1
     right = [
         r.top.id == wnid for r, (_, wnid) in zip(clf.predict_batch([p for p, _ in labelled]), labelled, strict=True)

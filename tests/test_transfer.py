@@ -113,7 +113,7 @@ def test_two_classes(patterns: Path, tmp_path: Path) -> None:
     assert clf.evaluate(folder).top1 > 0.8
 
 
-@pytest.mark.parametrize("head", ["linear", "mlp"])
+@pytest.mark.parametrize("head", ["linear", pytest.param("mlp", marks=pytest.mark.slow)])
 def test_the_same_seed_gives_the_same_head(head: Any, patterns: Path, cache: Path) -> None:
     options = {"head": head, "epochs": 3} if head == "mlp" else {}
     first, warm = (train(patterns, **options) for _ in range(2))
@@ -193,6 +193,7 @@ def test_from_weights_without_a_top(patterns: Path, tmp_path: Path) -> None:
     assert len(clf.predict(Image.new("RGB", (50, 50)))) == 3
 
 
+@pytest.mark.slow
 def test_from_a_head_that_is_a_convolution(patterns: Path) -> None:
     model = Classifier("MobileNetV3Small", weights=None, input_size=(64, 64), minimalistic=True)
     clf = train(patterns, model)
@@ -642,7 +643,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(
     patterns: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    options = {**QUICK, "head": "mlp", "augment": "default"}  # with everything that is random
+    options = {**QUICK, "epochs": 3, "head": "mlp", "augment": "default"}  # with everything that is random
     command = [sys.executable, "-c", CHILD, str(patterns), repr(options)]
     assert subprocess.run(command, cwd=ROOT, timeout=120).returncode == -signal.SIGKILL
     assert len(list((cache / "training").iterdir())) == 1
