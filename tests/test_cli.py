@@ -7,6 +7,7 @@ import hashlib
 import http.server
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -222,6 +223,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean_registry: None) 
         thread.start()
         monkeypatch.setenv("PRETRAINED_CNN_MIRROR", f"http://127.0.0.1:{server.server_port}")
         monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+        monkeypatch.setenv("PRETRAINED_CNN_CACHE", str(tmp_path / "cache"))
         for name, stem in (("TinyNet", "tiny"), ("TinyNet2", "absent")):
             files = [
                 WeightsFile(f"https://example.org/{stem}.h5", f"md5:{hashlib.md5(TINY).hexdigest()}"),
@@ -290,8 +292,10 @@ def test_fetch_without_a_network(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_cache_lists_nothing(main: Any, tiny: Path) -> None:
-    assert main("cache") == (0, "", f"pretrained-cnn: no weights that we know are in {tiny}\n")
+def test_cache_lists_nothing(main: Any, tiny: Path, tmp_path: Path) -> None:
+    converted = tmp_path / "cache" / "converted"
+    message = f"pretrained-cnn: no weights that we know are in {tiny}, and no converted models in {converted}\n"
+    assert main("cache") == (0, "", message)
     assert main("cache", "--json") == (0, "[]\n", "")
 
 
@@ -327,3 +331,89 @@ def test_cache_finds_broken_files(main: Any, tiny: Path) -> None:
     assert mobilenet["verdict"] == "broken"
     assert mobilenet["reason"].startswith("it is not a complete HDF5 file (")
     assert main("cache")[0] == 1
+
+
+# Bundles and runtimes
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """EfficientNetLite0 for OpenVINO, written by the command line in a process of its own."""
+    path = tmp_path_factory.mktemp("cli") / "lite.bundle"
+    done = run("export", str(path), "--model", "EfficientNetLite0", "--format", "openvino")
+    assert (done.returncode, done.stderr) == (0, "")
+    name, pictures, same, difference = done.stdout.rstrip("\n").split("\t")
+    assert (name, pictures, same) == (str(path), "4 pictures", "same best class 100%")
+    assert float(difference.removeprefix("largest difference ")) < 1e-4
+    return path
+
+
+def test_a_bundle_is_classified_with(bundle: Path) -> None:
+    done = run("classify", "--model", str(bundle), "--top", "1", "examples/images/clock.png")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split("\t")[2] == "analog_clock"
+
+
+def test_a_bundle_is_checked(main: Any, bundle: Path, tmp_path: Path) -> None:
+    code, out, err = main("check", str(bundle))
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{bundle}\t4 pictures\tsame best class 100%\tlargest difference ")
+    broken = tmp_path / "broken"
+    shutil.copytree(bundle, broken)
+    (broken / "model.bin").write_bytes(b"")
+    code, out, err = main("check", str(broken))
+    assert (code, out) == (1, "")
+    assert f"{broken / 'model.bin'} was changed" in err
+
+
+def test_a_bundle_that_answers_otherwise_than_where_it_was_made(
+    main: Any, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pretrained_cnn.bundle import store
+
+    monkeypatch.setattr(store, "agrees", lambda *_: False)
+    code, _, err = main("check", str(bundle))
+    assert (code, err) == (1, f"pretrained-cnn: {bundle} is whole, but does not answer here as where it was made\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["check", "no.bundle"], 1, "no.bundle does not exist"),
+        (["check", "docs"], 1, "docs is not a bundle: it has no manifest.json"),
+        (["classify", "a.jpg", "--model", "./no.bundle"], 1, "no.bundle does not exist"),
+        (["classify", "a.jpg", "--model", "BUNDLE", "--weights", "imagenet"], 2, "has weights of its own"),
+        (["classify", "a.jpg", "--model", "BUNDLE", "--runtime", "litert"], 1, "runtime='litert' does not execute"),
+        (["check", "BUNDLE", "--runtime", "litre"], 2, "runtime='litre' is not known; did you mean 'litert'?"),
+        (["export", "docs", "--model", "EfficientNetLite0"], 1, "docs exists already; choose another name"),
+        (["export", "x", "--format", "pickle"], 2, "invalid choice: 'pickle'"),
+    ],
+)
+def test_what_is_wrong_with_a_bundle(main: Any, bundle: Path, arguments: list[str], code: int, message: str) -> None:
+    found, out, err = main(*(str(bundle) if argument == "BUNDLE" else argument for argument in arguments))
+    assert (found, out) == (code, "")
+    assert message in err
+
+
+def test_runtimes(main: Any) -> None:
+    code, out, _ = main("runtimes")
+    assert code == 0
+    assert [line.split() for line in out.splitlines()][:2] == [["keras", "installed"], ["openvino", "installed"]]
+    assert json.loads(main("runtimes", "--json")[1])[1] == {
+        "name": "openvino",
+        "installed": True,
+        "install": 'pip install "pretrained-cnn[openvino]"',
+    }
+
+
+def test_cache_lists_converted_models(main: Any, tiny: Path, tmp_path: Path, bundle: Path) -> None:
+    converted = tmp_path / "cache" / "converted"
+    for name in ("whole", "broken"):
+        shutil.copytree(bundle, converted / name)
+    (converted / "broken" / "model.bin").write_bytes(b"")
+    code, out, _ = main("cache", "--json")
+    assert code == 1
+    rows = {Path(row["path"]).name: row for row in json.loads(out)}
+    assert (rows["whole"]["model"], rows["whole"]["verdict"]) == ("EfficientNetLite0, openvino", "whole")
+    assert rows["broken"]["verdict"] == "broken"
+    assert "model.bin was changed" in rows["broken"]["reason"]

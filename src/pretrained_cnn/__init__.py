@@ -17,6 +17,7 @@ from pretrained_cnn.errors import (
     InvalidSpecError,
     MissingDependencyError,
     ModelExistsError,
+    OutputError,
     PretrainedCNNError,
     UnknownModelError,
     WeightsError,
@@ -27,6 +28,7 @@ from pretrained_cnn.registry import get_spec, list_models, register, unregister
 from pretrained_cnn.results import Prediction, Result
 from pretrained_cnn.runtimes import RuntimeInfo, RuntimeSpec, list_runtimes, register_runtime
 from pretrained_cnn.spec import ModelSpec, Published, ResizePolicy
+from pretrained_cnn.tables import to_frame
 from pretrained_cnn.weights import WeightsFile
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ __all__ = [
     "Mistake",
     "ModelExistsError",
     "ModelSpec",
+    "OutputError",
     "Prediction",
     "PretrainedCNNError",
     "Published",
@@ -68,6 +71,7 @@ __all__ = [
     "list_runtimes",
     "register",
     "register_runtime",
+    "to_frame",
     "unregister",
 ]
 

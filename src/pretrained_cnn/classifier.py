@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Classifier"]
 
-BATCH_SIZE = 16
-
 
 class Classifier:
     """A pretrained network that names what is in a picture.
@@ -273,6 +271,15 @@ class Classifier:
         return self._spec
 
     @property
+    def runtime(self) -> str:
+        """The name of what executes the network.
+
+        >>> Classifier("MobileNet").runtime
+        'keras'
+        """
+        return self._runtime.name
+
+    @property
     def keras_model(self) -> keras.Model:
         """The network: float32 ``(N, H, W, 3)``, already preprocessed, to scores ``(N, C)``. Builds it if need be.
 
@@ -324,15 +331,15 @@ class Classifier:
         pictures: Any,
         *,
         top: int = 5,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
         errors: Literal["raise", "return"] = "raise",
     ) -> list[Result]:
         """Name what is in several pictures: one `Result` for each, in their order.
 
         Args:
-            pictures: An iterable of pictures as `predict` takes them, a folder, or a glob.
+            pictures: An iterable of pictures as `predict` takes them, or any other source that `stream` takes.
             top: How many classes to name.
-            batch_size: How many pictures the network takes at once.
+            batch_size: As for `stream`.
             errors: ``"raise"`` raises the ImageError of the first bad picture; ``"return"`` gives a bad
                 picture a `Result` with its error, in its place.
 
@@ -347,22 +354,28 @@ class Classifier:
         source: Any,
         *,
         top: int = 5,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
         workers: int | None = None,
         errors: Literal["raise", "return"] = "return",
-        prefetch: int = 2,
+        prefetch: int | None = None,
     ) -> Iterator[Result]:
         """Name what is in any number of pictures, one after the other, in bounded memory.
 
         Args:
-            source: A folder (searched recursively), a glob, or any iterable of pictures, endless ones included.
+            source: A folder (searched recursively), a glob, a tar or zip archive, a ``.txt`` file with a path or URL
+                in each line, ``"-"`` for the same from standard input, or any iterable, endless ones included, of
+                pictures or of ``(name, picture)`` pairs.
             top: How many classes to name.
-            batch_size: How many pictures the network takes at once.
-            workers: How many threads decode; by default one for each core.
+            batch_size: How many pictures the network takes at once; by default 16.
+            workers: How many threads decode; by default one for each core that the process may use, at most 16.
             errors: As for `predict_batch`.
-            prefetch: How many batches may be in the making beside the one at hand.
+            prefetch: How many batches of decoded pictures are alive at most: the one that the network is at, and those
+                that are decoded meanwhile. By default as many as give each worker two pictures to do, at least 2.
 
-        Closing the iterator ends the threads. Raises ImageError if there is no picture in a folder or a glob.
+        Results come in the order of the pictures. An iterable is asked for its pictures in the thread that asks for
+        results, batch by batch; what it raises is raised, and while it waits, so does the stream. Closing
+        the iterator, or an exception in what consumes it, ends the threads, each with the picture that it is at.
+        Raises ImageError if there is no picture in a folder, a glob, an archive or a text file.
 
         >>> clf = Classifier("EfficientNetLite0")
         >>> sum(1 for result in clf.stream("examples/images/*.png"))
@@ -373,7 +386,7 @@ class Classifier:
             raise InvalidSpecError(f'errors={errors!r} is not known; choose "raise" or "return"')
         return self._stream(self._batches(source, batch_size, workers, prefetch), top, errors)
 
-    def predict_proba(self, pictures: Any, *, batch_size: int = BATCH_SIZE) -> NDArray[np.float32]:
+    def predict_proba(self, pictures: Any, *, batch_size: int | None = None) -> NDArray[np.float32]:
         """The probabilities of all classes: float32 ``(N, C)``, a row for each picture, in their order.
 
         ``pictures`` are as for `predict_batch`. Raises the ImageError of the first bad picture.
@@ -383,7 +396,7 @@ class Classifier:
         """
         return self._run("scores", pictures, batch_size)
 
-    def embed(self, pictures: Any, *, layer: str | None = None, batch_size: int = BATCH_SIZE) -> NDArray[np.float32]:
+    def embed(self, pictures: Any, *, layer: str | None = None, batch_size: int | None = None) -> NDArray[np.float32]:
         """What the network sees in each picture: float32 ``(N, embedding_size)``, in their order.
 
         An embedding is the input of the last dense layer; for weights without a top, the pooled features.
@@ -399,7 +412,9 @@ class Classifier:
         """
         return self._run("embedding", pictures, batch_size, layer)
 
-    def evaluate(self, source: Any, labels: Sequence[str] | None = None, *, batch_size: int = BATCH_SIZE) -> Evaluation:
+    def evaluate(
+        self, source: Any, labels: Sequence[str] | None = None, *, batch_size: int | None = None
+    ) -> Evaluation:
         """How often the classifier is right about pictures whose classes are known, and where it is wrong.
 
         Args:
@@ -407,7 +422,7 @@ class Classifier:
                 ``label``, or pairs of a picture and a label. For ImageNet's classes, a WordNet id in the name of a
                 folder or a picture is its label.
             labels: Where given, the class of each picture, and ``source`` is pictures as `predict_batch` takes them.
-            batch_size: How many pictures the network takes at once.
+            batch_size: As for `stream`.
 
         A label is a class's id, or its name if no other class has it. Bad pictures are listed in `Evaluation.failed`.
         Raises DataError for labels that are not the classifier's, or if no picture can be read.
@@ -422,7 +437,7 @@ class Classifier:
         if labels is None:
             name, pictures, labels, _ = labelled(source, wnids=all(WNID.fullmatch(label.id) for label in table))
         else:
-            name, pictures = "labels", [item.picture for item in items(source)]
+            name, pictures = "labels", [(item.name, item.picture) for item in items(source, self._images)]
             if len(pictures) != len(labels):
                 raise DataError(f"{len(labels)} labels do not fit {len(pictures)} pictures")
         targets = find_classes(labels, table, name)
@@ -495,7 +510,7 @@ class Classifier:
         if quantize is not None:
             if precision != "float32" or output != "scores":
                 raise InvalidSpecError('quantize goes with precision="float32" and output="scores" only')
-            with contextlib.closing(self._batches(quantize, BATCH_SIZE)) as stream:
+            with contextlib.closing(self._batches(quantize, None)) as stream:
                 batches_ = [_pixels(batch) for batch in stream]
             if not batches_:
                 raise InvalidSpecError("quantize=[] has no picture; give some hundreds of the kind to be classified")
@@ -512,31 +527,40 @@ class Classifier:
             card=card,
         )
 
-    def _run(self, output: Output, pictures: Any, batch_size: int, layer: str | None = None) -> NDArray[np.float32]:
+    def _run(
+        self, output: Output, pictures: Any, batch_size: int | None, layer: str | None = None
+    ) -> NDArray[np.float32]:
         runtime, width = self._get_runtime(output, layer)
         rows = [np.empty((0, width), np.float32)]
         with contextlib.closing(self._batches(pictures, batch_size)) as stream:
             for batch in stream:
                 rows.append(runtime.run(_pixels(batch)))
+                del batch  # before the next one is asked for
         return np.concatenate(rows)
 
     def _stream(self, stream: Generator[Batch], top: int, errors: str) -> Iterator[Result]:
         runtime, _ = self._get_runtime("scores")
         with contextlib.closing(stream):  # whatever happens to the consumer, the threads end
-            for batch in stream:
+            for names, failures, pixels in stream:
                 if errors == "raise":
-                    _raise_first(batch.errors)
-                decoded = iter(self._decode(runtime.run(batch.pixels), top) if len(batch.pixels) else ())
-                for name, error in zip(batch.names, batch.errors, strict=True):
+                    _raise_first(failures)
+                decoded = iter(self._decode(runtime.run(pixels), top) if len(pixels) else ())
+                del pixels  # before the next batch is asked for
+                for name, error in zip(names, failures, strict=True):
                     yield Result(name, next(decoded)) if error is None else Result(name, (), error)
 
-    def _batches(self, source: Any, batch_size: int, workers: int | None = None, prefetch: int = 2) -> Generator[Batch]:
-        _check_count("batch_size", batch_size)
-        _check_count("prefetch", prefetch)
-        if workers is not None:
-            _check_count("workers", workers)
+    def _batches(
+        self,
+        source: Any,
+        batch_size: int | None,
+        workers: int | None = None,
+        prefetch: int | None = None,
+    ) -> Generator[Batch]:
+        for name, value in {"batch_size": batch_size, "workers": workers, "prefetch": prefetch}.items():
+            if value is not None:
+                _check_count(name, value)
         return batches(
-            items(source),
+            items(source, self._images),
             self._spec.input_size,
             self._spec.resize,
             self._images,

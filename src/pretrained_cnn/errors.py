@@ -11,6 +11,7 @@ that a caller would expect to catch::
     ├── DataError               (ValueError)    labelled pictures from which nothing can be learnt or measured
     ├── WeightsError            (OSError)       a weights file that is missing, broken or of another network
     ├── BundleError             (OSError)       a bundle that is missing, broken or unsafe
+    ├── OutputError             (OSError)       a file of results, or a sorted picture, that cannot be written
     └── MissingDependencyError  (ImportError)   an optional package is not installed; says the install line
 """
 
@@ -23,6 +24,7 @@ __all__ = [
     "InvalidSpecError",
     "MissingDependencyError",
     "ModelExistsError",
+    "OutputError",
     "PretrainedCNNError",
     "UnknownModelError",
     "WeightsError",
@@ -123,6 +125,14 @@ class BundleError(PretrainedCNNError, OSError):
     """A bundle that is missing, damaged, from the future, or unsafe to load.
 
     >>> issubclass(BundleError, OSError)
+    True
+    """
+
+
+class OutputError(PretrainedCNNError, OSError):
+    """A file of results that cannot be written or gone on with, or a picture that cannot be sorted into its folder.
+
+    >>> issubclass(OutputError, OSError)
     True
     """
 

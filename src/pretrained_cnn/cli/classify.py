@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import glob
+import hashlib
+import io
 import itertools
 import json
-from typing import Any
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pretrained_cnn.cli.shared import (
     FAILED,
@@ -16,37 +26,181 @@ from pretrained_cnn.cli.shared import (
     load_classifier,
     log_to_stderr,
     quiet,
+    share,
 )
+from pretrained_cnn.errors import ImageError, InvalidSpecError
+from pretrained_cnn.results import Result
+
+if TYPE_CHECKING:
+    from pretrained_cnn.classifier import Classifier
+    from pretrained_cnn.cli.output import Output
+    from pretrained_cnn.cli.sorting import Sorter
 
 
 def add(commands: Any) -> None:
     """Add the command to the parser's."""
     classify = commands.add_parser("classify", help="name what is in pictures")
     classify.add_argument(
-        "source", nargs="+", metavar="SOURCE", help="a picture, an http(s) address, a folder or a glob"
+        "source",
+        nargs="+",
+        metavar="SOURCE",
+        help="a picture, an http(s) address, a folder, a glob, a tar or zip archive, a .txt file with a path or "
+        "address in each line, or - for the same from stdin",
     )
     add_model_options(classify)
-    classify.add_argument("--top", type=count, default=5, metavar="N", help="how many classes to name (default: 5)")
+    classify.add_argument(
+        "--top", type=count, metavar="N", help="how many classes to name (default: 5, with --output 1)"
+    )
     classify.add_argument("--json", action="store_true", help="one JSON object a picture")
+    classify.add_argument(
+        "--output", metavar="FILE", help="write rows to FILE, which ends in .csv, .jsonl or .parquet, not to stdout"
+    )
+    existing = classify.add_mutually_exclusive_group()
+    existing.add_argument("--resume", action="store_true", help="go on with FILE where it ends, if it is there")
+    existing.add_argument("--overwrite", action="store_true", help="begin FILE anew, if it is there")
+    sort = classify.add_mutually_exclusive_group()
+    sort.add_argument("--copy-to", metavar="DIR", help="copy each picture to DIR/class/")
+    sort.add_argument("--link-to", metavar="DIR", help="link to each picture from DIR/class/")
+    classify.add_argument(
+        "--min-score", type=share, metavar="S", help="mark pictures whose best score is below S as uncertain"
+    )
+    classify.add_argument("--batch-size", type=count, metavar="N", help="how many pictures the network takes at once")
+    classify.add_argument("--workers", type=count, metavar="N", help="how many threads decode pictures")
     classify.set_defaults(run=_classify)
 
 
 def _classify(options: argparse.Namespace) -> int:
+    _check(options)
     log_to_stderr()
+    from pretrained_cnn.cli.output import Output
     from pretrained_cnn.images.sources import expand
 
+    options.top = options.top or (1 if options.output else 5)
     clf = load_classifier(options)
-    sources = [expand(source) for source in options.source]
+    pictures: Iterator[Any] = itertools.chain.from_iterable([expand(source) for source in options.source])
+    sorter = _sorter(options)
+    if options.output:
+        settings = _settings(clf, options)
+        with Output(options.output, settings, resume=options.resume, overwrite=options.overwrite) as output:
+            code = _to_file(output, _results(clf, output.without_done(pictures), sorter, options), options)
+    else:
+        code = _to_stdout(_results(clf, pictures, sorter, options), as_json=options.json)
+    return FAILED if sorter is not None and sorter.left_out else code
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.output and options.json:
+        raise InvalidSpecError(
+            "--json is for stdout; with --output the name of the file says the format, such as .jsonl"
+        )
+    for name in ("resume", "overwrite"):
+        if getattr(options, name) and not options.output:
+            raise InvalidSpecError(f"--{name} needs --output FILE")
+
+
+def _sorter(options: argparse.Namespace) -> Sorter | None:
+    folder = options.copy_to or options.link_to
+    if not folder:
+        return None
+    for source in options.source:
+        root = source
+        while not os.path.isdir(root) and glob.has_magic(root):
+            root = os.path.dirname(root)
+        searched = root == source or "**" in source
+        if searched and os.path.isdir(root or ".") and Path(folder).resolve().is_relative_to(Path(root).resolve()):
+            raise InvalidSpecError(
+                f"{folder}: it lies within {source}, so sorted pictures would be found and classified again; "
+                "choose a folder outside"
+            )
+    from pretrained_cnn.cli.sorting import Sorter
+
+    return Sorter(folder, link=bool(options.link_to))
+
+
+def _results(
+    clf: Classifier, pictures: Iterator[Any], sorter: Sorter | None, options: argparse.Namespace
+) -> Iterator[Result]:
+    """The results, marked where they are uncertain, and their pictures sorted."""
+    first = list(itertools.islice(pictures, 1))
+    if not first:
+        return  # and no network is built
     with quiet():
         clf.predict_proba([])  # builds or loads the network
+    stream: Any = clf.stream(
+        itertools.chain(first, pictures), top=options.top, batch_size=options.batch_size, workers=options.workers
+    )
+    with contextlib.closing(stream):
+        for result in stream:
+            score = result.predictions[0].score if result.predictions else 1.0
+            uncertain = options.min_score is not None and score < options.min_score
+            if sorter is not None and result.predictions:
+                try:
+                    sorter.put(result, uncertain=uncertain)
+                except ImageError as error:
+                    complain(error)
+            if uncertain:
+                reason = f"uncertain: its best score {score:.4f} is below {options.min_score:g}"
+                result = Result(result.source, result.predictions, ImageError(result.source, reason))
+            yield result
+
+
+def _to_stdout(results: Iterable[Result], *, as_json: bool) -> int:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # a name that is not UTF-8 is printed as it is on disk
     code = OK
-    for result in clf.stream(itertools.chain.from_iterable(sources), top=options.top):
+    for result in results:
         if result.error is not None:
-            code = FAILED
+            code = code if result.predictions else FAILED
             complain(result.error)
-        if options.json:
+        if as_json:
             print(json.dumps(result.to_dict()), flush=True)
         else:
             for prediction in result:
                 print(f"{result.source}\t{prediction.score:.4f}\t{prediction.label}\t{prediction.id}", flush=True)
     return code
+
+
+def _to_file(output: Output, results: Iterable[Result], options: argparse.Namespace) -> int:
+    from pretrained_cnn.cli.progress import progress
+    from pretrained_cnn.images.sources import count
+
+    def total() -> int | None:
+        counts = [count(source) for source in options.source]
+        return None if None in counts else sum(filter(None, counts))
+
+    before, start = output.pictures, time.monotonic()
+    with progress(total, before) as report:
+        for result in results:
+            output.write(result)
+            report(output.pictures, output.failed)
+    output.finish()
+    seconds = time.monotonic() - start
+    there = f", {before:,} of them from before" if before else ""
+    uncertain = f", {output.uncertain:,} uncertain" if options.min_score is not None else ""
+    complain(
+        f"{output.pictures:,} pictures are in {options.output}{there}: {output.failed:,} failed{uncertain}; "
+        f"{timedelta(seconds=round(seconds))}, {(output.pictures - before) / seconds:,.1f} a second"
+    )
+    return FAILED if output.failed else OK
+
+
+def _settings(clf: Classifier, options: argparse.Namespace) -> dict[str, Any]:
+    """What the rows depend on."""
+    settings = {
+        "model": options.model if ":" in options.model else clf.spec.name,
+        "weights": options.weights or "imagenet",
+        "runtime": options.runtime or "keras",
+        "top": options.top,
+        "min_score": options.min_score,
+    }
+    manifest = os.path.join(options.model, "manifest.json")  # of a bundle: it has the hash of everything else
+    if os.path.isfile(manifest):
+        settings |= {"weights": _sha256(manifest), "runtime": clf.runtime}
+    elif os.path.isfile(settings["weights"]):
+        settings["weights_sha256"] = _sha256(settings["weights"])
+    return settings
+
+
+def _sha256(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +37,21 @@ def _embed(options: argparse.Namespace) -> int:
         _import_pyarrow()
     if not output.parent.is_dir():
         raise InvalidSpecError(f"--output {output}: there is no folder {output.parent}")
-    from pretrained_cnn.images.sources import expand
+    from pretrained_cnn.images.sources import expand, items
 
     clf = load_classifier(options)
-    paths = list(itertools.chain.from_iterable(expand(source) for source in options.source))
+    found = itertools.chain.from_iterable([expand(source) for source in options.source])
     with quiet():
         clf.embed([], layer=options.layer)  # builds or loads the network
-    write(output, paths, clf.embed(paths, layer=options.layer))
-    print(f"{output}\t{len(paths)}")
+    names = []
+
+    def pictures() -> Iterator[tuple[str, Any]]:
+        for item in items(found):
+            names.append(item.name)
+            yield item.name, item.picture
+
+    write(output, names, clf.embed(pictures(), layer=options.layer))
+    print(f"{output}\t{len(names)}")
     return OK
 
 

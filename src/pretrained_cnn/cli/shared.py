@@ -28,6 +28,16 @@ def count(text: str) -> int:
     return int(text)
 
 
+def share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
+
+
 def complain(message: object) -> None:
     print(f"pretrained-cnn: {message}", file=sys.stderr)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
+import traceback
 from collections import deque
 from collections.abc import Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import NamedTuple
 
@@ -19,6 +21,14 @@ from pretrained_cnn.images.resize import enough, resize
 from pretrained_cnn.images.sources import Item
 from pretrained_cnn.spec import ResizePolicy
 
+BATCH_SIZE = 16
+"""On 2 cores a picture took MobileNetV2 a third more time alone than in fours, and from there to batches of 128 the
+same to within a tenth (``benchmarks/batches.py``). 16 leaves something for more cores to share, in little memory."""
+
+MAX_WORKERS = 16
+"""Decoding and resizing a photo holds Python's interpreter lock for 3 to 6 % of its time (same benchmark), so more
+threads would only wait for each other, each with a whole photo in memory."""
+
 
 class Batch(NamedTuple):
     """Some pictures, side by side."""
@@ -28,6 +38,12 @@ class Batch(NamedTuple):
     """For each name the error that its picture met, or None."""
     pixels: NDArray[np.uint8]
     """RGB ``(n, H, W, 3)`` of the pictures without an error, in order; ``n`` may be 0."""
+
+
+def default_workers() -> int:
+    """How many threads decode: one for each core that this process may use, and `MAX_WORKERS` at most."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MAX_WORKERS)
 
 
 def load(item: Item, size: tuple[int, int], policy: ResizePolicy, reading: ImagePolicy) -> NDArray[np.uint8]:
@@ -46,39 +62,74 @@ def batches(
     policy: ResizePolicy,
     reading: ImagePolicy,
     *,
-    batch_size: int,
+    batch_size: int | None = None,
     workers: int | None = None,
-    prefetch: int = 2,
+    prefetch: int | None = None,
 ) -> Generator[Batch]:
-    """Decode and resize ``items`` in ``workers`` threads, and give them in their order.
+    """Decode and resize ``items`` in ``workers`` threads, and give them in their order, ``batch_size`` at a time.
 
-    At most ``prefetch`` batches are in the making beside the one that the consumer holds; the items are
-    taken from their iterable no faster than that. Closing the iterator ends the threads.
+    At most ``prefetch`` batches are alive: the one that the consumer was given last, and those that are in the making
+    while it is busy with that. By default these are as many as give each worker two pictures. The items are taken from
+    their iterable in the consumer's own thread and no faster. Closing the iterator ends the threads.
     """
+    batch_size = batch_size or BATCH_SIZE
+    workers = workers or default_workers()
+    prefetch = prefetch or 1 + math.ceil(2 * workers / batch_size)
     items = iter(items)
-    pool = ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="pretrained-cnn")
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="pretrained-cnn")
+    pending: deque[_Pending] = deque()
     try:
-        pending: deque[tuple[Item, Future[NDArray[np.uint8]]]] = deque()
-        limit = prefetch * batch_size
         while True:
-            for item in islice(items, limit - len(pending)):
-                pending.append((item, pool.submit(load, item, size, policy, reading)))
+            while len(pending) < prefetch and (group := list(islice(items, batch_size))):
+                pending.append(_Pending(pool, group, size, policy, reading))
             if not pending:
                 return
-            yield _collect([pending.popleft() for _ in range(min(batch_size, len(pending)))], size)
+            yield pending.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        if isinstance(items, Generator):
+            items.close()
 
 
-def _collect(pending: list[tuple[Item, Future[NDArray[np.uint8]]]], size: tuple[int, int]) -> Batch:
-    names, errors, pixels = [], [], []
-    for item, future in pending:
-        error = future.exception()
-        if error is None:
-            pixels.append(future.result())
-        elif not isinstance(error, ImageError):
-            raise error
-        names.append(item.name)
-        errors.append(error)
-    stacked = np.stack(pixels) if pixels else np.empty((0, *size, 3), np.uint8)
-    return Batch(names, errors, stacked)
+class _Pending:
+    """A batch in the making: each worker writes its pictures where they belong."""
+
+    def __init__(
+        self,
+        pool: ThreadPoolExecutor,
+        items: list[Item],
+        size: tuple[int, int],
+        policy: ResizePolicy,
+        reading: ImagePolicy,
+    ) -> None:
+        self._names = [item.name for item in items]
+        self._pixels = np.empty((len(items), *size, 3), np.uint8)
+        self._jobs = [
+            pool.submit(_load_into, row, item, size, policy, reading)
+            for row, item in zip(self._pixels, items, strict=True)
+        ]
+
+    def result(self) -> Batch:
+        """The batch, when all of it is decoded. Raises what a decoder raised that is not an ImageError."""
+        errors: list[ImageError | None] = []
+        for job in self._jobs:
+            error = job.exception()
+            if not (error is None or isinstance(error, ImageError)):
+                raise error
+            _let_go(error)
+            errors.append(error)
+        good = [error is None for error in errors]
+        return Batch(self._names, errors, self._pixels if all(good) else self._pixels[good])
+
+
+def _load_into(
+    row: NDArray[np.uint8], item: Item, size: tuple[int, int], policy: ResizePolicy, reading: ImagePolicy
+) -> None:
+    row[:] = load(item, size, policy, reading)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Leave an error the lines that it came by, but not the pictures at hand there: results are kept for long."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__

@@ -46,27 +46,29 @@ def decode(item: Item, policy: ImagePolicy, enough: tuple[int, int] | None = Non
     picture, for anything that is not a picture. The picture is only read.
     """
     picture = item.picture
+    if isinstance(picture, ImageError):  # what its source met in place of it
+        raise picture
     try:
         if isinstance(picture, Image.Image):
-            return _quietly(lambda: _to_rgb(item, picture, policy))
+            return _quietly(_to_rgb, item, picture, policy)
         if hasattr(picture, "__array__") and not isinstance(picture, str | bytes):  # numpy's own strings have it too
             return _from_array(item, _as_numpy(picture), policy)
         data = _read(item, policy)
-        return _quietly(lambda: _decode_bytes(item, data, policy, enough))
+        return _quietly(_decode_bytes, item, data, policy, enough)
     except ImageError:
         raise
     except Exception as error:  # a broken file can make a decoder raise anything
         raise ImageError(item.name, f"it cannot be decoded: {_reason(error)}") from error
 
 
-def _quietly(work: Callable[[], Image.Image]) -> Image.Image:
+def _quietly(work: Callable[..., Image.Image], *arguments: Any) -> Image.Image:
     """Do ``work``, also for a caller whose filters turn warnings into errors: what Pillow warns of is no error."""
     try:
-        return work()
+        return work(*arguments)
     except Warning:
         with _quiet, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return work()
+            return work(*arguments)
 
 
 def _read(item: Item, policy: ImagePolicy) -> io.BytesIO:

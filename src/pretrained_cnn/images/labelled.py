@@ -65,13 +65,15 @@ def _folder(folder: str, wnids: bool) -> Labelled:
             if not found:
                 empty.append(entry)
         paths += found
-        labels += [_wnid(os.path.relpath(picture, folder)) or entry if wnids else entry for picture in found]
+        names = (picture[0] if isinstance(picture, tuple) else picture for picture in found)
+        labels += [_wnid(os.path.relpath(name, folder)) or entry if wnids else entry for name in names]
     if not paths:
         raise DataError(f"{folder}: no picture is in its folders, one for each class; give {FORMS}")
     return Labelled(folder, paths, labels, empty)
 
 
-def _pictures(folder: str) -> list[str]:
+def _pictures(folder: str) -> list[Any]:
+    """The paths of the pictures; in place of a folder that cannot be listed, its name and the error."""
     try:
         return list(expand(folder))
     except ValueError:  # there is none

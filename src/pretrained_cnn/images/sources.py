@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import glob
-import itertools
 import os
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
 
 from pretrained_cnn.errors import ImageError
+from pretrained_cnn.images.archives import is_archive, members
+from pretrained_cnn.images.policy import ImagePolicy
 
 SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".j2k", ".jp2", ".jpe", ".jpeg", ".jfif", ".jpg", ".pbm", ".pgm", ".png", ".pnm"}
@@ -39,23 +43,27 @@ def one(picture: Any) -> Item:
     return Item(0, _name(picture, 0), picture)
 
 
-def items(source: Any) -> Iterator[Item]:
+def items(source: Any, policy: ImagePolicy = ImagePolicy()) -> Generator[Item]:
     """The items of a source of several pictures, in order, one at a time.
 
-    ``source`` is a folder (searched recursively, by suffix, in the order of the names), a glob, the path or
-    URL of one picture, or any iterable of pictures; a single array, image or file is refused. Raises
-    ImageError for a source in which there is nothing to find.
+    ``source`` is what `expand` takes, or any iterable of pictures or of ``(name, picture)`` pairs; a single array,
+    image or file is refused. Raises ImageError for a source in which there is nothing to find.
     """
-    pictures: Iterable[Any]
     if isinstance(source, str | os.PathLike):
-        pictures = expand(os.fspath(source))
-    elif not isinstance(source, Iterable) or _is_one_picture(source):
+        return _numbered(expand(os.fspath(source), policy))
+    if not isinstance(source, Iterable) or _is_one_picture(source):
         raise ImageError(
             _name(source, 0), "this is one picture where several are expected; give a list, or use predict for one"
         )
-    else:
-        pictures = source
-    return (Item(index, _name(picture, index), picture) for index, picture in enumerate(pictures))
+    return _numbered(source)
+
+
+def _numbered(pictures: Iterable[Any]) -> Generator[Item]:
+    for index, picture in enumerate(pictures):
+        if isinstance(picture, tuple) and len(picture) == 2 and isinstance(picture[0], str | os.PathLike):
+            yield Item(index, os.fsdecode(picture[0]), picture[1])
+        else:
+            yield Item(index, _name(picture, index), picture)
 
 
 def is_url(path: object) -> bool:
@@ -71,33 +79,106 @@ def _is_one_picture(source: Any) -> bool:
     )
 
 
-def expand(source: str) -> Iterator[str]:
-    """The paths that a folder or a glob stands for; a path or an address stands for itself.
+def expand(source: str, policy: ImagePolicy = ImagePolicy()) -> Generator[Any]:
+    """The pictures that a string stands for, found and read no faster than they are taken.
 
-    Raises ImageError at once for a folder or a glob without a picture.
+    - A folder: its files whose names end in one of `SUFFIXES`, those of its subfolders included, in the order of the
+      names. Links to folders are not followed.
+    - A glob: the files that match, archives opened; folder by folder, in the order of the names.
+    - A tar or zip archive: its members by suffix, each as ``(archive/member, bytes)``.
+    - A file whose name ends in ``.txt``, and ``-`` for standard input: the path or URL in each line.
+    - Anything else is the path or URL of one picture.
+
+    What is wrong with a part of it, such as a folder that vanished, is an ImageError in the place of a picture.
+    Raises ImageError at once for a source without a picture.
     """
-    if is_url(source) or os.path.isfile(source):
-        return iter([source])
+    if is_url(source):
+        return _all(source)
+    if source == "-":
+        return _lines(sys.stdin.buffer)
+    start: Callable[[str], Generator[Any]]
     if os.path.isdir(source):
-        found = _walk(source)
-        where = f"no picture is in this folder: no file ends in {', '.join(sorted(SUFFIXES))}"
-    elif glob.has_magic(source):
-        found = iter(sorted(path for path in glob.iglob(source, recursive=True) if os.path.isfile(path)))
-        where = "no file matches this pattern"
+        start, nothing = _walk, f"no picture is in this folder: no file ends in {', '.join(sorted(SUFFIXES))}"
+    elif not os.path.isfile(source) and glob.has_magic(source):
+        start, nothing = partial(_match, policy=policy), "no file matches this pattern"
+    elif not os.path.isfile(source):
+        return _all(source)  # a path to nothing: that is its own picture's error
+    elif is_archive(source):
+        start = partial(members, max_bytes=policy.max_bytes, wanted=_is_picture)
+        nothing = f"no picture is in this archive: no member ends in {', '.join(sorted(SUFFIXES))}"
+    elif source.lower().endswith(".txt"):
+        start, nothing = _read_lines, "no path is in this file; give it one in each line"
     else:
-        return iter([source])  # a path to nothing: that is its own picture's error
-    first = next(found, None)
+        return _all(source)
+    with contextlib.closing(start(source)) as found:
+        first = next(found, None)
     if first is None:
-        raise ImageError(source, where)
-    return itertools.chain([first], found)
+        raise ImageError(source, nothing)
+    if isinstance(first, tuple) and isinstance(first[1], ImageError) and first[1].source == source:
+        raise first[1]
+    return start(source)  # anew: a million archives, found to have something, are not all to stay open
 
 
-def _walk(folder: str) -> Iterator[str]:
-    for parent, folders, files in os.walk(folder):
+def count(source: str) -> int | None:
+    """How many pictures `expand` would find, or None if only reading them, or standard input, would tell."""
+    opened = source == "-" or is_archive(source) or (glob.has_magic(source) and not _is_picture(source))
+    return None if opened else sum(1 for _ in expand(source))
+
+
+def _all(*pictures: Any) -> Generator[Any]:
+    yield from pictures
+
+
+def _is_picture(path: str) -> bool:
+    return os.path.splitext(path)[1].lower() in SUFFIXES
+
+
+def _walk(folder: str) -> Generator[Any]:
+    failed: list[OSError] = []
+    for parent, folders, files in os.walk(folder, onerror=failed.append):
+        yield from map(_unlisted, failed)
+        failed.clear()
         folders.sort()
-        for file in sorted(files):
-            if Path(file).suffix.lower() in SUFFIXES:
-                yield os.path.join(parent, file)
+        yield from (os.path.join(parent, file) for file in sorted(files) if _is_picture(file))
+    yield from map(_unlisted, failed)
+
+
+def _unlisted(error: OSError) -> tuple[str, ImageError]:
+    return error.filename, ImageError(error.filename, f"this folder cannot be listed: {error.strerror}")
+
+
+def _match(pattern: str, policy: ImagePolicy) -> Generator[Any]:
+    for path in _paths(os.path.join(pattern, "*") if os.path.basename(pattern) == "**" else pattern):
+        if os.path.isfile(path):
+            yield from members(path, policy.max_bytes, _is_picture) if is_archive(path) else [path]
+
+
+def _paths(pattern: str) -> Iterator[str]:
+    """What ``glob.iglob(pattern, recursive=True)`` gives, folder by folder, in the order of the names.
+
+    ``**`` goes through no links: they might lead in a circle.
+    """
+    parent, name = os.path.split(pattern)
+    for folder in _paths(parent) if parent != pattern and glob.has_magic(parent) else [parent]:
+        if name == "**":
+            for subfolder, folders, _ in os.walk(folder or os.curdir):
+                folders[:] = sorted(name for name in folders if not name.startswith("."))
+                yield subfolder if folder else subfolder[2:]
+        else:
+            yield from sorted(glob.iglob(os.path.join(glob.escape(folder), name)))
+
+
+def _read_lines(path: str) -> Generator[str]:
+    with open(path, "rb") as file:
+        yield from _lines(file)
+
+
+def _lines(file: BinaryIO) -> Generator[str]:
+    for number, line in enumerate(file):
+        if number == 0:
+            line = line.removeprefix(codecs.BOM_UTF8)
+        if path := line.rstrip(b"\r\n"):
+            yield os.fsdecode(path)
 
 
 def _name(picture: Any, index: int) -> str:

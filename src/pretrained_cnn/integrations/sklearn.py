@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrained_cnn.classifier import BATCH_SIZE, Classifier
+from pretrained_cnn.classifier import Classifier
 from pretrained_cnn.errors import DataError, MissingDependencyError
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import items
@@ -57,7 +57,7 @@ class ImageEmbedder(TransformerMixin, _OfPictures):  # type: ignore[misc]
         resize: As for ``Classifier``.
         input_size: As for ``Classifier``.
         images: As for ``Classifier``; None for its default.
-        batch_size: How many pictures the network takes at once.
+        batch_size: As for ``Classifier.stream``.
 
     X is pictures as ``Classifier.predict_batch`` takes them. Nothing is learnt from them: `fit` builds the network, and
     so finds what cannot be right. It can be pickled; the copy builds the network anew. Raises what ``Classifier``
@@ -77,7 +77,7 @@ class ImageEmbedder(TransformerMixin, _OfPictures):  # type: ignore[misc]
         resize: ResizePolicy | None = None,
         input_size: tuple[int, int] | None = None,
         images: ImagePolicy | None = None,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
     ) -> None:
         self.model = model
         self.layer = layer
@@ -169,7 +169,7 @@ class ImageClassifier(ClassifierMixin, _OfPictures):  # type: ignore[misc]
 
     def fit(self, X: Any, y: Sequence[Any]) -> ImageClassifier:  # noqa: N803
         """Train on pictures and the class of each. Pictures that cannot be read are left out, and logged."""
-        pictures = [item.picture for item in items(X)]
+        pictures = [(item.name, item.picture) for item in items(X)]
         classes, targets = np.unique(np.asarray(y), return_inverse=True)
         if len(pictures) != len(targets):
             raise DataError(f"{len(targets)} classes in y do not fit {len(pictures)} pictures in X")

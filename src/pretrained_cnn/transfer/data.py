@@ -131,6 +131,8 @@ def class_weights(
 def _look(item: Item, policy: ImagePolicy) -> bytes | ImageError | None:
     """A picture's SHA-256, or the error that keeps it from being one, without decoding it."""
     picture = item.picture
+    if isinstance(picture, ImageError):
+        return picture
     if isinstance(picture, np.ndarray):
         content = np.ascontiguousarray(picture)
         return hashlib.sha256(f"{content.shape}{content.dtype}".encode() + content.tobytes()).digest()

@@ -1,0 +1,82 @@
+"""How far ``classify --output`` is, on stderr: a bar on a terminal, else a line every minute."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+from pretrained_cnn.cli.shared import complain
+
+INTERVAL = 60.0
+"""Seconds between two lines."""
+
+Report = Callable[[int, int], None]
+"""Takes how many pictures are done, and how many of them failed."""
+
+
+@contextlib.contextmanager
+def progress(count: Callable[[], int | None], done: int) -> Iterator[Report]:
+    """Show how far the run is. ``done`` pictures were there before it began.
+
+    ``count`` tells how many there are in all, or None; it runs in a thread, for it may have to list a million files.
+    """
+    total: list[int] = []
+
+    def find_total() -> None:
+        with contextlib.suppress(OSError):
+            if (found := count()) is not None:
+                total.append(found)
+
+    threading.Thread(target=find_total, daemon=True).start()
+    show = _bar if sys.stderr is not None and sys.stderr.isatty() else _lines
+    with show(total, done) as report:
+        yield report
+
+
+@contextlib.contextmanager
+def _lines(total: list[int], before: int) -> Iterator[Report]:
+    start = last = time.monotonic()
+
+    def report(done: int, failed: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= INTERVAL:
+            last = now
+            complain(line(done, before, failed, total[0] if total else None, now - start))
+
+    yield report
+
+
+def line(done: int, before: int, failed: int, total: int | None, seconds: float) -> str:
+    """How far a run is, in a line.
+
+    >>> line(13_000, 1_000, 2, 100_000, 60)
+    '13,000 of 100,000 pictures, 200.0 a second, 0:07:15 left, 2 failed'
+    """
+    rate = (done - before) / max(seconds, 1e-9)
+    of = f" of {total:,}" if total is not None and total >= done else ""
+    left = f", {timedelta(seconds=round((total - done) / rate))} left" if total is not None and of and rate else ""
+    return f"{done:,}{of} pictures, {rate:,.1f} a second{left}, {failed:,} failed"
+
+
+@contextlib.contextmanager
+def _bar(total: list[int], before: int) -> Iterator[Report]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+    start = time.monotonic()
+    columns: list[Any] = [SpinnerColumn(), BarColumn(), TextColumn("{task.description}")]
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def report(done: int, failed: int) -> None:
+            found = total[0] if total else None
+            text = line(done, before, failed, found, time.monotonic() - start)
+            bar.update(task, total=found, completed=done, description=text)
+
+        yield report
