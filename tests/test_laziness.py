@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-HEAVY = {"tensorflow", "keras", "torch", "jax", "h5py"}
+HEAVY = {"tensorflow", "keras", "torch", "jax", "h5py", "pandas", "pyarrow"}
 
 PROBE = """
 import json, sys

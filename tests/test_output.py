@@ -520,7 +520,7 @@ def test_what_is_wrong_is_said_in_a_sentence(main: Any, arguments: list[str], co
     assert not Path("r.csv").exists()
 
 
-@pytest.mark.parametrize("source", ["photos/**/*.png", "**", "."])
+@pytest.mark.parametrize("source", ["photos/**/*.png", "photos/*/*.png", "**", "."])
 def test_a_glob_that_would_find_what_was_sorted(main: Any, source: str) -> None:
     assert "it lies within" in main(source, "--copy-to", "photos/sorted")[2]
 
@@ -642,6 +642,20 @@ def test_lines_every_so_often(main: Any, monkeypatch: pytest.MonkeyPatch) -> Non
     assert re.fullmatch(r"pretrained-cnn: 1( of 5)? pictures, [\d,.]+ a second(, \d:\d\d:\d\d left)?, 1 failed", first)
     assert lines[-1].startswith("pretrained-cnn: 5 of 5 pictures, ")
     assert len(lines) == 4
+
+
+def test_sources_that_vanish_are_no_concern_of_the_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    def total() -> int:
+        raise ImageError("photos", "no picture is in this folder")
+
+    errors: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", errors.append)
+    before = set(threading.enumerate())
+    with progress.progress(total, 0) as report:
+        for thread in set(threading.enumerate()) - before:
+            thread.join()
+        report(1, 0)
+    assert errors == []
 
 
 def test_a_bar_on_a_terminal(photos: None, monkeypatch: pytest.MonkeyPatch) -> None:

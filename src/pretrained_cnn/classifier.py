@@ -370,7 +370,7 @@ class Classifier:
             workers: How many threads decode; by default one for each core that the process may use, at most 16.
             errors: As for `predict_batch`.
             prefetch: How many batches of decoded pictures are alive at most: the one that the network is at, and those
-                that are decoded meanwhile. By default as many as give each worker two pictures to do, at least 2.
+                that are decoded meanwhile. By default as many as give each worker two pictures to do, at least 3.
 
         Results come in the order of the pictures. An iterable is asked for its pictures in the thread that asks for
         results, batch by batch; what it raises is raised, and while it waits, so does the stream. Closing

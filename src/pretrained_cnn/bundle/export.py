@@ -80,12 +80,11 @@ def export(
                 _saved_model(graph, path, spec)
             elif format == "litert":
                 graph.export(path, format="litert", verbose=False, **_half() if precision == "float16" else {})
+            elif format == "onnx" and keras.backend.backend() == "tensorflow":
+                _teach_tf2onnx_erfc()
+                _onnx(graph, path)
             else:
-                if format == "onnx":
-                    _teach_tf2onnx_erfc()
                 graph.export(str(path), format=format, verbose=False)
-                if format == "onnx":
-                    _keep_only_inputs_of(graph, path)
                 if format == "openvino" and precision != "float32":
                     _compress(path, calibration)
     except Exception as error:  # each converter raises its own
@@ -113,21 +112,34 @@ def _teach_tf2onnx_erfc() -> None:
             )
 
 
-def _keep_only_inputs_of(graph: keras.Model, path: Path) -> None:
-    """Remove inputs from an ONNX model that are none of the graph's.
+def _onnx(graph: keras.Model, path: Path) -> None:
+    """What Keras does for ONNX, without two mistakes on the way.
 
-    tf2onnx takes a constant that a function captured, such as the means that ``preprocess_input`` of ResNet subtracts,
-    for an input and, rightly, also for a constant.
+    tf2onnx is told of the one input: by itself it takes each constant that the function captures, such as the means
+    that ``preprocess_input`` of ResNet subtracts, for another. And Keras wraps grouped convolutions, as in ConvNeXt,
+    for XLA, which no converter sees through; where functions run eagerly they are traced as they are.
     """
-    import onnx
+    import tensorflow as tf
+    import tf2onnx
+    from keras.src.export.tf2onnx_lib import patch_tf2onnx
 
-    model = onnx.load(path)
-    names = {tensor.name for tensor in graph.inputs}
-    kept = [tensor for tensor in model.graph.input if tensor.name in names]
-    if len(kept) < len(model.graph.input):
-        del model.graph.input[:]
-        model.graph.input.extend(kept)
-        onnx.save(model, path)
+    patch_tf2onnx()  # for NumPy 2
+    signature = tf.TensorSpec((None, *graph.input_shape[1:]), tf.uint8, name="pictures")
+    eagerly, log = tf.config.functions_run_eagerly(), tf.get_logger()
+    level = log.level
+    tf.config.run_functions_eagerly(True)
+    log.setLevel("ERROR")  # it is told to use sessions no more, and only tf2onnx can heed that
+    try:
+        traced = tf.function(lambda pictures: graph(pictures, training=False)).get_concrete_function(signature)
+        inputs, outputs = ["pictures:0"], [traced.outputs[0].name]
+        frozen = tf2onnx.tf_loader.from_function(traced, inputs, outputs)
+        names = {inputs[0]: "pictures", outputs[0]: "scores"}
+        tf2onnx.convert.from_graph_def(
+            frozen, input_names=inputs, output_names=outputs, tensors_to_rename=names, output_path=str(path)
+        )
+    finally:
+        log.setLevel(level)
+        tf.config.run_functions_eagerly(eagerly)
 
 
 def _half() -> dict[str, Any]:

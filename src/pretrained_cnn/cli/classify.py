@@ -72,7 +72,6 @@ def add(commands: Any) -> None:
 def _classify(options: argparse.Namespace) -> int:
     _check(options)
     log_to_stderr()
-    from pretrained_cnn.cli.output import Output
     from pretrained_cnn.images.sources import expand
 
     options.top = options.top or (1 if options.output else 5)
@@ -80,6 +79,8 @@ def _classify(options: argparse.Namespace) -> int:
     pictures: Iterator[Any] = itertools.chain.from_iterable([expand(source) for source in options.source])
     sorter = _sorter(options)
     if options.output:
+        from pretrained_cnn.cli.output import Output
+
         settings = _settings(clf, options)
         with Output(options.output, settings, resume=options.resume, overwrite=options.overwrite) as output:
             code = _to_file(output, _results(clf, output.without_done(pictures), sorter, options), options)
@@ -106,8 +107,8 @@ def _sorter(options: argparse.Namespace) -> Sorter | None:
         root = source
         while not os.path.isdir(root) and glob.has_magic(root):
             root = os.path.dirname(root)
-        searched = root == source or "**" in source
-        if searched and os.path.isdir(root or ".") and Path(folder).resolve().is_relative_to(Path(root).resolve()):
+        deep = root == source or "**" in source or glob.has_magic(os.path.dirname(source))
+        if deep and os.path.isdir(root or ".") and Path(folder).resolve().is_relative_to(Path(root).resolve()):
             raise InvalidSpecError(
                 f"{folder}: it lies within {source}, so sorted pictures would be found and classified again; "
                 "choose a folder outside"

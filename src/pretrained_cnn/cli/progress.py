@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from pretrained_cnn.cli.shared import complain
+from pretrained_cnn.errors import ImageError
 
 INTERVAL = 60.0
 """Seconds between two lines."""
@@ -28,7 +29,7 @@ def progress(count: Callable[[], int | None], done: int) -> Iterator[Report]:
     total: list[int] = []
 
     def find_total() -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ImageError):  # the run itself will say so
             if (found := count()) is not None:
                 total.append(found)
 

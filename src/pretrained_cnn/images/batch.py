@@ -69,12 +69,13 @@ def batches(
     """Decode and resize ``items`` in ``workers`` threads, and give them in their order, ``batch_size`` at a time.
 
     At most ``prefetch`` batches are alive: the one that the consumer was given last, and those that are in the making
-    while it is busy with that. By default these are as many as give each worker two pictures. The items are taken from
-    their iterable in the consumer's own thread and no faster. Closing the iterator ends the threads.
+    while it is busy with that. By default these are as many as give each worker two pictures, and at least two, so
+    that a picture that takes long does not hold up the consumer. The items are taken from their iterable in
+    the consumer's own thread and no faster. Closing the iterator ends the threads.
     """
     batch_size = batch_size or BATCH_SIZE
     workers = workers or default_workers()
-    prefetch = prefetch or 1 + math.ceil(2 * workers / batch_size)
+    prefetch = prefetch or 1 + max(2, math.ceil(2 * workers / batch_size))
     items = iter(items)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="pretrained-cnn")
     pending: deque[_Pending] = deque()
