@@ -15,6 +15,7 @@ from PIL import Image
 from pretrained_cnn import (
     Classifier,
     ImageError,
+    ImagePolicy,
     InvalidSpecError,
     MissingDependencyError,
     ModelSpec,
@@ -24,6 +25,8 @@ from pretrained_cnn import (
 )
 from pretrained_cnn.backbones import build as build_module
 from pretrained_cnn.backbones import efficientnet_lite
+from pretrained_cnn.images.batch import load
+from pretrained_cnn.images.sources import one
 
 SIZE = (16, 12)
 
@@ -471,3 +474,41 @@ def test_two_thousand_predictions_do_not_grow_the_process(clock: Path) -> None:
     for _ in range(2000):
         clf.predict(clock)
     assert process.memory_info().rss - before < 20e6
+
+
+# Embeddings of other layers
+
+
+def test_the_embedding_of_a_layer() -> None:
+    clf = Classifier("MobileNet", weights=None, alpha=0.25, input_size=(32, 32))
+    picture = plain((200, 30, 90))
+    layer = clf.keras_model.get_layer("conv_pw_3_relu")
+    pixels = load(one(picture), (32, 32), clf.spec.resize, ImagePolicy())[np.newaxis].astype(np.float32)
+    maps = keras.Model(clf.keras_model.input, layer.output)(clf.spec.preprocess(pixels))
+    assert maps.shape == (1, 8, 8, 32)
+    found = clf.embed([picture], layer="conv_pw_3_relu")
+    np.testing.assert_allclose(found, np.mean(maps, axis=(1, 2)), rtol=1e-4, atol=1e-6)
+    assert clf.embed([picture], layer="predictions").shape == (1, 1000)
+    assert clf.embed([], layer="conv1").shape == (0, 8)
+    assert clf.embed([picture]).shape == (1, 256)
+    assert clf._get_runtime("embedding", "conv1") is clf._get_runtime("embedding", "conv1"), "it is built once"
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ("feature", "layer='feature': tiny has no layer of that name; did you mean 'features'?"),
+        ("zzz", "layer='zzz': tiny has no layer of that name; did you mean "),
+        ("tokens", "layer='tokens': it gives (None, 192, 3), which is neither (N, D) nor a map (N, h, w, D)"),
+    ],
+)
+def test_layers_that_give_no_embedding(layer: str, message: str) -> None:
+    def build(input_shape: Any) -> keras.Model:
+        inputs = keras.Input(input_shape)
+        x = keras.layers.Reshape((-1, 3), name="tokens")(inputs)
+        x = keras.layers.Dense(4, name="features")(keras.layers.GlobalAveragePooling1D(name="pool")(x))
+        return keras.Model(inputs, keras.layers.Dense(3, activation="softmax", name="top")(x), name="tiny")
+
+    with pytest.raises(InvalidSpecError) as caught:
+        Classifier(spec(builder=build)).embed([RED], layer=layer)
+    assert str(caught.value).startswith(message)

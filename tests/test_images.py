@@ -58,7 +58,18 @@ def test_forms_of_a_picture(file: Path) -> None:
     expected = np.asarray(halves())
     data = file.read_bytes()
     with file.open("rb") as stream:
-        forms = [str(file), file, data, bytearray(data), memoryview(data), io.BytesIO(data), stream, halves(), expected]
+        forms = [
+            str(file),
+            np.str_(file),
+            file,
+            data,
+            bytearray(data),
+            memoryview(data),
+            io.BytesIO(data),
+            stream,
+            halves(),
+            expected,
+        ]
         for form in forms:
             np.testing.assert_array_equal(decode(form), expected)
 

@@ -6,11 +6,13 @@
 'analog_clock'
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from pretrained_cnn.bundle.manifest import Agreement
 from pretrained_cnn.errors import (
     BundleError,
+    DataError,
     ImageError,
     InvalidSpecError,
     MissingDependencyError,
@@ -31,18 +33,24 @@ from pretrained_cnn.weights import WeightsFile
 
 if TYPE_CHECKING:
     from pretrained_cnn.classifier import Classifier
+    from pretrained_cnn.evaluate import ClassScore, Evaluation, Mistake
+    from pretrained_cnn.transfer.report import TrainingReport
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Agreement",
     "BundleError",
+    "ClassScore",
     "Classifier",
+    "DataError",
+    "Evaluation",
     "ImageError",
     "ImagePolicy",
     "InvalidSpecError",
     "Label",
     "MissingDependencyError",
+    "Mistake",
     "ModelExistsError",
     "ModelSpec",
     "OutputError",
@@ -53,6 +61,7 @@ __all__ = [
     "Result",
     "RuntimeInfo",
     "RuntimeSpec",
+    "TrainingReport",
     "UnknownModelError",
     "WeightsError",
     "WeightsFile",
@@ -67,11 +76,18 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """`Classifier` is imported when it is first used: it brings numpy and Pillow."""
-    if name == "Classifier":
-        from pretrained_cnn.classifier import Classifier
+_LATE = {
+    "ClassScore": "pretrained_cnn.evaluate",
+    "Classifier": "pretrained_cnn.classifier",
+    "Evaluation": "pretrained_cnn.evaluate",
+    "Mistake": "pretrained_cnn.evaluate",
+    "TrainingReport": "pretrained_cnn.transfer.report",
+}
 
-        globals()["Classifier"] = Classifier
-        return Classifier
+
+def __getattr__(name: str) -> Any:
+    """What brings numpy and Pillow is imported when it is first used."""
+    if name in _LATE:
+        globals()[name] = getattr(importlib.import_module(_LATE[name]), name)
+        return globals()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,17 +5,27 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrained_cnn._lazy import Reference
 from pretrained_cnn.bundle.manifest import Agreement
 from pretrained_cnn.bundle.store import Bundle, open_bundle, write_bundle
-from pretrained_cnn.errors import BundleError, InvalidSpecError, MissingDependencyError, WeightsError
+from pretrained_cnn.errors import (
+    BundleError,
+    DataError,
+    ImageError,
+    InvalidSpecError,
+    MissingDependencyError,
+    WeightsError,
+)
+from pretrained_cnn.evaluate import Evaluation, find_classes
 from pretrained_cnn.images.batch import Batch, batches, load
+from pretrained_cnn.images.labelled import WNID, labelled
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import items, one
 from pretrained_cnn.registry import get_spec
@@ -27,6 +37,7 @@ if TYPE_CHECKING:
     import keras
 
     from pretrained_cnn.backbones.build import Backbone
+    from pretrained_cnn.transfer import Base, TrainingReport
 
 __all__ = ["Classifier"]
 
@@ -88,7 +99,9 @@ class Classifier:
         self._lock = threading.RLock()
         self._backbone: Backbone | None = None
         self._bundle: Bundle | None = None
-        self._runtimes: dict[Output, tuple[Runtime, int]] = {}
+        self._runtimes: dict[tuple[Output, str | None], tuple[Runtime, int]] = {}
+        self._history: list[dict[str, Any]] = []
+        self._report: TrainingReport | None = None
 
     @classmethod
     def from_keras(
@@ -166,8 +179,86 @@ class Classifier:
             clf._backbone = open_graph(bundle.load_graph(), bundle.spec, has_top=bundle.manifest.output == "scores")
             clf._spec = clf._backbone.spec
         else:
-            clf._runtimes[bundle.manifest.output] = bundle.open(spec), bundle.width
+            clf._runtimes[bundle.manifest.output, None] = bundle.open(spec), bundle.width
         clf._bundle = bundle
+        return clf
+
+    @classmethod
+    def train(
+        cls,
+        data: Any,
+        model: str | ModelSpec | Classifier = "Xception",
+        validation: Any = None,
+        *,
+        head: Literal["linear", "mlp"] = "linear",
+        epochs: int | None = None,
+        unfreeze: int | str = 0,
+        augment: Any = None,
+        learning_rate: float | None = None,
+        class_weight: Literal["balanced"] | Mapping[str, float] | None = None,
+        seed: int = 0,
+        cache: bool = True,
+        **arguments: Any,
+    ) -> Self:
+        """Make a classifier of your own classes: a pretrained network with a head that is fitted to your pictures.
+
+        Args:
+            data: A folder with a folder of pictures for each class; a CSV file with the columns ``path``, relative to
+                the file, and ``label``; or pairs of a picture and a label.
+            model: A name, a `ModelSpec`, or a `Classifier` to go on from, which is not changed.
+            validation: Pictures, given like ``data``, that choose the settings; by default a fifth of each class of
+                ``data``, which the linear head is fitted on too in the end.
+            head: ``"linear"``, logistic regression fitted to convergence, with the strength of its regularisation
+                chosen by the log loss on validation; or ``"mlp"``, with a hidden layer and dropout.
+            epochs: How often, at most, the pictures are gone through to fine-tune (by default 20), or the embeddings
+                to fit ``"mlp"`` (100). Five epochs without a lower log loss on validation end the training, and the
+                best epoch's weights stay.
+            unfreeze: How many of the network's last layers are then trained end to end, with the head: of the layers
+                that have weights, BatchNormalization not counted; or the name of the first one. BatchNormalization
+                stays as it is, statistics included.
+            augment: How pictures are changed while layers are trained: ``"default"`` flips, zooms, moves and relights
+                them a little; a keras layer that takes RGB ``(N, H, W, 3)`` in 0..255; None for not at all.
+            learning_rate: Adam's, by default 1e-5 to fine-tune and 3e-4 for ``"mlp"``.
+            class_weight: What a picture of each class counts: ``"balanced"`` lets all classes count the same, a mapping
+                gives classes a number other than 1.
+            seed: Of everything random. The same seed, data and machine give the same weights.
+            cache: Keep embeddings on disk, so that fitting again takes seconds, and after each epoch of fine-tuning the
+                state, from which the same call goes on should it be killed.
+            **arguments: As for `Classifier`: ``weights``, ``runtime``, ``resize``, ``input_size``, ``images``, and
+                builder options.
+
+        Pictures that cannot be read are left out, logged, and listed in `report`. Raises DataError before any work for
+        pictures from which nothing can be learnt, InvalidSpecError for arguments that cannot be right,
+        MissingDependencyError for ``"linear"`` without scikit-learn.
+
+        >>> pairs = [("examples/images/clock.png", "clock"), ("examples/images/candle.png", "candle")]
+        >>> clf = Classifier.train(pairs, "EfficientNetLite0", validation=pairs)
+        >>> clf.predict("examples/images/clock.png").top.label
+        'clock'
+        """
+        from pretrained_cnn import transfer
+
+        settings = transfer.Settings(
+            head=head,
+            epochs=epochs,
+            unfreeze=unfreeze,
+            augment=augment,
+            learning_rate=learning_rate,
+            class_weight=class_weight,
+            seed=seed,
+            cache=cache,
+        )
+        source: Classifier
+        if not isinstance(model, Classifier):
+            source = cls(model, **arguments)
+        elif arguments:
+            given = ", ".join(f"{name}=..." for name in arguments)
+            raise InvalidSpecError(f"{given} cannot be given with a Classifier to go on from, which has its own")
+        else:
+            source = model._copy()
+        trained = transfer.train(source._as_base(), data, validation, settings)
+        clf = cls(trained.spec, runtime=source._runtime.name, images=source._images)
+        clf._history, clf._report = trained.history, trained.report
         return clf
 
     @property
@@ -196,6 +287,24 @@ class Classifier:
         475544
         """
         return self._get_backbone().model
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """What `train` tried, in its order: a row for each strength of regularisation, or each epoch; else empty.
+
+        >>> Classifier("MobileNet").history
+        []
+        """
+        return self._history
+
+    @property
+    def report(self) -> TrainingReport | None:
+        """What `train` did; None for a classifier that was not trained here.
+
+        >>> Classifier("MobileNet").report is None
+        True
+        """
+        return self._report
 
     def predict(self, picture: Any, *, top: int = 5) -> Result:
         """Name what is in one picture.
@@ -287,16 +396,68 @@ class Classifier:
         """
         return self._run("scores", pictures, batch_size)
 
-    def embed(self, pictures: Any, *, batch_size: int | None = None) -> NDArray[np.float32]:
+    def embed(self, pictures: Any, *, layer: str | None = None, batch_size: int | None = None) -> NDArray[np.float32]:
         """What the network sees in each picture: float32 ``(N, embedding_size)``, in their order.
 
         An embedding is the input of the last dense layer; for weights without a top, the pooled features.
-        ``pictures`` are as for `predict_batch`. Raises the ImageError of the first bad picture.
+        With ``layer``, the name of one of ``keras_model.layers``, it is what that layer gives, ``(N, D)``, a map as the
+        mean over its pixels. ``pictures`` are as for `predict_batch`. Raises the ImageError of the first bad picture,
+        and InvalidSpecError if there is no such layer.
 
-        >>> Classifier("EfficientNetLite0").embed(["examples/images/clock.png"]).shape
+        >>> clf = Classifier("EfficientNetLite0")
+        >>> clf.embed(["examples/images/clock.png"]).shape
         (1, 1280)
+        >>> clf.embed(["examples/images/clock.png"], layer="block10_add").shape
+        (1, 112)
         """
-        return self._run("embedding", pictures, batch_size)
+        return self._run("embedding", pictures, batch_size, layer)
+
+    def evaluate(
+        self, source: Any, labels: Sequence[str] | None = None, *, batch_size: int | None = None
+    ) -> Evaluation:
+        """How often the classifier is right about pictures whose classes are known, and where it is wrong.
+
+        Args:
+            source: A folder with a folder of pictures for each class, a CSV file with the columns ``path`` and
+                ``label``, or pairs of a picture and a label. For ImageNet's classes, a WordNet id in the name of a
+                folder or a picture is its label.
+            labels: Where given, the class of each picture, and ``source`` is pictures as `predict_batch` takes them.
+            batch_size: As for `stream`.
+
+        A label is a class's id, or its name if no other class has it. Bad pictures are listed in `Evaluation.failed`.
+        Raises DataError for labels that are not the classifier's, or if no picture can be read.
+
+        >>> clf = Classifier("EfficientNetLite0")
+        >>> clf.evaluate([("examples/images/clock.png", "analog_clock"), ("examples/images/candle.png", "candle")])
+        Evaluation(2 pictures, top1=1.000 (0.342 to 1.000))
+        """
+        table = self._spec.labels
+        if not table:
+            raise InvalidSpecError(f"{self._spec.name} has a decode function in place of labels; give labels=[...]")
+        if labels is None:
+            name, pictures, labels, _ = labelled(source, wnids=all(WNID.fullmatch(label.id) for label in table))
+        else:
+            name, pictures = "labels", [(item.name, item.picture) for item in items(source, self._images)]
+            if len(pictures) != len(labels):
+                raise DataError(f"{len(labels)} labels do not fit {len(pictures)} pictures")
+        targets = find_classes(labels, table, name)
+        runtime, width = self._get_runtime("scores")
+        names: list[str] = []
+        errors: list[ImageError | None] = []
+        rows = [np.empty((0, width), np.float32)]
+        with contextlib.closing(self._batches(pictures, batch_size)) as stream:
+            for batch in stream:
+                names += batch.names
+                errors += batch.errors
+                if len(batch.pixels):
+                    rows.append(runtime.run(batch.pixels))
+        return Evaluation(
+            table,
+            targets[[error is None for error in errors]],
+            np.concatenate(rows),
+            [name for name, error in zip(names, errors, strict=True) if error is None],
+            [error for error in errors if error is not None],
+        )
 
     def save(
         self,
@@ -339,6 +500,11 @@ class Classifier:
         backbone = self._get_backbone()
         from pretrained_cnn.backbones.serving import serving_graph
 
+        card = None
+        if self._report is not None:
+            from pretrained_cnn.transfer import model_card
+
+            card = model_card(self._report, self._spec)
         output = output or ("scores" if backbone.has_top else "embedding")
         calibration = None
         if quantize is not None:
@@ -358,10 +524,13 @@ class Classifier:
             output=output,
             precision=precision if calibration is None else "int8",
             calibration=calibration,
+            card=card,
         )
 
-    def _run(self, output: Output, pictures: Any, batch_size: int | None) -> NDArray[np.float32]:
-        runtime, width = self._get_runtime(output)
+    def _run(
+        self, output: Output, pictures: Any, batch_size: int | None, layer: str | None = None
+    ) -> NDArray[np.float32]:
+        runtime, width = self._get_runtime(output, layer)
         rows = [np.empty((0, width), np.float32)]
         with contextlib.closing(self._batches(pictures, batch_size)) as stream:
             for batch in stream:
@@ -427,34 +596,63 @@ class Classifier:
                 self._backbone = build(self._spec, weights=self._weights, options=self._options)
             return self._backbone
 
-    def _get_runtime(self, output: Output) -> tuple[Runtime, int]:
+    def _get_runtime(self, output: Output, layer: str | None = None) -> tuple[Runtime, int]:
         """The runtime for an output, and the output's width."""
         with self._lock:
-            if output not in self._runtimes:
+            if (output, layer) not in self._runtimes:
                 open_ = self._open_graph if self._runtime.format == "keras" else self._open_converted
-                self._runtimes[output] = open_(output)
-            return self._runtimes[output]
+                self._runtimes[output, layer] = open_(output, layer)
+            return self._runtimes[output, layer]
 
-    def _open_graph(self, output: Output) -> tuple[Runtime, int]:
+    def _copy(self) -> Classifier:
+        """A classifier that gives the same answers, with a network of its own."""
+        copied = Classifier(
+            self._spec, weights=self._weights, runtime=self._runtime.name, images=self._images, **self._options
+        )
+        # What is not built yet, and will come out the same, can wait.
+        if self._backbone is not None or self._weights is None or not isinstance(self._spec.builder, Reference):
+            backbone = self._get_backbone()
+            from pretrained_cnn.backbones.build import copy
+
+            copied._backbone = copy(backbone)
+        return copied
+
+    def _as_base(self) -> Base:
+        """What training starts from."""
+        from pretrained_cnn.transfer import Base
+
+        return Base(
+            spec=self._spec,
+            weights=self._weights,
+            options=self._options,
+            runtime=self._runtime.name,
+            images=self._images,
+            built=self._backbone is not None,
+            backbone=self._get_backbone,
+            embed=lambda pixels: self._get_runtime("embedding")[0].run(pixels),
+        )
+
+    def _open_graph(self, output: Output, layer: str | None) -> tuple[Runtime, int]:
         from pretrained_cnn.backbones.serving import serving_graph
 
-        graph = serving_graph(self._get_backbone(), output)
+        graph = serving_graph(self._get_backbone(), output, layer)
         return self._runtime.factory(graph), graph.output_shape[1]
 
-    def _open_converted(self, output: Output) -> tuple[Runtime, int]:
+    def _open_converted(self, output: Output, layer: str | None) -> tuple[Runtime, int]:
         """The runtime on a converted graph: the one in the cache, else a new one."""
         from pretrained_cnn.bundle import converted
 
         format, bundle = self._runtime.format, None
         key = None
         if self._backbone is None:
-            key = converted.key_of_spec(self._spec, self._weights, self._options, output, format)
+            what = output if layer is None else f"{output} {layer}"
+            key = converted.key_of_spec(self._spec, self._weights, self._options, what, format)
             bundle = converted.find(key)
         if bundle is None:
             backbone = self._get_backbone()
             from pretrained_cnn.backbones.serving import serving_graph
 
-            graph = serving_graph(backbone, output)
+            graph = serving_graph(backbone, output, layer)
             if self._weights is not None:  # random ones will not be seen again
                 key = key or converted.key_of_graph(graph, format)
             with converted.convert(graph, self._spec, output, format, key) as bundle:
@@ -464,6 +662,8 @@ class Classifier:
     def __repr__(self) -> str:
         if self._bundle is not None:
             return f"Classifier.load({str(self._bundle.path)!r}, runtime={self._runtime.name!r})"
+        if self._report is not None:
+            return f"Classifier.train(..., {self._report.model!r}, runtime={self._runtime.name!r})"
         options = "".join(f", {key}={value!r}" for key, value in self._options.items())
         return f"Classifier({self._spec.name!r}, weights={self._weights!r}, runtime={self._runtime.name!r}{options})"
 

@@ -8,6 +8,7 @@ that a caller would expect to catch::
     ├── ModelExistsError        (ValueError)    the name is taken
     ├── InvalidSpecError        (ValueError)    a spec, or an argument, that cannot be right
     ├── ImageError              (ValueError)    a picture that cannot be used; names it and says why
+    ├── DataError               (ValueError)    labelled pictures from which nothing can be learnt or measured
     ├── WeightsError            (OSError)       a weights file that is missing, broken or of another network
     ├── BundleError             (OSError)       a bundle that is missing, broken or unsafe
     ├── OutputError             (OSError)       a file of results, or a sorted picture, that cannot be written
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 __all__ = [
     "BundleError",
+    "DataError",
     "ImageError",
     "InvalidSpecError",
     "MissingDependencyError",
@@ -94,6 +96,17 @@ class ImageError(PretrainedCNNError, ValueError):
 
     def __str__(self) -> str:
         return f"{self.source}: {self.reason}"
+
+
+class DataError(PretrainedCNNError, ValueError):
+    """Labelled pictures from which nothing can be learnt or measured: no picture, one class, an unknown label.
+
+    >>> from pretrained_cnn import Classifier
+    >>> Classifier.train([("examples/images/clock.png", "clock")])
+    Traceback (most recent call last):
+    ...
+    pretrained_cnn.errors.DataError: <pairs>: all pictures are of one class, 'clock'; at least two are needed
+    """
 
 
 class WeightsError(PretrainedCNNError, OSError):

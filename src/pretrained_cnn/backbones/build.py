@@ -81,6 +81,19 @@ def weights_digest(model: keras.Model) -> str:
     return digest.hexdigest()
 
 
+def copy(backbone: Backbone) -> Backbone:
+    """The same network with weights of its own. Raises InvalidSpecError if a layer of it cannot be made again."""
+    try:
+        model = keras.models.clone_model(backbone.model)
+    except Exception as error:  # a layer may be anybody's code
+        raise InvalidSpecError(
+            f"the network of {backbone.spec.name} cannot be copied: {_brief(error)}; "
+            "give its layers a get_config method"
+        ) from error
+    model.set_weights(backbone.model.get_weights())
+    return Backbone(backbone.spec, model, backbone.has_top)
+
+
 def check_outputs(spec: ModelSpec, model: keras.Model) -> None:
     """Raise InvalidSpecError unless ``model`` takes pictures of the spec's size and gives a score for each label."""
     if len(model.inputs) != 1 or len(model.outputs) != 1:
@@ -204,7 +217,7 @@ def _as_published(function: Any, model: keras.Model) -> keras.Model:
 
 def _brief(error: BaseException | None) -> str:
     """The first line of a message: behind it Keras prints the weights themselves."""
-    return str(error).partition("\n")[0]
+    return str(error).strip().partition("\n")[0]
 
 
 def _load(model: keras.Model, path: Path) -> None:

@@ -6,6 +6,7 @@ can lose it, and a runtime is handed one byte a channel.
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
 import keras
@@ -16,11 +17,11 @@ from pretrained_cnn.errors import BundleError, InvalidSpecError, WeightsError
 from pretrained_cnn.spec import ModelSpec, Output
 
 
-def serving_graph(backbone: Backbone, output: Output = "scores") -> keras.Model:
+def serving_graph(backbone: Backbone, output: Output = "scores", layer: str | None = None) -> keras.Model:
     """One graph: RGB uint8 ``(N, H, W, 3)`` in, float32 out.
 
     The output is ``(N, C)`` for ``"scores"``, which need a backbone with a top, and ``(N, embedding_size)``
-    for ``"embedding"``, the input of the last dense layer.
+    for ``"embedding"``, the input of the last dense layer, or what ``layer`` gives, by name.
     """
     spec = backbone.spec
     if output == "scores":
@@ -31,17 +32,23 @@ def serving_graph(backbone: Backbone, output: Output = "scores") -> keras.Model:
             )
         network = backbone.model
     else:
-        network = embedding_model(backbone)
+        network = embedding_model(backbone, layer)
     pictures = keras.Input((*spec.input_size, 3), dtype="uint8", name="pictures")
     pixels = ops.cast(pictures, "float32")
     outputs = network(_preprocess(backbone, pixels))
     return keras.Model(pictures, ops.cast(outputs, "float32"), name="serving")
 
 
-def embedding_model(backbone: Backbone) -> keras.Model:
-    """The network up to the input of its head, the last layer with a kernel, as ``(N, embedding_size)``."""
+def embedding_model(backbone: Backbone, layer: str | None = None) -> keras.Model:
+    """The network up to the input of its head, the last layer with a kernel, as ``(N, embedding_size)``.
+
+    Or up to the output of ``layer``, a map as the mean over its pixels. Raises InvalidSpecError if there is no layer
+    of that name, or its output is not one vector or map a picture.
+    """
     model = backbone.model
-    if backbone.has_top:
+    if layer is not None:
+        embedding = _output(model, layer)
+    elif backbone.has_top:
         head = find_head(model)
         if head is None:
             raise InvalidSpecError(f"{backbone.spec.name}: no last dense layer was found, so there is no embedding")
@@ -50,7 +57,21 @@ def embedding_model(backbone: Backbone) -> keras.Model:
         embedding = model.outputs[0]
     if len(embedding.shape) == 4:  # MobileNet's heads are convolutions over one pixel
         embedding = keras.layers.GlobalAveragePooling2D()(embedding)
-    return keras.Model(model.inputs, embedding)
+    return keras.Model(model.inputs, embedding, name=model.name)
+
+
+def _output(model: keras.Model, name: str) -> Any:
+    names = [layer.name for layer in model.layers]
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=3) or names[-3:]
+        raise InvalidSpecError(
+            f"layer={name!r}: {model.name} has no layer of that name; did you mean {' or '.join(map(repr, near))}?"
+        )
+    output = model.get_layer(name).output
+    shape = getattr(output, "shape", None)
+    if shape is None or len(shape) not in (2, 4) or shape[-1] is None:
+        raise InvalidSpecError(f"layer={name!r}: it gives {shape}, which is neither (N, D) nor a map (N, h, w, D)")
+    return output
 
 
 def open_graph(graph: keras.Model, spec: ModelSpec, *, has_top: bool) -> Backbone:

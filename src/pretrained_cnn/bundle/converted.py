@@ -48,7 +48,7 @@ def folder() -> Path:
 
 
 def key_of_spec(
-    spec: ModelSpec, weights: str | None, options: Mapping[str, Any], output: Output, format: Format
+    spec: ModelSpec, weights: str | None, options: Mapping[str, Any], output: str, format: Format
 ) -> str | None:
     """What tells the converted graph apart from all others, found without building it; None if that cannot be.
 
@@ -57,16 +57,16 @@ def key_of_spec(
     """
     functions = [function for function in (spec.builder, spec.preprocess) if function is not None]
     own = all(isinstance(f, Reference) and f.path.startswith(("keras.", "pretrained_cnn.")) for f in functions)
-    if not own or _has_dtype_policy():
+    if not own or has_dtype_policy():
         return None
     try:
-        fingerprint = _fingerprint(spec, weights, options)
+        weights_hash = fingerprint(spec, weights, options)
     except (OSError, MissingDependencyError):  # building will say what is wrong with them
         return None
     paths = [getattr(function, "path", None) for function in functions]
-    facts = [spec.name, paths, spec.input_size, len(spec.labels), weights == "imagenet", fingerprint, dict(options)]
+    facts = [spec.name, paths, spec.input_size, len(spec.labels), weights == "imagenet", weights_hash, dict(options)]
     try:
-        return None if fingerprint is None else _key([facts, output, format])
+        return None if weights_hash is None else _key([facts, output, format])
     except TypeError:  # an option that is not plain data
         return None
 
@@ -190,13 +190,13 @@ def _used(path: Path) -> float:
         return 0.0
 
 
-def _has_dtype_policy() -> bool:
+def has_dtype_policy() -> bool:
     """Whether the program has asked Keras for another precision, which changes what a builder builds."""
     keras = sys.modules.get("keras")
     return keras is not None and keras.config.dtype_policy().name != "float32"
 
 
-def _fingerprint(spec: ModelSpec, weights: str | None, options: Mapping[str, Any]) -> str | None:
+def fingerprint(spec: ModelSpec, weights: str | None, options: Mapping[str, Any]) -> str | None:
     """What tells the weights apart: the hash of their file. None for random ones, and where no file tells."""
     if weights is None:
         return None

@@ -51,7 +51,7 @@ def decode(item: Item, policy: ImagePolicy, enough: tuple[int, int] | None = Non
     try:
         if isinstance(picture, Image.Image):
             return _quietly(_to_rgb, item, picture, policy)
-        if isinstance(picture, np.ndarray) or hasattr(picture, "__array__"):
+        if hasattr(picture, "__array__") and not isinstance(picture, str | bytes):  # numpy's own strings have it too
             return _from_array(item, _as_numpy(picture), policy)
         data = _read(item, policy)
         return _quietly(_decode_bytes, item, data, policy, enough)

@@ -1,0 +1,113 @@
+"""Pictures whose classes are known: a folder of class folders, a CSV file, or pairs."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pretrained_cnn.errors import DataError
+from pretrained_cnn.images.sources import SUFFIXES, expand, is_url
+
+WNID = re.compile(r"(?<![a-z0-9])n\d{8}(?!\d)")
+
+FORMS = "a folder with a folder for each class, a CSV file with the columns path and label, or pairs (picture, label)"
+
+
+class Labelled(NamedTuple):
+    """Pictures, not yet decoded, and the class of each."""
+
+    name: str
+    """What errors call the source."""
+    pictures: list[Any]
+    labels: list[str]
+    empty: list[str]
+    """Class folders without a picture."""
+
+
+def labelled(source: Any, *, wnids: bool = False) -> Labelled:
+    """Read a source of pictures with their classes; no picture is opened.
+
+    ``source`` is a folder with a folder for each class, searched by suffix as other folders are; a CSV file with a
+    header and the columns ``path``, relative to the file, and ``label``; or an iterable of pairs of a picture and a
+    label. With ``wnids``, a WordNet id in the name of a folder or of a picture is its label. Raises DataError for
+    what is none of these.
+    """
+    if isinstance(source, str | os.PathLike):
+        path = os.fspath(source)
+        if os.path.isdir(path):
+            return _folder(path, wnids)
+        if os.path.isfile(path) and path.lower().endswith(".csv"):
+            return _pairs(path, _rows(path))
+        raise DataError(f"{path}: this is no folder and no CSV file; give {FORMS}")
+    if not isinstance(source, Iterable):
+        raise DataError(f"an object of type {type(source).__name__} has no labelled pictures; give {FORMS}")
+    return _pairs("<pairs>", source)
+
+
+def _folder(folder: str, wnids: bool) -> Labelled:
+    paths: list[Any] = []
+    labels: list[str] = []
+    empty = []
+    for entry in sorted(os.listdir(folder)):
+        path = os.path.join(folder, entry)
+        if not os.path.isdir(path):
+            found = [path] if Path(entry).suffix.lower() in SUFFIXES else []
+            if found and not (wnids and WNID.search(entry)):
+                raise DataError(f"{folder}: {entry} is in no folder of a class; move it into one, or elsewhere")
+        elif entry.startswith("."):
+            continue
+        else:
+            found = _pictures(path)
+            if not found:
+                empty.append(entry)
+        paths += found
+        names = (picture[0] if isinstance(picture, tuple) else picture for picture in found)
+        labels += [_wnid(os.path.relpath(name, folder)) or entry if wnids else entry for name in names]
+    if not paths:
+        raise DataError(f"{folder}: no picture is in its folders, one for each class; give {FORMS}")
+    return Labelled(folder, paths, labels, empty)
+
+
+def _pictures(folder: str) -> list[Any]:
+    """The paths of the pictures; in place of a folder that cannot be listed, its name and the error."""
+    try:
+        return list(expand(folder))
+    except ValueError:  # there is none
+        return []
+
+
+def _wnid(path: str) -> str | None:
+    """The WordNet id in a path: in its innermost folder that has one, else in the file's name."""
+    *folders, file = Path(path).parts
+    found = (WNID.search(part) for part in (*reversed(folders), file))
+    return next((match.group() for match in found if match), None)
+
+
+def _rows(path: str) -> Iterable[tuple[str, str]]:
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        columns = reader.fieldnames or ()
+        if not {"path", "label"} <= set(columns):
+            raise DataError(f"{path}: its first line names the columns {', '.join(columns)}; path and label are needed")
+        for row in reader:
+            if not (row["path"] and row["label"]):
+                raise DataError(f"{path}: line {reader.line_num} lacks its path or its label")
+            picture = row["path"]
+            yield picture if is_url(picture) else os.path.join(os.path.dirname(path), picture), row["label"]
+
+
+def _pairs(name: str, pairs: Iterable[Any]) -> Labelled:
+    pictures: list[Any] = []
+    labels: list[str] = []
+    for pair in pairs:
+        if not (isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[1], str)):
+            raise DataError(f"{name}: number {len(labels)} is not a pair of a picture and a label, which is a str")
+        pictures.append(pair[0])
+        labels.append(pair[1])
+    if not pictures:
+        raise DataError(f"{name}: there is no picture; give {FORMS}")
+    return Labelled(name, pictures, labels, [])

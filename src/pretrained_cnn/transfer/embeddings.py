@@ -1,0 +1,248 @@
+"""Embeddings, computed once: kept on disk by the content of the picture and by everything that made them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+
+from pretrained_cnn._cache import cache_home
+from pretrained_cnn._lazy import Reference
+from pretrained_cnn.bundle.converted import fingerprint, has_dtype_policy
+from pretrained_cnn.bundle.store import installed_versions
+from pretrained_cnn.errors import ImageError
+from pretrained_cnn.images.batch import batches
+from pretrained_cnn.images.policy import ImagePolicy
+from pretrained_cnn.spec import ModelSpec
+from pretrained_cnn.transfer.data import Pictures
+
+if TYPE_CHECKING:
+    from pretrained_cnn.backbones.build import Backbone
+
+log = logging.getLogger(__name__)
+
+BATCH_SIZE = 16
+PROGRESS_SECONDS = 10.0
+PLAIN = (int, float, complex, str, bytes, bool, type(None))
+
+
+@dataclass(frozen=True)
+class Base:
+    """The network to start from. Nothing of it is built before it is asked for."""
+
+    spec: ModelSpec
+    weights: str | None
+    """As for `Classifier`."""
+    options: Mapping[str, Any]
+    """For the builder."""
+    runtime: str
+    images: ImagePolicy
+    built: bool
+    """Whether the network is there already, and so may have been changed since its weights were read."""
+    backbone: Callable[[], Backbone]
+    embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    """From RGB uint8 ``(N, H, W, 3)`` to float32 ``(N, embedding_size)``."""
+
+
+def key(base: Base) -> str | None:
+    """What embeddings depend on beside the picture, in hexadecimal.
+
+    None if that cannot be told: a preprocess that is an object, or holds one. Builds the network only where no file
+    stands for its weights.
+    """
+    preprocess = _identity(base.spec.preprocess)
+    if preprocess is None:
+        return None
+    network = _file(base) or _graph(base)
+    facts = {
+        "network": network,
+        "preprocess": preprocess,
+        "input_size": base.spec.input_size,
+        "resize": dataclasses.asdict(base.spec.resize),
+        "images": dataclasses.asdict(base.images),
+        "runtime": base.runtime,
+        "versions": [installed_versions(), PIL.__version__, os.environ.get("KERAS_BACKEND")],
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def embed(base: Base, pictures: Pictures, store: Store) -> tuple[NDArray[np.float32], list[bool], list[ImageError]]:
+    """The embedding ``(n, D)`` of each picture that can be read; which those are; the errors of the others."""
+    known = store.get(pictures.digests)
+    missing = [i for i, digest in enumerate(pictures.digests) if digest is None or digest not in known]
+    errors: list[ImageError] = []
+    computed: dict[int, NDArray[np.float32]] = {}
+    places = iter(missing)
+    spec = base.spec
+    stream = batches(
+        (pictures.items[i] for i in missing), spec.input_size, spec.resize, base.images, batch_size=BATCH_SIZE
+    )
+    said = time.monotonic()
+    with contextlib.closing(stream):
+        for batch in stream:
+            rows = iter(base.embed(batch.pixels) if len(batch.pixels) else ())
+            fresh: dict[int, NDArray[np.float32]] = {}
+            for error in batch.errors:
+                place = next(places)
+                if error is None:
+                    computed[place] = fresh[place] = next(rows)
+                else:
+                    errors.append(error)
+            store.put([(pictures.digests[place], row) for place, row in fresh.items()])
+            if time.monotonic() - said > PROGRESS_SECONDS:
+                said = time.monotonic()
+                log.info("%s: %d of %d pictures are embedded", pictures.name, len(computed), len(missing))
+    vectors = [
+        computed[i] if i in computed else known.get(digest) if digest else None
+        for i, digest in enumerate(pictures.digests)
+    ]
+    there = [vector is not None for vector in vectors]
+    found = [vector for vector in vectors if vector is not None]
+    return np.stack(found) if found else np.empty((0, 0), np.float32), there, errors
+
+
+class Store:
+    """Vectors by digest, in one SQLite file that several processes may share; without a file it keeps nothing.
+
+    Nor does it, and the log says so, where the file cannot be written.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        if path is None:
+            return
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._create()
+        except (OSError, sqlite3.OperationalError) as error:
+            self._give_up(error)
+        except sqlite3.DatabaseError:  # the file is damaged: what was in it is computed again
+            log.warning("%s is damaged and is begun anew", path)
+            path.unlink(missing_ok=True)
+            self._create()
+
+    def get(self, digests: Sequence[bytes | None]) -> dict[bytes, NDArray[np.float32]]:
+        """The vectors that are known."""
+        if self.path is None:
+            return {}
+        wanted = [digest for digest in digests if digest is not None]
+        found = {}
+        with self._connect() as connection:
+            for start in range(0, len(wanted), 500):
+                part = wanted[start : start + 500]
+                marks = ",".join("?" * len(part))
+                query = f"SELECT picture, vector FROM embeddings WHERE picture IN ({marks})"
+                for digest, vector in connection.execute(query, part):
+                    found[digest] = np.frombuffer(vector, "<f4")
+        return found
+
+    def put(self, rows: Sequence[tuple[bytes | None, NDArray[np.float32]]]) -> None:
+        """Keep vectors; those without a digest are left out."""
+        if self.path is None:
+            return
+        kept = [(digest, row.astype("<f4").tobytes()) for digest, row in rows if digest is not None]
+        try:
+            with self._connect() as connection:
+                connection.executemany("INSERT OR IGNORE INTO embeddings VALUES (?, ?)", kept)
+        except sqlite3.OperationalError as error:  # such as a full disk
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        log.warning("embeddings are not kept in %s: %s", self.path, error)
+        self.path = None
+
+    def _create(self) -> None:
+        with self._connect() as connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS embeddings (picture BLOB PRIMARY KEY, vector BLOB NOT NULL)")
+
+    @contextlib.contextmanager
+    def _connect(self) -> Iterator[sqlite3.Connection]:
+        assert self.path is not None
+        connection = sqlite3.connect(self.path, timeout=60)
+        try:
+            with connection:  # one transaction
+                yield connection
+        finally:
+            connection.close()
+
+
+def open_store(identity: str | None) -> Store:
+    """The store of a `key`."""
+    return Store(None if identity is None else cache_home() / "embeddings" / f"{identity}.sqlite")
+
+
+def _file(base: Base) -> list[Any] | None:
+    """The network by the file that its weights are read from, if that alone tells it."""
+    builder = _identity(base.spec.builder)
+    if builder is None or base.built or has_dtype_policy():
+        return None
+    try:
+        weights = fingerprint(base.spec, base.weights, base.options)
+    except OSError:  # the file is not there yet
+        base.backbone()
+        weights = fingerprint(base.spec, base.weights, base.options)
+    options = sorted((name, repr(value)) for name, value in base.options.items())
+    return None if weights is None else [builder, options, len(base.spec.labels), weights]
+
+
+def _graph(base: Base) -> list[Any]:
+    """The network by its graph and its weights."""
+    model = base.backbone().model
+    from pretrained_cnn.backbones.build import weights_digest
+
+    return [_described(model), weights_digest(model)]
+
+
+def _described(model: Any) -> str:
+    """A hash of a Keras graph, whatever its layers are called: Keras counts their names up within a process."""
+    try:
+        text = model.to_json()
+    except Exception:  # a layer of the user's own may have no description; its class and weights must do
+        text = json.dumps([type(layer).__name__ for layer in model.layers])
+    for i, name in enumerate(_names(model)):
+        text = text.replace(f'"{name}"', f'"#{i}"')
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _names(operation: Any) -> Iterator[str]:
+    yield operation.name
+    for inner in getattr(operation, "operations", None) or getattr(operation, "layers", None) or ():
+        yield from _names(inner)
+
+
+def _identity(function: Any) -> str | None:
+    """A function by its name and, where it is the user's own, its code; None if that does not tell what it does."""
+    if function is None:
+        return "none"
+    if isinstance(function, Reference):
+        return function.path
+    if hasattr(function, "to_json"):  # a Keras graph, as a bundle's preprocess is
+        return _described(function)
+    code = getattr(function, "__code__", None)
+    if not isinstance(code, CodeType):
+        return None
+    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    held = [*cells, *(getattr(function, "__defaults__", None) or ())]
+    if getattr(function, "__kwdefaults__", None) or not all(isinstance(value, PLAIN) for value in held):
+        return None
+    digest = hashlib.sha256(repr([_code(code), held]).encode()).hexdigest()
+    return f"{function.__module__}:{function.__qualname__}:{digest}"
+
+
+def _code(code: CodeType) -> list[Any]:
+    constants = [_code(value) if isinstance(value, CodeType) else value for value in code.co_consts]
+    return [code.co_code.hex(), constants, code.co_names]

@@ -1,0 +1,166 @@
+"""Training the last layers of the network itself, end to end, on the pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from pretrained_cnn.backbones.build import Backbone
+from pretrained_cnn.backbones.serving import serving_graph
+from pretrained_cnn.errors import InvalidSpecError
+from pretrained_cnn.images.batch import batches
+from pretrained_cnn.images.policy import ImagePolicy
+from pretrained_cnn.runtimes.keras import KerasRuntime
+from pretrained_cnn.transfer.data import Pictures
+from pretrained_cnn.transfer.fit import Step, fit
+from pretrained_cnn.transfer.heads import measure
+
+BATCH_SIZE = 16
+
+
+def to_thaw(trunk: keras.Model, unfreeze: int | str) -> list[Any]:
+    """The layers of ``trunk`` that ``unfreeze`` names, which are to be trained.
+
+    A number counts from the end the layers that have weights, BatchNormalization not counted; a name stands for that
+    layer and all behind it. Raises InvalidSpecError if there are not so many, or there is none of that name.
+    """
+    leaves = _leaves(trunk)
+    if isinstance(unfreeze, str):
+        names = [layer.name for layer in leaves]
+        if unfreeze not in names:
+            near = difflib.get_close_matches(unfreeze, names, n=3) or names[-3:]
+            raise InvalidSpecError(
+                f"unfreeze={unfreeze!r}: {trunk.name} has no layer of that name; "
+                f"did you mean {' or '.join(map(repr, near))}?"
+            )
+        leaves = leaves[names.index(unfreeze) :]
+    learning = [layer for layer in leaves if layer.weights and not _is_batch_norm(layer)]
+    if isinstance(unfreeze, str):
+        return learning
+    if unfreeze > len(learning):
+        raise InvalidSpecError(
+            f"unfreeze={unfreeze}: {trunk.name} has {len(learning)} layers with weights, BatchNormalization not counted"
+        )
+    return learning[-unfreeze:]
+
+
+def fine_tune(
+    backbone: Backbone,
+    thawed: Sequence[Any],
+    train: Pictures,
+    validation: Pictures,
+    weights: NDArray[np.float64],
+    *,
+    images: ImagePolicy,
+    augment: Any,
+    epochs: int,
+    learning_rate: float,
+    seed: int,
+    checkpoint: Path | None,
+) -> list[dict[str, Any]]:
+    """Train ``thawed`` and the head of ``backbone`` in place, with the preprocessing that serves; a row each epoch.
+
+    ``thawed`` are layers of the network. ``weights`` is what each picture of ``train`` counts. BatchNormalization stays
+    in inference mode: neither its statistics nor its scale and offset change. The log loss on ``validation`` decides
+    which epoch's weights stay.
+    """
+    layer = augmentation(augment)
+    with _only(backbone.model, thawed):
+        graph = serving_graph(backbone)
+
+        def pixels(part: Pictures, order: NDArray[np.intp]) -> Iterator[NDArray[np.uint8]]:
+            spec = backbone.spec
+            chosen = (part.items[i] for i in order)
+            stream = batches(chosen, spec.input_size, spec.resize, images, batch_size=BATCH_SIZE)
+            with contextlib.closing(stream):
+                for batch in stream:
+                    for error in batch.errors:
+                        if error is not None:
+                            raise error  # it could be read before
+                    yield batch.pixels
+
+        def steps(epoch: int) -> Iterator[Step]:
+            order = np.random.default_rng([seed, epoch]).permutation(len(train.items))
+            start = 0
+            for batch in pixels(train, order):
+                which = order[start : start + len(batch)]
+                start += len(batch)
+                yield Step(_augmented(layer, batch), train.targets[which], weights[which])
+
+        runtime = KerasRuntime(graph)
+
+        def on_validation() -> tuple[float, float]:
+            scores = [runtime.run(batch) for batch in pixels(validation, np.arange(len(validation.items)))]
+            return measure(np.concatenate(scores), validation.targets)
+
+        return fit(
+            graph,
+            steps,
+            on_validation,
+            stage="fine-tune",
+            epochs=epochs,
+            learning_rate=learning_rate,
+            seed=seed,
+            states=layer.variables if layer is not None else (),
+            checkpoint=checkpoint,
+        )
+
+
+@contextlib.contextmanager
+def _only(model: keras.Model, thawed: Sequence[Any]) -> Iterator[None]:
+    """Nothing but ``thawed`` is trainable for a while; BatchNormalization is not, wherever it is."""
+    every = list(model._flatten_layers(include_self=False, recursive=True))  # the outer before the inner
+    before = [layer.trainable for layer in every]
+    for layer in _leaves(model):
+        layer.trainable = any(layer is other for other in thawed)
+    for layer in every:
+        if _is_batch_norm(layer):
+            layer.trainable = False
+    try:
+        yield
+    finally:
+        for layer, trainable in zip(every, before, strict=True):
+            layer.trainable = trainable
+
+
+def augmentation(augment: Any) -> Any:
+    """The layer that changes pictures, RGB in 0..255, while training; None for none. Raises InvalidSpecError."""
+    if augment is not None and augment != "default" and not isinstance(augment, keras.Layer):
+        raise InvalidSpecError(f'augment={augment!r} is not known; give "default", a keras layer or None')
+    if augment != "default":
+        return augment
+    return keras.Sequential(
+        [
+            keras.layers.RandomFlip("horizontal"),
+            keras.layers.RandomZoom((-0.15, 0.0), fill_mode="reflect"),
+            keras.layers.RandomTranslation(0.05, 0.05, fill_mode="reflect"),
+            keras.layers.RandomBrightness(0.1, value_range=(0, 255)),
+            keras.layers.RandomContrast(0.1, value_range=(0, 255)),
+        ]
+    )
+
+
+def _augmented(layer: Any, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if layer is None:
+        return pixels
+    changed = keras.ops.convert_to_numpy(layer(pixels.astype(np.float32), training=True))
+    return np.asarray(np.clip(np.rint(changed), 0, 255), np.uint8)
+
+
+def _leaves(model: keras.Model) -> list[Any]:
+    """The layers in the order of the network, in place of a model within it its own."""
+    found: list[Any] = []
+    for layer in model.layers:
+        found += _leaves(layer) if isinstance(layer, keras.Model) else [layer]
+    return found
+
+
+def _is_batch_norm(layer: Any) -> bool:
+    return isinstance(layer, keras.layers.BatchNormalization)

@@ -1,0 +1,130 @@
+"""Heads: what turns an embedding into the probabilities of the user's classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretrained_cnn.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    import keras
+
+STRENGTHS = tuple(10.0 ** (exponent / 2) for exponent in range(-8, 3))
+"""The inverse strengths of regularisation that are tried, scikit-learn's ``C``: 0.0001 to 10 in half decades."""
+
+HIDDEN = 256
+DROPOUT = 0.5
+
+
+@dataclass(frozen=True)
+class Part:
+    """Embeddings ``(n, D)``, the index of each picture's class, and what each picture counts."""
+
+    vectors: NDArray[np.float32]
+    targets: NDArray[np.intp]
+    weights: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Head:
+    """Dense layers as ``(kernel, bias)``: all but the last are followed by ReLU and dropout, the last by a softmax."""
+
+    layers: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
+
+    def attach(self, trunk: keras.Model) -> keras.Model:
+        """The network of ``trunk``, which gives embeddings ``(N, D)``, and this head."""
+        import keras
+
+        x = trunk.outputs[0]
+        built = []
+        for kernel, _ in self.layers[:-1]:
+            built.append(keras.layers.Dense(kernel.shape[1], activation="relu"))
+            x = keras.layers.Dropout(DROPOUT)(built[-1](x))
+        built.append(keras.layers.Dense(self.layers[-1][0].shape[1], activation="softmax", dtype="float32"))
+        model = keras.Model(trunk.inputs, built[-1](x), name=trunk.name)
+        for layer, weights in zip(built, self.layers, strict=True):
+            layer.set_weights(list(weights))
+        return model
+
+    def __call__(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Probabilities ``(n, C)`` of embeddings ``(n, D)``."""
+        x = vectors.astype(np.float64)
+        for kernel, bias in self.layers[:-1]:
+            x = np.maximum(x @ kernel + bias, 0)
+        kernel, bias = self.layers[-1]
+        logits = x @ kernel + bias
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+
+
+def measure(probabilities: NDArray[np.floating], targets: NDArray[np.intp]) -> tuple[float, float]:
+    """The mean log loss in nats, and the part whose best class is the true one."""
+    true = probabilities[np.arange(len(targets)), targets]
+    loss = -np.log(np.maximum(true, 1e-12)).mean()
+    return float(loss), float((probabilities.argmax(axis=1) == targets).mean())
+
+
+def need_sklearn() -> None:
+    """Raise MissingDependencyError without scikit-learn."""
+    try:
+        import sklearn  # noqa: F401
+    except ImportError:
+        raise MissingDependencyError("scikit-learn", extra="train") from None
+
+
+def linear(train: Part, validation: Part, *, refit: bool) -> tuple[Head, list[dict[str, Any]], float]:
+    """Logistic regression on standardised embeddings, with the one of `STRENGTHS` that is best on ``validation``.
+
+    That is the one with the least log loss. With it the head is fitted to convergence on ``train``, or, with ``refit``,
+    on both. Gives the head, what each strength gave on validation, and the strength chosen.
+    """
+    rows: list[dict[str, Any]] = []
+    for strength, head in zip(STRENGTHS, _path(train, STRENGTHS), strict=True):
+        loss, accuracy = measure(head(validation.vectors), validation.targets)
+        rows.append({"stage": "head", "C": strength, "validation_loss": loss, "validation_accuracy": accuracy})
+    best = int(np.argmin([row["validation_loss"] for row in rows]))
+    if refit:
+        pairs = ((getattr(train, name), getattr(validation, name)) for name in ("vectors", "targets", "weights"))
+        train = Part(*(np.concatenate(pair) for pair in pairs))
+    (head,) = _path(train, [STRENGTHS[best]], tolerance=1e-7)
+    if not refit:
+        loss, accuracy = measure(head(validation.vectors), validation.targets)
+        rows[best] |= {"validation_loss": loss, "validation_accuracy": accuracy}
+    return head, rows, STRENGTHS[best]
+
+
+def _path(train: Part, strengths: Sequence[float], tolerance: float = 1e-4) -> list[Head]:
+    """A head for each strength, each fit beginning where the one before it ended.
+
+    With fewer pictures than features, the fit is done in the coordinates of the pictures' span: the penalty is the
+    same in any rotation, and the best kernel lies in that span, so the answer is the same and costs a part.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
+
+    vectors = train.vectors.astype(np.float64)
+    mean, deviation = vectors.mean(axis=0), vectors.std(axis=0)
+    deviation[deviation == 0] = 1.0
+    features = (vectors - mean) / deviation
+    with threadpool_limits(1):  # the matrices are small: more threads take longer, and need not agree to the last bit
+        basis = None
+        if features.shape[0] < features.shape[1]:
+            values, rotation = np.linalg.eigh(features @ features.T)
+            kept = values > values.max() * 1e-10
+            basis = features.T @ (rotation[:, kept] / np.sqrt(values[kept]))
+            features = features @ basis
+        model = LogisticRegression(max_iter=5000, warm_start=True, tol=tolerance)
+        heads = []
+        for strength in strengths:
+            model.set_params(C=strength).fit(features, train.targets, sample_weight=train.weights)
+            kernel, bias = model.coef_.T, model.intercept_
+            if kernel.shape[1] == 1:  # of two classes scikit-learn gives the second's logit only
+                kernel, bias = np.hstack([0 * kernel, kernel]), np.append(0 * bias, bias)
+            kernel = (kernel if basis is None else basis @ kernel) / deviation[:, None]
+            heads.append(Head([(kernel.astype(np.float32), (bias - mean @ kernel).astype(np.float32))]))
+    return heads

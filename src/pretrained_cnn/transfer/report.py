@@ -1,0 +1,99 @@
+"""What a training did, as data and as a page: `TrainingReport`, `model_card`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pretrained_cnn.spec import ModelSpec
+
+__all__ = ["TrainingReport", "model_card"]
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What a classifier was trained on, how, and with what success: `Classifier.report`.
+
+    >>> from pretrained_cnn import Classifier
+    >>> pairs = [("examples/images/clock.png", "round"), ("examples/images/umbrella.png", "not round")]
+    >>> report = Classifier.train(pairs, "EfficientNetLite0", validation=pairs).report
+    >>> report.counts["train"]
+    {'not round': 1, 'round': 1}
+    >>> report.to_dict()["classes"]
+    ('not round', 'round')
+    """
+
+    model: str
+    """The name of the backbone."""
+    classes: tuple[str, ...]
+    counts: Mapping[str, Mapping[str, int]]
+    """For ``"train"`` and ``"validation"`` the number of pictures of each class."""
+    split: str
+    """Where the validation pictures are from."""
+    settings: Mapping[str, Any]
+    """The arguments, and what was chosen where one was left open, such as ``C``, the strength of regularisation."""
+    metrics: Mapping[str, float]
+    """``validation_loss``, the log loss in nats, and ``validation_accuracy``, of the validation pictures, which also
+    chose the settings: so these figures are somewhat too good."""
+    skipped: Sequence[str]
+    """The pictures that could not be read, each with the reason."""
+    duplicates: Sequence[str]
+    """The validation pictures whose content is among the train pictures too."""
+    seconds: Mapping[str, float]
+    """How long each stage took."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        return dataclasses.asdict(self)
+
+
+def model_card(report: TrainingReport, spec: ModelSpec) -> str:
+    """A page in Markdown that tells the user of a trained classifier what it is."""
+    height, width = spec.input_size
+    train, validation = (report.counts[part] for part in ("train", "validation"))
+    loss, accuracy = (report.metrics[f"validation_{name}"] for name in ("loss", "accuracy"))
+    lines = [
+        f"# An image classifier of {len(report.classes)} classes",
+        "",
+        f"{report.model}, pretrained on other pictures, with a head for these classes. A picture of any size becomes",
+        f"{height} x {width} pixels ({spec.resize.method}, {spec.resize.interpolation}), and each class gets a",
+        "probability. A picture of something else is given one of these classes all the same.",
+        "",
+        "## Classes",
+        "",
+        "| class | train | validation |",
+        "|---|--:|--:|",
+        *(f"| {_cell(name)} | {train[name]} | {validation[name]} |" for name in report.classes),
+        "",
+        f"Validation: {report.split}.",
+    ]
+    if report.skipped:
+        lines.append(f"{len(report.skipped)} pictures could not be read and were left out.")
+    if report.duplicates:
+        lines.append(f"{len(report.duplicates)} of the validation pictures are among the train pictures too.")
+    lines += [
+        "",
+        "## How good it is",
+        "",
+        f"{100 * accuracy:.1f} % of the validation pictures are named rightly; the log loss is {loss:.3f} nats.",
+        "These pictures also chose the settings: expect a little less on others.",
+        "",
+        "## How it was trained",
+        "",
+        "| setting | value |",
+        "|---|---|",
+        *(f"| {name} | {_cell(str(value))} |" for name, value in report.settings.items()),
+        "",
+        f"It took {sum(report.seconds.values()):.0f} seconds.",
+    ]
+    if spec.license:
+        lines += ["", f"Licence of the pretrained weights: {spec.license}."]
+    if spec.source:
+        lines += ["", f"The backbone is described at {spec.source}."]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

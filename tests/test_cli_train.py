@@ -1,0 +1,140 @@
+"""``pretrained-cnn train``, ``evaluate`` and ``embed``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from paths import ROOT
+from patterns import SMALL, draw
+from pyarrow import parquet
+
+from pretrained_cnn import Classifier, cli
+
+
+@pytest.fixture
+def main(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.chdir(ROOT)
+
+    def call(*arguments: Any) -> tuple[int, str, str]:
+        try:
+            code = cli.main([str(argument) for argument in arguments])
+        except SystemExit as exit_:
+            code = int(exit_.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    parent = tmp_path_factory.mktemp("patterns")
+    draw(parent / "train", 12)
+    draw(parent / "validation", 6, seed=1)
+    return parent
+
+
+MODEL = ("--model", "patterns:SMALL")
+
+
+def test_train_evaluate_classify(main: Any, folder: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "my.bundle"
+    validation = ("--validation", folder / "validation")
+    code, out, err = main("train", folder / "train", *validation, *MODEL, "--output", bundle)
+    assert code == 0, err
+    path, classes, accuracy = out.rstrip("\n").split("\t")
+    assert (path, classes) == (str(bundle), "3 classes")
+    assert (bundle / "README.md").read_text("utf-8").startswith("# An image classifier of 3 classes\n")
+
+    code, out, err = main("evaluate", folder / "validation", "--model", bundle, "--json")
+    assert (code, err) == (0, "")
+    assert accuracy == f"{json.loads(out)['top1']:.4f} of validation"
+    code, out, _ = main("evaluate", folder / "validation", "--model", bundle)
+    assert out.startswith("18 pictures, 3 classes\ntop-1 ")
+
+    code, out, _ = main("classify", folder / "validation" / "down" / "000.png", "--model", bundle, "--top", "1")
+    assert code == 0
+    assert out.split("\t")[2] in ("across", "down", "squares")
+
+
+def test_train_with_every_option(main: Any, folder: Path, tmp_path: Path) -> None:
+    options = ["--head", "mlp", "--unfreeze", "1", "--augment", "--epochs", "1", "--learning-rate", "1e-4"]
+    options += ["--balanced", "--seed", "3", "--no-cache"]
+    more = ("--format", "openvino", "--json", "--output", tmp_path / "a.bundle")
+    code, out, err = main("train", folder / "train", *MODEL, *options, *more)
+    assert code == 0, err
+    settings = json.loads(out)["settings"]
+    assert settings == {
+        "head": "mlp",
+        "epochs": 1,
+        "unfreeze": 1,
+        "augment": "default",
+        "learning_rate": 1e-4,
+        "class_weight": "balanced",
+        "seed": 3,
+    }
+    assert Classifier.load(tmp_path / "a.bundle").predict(folder / "train" / "down" / "000.png").top.label
+    layer = ("--unfreeze", "conv9", "--output", tmp_path / "b.bundle")
+    code, _, err = main("train", folder / "train", *MODEL, *layer)
+    assert code == 2
+    assert "unfreeze='conv9': small has no layer of that name; did you mean 'conv" in err
+
+
+def test_train_goes_on_from_a_bundle(main: Any, folder: Path, tmp_path: Path) -> None:
+    assert main("train", folder / "train", *MODEL, "--output", tmp_path / "a.bundle")[0] == 0
+    again = ("--model", tmp_path / "a.bundle", "--output", tmp_path / "b.bundle")
+    assert main("train", folder / "validation", *again)[0] == 0
+
+
+def test_what_train_refuses(main: Any, folder: Path, tmp_path: Path) -> None:
+    code, out, err = main("train", folder / "train" / "down", *MODEL, "--output", tmp_path / "a.bundle")
+    assert (code, out) == (1, "")
+    assert "is in no folder of a class" in err
+    code, out, err = main("train", folder / "train", *MODEL, "--output", folder)
+    assert (code, out) == (1, "")
+    assert f"{folder} exists already; choose another name, or remove it first" in err
+
+
+def test_evaluate_complains_of_bad_pictures(main: Any, tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text(f"path,label\n{ROOT}/examples/images/clock.png,analog_clock\nno.png,candle\n")
+    code, out, err = main("evaluate", tmp_path / "table.csv", "--model", "EfficientNetLite0")
+    assert code == 1
+    assert "top-1  100.0 %" in out
+    assert err == f"pretrained-cnn: {tmp_path / 'no.png'}: there is no such file\n"
+
+
+def test_embed(main: Any, folder: Path, tmp_path: Path) -> None:
+    pictures = sorted(map(str, (folder / "train").rglob("*.png")))
+    expected = Classifier(SMALL).embed(pictures)
+    code, out, err = main("embed", folder / "train", *MODEL, "--output", tmp_path / "x.npy")
+    assert (code, out, err) == (0, f"{tmp_path / 'x.npy'}\t36\n", "")
+    np.testing.assert_allclose(np.load(tmp_path / "x.npy"), expected, atol=1e-6)
+    assert main("embed", folder / "train", *MODEL, "--output", tmp_path / "x.parquet")[0] == 0
+    table = parquet.read_table(tmp_path / "x.parquet")
+    assert table.column("path").to_pylist() == pictures
+    np.testing.assert_allclose(np.stack(table.column("embedding").to_pylist()), expected, atol=1e-6)
+    assert main("embed", folder / "train", *MODEL, "--layer", "relu0", "--output", tmp_path / "y.npy")[0] == 0
+    assert np.load(tmp_path / "y.npy").shape == (36, 8)
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("x.txt", "--output x.txt: its name ends neither in .npy nor in .parquet"),
+        ("no/x.npy", "--output no/x.npy: there is no folder no"),
+    ],
+)
+def test_what_embed_refuses(output: str, message: str, main: Any) -> None:
+    assert main("embed", "examples/images", *MODEL, "--output", output) == (2, "", f"pretrained-cnn: {message}\n")
+
+
+def test_parquet_without_pyarrow(main: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    code, _, err = main("embed", "examples/images", *MODEL, "--output", "x.parquet")
+    assert code == 1
+    assert err == 'pretrained-cnn: this needs the package pyarrow: pip install "pretrained-cnn[parquet]"\n'

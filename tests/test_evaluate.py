@@ -1,0 +1,275 @@
+"""The numbers of an evaluation are scikit-learn's, and labels are found or refused."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from patterns import CLASSES, SMALL, draw
+from PIL import Image
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support, top_k_accuracy_score
+
+from pretrained_cnn import Classifier, DataError, Evaluation, InvalidSpecError, Label, MissingDependencyError
+from pretrained_cnn.evaluate import find_classes, wilson
+
+TABLE = [Label("n1", "crane"), Label("n2", "crane"), Label("n3", "maillot"), Label("n4", "heron")]
+
+
+def evaluation(targets: Any, scores: Any, **changes: Any) -> Evaluation:
+    scores = np.asarray(scores)
+    labels = [Label(f"c{i}", f"name {i}") for i in range(scores.shape[-1])]
+    sources = [f"{i}.jpg" for i in range(len(targets))]
+    return Evaluation(**{"labels": labels, "targets": targets, "scores": scores, "sources": sources, **changes})
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """Targets, and probabilities of which no two in a row are equal: of ties scikit-learn takes another one."""
+    count, classes = draw(st.integers(1, 60)), draw(st.integers(2, 12))
+    targets = draw(arrays(np.intp, count, elements=st.integers(0, classes - 1)))
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    sharpness = draw(st.sampled_from([0.1, 1.0, 5.0]))
+    logits = generator.normal(size=(count, classes)) * sharpness
+    logits[np.arange(count), targets] += draw(st.sampled_from([0.0, 1.0, 3.0]))
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return targets, exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+@given(cases())
+@settings(max_examples=80, deadline=None)
+def test_the_numbers_are_those_of_scikit_learn(case: tuple[np.ndarray, np.ndarray]) -> None:
+    targets, scores = case
+    result = evaluation(targets, scores)
+    every = list(range(scores.shape[1]))
+    predicted = scores.argmax(axis=1)
+    assert result.top1 == pytest.approx(accuracy_score(targets, predicted))
+    if len(every) > 5:
+        assert result.top5 == pytest.approx(top_k_accuracy_score(targets, scores, k=5, labels=every))
+    else:
+        assert result.top5 == 1
+    np.testing.assert_array_equal(result.confusion, confusion_matrix(targets, predicted, labels=every))
+    expected = precision_recall_fscore_support(targets, predicted, labels=every, zero_division=0)
+    columns = zip(*((row.precision, row.recall, row.f1, row.support) for row in result.classes), strict=True)
+    for ours, theirs in zip(columns, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-12)
+    confidence, right = scores.max(axis=1), predicted == targets
+    true, mean = calibration_curve(right, confidence, n_bins=15) if 0 < right.sum() < len(right) else (None, None)
+    if true is not None:
+        edges = np.linspace(0, 1, 16)
+        counts = np.bincount(np.searchsorted(edges[1:-1], confidence), minlength=15)
+        gap = (np.abs(true - mean) * counts[counts > 0]).sum() / len(right)
+        assert result.ece == pytest.approx(gap)
+
+
+def test_a_bin_of_the_calibration_error_is_open_to_the_left() -> None:
+    """0.2 is the end of the third of fifteen bins; 0.25 lies in the fourth, and may not make up for it."""
+    result = evaluation([0, 4], [[0.2] * 5, [0.25, 0.25, 0.25, 0.25, 0.0]])
+    assert result.ece == pytest.approx((0.8 + 0.25) / 2)
+
+
+def test_ties_go_to_the_first_class_as_in_predict() -> None:
+    result = evaluation([0, 1, 5], np.full((3, 6), 1 / 6))
+    assert (result.top1, result.top5) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
+
+
+@pytest.mark.parametrize(("right", "count"), [(0, 10), (10, 10), (154, 186), (1, 3)])
+def test_wilson_solves_its_equation(right: int, count: int) -> None:
+    """The ends are where the share deviates by 1.96 standard deviations: (share - p)^2 = z^2 p (1 - p) / n."""
+    for end in wilson(right, count):
+        deviation = 1.959963984540054 * math.sqrt(max(end * (1 - end), 0) / count)
+        assert abs(right / count - end) == pytest.approx(deviation, abs=1e-7)
+
+
+def test_mistakes_are_the_most_confident_first() -> None:
+    result = evaluation([0, 0, 1, 1], [[0.4, 0.6], [0.1, 0.9], [0.8, 0.2], [0.3, 0.7]])
+    assert [(m.source, m.label, m.predicted) for m in result.mistakes()] == [
+        ("1.jpg", "c0", "c1"),
+        ("2.jpg", "c1", "c0"),
+        ("0.jpg", "c0", "c1"),
+    ]
+    assert [m.score for m in result.mistakes(2)] == [0.9, 0.8]
+
+
+def test_it_can_be_read_and_written() -> None:
+    result = evaluation([0, 0, 2], [[0.4, 0.6, 0], [0.8, 0.2, 0], [0, 0.1, 0.9]])
+    data = json.loads(json.dumps(result.to_dict()))
+    assert data["confusion"] == [[1, 1, 0], [0, 0, 0], [0, 0, 1]]
+    assert data["top1"] == pytest.approx(2 / 3)
+    assert data["mistakes"] == [{"source": "0.jpg", "label": "c0", "predicted": "c1", "score": 0.6}]
+    frame = result.to_frame()
+    assert frame.loc["c0", ["recall", "support"]].tolist() == [0.5, 2]
+    text = str(result)
+    assert "top-1   66.7 %  (95 %: 20.8 to 93.9)" in text
+    assert "c0                1.000   0.500  0.667        2" in text
+    assert "0.600  c0 taken for c1  0.jpg" in text
+    assert repr(result) == "Evaluation(3 pictures, top1=0.667 (0.208 to 0.939))"
+
+
+def test_a_thousand_classes_are_shown_as_far_as_they_were_met() -> None:
+    result = evaluation([3, 9], np.eye(1000)[[3, 4]])
+    assert [row["id"] for row in result.to_dict()["classes"]] == ["c3", "c4", "c9"]
+    assert np.array(result.to_dict()["confusion"]).tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
+
+
+def test_to_frame_without_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingDependencyError, match=r'needs the package pandas: pip install "pretrained-cnn\[pandas'):
+        evaluation([0], [[1.0, 0.0]]).to_frame()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([], np.empty((0, 2))), "no picture could be read, so there is nothing to evaluate"),
+        (([0, 1], np.eye(3)), r"scores of shape \(3, 3\) do not fit 2 pictures and 3 classes"),
+        (([0, 2], np.eye(2)), "targets from 0 to 2 are not columns of 2 classes"),
+    ],
+)
+def test_what_does_not_fit_together(arguments: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        evaluation(*arguments)
+
+
+# Labels
+
+
+def test_labels_are_ids_or_names_that_only_one_class_has() -> None:
+    assert find_classes(["n2", "maillot", "heron"], TABLE, "x").tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("crane", "x: 2 classes are named 'crane'; use their ids, n1 and n2"),
+        ("herom", "x: 'herom' is not one of the 4 classes; did you mean 'heron'?"),
+        ("zzz", "x: 'zzz' is not one of the 4 classes; they begin with 'n1'"),
+    ],
+)
+def test_labels_that_are_none(label: str, message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        find_classes([label], TABLE, "x")
+    assert str(caught.value) == message
+
+
+# Classifiers
+
+
+def test_imagenet_by_the_names_of_files_and_folders(
+    keras_home: Path, labelled: list[tuple[Path, str]], tmp_path: Path
+) -> None:
+    clf = Classifier("MobileNet", alpha=0.25)
+    result = clf.evaluate(labelled[0][0].parent)
+    assert result.count == 100
+    assert result.top1 >= 0.6
+    assert result.top5 >= result.top1
+    right = [
+        r.top.id == wnid for r, (_, wnid) in zip(clf.predict_batch([p for p, _ in labelled]), labelled, strict=True)
+    ]
+    assert result.top1 == pytest.approx(np.mean(right))
+
+    for photo, wnid in labelled[:3]:
+        (tmp_path / f"{wnid}-of-something").mkdir()
+        shutil.copy(photo, tmp_path / f"{wnid}-of-something" / f"photo{photo.suffix}")
+    assert clf.evaluate(tmp_path).targets.tolist() == [
+        [label.id for label in clf.spec.labels].index(wnid) for _, wnid in labelled[:3]
+    ]
+
+
+def test_folders_csv_pairs_and_labels_say_the_same(tmp_path: Path) -> None:
+    folder = draw(tmp_path / "pictures", 3)
+    clf = Classifier(SMALL.replace(labels=CLASSES, builder=lambda input_shape: small_of(3)))
+    paths = [(path, path.parent.name) for path in sorted(folder.rglob("*.png"))]
+    rows = [f"{path.relative_to(tmp_path)},{label},x" for path, label in paths]
+    (tmp_path / "table.csv").write_text("\n".join(["path,label,note", *rows]) + "\n", "utf-8")
+    expected = clf.evaluate(folder)
+    assert expected.targets.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    for result in (
+        clf.evaluate(tmp_path / "table.csv"),
+        clf.evaluate(paths),
+        clf.evaluate(folder, labels=[label for _, label in paths]),
+        clf.evaluate([Image.open(path) for path, _ in paths], labels=[label for _, label in paths], batch_size=2),
+    ):
+        np.testing.assert_array_equal(result.targets, expected.targets)
+        np.testing.assert_allclose(result.scores, expected.scores, atol=1e-6)
+
+
+def small_of(classes: int) -> Any:
+    import keras
+
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.GlobalAveragePooling2D()(inputs)
+    return keras.Model(inputs, keras.layers.Dense(classes, activation="softmax")(x))
+
+
+def test_bad_pictures_are_listed_and_not_counted(tmp_path: Path) -> None:
+    folder = draw(tmp_path, 2)
+    (folder / "down" / "bad.png").write_text("hello")
+    clf = Classifier(SMALL.replace(labels=CLASSES, builder=lambda input_shape: small_of(3)))
+    result = clf.evaluate(folder)
+    assert result.count == 6
+    assert len(result.targets) == len(result.scores) == 6
+    assert [error.source for error in result.failed] == [str(folder / "down" / "bad.png")]
+    assert "could not be read: 1" in str(result)
+    assert repr(result).endswith(", 1 failed)")
+
+
+def test_what_cannot_be_evaluated(tmp_path: Path) -> None:
+    folder = draw(tmp_path / "a", 1, classes=("across",))
+    clf = Classifier(SMALL)
+    with pytest.raises(DataError, match=r"/a: 'across' is not one of the 2 classes; they begin with 'a'"):
+        clf.evaluate(folder)
+    with pytest.raises(DataError, match="2 labels do not fit 1 pictures"):
+        clf.evaluate(folder, labels=["a", "b"])
+    with pytest.raises(InvalidSpecError, match="Small has a decode function in place of labels; give labels="):
+        Classifier(SMALL.replace(decode=lambda scores, top: [])).evaluate(folder)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("no-such", "no-such: this is no folder and no CSV file; give a folder with a folder for each class, a CSV"),
+        (3, "an object of type int has no labelled pictures; give a folder"),
+        ([], "<pairs>: there is no picture; give a folder"),
+        (["a.jpg"], "<pairs>: number 0 is not a pair of a picture and a label, which is a str"),
+        ([("a.jpg", "a"), ("b.jpg", 1)], "<pairs>: number 1 is not a pair of a picture and a label, which is a str"),
+    ],
+)
+def test_sources_that_are_none(source: Any, message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        Classifier(SMALL).evaluate(source)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,class\na.jpg,a\n", "t.csv: its first line names the columns file, class; path and label are needed"),
+        ("path,label\na.jpg,\n", "t.csv: line 2 lacks its path or its label"),
+        ("path,label\n", "t.csv: there is no picture; give a folder"),
+    ],
+)
+def test_tables_that_are_none(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(DataError) as caught:
+        Classifier(SMALL).evaluate(tmp_path / "t.csv")
+    assert str(caught.value).startswith(f"{tmp_path}/{message}")
+
+
+def test_folders_that_are_none(tmp_path: Path) -> None:
+    draw(tmp_path, 1)
+    Image.new("RGB", (9, 9)).save(tmp_path / "stray.png")
+    with pytest.raises(DataError, match=r"stray\.png is in no folder of a class; move it into one, or elsewhere"):
+        Classifier(SMALL).evaluate(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"empty: no picture is in its folders, one for each class"):
+        Classifier(SMALL).evaluate(tmp_path / "empty")

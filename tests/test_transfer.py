@@ -1,0 +1,796 @@
+"""Classifiers of one's own classes: what is learnt, kept, refused and resumed."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from paths import ROOT
+from patterns import CLASSES, SMALL, draw, scale
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from pretrained_cnn import (
+    BundleError,
+    Classifier,
+    DataError,
+    ImagePolicy,
+    InvalidSpecError,
+    MissingDependencyError,
+    ResizePolicy,
+)
+from pretrained_cnn.backbones.build import weights_digest
+from pretrained_cnn.transfer import embeddings, fit, model_card
+from pretrained_cnn.transfer.embeddings import Store
+
+QUICK = {"unfreeze": 2, "learning_rate": 3e-3, "epochs": 4}
+
+
+@pytest.fixture(scope="module")
+def patterns(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``train``, ``validation`` and ``test``."""
+    folder = tmp_path_factory.mktemp("patterns")
+    for seed, (part, each) in enumerate({"train": 24, "validation": 12, "test": 30}.items()):
+        draw(folder / part, each, seed=seed)
+    return folder
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PRETRAINED_CNN_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def embedded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many pictures each batch that was embedded had."""
+    counts: list[int] = []
+    original = embeddings.batches
+
+    def counting(*arguments: Any, **options: Any) -> Iterator[Any]:
+        for batch in original(*arguments, **options):
+            counts.append(len(batch.pixels))
+            yield batch
+
+    monkeypatch.setattr(embeddings, "batches", counting)
+    return counts
+
+
+def train(patterns: Path, model: Any = SMALL, **options: Any) -> Classifier:
+    return Classifier.train(patterns / "train", model, validation=patterns / "validation", **options)
+
+
+# What is learnt
+
+
+def test_a_linear_head(patterns: Path) -> None:
+    clf = train(patterns)
+    assert [label.name for label in clf.spec.labels] == list(CLASSES)
+    assert clf.spec.name == "Small-trained"
+    assert clf.spec.input_size == SMALL.input_size
+    assert clf.spec.preprocess is scale
+    result = clf.evaluate(patterns / "validation")
+    assert result.top1 == pytest.approx(clf.report.metrics["validation_accuracy"])
+    assert clf.evaluate(patterns / "test").top1 > 0.5
+    scores = clf.predict_proba(patterns / "test")
+    assert scores.shape == (90, 3)
+    assert clf.embed(patterns / "test").shape == (90, clf.spec.embedding_size)
+
+
+@pytest.mark.parametrize("each", [24, 4], ids=["more pictures than features", "fewer"])
+def test_it_is_the_head_that_scikit_learn_fits(each: int, patterns: Path, tmp_path: Path) -> None:
+    """Standardisation folded into the kernel, and the fit in the pictures' span, change nothing."""
+    folder = draw(tmp_path / "train", each, seed=7)
+    clf = Classifier.train(folder, SMALL, validation=patterns / "validation")
+    paths = sorted(folder.rglob("*.png"))
+    strength = clf.report.settings["C"]
+    theirs = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=5000, tol=1e-8))
+    theirs.fit(Classifier(SMALL).embed(paths).astype(float), [path.parent.name for path in paths])
+    expected = theirs.predict_proba(Classifier(SMALL).embed(patterns / "test").astype(float))
+    np.testing.assert_allclose(clf.predict_proba(patterns / "test"), expected, atol=5e-3)
+    losses = {row["C"]: row["validation_loss"] for row in clf.history}
+    assert min(losses, key=losses.__getitem__) == strength
+    assert len(losses) > 8
+
+
+def test_two_classes(patterns: Path, tmp_path: Path) -> None:
+    folder = draw(tmp_path / "two", 20, classes=CLASSES[:2])
+    clf = Classifier.train(folder, SMALL, validation=folder)
+    assert clf.evaluate(folder).top1 == pytest.approx(clf.report.metrics["validation_accuracy"])
+    assert clf.evaluate(folder).top1 > 0.8
+
+
+@pytest.mark.parametrize("head", ["linear", pytest.param("mlp", marks=pytest.mark.slow)])
+def test_the_same_seed_gives_the_same_head(head: Any, patterns: Path, cache: Path) -> None:
+    options = {"head": head, "epochs": 3} if head == "mlp" else {}
+    first, warm = (train(patterns, **options) for _ in range(2))
+    shutil.rmtree(cache)
+    cold, uncached = train(patterns, **options), train(patterns, **options, cache=False)
+    digests = {weights_digest(clf.keras_model) for clf in (first, warm, cold, uncached)}
+    assert len(digests) == 1
+    if head == "mlp":
+        other = train(patterns, **options, seed=1)
+        assert weights_digest(other.keras_model) not in digests
+
+
+def test_an_mlp_head(patterns: Path) -> None:
+    clf = train(patterns, head="mlp")
+    assert clf.evaluate(patterns / "validation").top1 == pytest.approx(clf.report.metrics["validation_accuracy"])
+    assert clf.evaluate(patterns / "test").top1 > 0.5
+    assert [type(layer).__name__ for layer in clf.keras_model.layers[-3:]] == ["Dense", "Dropout", "Dense"]
+    losses = [row["validation_loss"] for row in clf.history]
+    assert clf.report.metrics["validation_loss"] == min(losses)
+    assert [row["epoch"] for row in clf.history] == list(range(len(losses)))
+    assert clf.report.settings["learning_rate"] == 3e-4
+
+
+def test_without_validation_a_fifth_is_set_aside_and_then_fitted_too(patterns: Path) -> None:
+    clf = Classifier.train(patterns / "train", SMALL)
+    assert clf.report.counts == {
+        "train": dict.fromkeys(CLASSES, 19),
+        "validation": dict.fromkeys(CLASSES, 5),
+    }
+    assert clf.report.split == "20 % of each class, set aside by seed 0; in the end the head was fitted on all"
+    chosen = clf.report.settings["C"]
+    alone = StandardScaler().fit(Classifier(SMALL).embed(patterns / "train").astype(float))
+    theirs = make_pipeline(alone, LogisticRegression(C=chosen, max_iter=5000, tol=1e-8))
+    targets = [path.parent.name for path in sorted((patterns / "train").rglob("*.png"))]
+    theirs.fit(Classifier(SMALL).embed(patterns / "train").astype(float), targets)
+    expected = theirs.predict_proba(Classifier(SMALL).embed(patterns / "test").astype(float))
+    np.testing.assert_allclose(clf.predict_proba(patterns / "test"), expected, atol=5e-3)
+    assert Classifier.train(patterns / "train", SMALL, head="mlp").report.split.endswith("set aside by seed 0")
+
+
+def test_class_weights(patterns: Path, tmp_path: Path) -> None:
+    folder = draw(tmp_path / "uneven", 24)
+    for path in sorted((folder / "down").iterdir())[3:]:
+        path.unlink()
+
+    def given_down(**options: Any) -> float:
+        clf = Classifier.train(folder, SMALL, validation=patterns / "validation", **options)
+        return float(clf.predict_proba(patterns / "test")[:, 1].mean())
+
+    plain = given_down()
+    assert given_down(class_weight="balanced") > plain + 0.02
+    assert given_down(class_weight={"down": 8.0}) > plain + 0.02
+    assert given_down(class_weight={"across": 1.0}) == plain
+
+
+def test_a_csv_file_pairs_and_pictures_in_memory(patterns: Path, tmp_path: Path) -> None:
+    expected = train(patterns).predict_proba(patterns / "test")
+    pairs = [(path, path.parent.name) for path in sorted((patterns / "train").rglob("*.png"))]
+    rows = "".join(f"{path},{label}\n" for path, label in pairs)
+    (tmp_path / "train.csv").write_text(f"path,label\n{rows}")
+    arrays = [(np.asarray(Image.open(path)), label) for path, label in pairs]
+    images = [(Image.fromarray(array), label) for array, label in arrays]
+    for data in (tmp_path / "train.csv", pairs, arrays, images):
+        clf = Classifier.train(data, SMALL, validation=patterns / "validation")
+        np.testing.assert_allclose(clf.predict_proba(patterns / "test"), expected, atol=1e-3)
+
+
+# What it starts from
+
+
+def test_from_weights_without_a_top(patterns: Path, tmp_path: Path) -> None:
+    path = tmp_path / "trunk.weights.h5"
+    keras.applications.MobileNet(alpha=0.25, weights=None, include_top=False).save_weights(path)
+    clf = train(patterns, "MobileNet", weights=path, alpha=0.25, input_size=(96, 96))
+    assert clf.keras_model.input_shape == (None, 96, 96, 3)
+    assert clf.embed(patterns / "test").shape == (90, 256)
+    assert len(clf.predict(Image.new("RGB", (50, 50)))) == 3
+
+
+@pytest.mark.slow
+def test_from_a_head_that_is_a_convolution(patterns: Path) -> None:
+    model = Classifier("MobileNetV3Small", weights=None, input_size=(64, 64), minimalistic=True)
+    clf = train(patterns, model)
+    np.testing.assert_array_equal(
+        clf.embed([Image.new("RGB", (50, 50), "red")]), model.embed([Image.new("RGB", (50, 50), "red")])
+    )
+
+
+def test_from_a_classifier_that_stays_as_it_is(patterns: Path, tmp_path: Path) -> None:
+    one = train(patterns)
+    before = weights_digest(one.keras_model)
+    two = draw(tmp_path / "two", 12, classes=CLASSES[:2])
+    other = Classifier.train(two, one, validation=two, **QUICK)
+    assert weights_digest(one.keras_model) == before
+    assert len(one.spec.labels) == 3
+    assert [label.id for label in other.spec.labels] == ["across", "down"]
+    assert other.spec.name == "Small-trained"
+    with pytest.raises(
+        InvalidSpecError, match=r"weights=\.\.\., resize=\.\.\. cannot be given with a Classifier to go on"
+    ):
+        Classifier.train(two, one, weights=None, resize=ResizePolicy())
+
+
+def test_from_a_keras_model_of_ones_own(patterns: Path) -> None:
+    model = keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            keras.layers.Rescaling(1 / 255),
+            keras.Sequential([keras.layers.Conv2D(8, 3, activation="relu"), keras.layers.BatchNormalization()]),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(2, activation="softmax"),
+        ]
+    )
+    base = Classifier.from_keras(model, labels=["a", "b"], resize=ResizePolicy("squash"))
+    clf = train(patterns, base, unfreeze=1, epochs=1)
+    assert clf.spec.resize == ResizePolicy("squash")
+    assert len(clf.predict(Image.new("RGB", (50, 50)))) == 3
+
+
+def test_from_a_network_that_cannot_be_copied(patterns: Path) -> None:
+    class Odd(keras.layers.Layer):
+        def __init__(self, factor: Any) -> None:
+            super().__init__()
+            self.factor = factor
+
+        def call(self, x: Any) -> Any:
+            return x * self.factor()
+
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.GlobalAveragePooling2D()(Odd(lambda: 2.0)(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(x), name="odd")
+    with pytest.raises(InvalidSpecError, match=r"the network of odd cannot be copied: .* a get_config method"):
+        train(patterns, Classifier.from_keras(model, labels=["a", "b"]))
+
+
+# What is kept on disk
+
+
+def test_a_second_fit_embeds_nothing(patterns: Path, cache: Path, embedded: list[int]) -> None:
+    train(patterns)
+    assert sum(embedded) == 108
+    assert len(list((cache / "embeddings").iterdir())) == 1
+    train(patterns, class_weight="balanced")
+    train(patterns, head="mlp", epochs=1)
+    assert sum(embedded) == 108
+    train(patterns, cache=False)
+    assert sum(embedded) == 216
+
+
+def test_a_second_fit_from_a_file_does_not_even_build(
+    patterns: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pretrained_cnn.backbones import build as module
+
+    path = tmp_path / "mine.weights.h5"
+    model = keras.applications.MobileNet(alpha=0.25, weights=None, include_top=False)
+    model.save_weights(path)
+    arguments = {"weights": path, "alpha": 0.25, "input_size": (64, 64)}
+    first = train(patterns, "MobileNet", **arguments)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "build", None)
+        second = train(patterns, "MobileNet", **arguments)
+    np.testing.assert_array_equal(first.predict_proba(patterns / "test"), second.predict_proba(patterns / "test"))
+    model.set_weights([weight + 1e-3 for weight in model.get_weights()])
+    path.unlink()  # Keras still has it open
+    model.save_weights(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "build", None)
+        with pytest.raises(TypeError):  # another file is another network
+            train(patterns, "MobileNet", **arguments)
+
+
+def other_scale(pixels: Any) -> Any:
+    return pixels / 127.5 - 0.9
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": SMALL.replace(preprocess=other_scale)},
+        {"model": SMALL.replace(preprocess=lambda x: x / 127.5 - 1.1)},
+        {"resize": ResizePolicy("squash")},
+        {"input_size": (40, 40)},
+        {"images": ImagePolicy(color_profile="ignore")},
+        {"model": "changed weights"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_whatever_changes_embeddings_has_them_made_anew(
+    change: dict[str, Any], patterns: Path, cache: Path, embedded: list[int]
+) -> None:
+    train(patterns)
+    embedded.clear()
+    if change.get("model") == "changed weights":
+        clf = Classifier(SMALL)
+        kernel = clf.keras_model.get_layer("conv1").kernel
+        kernel.assign(kernel + 1e-3)
+        change = {"model": clf}
+    train(patterns, **change)
+    assert sum(embedded) == 108
+    train(patterns, **change)
+    assert sum(embedded) == 108
+
+
+def test_pictures_are_known_by_their_content(patterns: Path, cache: Path, tmp_path: Path, embedded: list[int]) -> None:
+    train(patterns)
+    embedded.clear()
+    moved = tmp_path / "moved"
+    shutil.copytree(patterns / "train", moved / "train")
+    shutil.copytree(patterns / "validation", moved / "validation")
+    train(moved)
+    assert sum(embedded) == 0
+    Image.new("RGB", (40, 40), "red").save(moved / "train" / "down" / "003.png")
+    train(moved)
+    assert sum(embedded) == 1
+
+
+class Odd:
+    """A preprocess that cannot be told from another one."""
+
+    def __call__(self, pixels: Any) -> Any:
+        return pixels / 255
+
+
+def test_what_cannot_be_told_is_not_kept(patterns: Path, cache: Path, embedded: list[int]) -> None:
+    for _ in range(2):
+        train(patterns, SMALL.replace(preprocess=Odd()))
+    assert sum(embedded) == 216
+    assert not (cache / "embeddings").exists()
+
+
+def test_a_store_that_is_damaged_is_begun_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "a.sqlite"
+    path.write_bytes(b"this is no database" * 100)
+    store = Store(path)
+    assert "a.sqlite is damaged and is begun anew" in caplog.text
+    store.put([(b"1", np.ones(3, np.float32)), (None, np.zeros(3, np.float32))])
+    assert {key: value.tolist() for key, value in Store(path).get([b"1", b"2", None]).items()} == {b"1": [1, 1, 1]}
+
+
+def test_a_store_that_cannot_be_written_keeps_nothing(
+    patterns: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache.write_text("this is no folder")
+    assert train(patterns).report.metrics["validation_accuracy"] > 0.5
+    assert f"embeddings are not kept in {cache}/embeddings/" in caplog.text
+
+
+def test_a_store_takes_many_writers_and_readers(tmp_path: Path) -> None:
+    def work(worker: int) -> None:
+        store = Store(tmp_path / "a.sqlite")
+        for i in range(20):
+            store.put([(f"{worker}-{i}".encode(), np.full(4, worker, np.float32)), (b"shared", np.ones(4, np.float32))])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    with sqlite3.connect(tmp_path / "a.sqlite") as connection:
+        assert connection.execute("SELECT count(*) FROM embeddings").fetchone() == (161,)
+
+
+# Bad data
+
+
+def broken(folder: Path, name: str, content: bytes) -> Path:
+    (folder / name).write_bytes(content)
+    return folder / name
+
+
+def test_unreadable_pictures_are_listed_skipped_and_counted(
+    patterns: Path, tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for part in ("train", "validation"):
+        shutil.copytree(patterns / part, tmp_path / part)
+    whole = (patterns / "train" / "down" / "000.png").read_bytes()
+    text = broken(tmp_path / "train" / "down", "text.png", b"hello")
+    cut = broken(tmp_path / "validation" / "across", "cut.png", whole[:-100])
+    for _ in range(2):
+        clf = train(tmp_path)
+        assert clf.report.skipped == [
+            f"{text}: this is not a picture in a format that can be read; it begins with b'hello'",
+            f"{cut}: it cannot be decoded: image file is truncated",
+        ]
+        assert clf.report.counts["train"]["down"] == 24
+        assert clf.report.counts["validation"]["across"] == 12
+    assert f"left out: {text}: this is not" in caplog.text
+    np.testing.assert_array_equal(
+        clf.predict_proba(patterns / "test"), train(patterns).predict_proba(patterns / "test")
+    )
+
+
+def test_the_same_picture_in_both_is_warned_of(
+    patterns: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(patterns / "validation", tmp_path / "validation")
+    copy = shutil.copy(patterns / "train" / "down" / "000.png", tmp_path / "validation" / "across" / "zz.png")
+    clf = Classifier.train(patterns / "train", SMALL, validation=tmp_path / "validation")
+    assert clf.report.duplicates == [str(copy)]
+    assert f"1 validation pictures are among the train pictures too, such as {copy}" in caplog.text
+
+
+def one_class(folder: Path) -> None:
+    for name in CLASSES[1:]:
+        shutil.rmtree(folder / "train" / name)
+
+
+def empty_class(folder: Path) -> None:
+    (folder / "train" / "none").mkdir()
+
+
+def more_in_validation(folder: Path) -> None:
+    (folder / "validation" / "down").rename(folder / "validation" / "up")
+
+
+def all_broken(folder: Path) -> None:
+    for path in (folder / "train" / "down").iterdir():
+        path.write_bytes(b"")
+
+
+def all_broken_late(folder: Path) -> None:
+    for path in (folder / "train" / "down").iterdir():
+        path.write_bytes(path.read_bytes()[:-100])
+
+
+def nothing_to_validate_with(folder: Path) -> None:
+    for path in (folder / "validation").rglob("*.png"):
+        path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (one_class, "{}/train: all pictures are of one class, 'across'; at least two are needed"),
+        (empty_class, "{}/train: no picture is in 'none'; put pictures there, or remove the folder"),
+        (more_in_validation, "{}/validation: 'up' is not in {}/train, whose classes are 'across', 'down', 'squares'"),
+        (
+            all_broken,
+            "{}/train: no picture of 'down' can be read; 2 failed, such as {}/train/down/000.png: it is empty",
+        ),
+        (
+            all_broken_late,
+            "{}/train: no picture of 'down' can be read; 2 failed, such as {}/train/down/000.png: it cann",
+        ),
+        (nothing_to_validate_with, "{}/validation: none of these pictures can be read, such as {}/validation/across/0"),
+    ],
+)
+def test_bad_data_is_said_before_any_work(spoil: Any, message: str, tmp_path: Path, embedded: list[int]) -> None:
+    for seed, part in enumerate(("train", "validation")):
+        draw(tmp_path / part, 2, seed=seed)
+    spoil(tmp_path)
+    with pytest.raises(DataError) as caught:
+        train(tmp_path)
+    assert str(caught.value).startswith(message.replace("{}", str(tmp_path)))
+    assert not embedded or spoil is all_broken_late
+
+
+def test_one_picture_a_class_cannot_be_split(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"with one picture a class, none can be set aside .*, or validation=\.\.\."):
+        Classifier.train(draw(tmp_path, 1), SMALL)
+
+
+def test_class_weights_of_no_class(patterns: Path) -> None:
+    with pytest.raises(DataError, match="class_weight names 'up', but the classes are 'across', 'down', 'squares'"):
+        train(patterns, class_weight={"up": 2.0})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"head": "svm"}, 'head=\'svm\' is not known; choose "linear" or "mlp"'),
+        ({"head": "mlp", "epochs": 0}, "epochs=0 is not a whole number of at least 1"),
+        (
+            {"epochs": 3},
+            'epochs=... has no meaning for head="linear", which is fitted to convergence; leave it out, or',
+        ),
+        ({"learning_rate": 0.1}, 'learning_rate=... has no meaning for head="linear"'),
+        ({"head": "mlp", "learning_rate": 0}, "learning_rate=0 is not a number above 0"),
+        ({"augment": "default"}, "augment=... needs unfreeze: without it the network sees each picture once"),
+        ({"augment": "much", "unfreeze": 1}, "augment='much' is not known; give \"default\", a keras layer or None"),
+        ({"augment": abs, "unfreeze": 1}, "augment=<built-in function abs> is not known; give"),
+        ({"unfreeze": -1}, "unfreeze=-1 is neither a number of layers nor a layer's name"),
+        ({"unfreeze": True}, "unfreeze=True is neither a number of layers nor a layer's name"),
+        ({"unfreeze": 9}, "unfreeze=9: small has 3 layers with weights, BatchNormalization not counted"),
+        ({"unfreeze": "conv3"}, "unfreeze='conv3': small has no layer of that name; did you mean 'conv2' or 'conv1'"),
+        ({"seed": None}, "seed=None is not a whole number of at least 0"),
+        ({"class_weight": "even"}, "class_weight='even' is not known; give \"balanced\" or a number for each class"),
+        ({"depth": 3}, "the builder of Small has no option 'depth'; it has none"),
+        ({"runtime": "abacus"}, "runtime='abacus' is not known"),
+    ],
+)
+def test_settings_that_cannot_be_right(options: dict[str, Any], message: str, patterns: Path) -> None:
+    with pytest.raises(InvalidSpecError) as caught:
+        train(patterns, **options)
+    assert str(caught.value).startswith(message)
+
+
+def test_without_scikit_learn(patterns: Path, monkeypatch: pytest.MonkeyPatch, embedded: list[int]) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(
+        MissingDependencyError, match=r'this needs the package scikit-learn: pip install "pretrained-cnn\[train\]"'
+    ):
+        train(patterns)
+    assert embedded == []
+    assert len(train(patterns, head="mlp", epochs=1).history) == 2
+
+
+# Fine-tuning
+
+
+def test_fine_tuning_beats_the_linear_head_where_it_can(patterns: Path) -> None:
+    linear = train(patterns).evaluate(patterns / "test")
+    tuned = train(patterns, unfreeze="conv0", learning_rate=3e-3, epochs=8)
+    assert tuned.evaluate(patterns / "test").top1 > linear.top1 + 0.1
+    stages = [row["stage"] for row in tuned.history]
+    assert stages == ["head"] * stages.count("head") + ["fine-tune"] * 9
+    losses = [row["validation_loss"] for row in tuned.history if row["stage"] == "fine-tune"]
+    assert tuned.report.metrics["validation_loss"] == min(losses)
+    result = tuned.evaluate(patterns / "validation")
+    assert result.top1 == pytest.approx(tuned.report.metrics["validation_accuracy"])
+
+
+def test_it_never_ends_below_the_head(patterns: Path) -> None:
+    linear = train(patterns, seed=3)
+    ruined = train(patterns, unfreeze=1, learning_rate=10.0, epochs=2, seed=3)
+    np.testing.assert_allclose(
+        ruined.predict_proba(patterns / "test"), linear.predict_proba(patterns / "test"), atol=1e-5
+    )
+
+
+def statistics(model: keras.Model) -> dict[str, np.ndarray]:
+    return {
+        f"{layer.name} {i}": value
+        for layer in model.layers
+        if isinstance(layer, keras.layers.BatchNormalization)
+        for i, value in enumerate(layer.get_weights())
+    }
+
+
+def test_batch_normalization_does_not_change_and_nothing_below(patterns: Path) -> None:
+    before = Classifier(SMALL).keras_model
+    after = train(patterns, **QUICK).keras_model
+    assert len(statistics(before)) == 12
+    for name, values in statistics(before).items():
+        np.testing.assert_array_equal(statistics(after)[name], values)
+    changed = {
+        name: not np.array_equal(before.get_layer(name).kernel, after.get_layer(name).kernel)
+        for name in ("conv0", "conv1", "conv2")
+    }
+    assert changed == {"conv0": False, "conv1": True, "conv2": True}
+    assert all(layer.trainable for layer in after.layers), "the next one who trains it finds it as any other"
+
+
+def test_the_proof_can_fail(patterns: Path) -> None:
+    """A training step with BatchNormalization in training mode does change its statistics."""
+    model = Classifier(SMALL).keras_model
+    before = statistics(model)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.train_on_batch(np.random.default_rng(0).normal(size=(4, 32, 32, 3)), np.array([0, 1, 0, 1]))
+    assert any(not np.array_equal(before[name], value) for name, value in statistics(model).items())
+
+
+def test_batch_normalization_within_a_layer(patterns: Path) -> None:
+    @keras.saving.register_keras_serializable("test")
+    class Block(keras.layers.Layer):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self.conv = keras.layers.Conv2D(4, 3, kernel_initializer=keras.initializers.GlorotUniform(0))
+            self.norm = keras.layers.BatchNormalization()
+
+        def build(self, shape: Any) -> None:
+            self.conv.build(shape)
+            self.norm.build(self.conv.compute_output_shape(shape))
+
+        def call(self, x: Any) -> Any:
+            return self.norm(self.conv(x))
+
+    def build(input_shape: Any) -> keras.Model:
+        inputs = keras.Input(input_shape)
+        x = keras.layers.GlobalAveragePooling2D()(Block(name="block")(inputs))
+        return keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(x))
+
+    folder = patterns / "train"  # also to validate with, so that small steps lower the loss
+    clf = Classifier.train(folder, SMALL.replace(builder=build), folder, unfreeze=1, epochs=2, learning_rate=1e-4)
+    block = clf.keras_model.get_layer("block")
+    np.testing.assert_array_equal(block.norm.moving_mean, 0)
+    np.testing.assert_array_equal(block.norm.gamma, 1)
+    assert np.abs(block.conv.bias).max() > 0
+
+
+def test_augmentation_sees_pictures_and_must_not_change_what_serves(patterns: Path) -> None:
+    seen = []
+
+    class Watching(keras.layers.Layer):
+        def call(self, pixels: Any, training: bool = False) -> Any:
+            seen.append((tuple(pixels.shape[1:]), float(keras.ops.max(pixels)), training))
+            return pixels * 10.0
+
+    train(patterns, unfreeze=1, epochs=1, augment=Watching())
+    assert {shape for shape, *_ in seen} == {(32, 32, 3)}
+    assert max(top for _, top, _ in seen) > 200
+    assert all(training for *_, training in seen)
+    tuned = train(patterns, unfreeze=1, epochs=2, augment="default")
+    assert tuned.report.settings["augment"] == "default"
+
+
+CHILD = """
+import os, signal, sys
+sys.path.insert(0, "tests")
+from pathlib import Path
+from patterns import SMALL
+from pretrained_cnn import Classifier
+from pretrained_cnn.transfer import fit
+
+save = fit._save
+
+def save_and_die(path, state, variables):
+    save(path, state, variables)
+    if path and state.epoch == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+fit._save = save_and_die
+folder = Path(sys.argv[1])
+Classifier.train(folder / "train", SMALL, validation=folder / "validation", **eval(sys.argv[2]))
+"""
+
+
+def test_a_killed_training_goes_on_to_the_same_bits(
+    patterns: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    options = {**QUICK, "epochs": 3, "head": "mlp", "augment": "default"}  # with everything that is random
+    command = [sys.executable, "-c", CHILD, str(patterns), repr(options)]
+    assert subprocess.run(command, cwd=ROOT, timeout=120).returncode == -signal.SIGKILL
+    assert len(list((cache / "training").iterdir())) == 1
+    resumed = train(patterns, **options)
+    assert "training goes on after epoch 2, from " in caplog.text
+    assert list((cache / "training").iterdir()) == [], "a training that is done needs no checkpoint"
+
+    monkeypatch.setenv("PRETRAINED_CNN_CACHE", str(cache / "other"))
+    uninterrupted = train(patterns, **options)
+    assert caplog.text.count("training goes on") == 1
+    assert resumed.history == uninterrupted.history
+    assert weights_digest(resumed.keras_model) == weights_digest(uninterrupted.keras_model)
+
+
+@pytest.mark.slow
+def test_the_state_of_the_optimizer_counts(patterns: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a checkpoint holds of Adam and of the generators is needed: without it the bits are others."""
+    original = fit._save
+
+    def stop(path: Any, state: Any, variables: Any) -> None:
+        original(path, state, variables)
+        if state.epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "_save", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(patterns, **QUICK)
+    (path,) = (cache / "training").iterdir()
+    with np.load(path) as arrays:
+        kept = dict(arrays)
+    spoilt = {name: np.zeros_like(value) if name == "now10" else value for name, value in kept.items()}
+    assert not np.array_equal(spoilt["now10"], kept["now10"])
+    with path.open("wb") as file:
+        np.savez(file, **spoilt)
+    resumed = train(patterns, **QUICK)
+    assert weights_digest(resumed.keras_model) != weights_digest(train(patterns, **QUICK).keras_model)
+
+
+# What is told
+
+
+def test_history_and_report(patterns: Path) -> None:
+    clf = train(patterns, unfreeze=1, epochs=1, class_weight={"down": 2.0}, augment=keras.layers.RandomFlip())
+    report = clf.report.to_dict()
+    assert report["model"] == "Small"
+    assert report["classes"] == CLASSES
+    assert report["counts"]["train"] == dict.fromkeys(CLASSES, 24)
+    assert report["split"] == "given"
+    assert report["settings"]["class_weight"] == {"down": 2.0}
+    assert report["settings"]["augment"].startswith("RandomFlip {")
+    assert report["settings"]["epochs"] == 1
+    assert report["settings"]["learning_rate"] == 1e-5
+    assert set(report["seconds"]) == {"read", "embed", "head", "fine-tune"}
+    assert Classifier(SMALL).report is None
+    assert Classifier(SMALL).history == []
+
+
+def test_the_model_card(patterns: Path, tmp_path: Path) -> None:
+    shutil.copytree(patterns / "train", tmp_path / "train")
+    broken(tmp_path / "train" / "down", "text.png", b"hello")
+    clf = Classifier.train(tmp_path / "train", SMALL.replace(license="MIT", source="https://example.org/small"))
+    card = model_card(clf.report, clf.spec)
+    for part in (
+        "# An image classifier of 3 classes\n",
+        "Small, pretrained on other pictures",
+        "32 x 32 pixels (crop, bicubic)",
+        "| down | 19 | 5 |",
+        "20 % of each class, set aside by seed 0",
+        "1 pictures could not be read",
+        f"{100 * clf.report.metrics['validation_accuracy']:.1f} % of the validation pictures are named rightly",
+        f"| C | {clf.report.settings['C']} |",
+        "Licence of the pretrained weights: MIT.",
+        "https://example.org/small",
+    ):
+        assert part in card
+
+
+# What is saved
+
+
+@pytest.mark.parametrize("format", ["keras", "openvino", "onnx", "litert", "saved_model"])
+def test_saved_and_loaded_in_every_format(format: Any, patterns: Path, tmp_path: Path) -> None:
+    clf = train(patterns)
+    clf.save(tmp_path / "a.bundle", format=format)
+    loaded = Classifier.load(tmp_path / "a.bundle")
+    assert [label.id for label in loaded.spec.labels] == list(CLASSES)
+    assert loaded.evaluate(patterns / "test").top1 == pytest.approx(clf.evaluate(patterns / "test").top1, abs=0.02)
+    np.testing.assert_allclose(loaded.predict_proba(patterns / "test"), clf.predict_proba(patterns / "test"), atol=1e-4)
+    assert (tmp_path / "a.bundle" / "README.md").read_text("utf-8") == model_card(clf.report, clf.spec)
+
+
+def test_a_bundle_can_be_gone_on_from(patterns: Path, tmp_path: Path, cache: Path, embedded: list[int]) -> None:
+    train(patterns, head="mlp", epochs=1).save(tmp_path / "a.bundle")
+    embedded.clear()
+    for _ in range(2):
+        clf = train(patterns, Classifier.load(tmp_path / "a.bundle"), unfreeze=2, epochs=1)
+    assert sum(embedded) == 108, "a bundle's embeddings are kept, too"
+    assert clf.evaluate(patterns / "test").top1 > 0.5
+    assert clf.spec.name == "Small-trained"
+    clf.save(tmp_path / "b.bundle")
+    train(patterns).save(tmp_path / "c.bundle", format="openvino")
+    with pytest.raises(
+        BundleError, match=r"c\.bundle is of format='openvino' and gives scores only; what else is in the"
+    ):
+        train(patterns, Classifier.load(tmp_path / "c.bundle"))
+
+
+def test_another_runtime(patterns: Path, cache: Path, embedded: list[int]) -> None:
+    clf = train(patterns, runtime="openvino")
+    assert repr(clf) == "Classifier.train(..., 'Small', runtime='openvino')"
+    expected = train(patterns)
+    assert sum(embedded) == 216, "each runtime's embeddings are its own"
+    np.testing.assert_allclose(
+        clf.predict_proba(patterns / "test"), expected.predict_proba(patterns / "test"), atol=1e-2
+    )
+    assert clf.embed(patterns / "test", layer="relu1").shape == (90, 12)
+
+
+# Real weights
+
+
+@pytest.mark.slow
+def test_mobilenet_on_clothes(keras_home: Path, assets: Path) -> None:
+    """Settings chosen on validation, which flatters it a little; then on a split of train alone."""
+    train, validation = assets / "clothing" / "train", assets / "clothing" / "validation"
+    clf = Classifier.train(train, "MobileNet", validation=validation)
+    result = clf.evaluate(validation)
+    print(f"\nMobileNet, settings chosen on validation: {result!r}")
+    assert result.count == 186
+    assert result.top1 >= 0.82
+    honest = Classifier.train(train, "MobileNet").evaluate(validation)
+    print(f"MobileNet, settings chosen on a part of train: {honest!r}")
+    assert honest.top1 >= 0.82
+
+
+@pytest.mark.slow
+def test_xception_on_clothes(assets: Path) -> None:
+    train, validation = assets / "clothing" / "train", assets / "clothing" / "validation"
+    weights = assets / "weights" / "xception_notop.h5"
+    clf = Classifier.train(train, validation=validation, weights=weights)
+    result = clf.evaluate(validation)
+    print(f"\nXception, settings chosen on validation: {result!r}")
+    assert clf.spec.input_size == (299, 299)
+    assert result.top1 >= 0.82
+    honest = Classifier.train(train, weights=weights)
+    assert honest.report.split.startswith("20 % of each class")
+    honest = honest.evaluate(validation)
+    print(f"Xception, settings chosen on a part of train: {honest!r}")
+    assert honest.top1 >= 0.8
