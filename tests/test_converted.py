@@ -185,7 +185,7 @@ def test_names_are_counted_anew() -> None:
         return keras.Model(inputs, second(first(inputs)))
 
     def described(model: Any) -> Any:
-        return converted._renumbered(json.loads(model.to_json()))
+        return converted.renumbered(json.loads(model.to_json()))
 
     first = build()
     assert described(build()) == described(first)

@@ -318,6 +318,30 @@ def test_whatever_changes_embeddings_has_them_made_anew(
     assert sum(embedded) == 108
 
 
+SCALE = 127.5
+
+
+def by_a_constant(x: Any) -> Any:
+    return x / SCALE
+
+
+def by_a_function(x: Any) -> Any:
+    return by_a_constant(x)
+
+
+def by_keras(x: Any) -> Any:
+    return keras.ops.multiply(x, 2)
+
+
+def test_a_preprocess_is_known_by_all_that_it_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = embeddings._identity(by_a_constant)
+    assert before == embeddings._identity(by_a_constant) is not None
+    monkeypatch.setitem(globals(), "SCALE", 255.0)
+    assert embeddings._identity(by_a_constant) not in (None, before)
+    assert embeddings._identity(by_keras) is not None
+    assert embeddings._identity(by_a_function) is None, "nobody can tell what that one does"
+
+
 def test_pictures_are_known_by_their_content(patterns: Path, cache: Path, tmp_path: Path, embedded: list[int]) -> None:
     train(patterns)
     embedded.clear()

@@ -76,12 +76,12 @@ def key_of_graph(graph: keras.Model, format: Format) -> str | None:
     from pretrained_cnn.backbones.build import weights_digest
 
     try:
-        return _key([_renumbered(json.loads(graph.to_json())), weights_digest(graph), format])
+        return _key([renumbered(json.loads(graph.to_json())), weights_digest(graph), format])
     except Exception:  # a layer of the user's own may have no description
         return None
 
 
-def _renumbered(description: Any) -> Any:
+def renumbered(description: Any) -> Any:
     """A graph's description with its names counted anew: Keras goes on counting from what was built before.
 
     ``conv2d_7`` becomes ``conv2d#0`` where it is the first of its kind. What is no name stays.

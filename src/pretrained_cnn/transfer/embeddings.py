@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType
+from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from pretrained_cnn._cache import cache_home
 from pretrained_cnn._lazy import Reference
-from pretrained_cnn.bundle.converted import fingerprint, has_dtype_policy
+from pretrained_cnn.bundle.converted import fingerprint, has_dtype_policy, renumbered
 from pretrained_cnn.bundle.store import installed_versions
 from pretrained_cnn.errors import ImageError
 from pretrained_cnn.images.batch import batches
@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 BATCH_SIZE = 16
 PROGRESS_SECONDS = 10.0
+LIBRARIES = ("keras", "tensorflow", "numpy", "jax", "torch", "math")
 PLAIN = (int, float, complex, str, bytes, bool, type(None))
 
 
@@ -208,20 +209,12 @@ def _graph(base: Base) -> list[Any]:
 
 
 def _described(model: Any) -> str:
-    """A hash of a Keras graph, whatever its layers are called: Keras counts their names up within a process."""
+    """A hash of a Keras graph."""
     try:
-        text = model.to_json()
+        text = json.dumps(renumbered(json.loads(model.to_json())))
     except Exception:  # a layer of the user's own may have no description; its class and weights must do
         text = json.dumps([type(layer).__name__ for layer in model.layers])
-    for i, name in enumerate(_names(model)):
-        text = text.replace(f'"{name}"', f'"#{i}"')
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _names(operation: Any) -> Iterator[str]:
-    yield operation.name
-    for inner in getattr(operation, "operations", None) or getattr(operation, "layers", None) or ():
-        yield from _names(inner)
 
 
 def _identity(function: Any) -> str | None:
@@ -236,11 +229,24 @@ def _identity(function: Any) -> str | None:
     if not isinstance(code, CodeType):
         return None
     cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
-    held = [*cells, *(getattr(function, "__defaults__", None) or ())]
-    if getattr(function, "__kwdefaults__", None) or not all(isinstance(value, PLAIN) for value in held):
+    used = [function.__globals__[name] for name in sorted(_names(code)) if name in function.__globals__]
+    held = [*cells, *used, *(getattr(function, "__defaults__", None) or ())]
+    if getattr(function, "__kwdefaults__", None) or not all(map(_is_telling, held)):
         return None
     digest = hashlib.sha256(repr([_code(code), held]).encode()).hexdigest()
     return f"{function.__module__}:{function.__qualname__}:{digest}"
+
+
+def _is_telling(value: Any) -> bool:
+    """Whether ``repr`` says all that there is to know: of plain values, and of libraries, which have versions."""
+    if isinstance(value, ModuleType):
+        return value.__name__.partition(".")[0] in LIBRARIES
+    return isinstance(value, PLAIN)
+
+
+def _names(code: CodeType) -> set[str]:
+    inner = [_names(value) for value in code.co_consts if isinstance(value, CodeType)]
+    return set(code.co_names).union(*inner)
 
 
 def _code(code: CodeType) -> list[Any]:
