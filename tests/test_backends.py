@@ -28,4 +28,4 @@ def test_the_same_on_another_backend(backend: str) -> None:
         return done.stdout
 
     assert run("-c", probe).split() == [backend]
-    assert " passed" in run("-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS).splitlines()[-1]
+    assert " passed" in run("-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", *TESTS).splitlines()[-1]

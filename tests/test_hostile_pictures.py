@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import random
 import socket
 import subprocess
@@ -50,7 +51,8 @@ PHOTO = Image.open(EXAMPLES / "balloon.png").convert("RGB").resize((96, 120))
 # Files of others: odd, broken, hostile
 
 PROGRAM = """
-import json, resource, sys, time
+import json, sys, time
+from processes import peak_bytes
 from pretrained_cnn import ImageError, ImagePolicy
 from pretrained_cnn.images.decode import decode
 from pretrained_cnn.images.sources import one
@@ -61,8 +63,7 @@ for path in sys.stdin.read().splitlines():
         outcome = [image.mode, *image.size]
     except ImageError as error:
         outcome = str(error)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps([path, outcome, time.monotonic() - start, peak]), flush=True)
+    print(json.dumps([path, outcome, time.monotonic() - start, peak_bytes()]), flush=True)
 """
 
 
@@ -73,6 +74,7 @@ def outcomes(assets: Path) -> dict[str, Any]:
     assert len(paths) > 150
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", PROGRAM],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
         input="\n".join(paths),
         capture_output=True,
         text=True,

@@ -160,7 +160,11 @@ def _optimized(graph: Any) -> Any:
         return make()
 
     passes = {name: functools.partial(clean, make) for name, make in optimizer._get_optimizers().items()}
-    return optimizer.optimize_graph(graph, optimizers=passes)
+    gc.freeze()  # what is there already need not be looked at again and again
+    try:
+        return optimizer.optimize_graph(graph, optimizers=passes)
+    finally:
+        gc.unfreeze()
 
 
 def _half() -> dict[str, Any]:

@@ -78,11 +78,18 @@ class RuntimeSpec:
 
     @property
     def installed(self) -> bool:
-        """Whether its package is there. Imports nothing."""
+        """Whether its package is there. Imports nothing.
+
+        >>> get_runtime("keras").installed
+        True
+        """
         return self.package is None or importlib.util.find_spec(self.package) is not None
 
     def require(self) -> None:
-        """Raise MissingDependencyError, which says what to install, unless it is installed."""
+        """Raise MissingDependencyError, which says what to install, unless it is installed.
+
+        >>> get_runtime("keras").require()
+        """
         if not self.installed:
             raise MissingDependencyError(str(self.package), extra=self.extra)
 
