@@ -96,7 +96,7 @@ def renumbered(description: Any) -> Any:
             return [renumber(value, place) for value in node]
         if isinstance(node, str) and place in ("name", "keras_history", "input_layers", "output_layers"):
             if node not in names:
-                base = re.sub(r"_\d+$", "", node)
+                base = re.sub(r"_\d+(?=(CLONE)*$)", "", node)
                 names[node] = f"{base}#{counts[base]}"
                 counts[base] += 1
             return names[node]
