@@ -95,6 +95,7 @@ Classifier.load({str(tmp_path / "b")!r}).predict_batch(["examples/images/clock.p
     assert heavy_imports(f"import os; os.chdir({str(ROOT)!r}); {code}") == set()
 
 
+@pytest.mark.slow
 def test_nobody_is_told_that_openvino_was_used(tmp_path: Path) -> None:
     code = f"""
 from pretrained_cnn import Classifier
@@ -197,6 +198,7 @@ def test_names_are_counted_anew() -> None:
     assert described(keras.Model(inputs, twice(twice(inputs)))) != described(first), "one layer, used twice"
 
 
+@pytest.mark.slow
 def test_random_weights_are_not_kept(cache: Path) -> None:
     clf = Classifier("MobileNetV3Small", weights=None, runtime="openvino")
     scores = clf.predict_proba([PICTURE])

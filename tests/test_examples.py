@@ -17,7 +17,12 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+SLOW = {"clothes.py"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in EXPECTED]
+)
 def test_an_example_runs(name: str) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "examples" / name], capture_output=True, text=True, check=True, timeout=120

@@ -732,6 +732,7 @@ def complete(suffix: str, names: list[str]) -> None:
     assert sorted(path.name for path in Path().glob("*r.*")) == [f"r.{suffix}", f"r.{suffix}.settings.json"]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_and_interrupted_goes_on(photos: None) -> None:
     names = many_photos(150)
     cut_off("csv", signal.SIGKILL)

@@ -18,7 +18,7 @@ from pretrained_cnn import Classifier, ImagePolicy, ResizePolicy, get_spec
 from pretrained_cnn.catalog import CATALOG
 
 NAMES = [spec.name for spec in CATALOG if spec.builder.path.startswith("keras.applications:")]
-QUICK = {"MobileNet", "MobileNetV3Small"}
+QUICK = {"MobileNet"}
 LIKE_LOAD_IMG: dict[str, Any] = {
     "resize": ResizePolicy("squash", interpolation="nearest"),
     "images": ImagePolicy(color_profile="ignore"),  # six of the photos have a profile, which load_img passes over

@@ -663,6 +663,7 @@ Classifier.train(folder / "train", SMALL, validation=folder / "validation", **ev
 """
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_bits(
     patterns: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
