@@ -337,6 +337,7 @@ def test_weights_without_a_top_serve_embed_only(saved: Any) -> None:
         clf.predict(RED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("builder", ["keras.applications:EfficientNetB0"])
 def test_efficientnet_v1_is_built_as_its_published_file_was_trained(
     builder: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
