@@ -40,5 +40,9 @@ def test_clothes_on_photos(assets: Path) -> None:
 
 
 def test_every_example_is_tested() -> None:
-    elsewhere = {"draw.py", "draw_clothes.py", "serve_fastapi.py"}  # by test_golden.py, clothes.py, test_serve_fastapi.py
+    elsewhere = {
+        "draw.py",
+        "draw_clothes.py",
+        "serve_fastapi.py",
+    }  # by test_golden.py, clothes.py, test_serve_fastapi.py
     assert {path.name for path in (ROOT / "examples").glob("*.py")} == elsewhere | set(EXPECTED)
