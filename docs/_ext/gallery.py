@@ -75,7 +75,7 @@ def resizing(gallery: Gallery) -> None:
         pictures = {
             "balloon": balloon,
             "wide": _on_a_wall(clock, 960, 360, left=240),
-            "at-the-margin": _on_a_wall(clock, 1080, 360, left=0),
+            "at-the-margin": _on_a_wall(clock, 1200, 360, left=0),
         }
         rows = [["", *(f"`{method}`" for method in POLICIES)]]
         for name, image in pictures.items():
@@ -159,7 +159,7 @@ def refused(gallery: Gallery) -> None:
         "page.jpg": b"<!DOCTYPE html><title>404</title>",
         "empty.jpg": b"",
         "huge.png": Image.new("1", (20_000, 20_000)),
-        "scaled.npy": np.full((64, 64, 3), 0.5),
+        "floats from 0 to 1": np.full((64, 64, 3), 0.5),
     }
     results: list[Result] = gallery.clf.predict_batch(list(pictures.items()), errors="return")
     rows = [["you hand over", "it answers"]]
