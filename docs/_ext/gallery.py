@@ -31,8 +31,7 @@ class Gallery:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.size = (224, 224)
-        # A picture of the network's size goes in untouched, so that one network serves all policies.
+        # Squashing leaves a picture of the network's size as it is, so that one network serves all policies.
         self.clf = Classifier("EfficientNetLite0", resize=POLICIES["squash"])
 
     def show(self, name: str, image: Image.Image) -> str:
@@ -43,7 +42,7 @@ class Gallery:
 
     def see(self, picture: Any, policy: ResizePolicy = POLICIES["crop"]) -> np.ndarray:
         """What reaches the network: RGB uint8 ``(224, 224, 3)``."""
-        return load(one(picture), self.size, policy, ImagePolicy())
+        return load(one(picture), self.clf.spec.input_size, policy, ImagePolicy())
 
     def answer(self, pixels: np.ndarray, top: int = 1) -> str:
         """Names and scores, a line each."""
@@ -93,6 +92,19 @@ def _on_a_wall(image: Image.Image, width: int, height: int, left: int) -> Image.
     larger = image.crop((0, 0, 1, image.height)).resize((width, height))
     larger.paste(image, (left, 0))
     return larger
+
+
+def heat_maps(gallery: Gallery) -> None:
+    """Each drawn picture with the places that spoke for its class, and for the next best one."""
+    rows = [["what the network sees", "its best class", "the second"]]
+    for name in NAMES:
+        pixels = gallery.see(IMAGES / f"{name}.png")
+        cells = [gallery.show(f"{name}-seen", Image.fromarray(pixels))]
+        for rank, (wnid, label, *_) in enumerate(gallery.clf.predict(pixels, top=2), 1):
+            overlay = gallery.clf.explain(pixels, wnid).overlay()
+            cells.append(f"{gallery.show(f'{name}-heat-{rank}', overlay)}<br>{label}")
+        rows.append(cells)
+    gallery.write("heat_maps", rows)
 
 
 def awkward(gallery: Gallery) -> None:
@@ -174,7 +186,7 @@ def write(app: Sphinx) -> None:
     folder.mkdir(exist_ok=True)
     with quiet():
         gallery = Gallery(folder)
-        for section in (answers, resizing, awkward, refused):
+        for section in (answers, heat_maps, resizing, awkward, refused):
             section(gallery)
 
 
