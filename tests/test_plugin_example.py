@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import sysconfig
 from pathlib import Path
 
 import pytest
+from environments import Environment
 from paths import EXAMPLES, ROOT
 
 pytestmark = pytest.mark.slow
@@ -16,36 +14,14 @@ pytestmark = pytest.mark.slow
 PLUGIN = ROOT / "examples" / "plugin"
 
 
-class Environment:
-    """A virtual environment with this library and the plugin; what they need comes from the one that runs the tests."""
-
-    def __init__(self, folder: Path) -> None:
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True, timeout=300)
-        self.scripts = folder / ("Scripts" if os.name == "nt" else "bin")
-        self.environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-        self.run("python", "-m", "pip", "install", "--no-deps", "--disable-pip-version-check", str(ROOT), str(PLUGIN))
-        where = "import sysconfig; print(sysconfig.get_path('purelib'))"
-        ours = self.run("python", "-c", where).strip()
-        theirs = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-        Path(ours, "theirs.pth").write_text("".join(f"{path}\n" for path in sorted(theirs)), "utf-8")
-
-    def run(self, *command: str, cwd: Path | None = None) -> str:
-        """What a command of the environment prints."""
-        done = subprocess.run(
-            [self.scripts / command[0], *command[1:]],
-            cwd=cwd or self.scripts,  # far from the sources
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    return Environment(tmp_path_factory.mktemp("plugin") / "venv")
+    """The library and the plugin, installed; what these need comes from where the tests run."""
+    environment = Environment(tmp_path_factory.mktemp("plugin") / "venv", str(PLUGIN))
+    site = environment.run("python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
+    theirs = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    Path(site, "theirs.pth").write_text("".join(f"{path}\n" for path in theirs), "utf-8")
+    return environment
 
 
 def test_models_lists_it(installed: Environment) -> None:
