@@ -7,6 +7,7 @@ import hashlib
 import http.server
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -156,10 +157,14 @@ def test_models_is_a_table(main: Any) -> None:
     code, out, err = main("models")
     assert (code, err) == (0, "")
     header, *rows = out.splitlines()
-    assert header.split() == ["NAME", "INPUT", "PARAMETERS", "TOP-1", "%", "TOP-5", "%", "MEASURED", "AT"]
+    columns = ["NAME", "INPUT", "PARAMETERS", "DEPTH", "TOP-1 %", "TOP-5 %", "MEASURED AT", "PUBLISHED BY"]
+    assert re.split(r" {2,}", header) == columns
     assert len(rows) >= 41
     assert next(row for row in rows if row.startswith("Xception")).split() == [
-        *("Xception", "299x299", "22.9", "M", "79.0", "94.5", "299"),
+        *("Xception", "299x299", "22.9", "M", "81", "79.0", "94.5", "299", "github.com/keras-team/keras-applications"),
+    ]
+    assert next(row for row in rows if row.startswith("ConvNeXtTiny")).split() == [
+        *("ConvNeXtTiny", "224x224", "28.6", "M", "-", "81.3", "-", "-", "keras.io/api/applications/"),
     ]
 
 
@@ -169,6 +174,9 @@ def test_models_sorted_filtered_and_as_json(main: Any) -> None:
     assert all(row["parameters"] <= 6e6 for row in rows)
     names = [line.split()[0] for line in main("models", "resnet*v2", "--sort", "parameters")[1].splitlines()[1:]]
     assert names == ["ResNet50V2", "ResNet101V2", "ResNet152V2", "InceptionResNetV2"][:3]
+    depths = [row["depth"] or 0 for row in json.loads(main("models", "--sort", "depth", "--json")[1])]
+    assert depths == sorted(depths)
+    assert depths[-1] == 533
     assert main("models", "--sort", "size")[1].splitlines()[-1].startswith("EfficientNetB7")
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from matplotlib.figure import Figure
 from patterns import CLASSES, SMALL, draw
 from PIL import Image
 from sklearn.calibration import calibration_curve
@@ -125,6 +128,84 @@ def test_to_frame_without_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(MissingDependencyError, match=r'needs the package pandas: pip install "pretrained-cnn\[pandas'):
         evaluation([0], [[1.0, 0.0]]).to_frame()
+
+
+# The picture of the confusion matrix
+
+
+def drawn(result: Evaluation) -> tuple[list[str], dict[tuple[int, int], str]]:
+    """The names on the axes, and the number in each ``(row, column)``."""
+    axes = result.plot().axes[0]
+    across, down = ([label.get_text() for label in axis.get_ticklabels()] for axis in (axes.xaxis, axes.yaxis))
+    assert across == down
+    places = {text.get_position(): text.get_text() for text in axes.texts}
+    return down, {(int(row), int(column)): number for (column, row), number in places.items()}
+
+
+def test_the_confusion_matrix_is_drawn_with_the_classes_that_were_met() -> None:
+    scores = np.eye(10)[[3, 3, 4, 9, 3]]
+    names, numbers = drawn(evaluation([3, 3, 3, 9, 9], scores))
+    assert names == ["name 3", "name 4", "name 9"]
+    assert numbers == {(0, 0): "2", (0, 1): "1", (2, 2): "1", (2, 0): "1"}
+    (image,) = evaluation([3, 3, 3, 9, 9], scores).plot().axes[0].images
+    np.testing.assert_allclose(image.get_array(), [[2 / 3, 1 / 3, 0], [0, 0, 0], [1 / 2, 0, 1 / 2]])
+
+
+def test_names_that_are_shared_long_or_look_like_formulas() -> None:
+    labels = [Label("n1", "crane"), Label("n2", "crane"), Label("c", "a$b$"), Label("d", "x" * 99)]
+    result = evaluation([0, 1, 2, 3], np.eye(4), labels=labels)
+    names, _ = drawn(result)
+    assert names == ["crane (n1)", "crane (n2)", "a$b$", "x" * 23 + "…"]
+    assert not any(label.get_parse_math() for label in result.plot().axes[0].get_xticklabels())
+
+
+@pytest.mark.parametrize(
+    ("classes", "numbers", "names"), [(2, True, True), (25, True, True), (50, False, True), (81, False, False)]
+)
+def test_what_would_not_be_readable_is_left_out(classes: int, numbers: bool, names: bool) -> None:
+    found = drawn(evaluation(list(range(classes)), np.eye(classes)))
+    assert [bool(part) for part in found] == [names, numbers]
+
+
+@pytest.mark.parametrize("classes", [25, 50])
+def test_no_name_and_no_number_covers_another(classes: int) -> None:
+    figure = evaluation([*range(classes)] * 100, np.tile(np.eye(classes), (100, 1))).plot()
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    for texts in (axes.texts, axes.get_xticklabels(), axes.get_yticklabels()):
+        boxes = [text.get_window_extent() for text in texts]
+        assert not any(box.count_overlaps(boxes[number + 1 :]) for number, box in enumerate(boxes))
+
+
+def test_the_drawing_shows_itself_and_leaves_pyplot_alone(tmp_path: Path) -> None:
+    """In a process of its own, with a backend that cannot be had."""
+    program = """
+import numpy as np, sys
+from pretrained_cnn import Evaluation, Label
+labels = [Label("cat", "cat"), Label("dog", "dog")]
+figure = Evaluation(labels, [0, 1], np.eye(2), ["a", "b"]).plot()
+assert figure._repr_png_()[1:4] == b"PNG"
+figure.savefig(sys.argv[1])
+assert "matplotlib.pyplot" not in sys.modules
+"""
+    path = tmp_path / "confusion.svg"
+    environment = {**os.environ, "MPLBACKEND": "tkagg", "DISPLAY": ""}
+    subprocess.run([sys.executable, "-c", program, str(path)], check=True, timeout=120, env=environment)
+    assert path.read_text().startswith("<?xml")
+
+
+def test_it_is_drawn_where_the_caller_says() -> None:
+    figure = Figure()
+    axes = figure.subplots(1, 2)
+    assert evaluation([0, 1], np.eye(2)).plot(ax=axes[1]) is figure
+    assert [len(part.images) for part in axes] == [0, 1]
+
+
+def test_plot_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "pretrained_cnn.plots", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
+    with pytest.raises(MissingDependencyError, match=r'the package matplotlib: pip install "pretrained-cnn\[plot\]"'):
+        evaluation([0], [[1.0, 0.0]]).plot()
 
 
 @pytest.mark.parametrize(

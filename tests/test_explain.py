@@ -17,7 +17,8 @@ from waking import wake
 from pretrained_cnn import Classifier, DataError, InvalidSpecError, ResizePolicy, get_spec
 from pretrained_cnn.backbones.build import Backbone
 from pretrained_cnn.catalog import CATALOG
-from pretrained_cnn.explain import Explainer, _linear, place
+from pretrained_cnn.explain import place
+from pretrained_cnn.explain.explainer import Explainer, _linear
 from pretrained_cnn.images.resize import resize, window
 
 SMALL = keras.initializers.RandomUniform(-0.1, 0.1, seed=1)

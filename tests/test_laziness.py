@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-HEAVY = {"tensorflow", "keras", "torch", "jax", "h5py", "pandas", "pyarrow"}
+HEAVY = {"tensorflow", "keras", "torch", "jax", "h5py", "pandas", "pyarrow", "matplotlib"}
 
 PROBE = """
 import json, sys
@@ -41,7 +41,7 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
         "from pretrained_cnn import *; Classifier(); Classifier('MobileNet', weights=None).spec.labels[0]",
         COMMAND.format(arguments=["--help"]),
         COMMAND.format(arguments=["classify", "--help"]),
-        *(COMMAND.format(arguments=[command, "--help"]) for command in ("train", "evaluate", "embed")),
+        *(COMMAND.format(arguments=[command, "--help"]) for command in ("train", "evaluate", "embed", "bench")),
         COMMAND.format(arguments=["models"]),
         COMMAND.format(arguments=["models", "res*", "--json", "--sort", "top1"]),
     ],

@@ -96,6 +96,7 @@ def test_agrees_with_the_hand_written_pipeline(name: str, eight_photos: list[Pat
     default = by_hand.input_shape[1:3]
     assert default in (spec.input_size, (None, None))
     assert by_hand.count_params() == spec.parameters
+    assert spec.depth in (None, sum(bool(layer.weights) for layer in by_hand.layers))
 
     pixels = load(eight_photos, spec.input_size)
     inputs = preprocess_of(name)(pixels.copy())

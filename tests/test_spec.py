@@ -101,6 +101,14 @@ def test_the_catalogue_is_complete() -> None:
             assert {file.top for file in spec.weights} == {True, False}
 
 
+def test_depth_is_known_where_keras_io_prints_it() -> None:
+    without = {name for name in list_models() if get_spec(name).depth is None}
+    families = ("MobileNetV3*", "EfficientNetV2*", "ConvNeXt*", "EfficientNetLite0")
+    assert without == {name for family in families for name in list_models(family)}
+    printed = {"VGG16": 16, "ResNet50": 107, "Xception": 81, "NASNetLarge": 533, "EfficientNetB7": 438}
+    assert {name: get_spec(name).depth for name in printed} == printed
+
+
 def test_files_without_a_hash_are_those_of_two_backbones() -> None:
     nameless = {name for name in list_models() if any(file.hash is None for file in get_spec(name).weights)}
     assert nameless == {"MobileNet", "MobileNetV2"}

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from sphinx.application import Sphinx
 
-from pretrained_cnn import Classifier, ImagePolicy, ResizePolicy, Result
+from pretrained_cnn import Classifier, ImagePolicy, ResizePolicy, Result, contact_sheet
 from pretrained_cnn.cli.shared import quiet
 from pretrained_cnn.images.batch import load
 from pretrained_cnn.images.sources import one
@@ -92,6 +92,14 @@ def _on_a_wall(image: Image.Image, width: int, height: int, left: int) -> Image.
     larger = image.crop((0, 0, 1, image.height)).resize((width, height))
     larger.paste(image, (left, 0))
     return larger
+
+
+def contact_sheets(gallery: Gallery) -> None:
+    """All of them on one sheet, with a broken file among them, as `contact_sheet` draws it."""
+    pictures: list[Any] = [(f"{name}.png", gallery.see(IMAGES / f"{name}.png")) for name in NAMES]
+    pictures.insert(3, ("half.png", (IMAGES / "clock.png").read_bytes()[:9000]))
+    results = gallery.clf.predict_batch(pictures, top=1, errors="return")
+    contact_sheet(results, columns=4, min_score=0.6).save(gallery.folder / "contact-sheet.png", optimize=True)
 
 
 def heat_maps(gallery: Gallery) -> None:
@@ -186,7 +194,7 @@ def write(app: Sphinx) -> None:
     folder.mkdir(exist_ok=True)
     with quiet():
         gallery = Gallery(folder)
-        for section in (answers, heat_maps, resizing, awkward, refused):
+        for section in (answers, contact_sheets, heat_maps, resizing, awkward, refused):
             section(gallery)
 
 

@@ -19,12 +19,12 @@ from pretrained_cnn import ModelSpec
 from pretrained_cnn.catalog import CATALOG
 from pretrained_cnn.cli import main
 
-COLUMNS = ("Name", "Input", "Parameters", "Embedding", "Top-1 %", "Top-5 %", "Measured at", "Paper")
+COLUMNS = ("Name", "Input", "Parameters", "Depth", "Embedding", "Top-1 %", "Top-5 %", "Measured at", "Paper")
 
 
 def backbones() -> str:
     """The catalogue as a Markdown table."""
-    rows = [COLUMNS, ("---", *["--:"] * 6, "---"), *map(_row, CATALOG)]
+    rows = [COLUMNS, ("---", *["--:"] * 7, "---"), *map(_row, CATALOG)]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
@@ -35,6 +35,7 @@ def _row(spec: ModelSpec) -> tuple[str, ...]:
         f"`{spec.name}`",
         f"{height}&nbsp;x&nbsp;{width}",
         f"{spec.parameters:,}" if spec.parameters else "-",
+        f"{spec.depth}" if spec.depth else "-",
         f"{spec.embedding_size:,}" if spec.embedding_size else "-",
         f"{published.top1:g}" if published else "-",
         f"{published.top5:g}" if published and published.top5 else "-",

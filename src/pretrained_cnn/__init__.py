@@ -23,9 +23,9 @@ from pretrained_cnn.errors import (
     WeightsError,
 )
 from pretrained_cnn.images.policy import ImagePolicy
-from pretrained_cnn.labels import Label, imagenet_labels
+from pretrained_cnn.labels import Label, Prediction, imagenet_labels
 from pretrained_cnn.registry import get_spec, list_models, register, unregister
-from pretrained_cnn.results import Prediction, Result
+from pretrained_cnn.results import Result
 from pretrained_cnn.runtimes import RuntimeInfo, RuntimeSpec, list_runtimes, register_runtime
 from pretrained_cnn.spec import ModelSpec, Published, ResizePolicy
 from pretrained_cnn.tables import to_frame
@@ -33,6 +33,7 @@ from pretrained_cnn.weights import WeightsFile
 
 if TYPE_CHECKING:
     from pretrained_cnn.classifier import Classifier
+    from pretrained_cnn.drawing import contact_sheet
     from pretrained_cnn.evaluate import ClassScore, Evaluation, Mistake
     from pretrained_cnn.explain import Explanation
     from pretrained_cnn.transfer.report import TrainingReport
@@ -67,6 +68,7 @@ __all__ = [
     "UnknownModelError",
     "WeightsError",
     "WeightsFile",
+    "contact_sheet",
     "get_spec",
     "imagenet_labels",
     "list_models",
@@ -85,6 +87,7 @@ _LATE = {
     "Explanation": "pretrained_cnn.explain",
     "Mistake": "pretrained_cnn.evaluate",
     "TrainingReport": "pretrained_cnn.transfer.report",
+    "contact_sheet": "pretrained_cnn.drawing",
 }
 
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -24,12 +25,13 @@ from pretrained_cnn.errors import (
     WeightsError,
 )
 from pretrained_cnn.evaluate import Evaluation, find_classes
+from pretrained_cnn.explain import Explanation, place
 from pretrained_cnn.images.batch import Batch, batches, load
 from pretrained_cnn.images.decode import decode
 from pretrained_cnn.images.labelled import WNID, labelled
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.resize import resize
-from pretrained_cnn.images.sources import items, one
+from pretrained_cnn.images.sources import Item, items, one
 from pretrained_cnn.registry import get_spec
 from pretrained_cnn.results import Prediction, Result
 from pretrained_cnn.runtimes import Format, Runtime, get_runtime, runtime_for
@@ -39,7 +41,8 @@ if TYPE_CHECKING:
     import keras
 
     from pretrained_cnn.backbones.build import Backbone
-    from pretrained_cnn.explain import Explainer, Explanation, Method
+    from pretrained_cnn.explain import Method
+    from pretrained_cnn.explain.explainer import Explainer
     from pretrained_cnn.transfer import Base, TrainingReport
 
 __all__ = ["Classifier"]
@@ -328,7 +331,7 @@ class Classifier:
         pixels = load(item, self._spec.input_size, self._spec.resize, self._images)
         runtime, _ = self._get_runtime("scores")
         (predictions,) = self._decode(runtime.run(pixels[np.newaxis]), top)
-        return Result(item.name, predictions)
+        return Result(item.name, predictions, picture=_kept(item))
 
     def predict_batch(
         self,
@@ -351,7 +354,11 @@ class Classifier:
         >>> clf.predict_batch(["examples/images/clock.png", "no.jpg"], errors="return")[1]
         Result('no.jpg': error: there is no such file)
         """
-        return list(self.stream(pictures, top=top, batch_size=batch_size, errors=errors))
+        results = list(self.stream(pictures, top=top, batch_size=batch_size, errors=errors))
+        if isinstance(pictures, list | tuple | np.ndarray):  # the caller has them all in memory anyway
+            kept = map(_kept, items(pictures, self._images))
+            results = [replace(result, picture=picture) for result, picture in zip(results, kept, strict=True)]
+        return results
 
     def stream(
         self,
@@ -484,8 +491,6 @@ class Classifier:
         >>> explanation.overlay().size
         (480, 360)
         """
-        from pretrained_cnn.explain import Explanation, place
-
         explainer = self._get_explainer(method)
         item = one(picture)
         image = decode(item, self._images)
@@ -584,13 +589,13 @@ class Classifier:
     def _stream(self, stream: Generator[Batch], top: int, errors: str) -> Iterator[Result]:
         runtime, _ = self._get_runtime("scores")
         with contextlib.closing(stream):  # whatever happens to the consumer, the threads end
-            for names, failures, pixels in stream:
+            for names, failures, pixels, paths in stream:
                 if errors == "raise":
                     _raise_first(failures)
                 decoded = iter(self._decode(runtime.run(pixels), top) if len(pixels) else ())
                 del pixels  # before the next batch is asked for
-                for name, error in zip(names, failures, strict=True):
-                    yield Result(name, next(decoded)) if error is None else Result(name, (), error)
+                for name, error, path in zip(names, failures, paths, strict=True):
+                    yield Result(name, next(decoded) if error is None else (), error, path)
 
     def _batches(
         self,
@@ -651,7 +656,7 @@ class Classifier:
         with self._lock:
             if method not in self._explainers:
                 backbone = self._get_backbone()
-                from pretrained_cnn.explain import Explainer
+                from pretrained_cnn.explain.explainer import Explainer
 
                 self._explainers[method] = Explainer(backbone, method)
             return self._explainers[method]
@@ -743,6 +748,11 @@ def _as_prediction(row: Sequence[Any]) -> Prediction:
     """A row of a decode function, with its index or, like Keras's, without."""
     id_, label, score, *index = row
     return Prediction(id_, label, float(score), *(index or [None]))
+
+
+def _kept(item: Item) -> Any:
+    """What shows the picture again; None for an open file, which is read only once."""
+    return item.path or (None if hasattr(item.picture, "read") else item.picture)
 
 
 def _check_count(name: str, value: object) -> None:

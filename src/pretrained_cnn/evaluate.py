@@ -18,6 +18,8 @@ from pretrained_cnn.labels import Label
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["ClassScore", "Evaluation", "Mistake"]
 
@@ -230,6 +232,25 @@ class Evaluation:
         except ImportError:
             raise MissingDependencyError("pandas", extra="pandas") from None
         return pd.DataFrame(self.classes, columns=list(ClassScore._fields)).set_index("id")
+
+    def plot(self, ax: Axes | None = None) -> Figure:
+        """Draw the confusion matrix of the classes that were met: those with a picture, or that a picture was given.
+
+        A row is a true class, its colours the parts of its pictures that were given each class. Up to 25 classes have
+        numbers, up to 80 have names. Draws on ``ax`` of matplotlib's, or on a new figure, and returns the figure: a new
+        one shows itself in a notebook. Raises MissingDependencyError without matplotlib (extra ``plot``).
+
+        >>> labels = [Label("cat", "cat"), Label("dog", "dog")]
+        >>> result = Evaluation(labels, targets=[0, 1, 0], scores=np.eye(2)[[0, 1, 1]], sources=["a", "b", "c"])
+        >>> [text.get_text() for text in result.plot().axes[0].texts]
+        ['1', '1', '1']
+        """
+        from pretrained_cnn.plots import confusion
+
+        met = self._met()
+        shared = Counter(name for _, name in self.labels)
+        names = [name if shared[name] == 1 else f"{name} ({id_})" for id_, name in (self.labels[i] for i in met)]
+        return confusion(self.confusion[np.ix_(met, met)], names, ax)
 
     def __str__(self) -> str:
         """A table: the totals, the classes that were met, and the most confident mistakes."""

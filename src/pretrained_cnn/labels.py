@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, NamedTuple
 
-from pretrained_cnn.results import Prediction
-
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Label", "LabelDecoder", "imagenet_labels"]
+__all__ = ["Label", "LabelDecoder", "Prediction", "imagenet_labels"]
 
 
 class Label(NamedTuple):
@@ -28,6 +26,26 @@ class Label(NamedTuple):
     """Unique in its table: the WordNet id for ImageNet, else the name itself."""
     name: str
     """What people read; need not be unique."""
+
+
+class Prediction(NamedTuple):
+    """One class and its score.
+
+    The first three fields are those of ``keras.applications``' ``decode_predictions``, in its order.
+
+    >>> wnid, label, score, index = Prediction("n02123045", "tabby", 0.83, 281)
+    >>> label
+    'tabby'
+    """
+
+    id: str
+    """The class's key: the WordNet id for ImageNet (``n02123045``), else the label itself."""
+    label: str
+    """The class's name. Not a key: ImageNet has two classes named ``crane``."""
+    score: float
+    """The probability, 0 to 1."""
+    index: int | None  # type: ignore[assignment]  # hides tuple.index, which nobody wants of a prediction
+    """The column of the scores, or None where a spec's own ``decode`` function does not tell it."""
 
 
 @functools.cache

@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pretrained_cnn.labels import Prediction
 
 if TYPE_CHECKING:
     from pretrained_cnn.errors import ImageError
 
 __all__ = ["Prediction", "Result"]
-
-
-class Prediction(NamedTuple):
-    """One class and its score.
-
-    The first three fields are those of ``keras.applications``' ``decode_predictions``, in its order.
-
-    >>> wnid, label, score, index = Prediction("n02123045", "tabby", 0.83, 281)
-    >>> label
-    'tabby'
-    """
-
-    id: str
-    """The class's key: the WordNet id for ImageNet (``n02123045``), else the label itself."""
-    label: str
-    """The class's name. Not a key: ImageNet has two classes named ``crane``."""
-    score: float
-    """The probability, 0 to 1."""
-    index: int | None  # type: ignore[assignment]  # hides tuple.index, which nobody wants of a prediction
-    """The column of the scores, or None where a spec's own ``decode`` function does not tell it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +35,10 @@ class Result:
     """Best first; empty if the picture failed."""
     error: ImageError | None = None
     """What went wrong with this picture, or None."""
+    picture: Any = field(default=None, repr=False, compare=False)
+    """What `show` draws: the path or address, which is read again; or what was handed over to `Classifier.predict`, or
+    in a list to `Classifier.predict_batch`, which is not copied. None where nothing is kept: for an open file, which
+    is read only once, and for a picture in memory that came through `Classifier.stream`, or from an archive."""
 
     @property
     def top(self) -> Prediction:
@@ -83,6 +69,33 @@ class Result:
             "predictions": [prediction._asdict() for prediction in self.predictions],
             "error": None if self.error is None else str(self.error),
         }
+
+    def show(self, *, size: int = 480) -> None:
+        """Open the picture, with its best class below it, in the program that shows pictures on this machine.
+
+        ``size`` is its side in pixels. Raises the picture's own error if it has one, and ImageError if the picture
+        cannot be read again. In a notebook, a result shows itself.
+
+        >>> Result("clock.png", ()).show()
+        Traceback (most recent call last):
+        ...
+        pretrained_cnn.errors.ImageError: clock.png: it was not kept, so it cannot be shown; predict keeps a picture, \
+and so does predict_batch one in a list; stream keeps paths and addresses only
+        """
+        from pretrained_cnn.drawing import show
+
+        show(self, size)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: a thumbnail, and the classes with their scores as bars."""
+        from pretrained_cnn.drawing import html
+
+        return html(self)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """A pickle has the path or address, but not a picture that is in memory: it is to be small, and to load."""
+        picture = self.picture if isinstance(self.picture, str) else None
+        return Result, (self.source, self.predictions, self.error, picture)
 
     def __repr__(self) -> str:
         if self.error is not None:

@@ -112,6 +112,8 @@ class ModelSpec:
     """Width of what comes just before the last dense layer; None if not known before building."""
     parameters: int | None
     """Number of weights, the 1,000-class head included."""
+    depth: int | None
+    """Number of layers that have weights, as https://keras.io/api/applications/ prints it; None where it does not."""
     weights: tuple[WeightsFile, ...] = field(repr=False)
     """The published files, of which the library loads one itself; empty if the builder does that."""
     published: Published | None
@@ -133,6 +135,7 @@ class ModelSpec:
         resize: ResizePolicy = ResizePolicy(),
         embedding_size: int | None = None,
         parameters: int | None = None,
+        depth: int | None = None,
         weights: Iterable[WeightsFile] = (),
         published: Published | None = None,
         license: str | None = None,
@@ -159,6 +162,7 @@ class ModelSpec:
             "resize": resize,
             "embedding_size": embedding_size,
             "parameters": parameters,
+            "depth": depth,
             "weights": tuple(weights),
             "published": published,
             "license": license,

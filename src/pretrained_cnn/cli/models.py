@@ -15,6 +15,7 @@ SORTS: dict[str, Callable[[ModelSpec], Any]] = {
     "name": lambda spec: 0,
     "size": lambda spec: spec.input_size,
     "parameters": lambda spec: spec.parameters or 0,
+    "depth": lambda spec: spec.depth or 0,
     "top1": lambda spec: -(spec.published.top1 if spec.published else 0),
     "top5": lambda spec: -((spec.published.top5 or 0) if spec.published else 0),
 }
@@ -41,12 +42,17 @@ def _models(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(rows, indent=2))
         return code
-    print(f"{'NAME':<20}{'INPUT':>10}{'PARAMETERS':>13}{'TOP-1 %':>9}{'TOP-5 %':>9}  MEASURED AT")
+    print(
+        f"{'NAME':<20}{'INPUT':>9}{'PARAMETERS':>12}{'DEPTH':>7}"
+        f"{'TOP-1 %':>9}{'TOP-5 %':>9}{'MEASURED AT':>13}  PUBLISHED BY"
+    )
     for row in rows:
         size = "{}x{}".format(*row["input_size"])
         parameters = f"{row['parameters'] / 1e6:.1f} M" if row["parameters"] else "-"
         top1, top5 = (f"{row[key]:.1f}" if row[key] else "-" for key in ("top1", "top5"))
-        print(f"{row['name']:<20}{size:>10}{parameters:>13}{top1:>9}{top5:>9}  {row['measured_at'] or '-'}")
+        at, depth = row["measured_at"] or "-", row["depth"] or "-"
+        source = (row["measured_by"] or "-").removeprefix("https://")
+        print(f"{row['name']:<20}{size:>9}{parameters:>12}{depth:>7}{top1:>9}{top5:>9}{at:>13}  {source}")
     return code
 
 
@@ -56,6 +62,7 @@ def _row(spec: ModelSpec) -> dict[str, Any]:
         "name": spec.name,
         "input_size": spec.input_size,
         "parameters": spec.parameters,
+        "depth": spec.depth,
         "embedding_size": spec.embedding_size,
         "top1": published and published.top1,
         "top5": published and published.top5,

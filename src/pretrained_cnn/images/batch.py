@@ -38,6 +38,8 @@ class Batch(NamedTuple):
     """For each name the error that its picture met, or None."""
     pixels: NDArray[np.uint8]
     """RGB ``(n, H, W, 3)`` of the pictures without an error, in order; ``n`` may be 0."""
+    paths: list[str | None]
+    """For each name the path or address of its picture, or None if that was in memory."""
 
 
 def default_workers() -> int:
@@ -103,7 +105,7 @@ class _Pending:
         policy: ResizePolicy,
         reading: ImagePolicy,
     ) -> None:
-        self._names = [item.name for item in items]
+        self._names, self._paths = [item.name for item in items], [item.path for item in items]
         self._pixels = np.empty((len(items), *size, 3), np.uint8)
         self._jobs = [
             pool.submit(_load_into, row, item, size, policy, reading)
@@ -120,7 +122,7 @@ class _Pending:
             _let_go(error)
             errors.append(error)
         good = [error is None for error in errors]
-        return Batch(self._names, errors, self._pixels if all(good) else self._pixels[good])
+        return Batch(self._names, errors, self._pixels if all(good) else self._pixels[good], self._paths)
 
 
 def _load_into(

@@ -31,10 +31,9 @@ def resize(image: Image.Image, size: tuple[int, int], policy: ResizePolicy) -> N
     if policy.method == "squash":
         return np.asarray(_scale(image, (width, height), filter_))
     if policy.method == "pad":
-        scale = min(width / image.width, height / image.height)
-        inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        inner = fit(image, (width, height), filter_)
         padded = Image.new("RGB", (width, height))
-        padded.paste(_scale(image, inner, filter_), ((width - inner[0]) // 2, (height - inner[1]) // 2))
+        padded.paste(inner, ((width - inner.width) // 2, (height - inner.height) // 2))
         return np.asarray(padded)
     # Resizing the part that stays is the same as resizing all and cutting, without the pixels that fall away.
     return np.asarray(image.resize((width, height), filter_, box=window(image.size, size, policy)))
@@ -56,6 +55,12 @@ def window(
         scale = min(image_width * policy.crop_fraction / width, image_height * policy.crop_fraction / height)
     left, top = (image_width - width * scale) / 2, (image_height - height * scale) / 2
     return left, top, left + width * scale, top + height * scale
+
+
+def fit(image: Image.Image, size: tuple[int, int], filter_: Image.Resampling = Image.Resampling.BICUBIC) -> Image.Image:
+    """The whole picture, undistorted, as large as it goes into ``size`` ``(width, height)``; a side is 1 at least."""
+    scale = min(size[0] / image.width, size[1] / image.height)
+    return _scale(image, (max(1, round(image.width * scale)), max(1, round(image.height * scale))), filter_)
 
 
 def _scale(image: Image.Image, size: tuple[int, int], filter_: Image.Resampling) -> Image.Image:

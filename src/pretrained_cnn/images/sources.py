@@ -37,6 +37,11 @@ class Item:
     picture: Any
     """What the user gave."""
 
+    @property
+    def path(self) -> str | None:
+        """Where the picture can be read again: its path or address; None for one in memory."""
+        return str(os.fsdecode(self.picture)) if isinstance(self.picture, str | os.PathLike) else None
+
 
 def one(picture: Any) -> Item:
     """The only item of ``predict``. Nothing is read yet."""

@@ -1,0 +1,254 @@
+"""Results as pictures: `contact_sheet`, and what a `Result` shows of itself.
+
+Names and labels may come from anywhere. In a drawing, and in HTML, they are cut to length, what cannot be printed is
+replaced, and HTML is escaped. Pictures are decoded as everywhere, within the limits of the default `ImagePolicy`.
+"""
+
+from __future__ import annotations
+
+import base64
+import html as markup
+import io
+import math
+import os
+import textwrap
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageDraw, ImageFont
+
+from pretrained_cnn.errors import ImageError, InvalidSpecError
+from pretrained_cnn.images.decode import decode
+from pretrained_cnn.images.policy import ImagePolicy
+from pretrained_cnn.images.resize import enough, fit
+from pretrained_cnn.images.sources import Item
+from pretrained_cnn.spec import ResizePolicy
+
+if TYPE_CHECKING:
+    from pretrained_cnn.results import Result
+
+__all__ = ["contact_sheet"]
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+PAPER, INK, FAINT, BACK, BAR = "#ffffff", "#1f2328", "#656d76", "#eef0f2", "#3b7dd8"
+UNCERTAIN, FAILED = "#b45f06", "#c0392b"
+ERROR = "#d9534f"
+"""A red that can be read on white and on black."""
+MIN_SIZE = 64
+"""Below this side, in pixels, no label is readable under a thumbnail."""
+MAX_TEXT = 150
+"""Characters of a name or a label that are looked at: more would fit no line."""
+THUMBNAIL = 224
+"""Side, in pixels, of the picture in a notebook."""
+
+
+def contact_sheet(
+    results: Iterable[Result],
+    *,
+    columns: int | None = None,
+    size: int = 160,
+    min_score: float | None = None,
+    font: str | os.PathLike[str] | None = None,
+) -> Image.Image:
+    """Draw pictures side by side, each with its best class, the score, and its name: an RGB image of Pillow's.
+
+    Args:
+        results: What `Classifier.predict_batch` or `Classifier.stream` gives, all of which is read first.
+        columns: How many stand in a row; by default as many as make the sheet a little wider than high.
+        size: The side of a picture, in pixels, at least 64.
+        min_score: Results whose best score is below are marked as uncertain.
+        font: The path of a font file. Pillow's own font has little beyond ASCII, and other letters come out as boxes.
+
+    A failed result has its error in place of the picture, and so has a picture that cannot be read again, see
+    `Result.picture`. Raises InvalidSpecError if there is no result, for arguments that cannot be right, and for a sheet
+    of more pixels than `ImagePolicy.max_pixels`.
+
+    >>> from pretrained_cnn import Classifier
+    >>> clf = Classifier("EfficientNetLite0")
+    >>> results = clf.predict_batch(["examples/images/clock.png", "no.jpg"], errors="return")
+    >>> contact_sheet(results, min_score=0.5).width
+    359
+    """
+    results = list(results)
+    if not results:
+        raise InvalidSpecError("results=[] has no result to draw")
+    if columns is None:
+        columns = math.ceil(math.sqrt(1.5 * len(results)))
+    for name, value, least in (("columns", columns, 1), ("size", size, MIN_SIZE)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise InvalidSpecError(f"{name}={value!r} is not a whole number of at least {least}")
+    return _Sheet(len(results), columns, size, min_score, font).draw(results)
+
+
+def show(result: Result, size: int) -> None:
+    """Open a result in the machine's own program. Raises ImageError if there is no picture to show."""
+    contact_sheet([replace(result, picture=_thumbnail(result, size))], size=size).show()
+
+
+def html(result: Result) -> str:
+    """A result for a notebook, light or dark: a thumbnail, the name, and a bar for each class."""
+    try:
+        picture = _image_tag(_thumbnail(result, THUMBNAIL))
+        problem = ""
+    except ImageError as error:
+        picture = ""
+        mark, colour = ("failed: ", ERROR) if result.error is not None else ("", "inherit")
+        problem = f'<div style="color:{colour};overflow-wrap:anywhere">{_escape(mark + error.reason)}</div>'
+    rows = "".join(
+        f'<div style="overflow-wrap:anywhere">{_escape(label)}</div>'
+        '<div style="background:rgba(127,127,127,.2);border-radius:3px">'
+        f'<div style="background:{BAR};border-radius:3px;height:.7em;width:{100 * _share(score):.1f}%"></div></div>'
+        f'<div style="text-align:right;white-space:nowrap">{_percent(score)}</div>'
+        for _, label, score, _ in result
+    )
+    return (
+        '<div style="display:flex;flex-wrap:wrap;gap:1em;align-items:flex-start;color:inherit">'
+        f'{picture}<div style="flex:1;min-width:16em;max-width:34em">'
+        f'<div style="opacity:.7;overflow-wrap:anywhere;margin-bottom:.5em">{_escape(result.source, end=True)}</div>'
+        f'{problem}<div style="display:grid;grid-template-columns:fit-content(14em) minmax(5em,1fr) auto;'
+        f'gap:.25em .75em;align-items:center">{rows}</div></div></div>'
+    )
+
+
+class _Sheet:
+    """Where things are on a contact sheet, and in what type they are set."""
+
+    def __init__(
+        self, count: int, columns: int, size: int, min_score: float | None, font: str | os.PathLike[str] | None
+    ) -> None:
+        self.size, self.min_score = size, min_score
+        self.gap = max(8, size // 12)
+        self.font = _font(font, max(11, round(1.15 * math.sqrt(size))))
+        self.small = _font(font, max(10, round(0.95 * math.sqrt(size))))
+        self.line, self.small_line = (round(1.35 * _height(font)) for font in (self.font, self.small))
+        self.columns, rows = min(columns, count), math.ceil(count / columns)
+        self.cell = (size + self.gap, size + self.gap + self.line + self.small_line + self.gap // 2)
+        width, height = self.gap + self.columns * self.cell[0], self.gap + rows * self.cell[1]
+        most = ImagePolicy().max_pixels
+        if width * height > most:
+            raise InvalidSpecError(
+                f"a sheet of {count:,} pictures with size={size} would have {width} x {height} pixels, which are more "
+                f"than {most:,}; give fewer results, or a smaller size"
+            )
+        self.image = Image.new("RGB", (width, height), PAPER)
+        self.pen = ImageDraw.Draw(self.image)
+
+    def draw(self, results: list[Result]) -> Image.Image:
+        for index, result in enumerate(results):
+            row, column = divmod(index, self.columns)
+            self._draw(result, self.gap + column * self.cell[0], self.gap + row * self.cell[1])
+        return self.image
+
+    def _draw(self, result: Result, left: int, top: int) -> None:
+        """One result, its thumbnail's corner at ``(left, top)``."""
+        size, failed = self.size, result.error is not None
+        best = result.predictions[0] if result.predictions and not failed else None
+        uncertain = best is not None and self.min_score is not None and not best.score >= self.min_score
+        colour = FAILED if failed else UNCERTAIN if uncertain else None
+        frame = (left, top, left + size - 1, top + size - 1)
+        self.pen.rectangle(frame, fill=BACK)
+        try:
+            picture = _thumbnail(result, size)
+            self.image.paste(picture, (left + (size - picture.width) // 2, top + (size - picture.height) // 2))
+        except ImageError as error:
+            self._paragraph(error.reason, left, top, below_mark=colour is not None)
+        if colour is not None:
+            self.pen.rectangle(frame, outline=colour, width=max(3, size // 40))
+            self._mark("failed" if failed else "uncertain", left, top, colour)
+        top += size + self.gap // 4
+        score = _percent(best.score) if best else ""
+        room = size - (self.font.getlength(f" {score}") if score else 0)
+        label = best.label if best else "" if failed else "no class named"
+        self.pen.text((left, top), _cut(label, self.font, room), colour or INK, self.font)
+        self.pen.text((left + size - self.font.getlength(score), top), score, colour or INK, self.font)
+        name = _cut(result.source, self.small, size, end=True)
+        self.pen.text((left, top + (self.line if label else 0)), name, FAINT, self.small)
+
+    def _mark(self, word: str, left: int, top: int, colour: str) -> None:
+        width = self.small.getlength(word) + self.gap
+        self.pen.rectangle((left, top, left + width, top + self.small_line), fill=colour)
+        self.pen.text((left + self.gap / 2, top + self.small_line / 2), word, PAPER, self.small, anchor="lm")
+
+    def _paragraph(self, text: str, left: int, top: int, *, below_mark: bool) -> None:
+        """A text in place of a thumbnail, as much of it as there is room for."""
+        margin, width = self.gap // 2, self.size - self.gap
+        top += margin + (self.small_line if below_mark else 0)
+        letters, lines = (
+            int(width / self.small.getlength("n")),
+            (self.size - self.gap) // self.small_line - below_mark,
+        )
+        wrapped = textwrap.wrap(_clean(text[: 4 * MAX_TEXT]), letters, max_lines=lines, placeholder=" …")
+        for number, line in enumerate(wrapped):
+            place = (left + margin, top + number * self.small_line)
+            self.pen.text(place, _cut(line, self.small, width), INK, self.small)
+
+
+def _thumbnail(result: Result, size: int) -> Image.Image:
+    """The picture of a result, undistorted, as large as it goes into a square. Raises ImageError."""
+    if result.error is not None:
+        raise result.error
+    if result.picture is None:
+        raise ImageError(
+            result.source,
+            "it was not kept, so it cannot be shown; predict keeps a picture, and so does predict_batch one in a list; "
+            "stream keeps paths and addresses only",
+        )
+    square = (size, size)
+    image = decode(Item(0, result.source, result.picture), ImagePolicy(), enough(square, ResizePolicy("pad")))
+    return fit(image, square)
+
+
+def _image_tag(picture: Image.Image) -> str:
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=85)
+    data = base64.b64encode(file.getvalue()).decode()
+    return f'<img src="data:image/jpeg;base64,{data}" width="{picture.width}" height="{picture.height}" alt="">'
+
+
+def _font(path: str | os.PathLike[str] | None, height: int) -> Font:
+    if path is None:
+        return ImageFont.load_default(height)
+    try:
+        return ImageFont.truetype(path, height)
+    except OSError as error:
+        raise InvalidSpecError(f"font={os.fspath(path)!r} cannot be read as a font: {error}") from error
+
+
+def _height(font: Font) -> float:
+    return font.getbbox("Ag")[3]
+
+
+def _cut(text: str, font: Font, width: float, *, end: bool = False) -> str:
+    """As much of a text as is at most ``width`` pixels wide: its beginning, or its end."""
+    text = _clean(text[-MAX_TEXT:] if end else text[:MAX_TEXT])
+    if font.getlength(text) <= width:
+        return text
+
+    def part(length: int) -> str:
+        return f"…{text[len(text) - length :]}" if end else f"{text[:length]}…"
+
+    fitting = bisect_right(range(len(text)), width, key=lambda length: font.getlength(part(length)))
+    return part(max(0, fitting - 1))
+
+
+def _clean(text: str) -> str:
+    """A text on one line, without what would change how the others are printed."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def _escape(text: str, *, end: bool = False) -> str:
+    if len(text) > MAX_TEXT:
+        text = f"…{text[-MAX_TEXT:]}" if end else f"{text[:MAX_TEXT]}…"
+    return markup.escape(_clean(text))
+
+
+def _percent(score: float) -> str:
+    return f"{100 * score:.1f} %"
+
+
+def _share(score: float) -> float:
+    """A score within 0 to 1, whatever a decode function of the user's own gave."""
+    return score if 0 <= score <= 1 else float(score > 1)

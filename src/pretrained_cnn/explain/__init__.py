@@ -1,0 +1,118 @@
+"""Where a network looks: heat maps over a picture for one of its classes.
+
+Three methods, each of one forward pass and the gradient of the class's linear score (the logit, not the probability,
+whose gradient also falls when other classes rise) with respect to the last map of features:
+
+- ``"grad_cam"``: the features, weighted by the mean of their gradient (Selvaraju et al., 2017, arXiv:1610.02391).
+- ``"grad_cam++"``: weighted by a mean that counts pixels by how much they matter, which finds several things of a class
+  better (Chattopadhay et al., 2018, arXiv:1710.11063).
+- ``"hires_cam"``: the features times their gradient, pixel by pixel: no place is shown that did not add to the score
+  (Draelos and Carin, 2020, arXiv:2011.08891).
+
+For networks whose head is one dense layer on pooled features, which most are, the first and the last give the same
+map, that of CAM (Zhou et al., 2016, arXiv:1512.04150). Score-CAM is left out: it takes a forward pass for each channel
+of the map, 2,048 for Xception.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pretrained_cnn.errors import InvalidSpecError
+from pretrained_cnn.images.resize import window
+from pretrained_cnn.labels import Prediction
+from pretrained_cnn.spec import ResizePolicy
+
+__all__ = ["Explanation", "Method"]
+
+Method = Literal["grad_cam", "grad_cam++", "hires_cam"]
+
+COLOURS = ((0, 0, 60), (90, 20, 140), (200, 40, 110), (250, 120, 40), (255, 235, 120))
+"""From nothing to most, each brighter than the one before it, so that the order shows in grey too."""
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Where a network saw a class in a picture.
+
+    >>> from pretrained_cnn import Classifier
+    >>> explanation = Classifier("EfficientNetLite0").explain("examples/images/clock.png")
+    >>> explanation
+    Explanation('examples/images/clock.png': analog_clock by grad_cam)
+    >>> explanation.heat_map.shape, explanation.overlay().size
+    ((360, 480), (480, 360))
+    """
+
+    source: str
+    """The picture's name, as in `Result.source`."""
+    prediction: Prediction
+    """The class that is explained, and its score."""
+    method: Method
+    heat_map: NDArray[np.float32] = field(repr=False)
+    """``(h, w)``, 0 to 1, over the picture at its own size; the maximum is 1, or 0 if nothing speaks for the class.
+
+    What the network was not shown, such as the rim that a centre crop cuts off, is 0.
+    """
+    image: Image.Image = field(repr=False)
+    """The picture, upright, RGB, ``w`` x ``h``."""
+
+    def overlay(self, opacity: float = 0.6) -> Image.Image:
+        """The picture with the heat map laid over it: RGB, of the picture's size.
+
+        ``opacity``, 0 to 1, is that of the hottest place; where the map is 0 the picture shows as it is.
+        """
+        if not 0 <= opacity <= 1:
+            raise InvalidSpecError(f"opacity={opacity!r} is not a number from 0 to 1")
+        levels = np.rint(self.heat_map * 255).astype(np.uint8)
+        steps = np.linspace(0, 255, len(COLOURS))
+        palette = np.stack([np.interp(range(256), steps, channel) for channel in zip(*COLOURS, strict=True)], axis=-1)
+        colours = Image.fromarray(palette.astype(np.uint8)[levels])
+        return Image.composite(colours, self.image, Image.fromarray(np.rint(levels * opacity).astype(np.uint8)))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the overlay to a file, in the format that its suffix names.
+
+        Raises OSError if the file cannot be written, ValueError for a suffix that Pillow does not know.
+
+        >>> import tempfile
+        >>> from pretrained_cnn import Classifier
+        >>> path = tempfile.mkdtemp() + "/clock.png"
+        >>> Classifier("EfficientNetLite0").explain("examples/images/clock.png").save(path)
+        """
+        self.overlay().save(path)
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows."""
+        stream = io.BytesIO()
+        self.overlay().save(stream, "PNG")
+        return stream.getvalue()
+
+    def __repr__(self) -> str:
+        return f"Explanation({self.source!r}: {self.prediction.label} by {self.method})"
+
+
+def place(
+    heat_map: NDArray[np.float32], image_size: tuple[int, int], input_size: tuple[int, int], policy: ResizePolicy
+) -> NDArray[np.float32]:
+    """A heat map over what the network was shown as one over the whole picture: float32 ``(h, w)``.
+
+    ``image_size`` is the picture's ``(width, height)``, ``input_size`` the network's ``(height, width)``.
+    """
+    left, top, right, bottom = window(image_size, input_size, policy)
+    down, across = heat_map.shape[0] / (bottom - top), heat_map.shape[1] / (right - left)
+    # Edges are repeated once, so that the outermost half of a pixel is not faded out.
+    wide = Image.fromarray(np.pad(heat_map, 1, mode="edge"))
+    to_map = (across, 0, 1 - left * across, 0, down, 1 - top * down)
+    placed = wide.transform(image_size, Image.Transform.AFFINE, to_map, Image.Resampling.BILINEAR)
+    heat = np.array(placed)
+    columns, rows = np.arange(image_size[0]) + 0.5, np.arange(image_size[1]) + 0.5
+    heat[:, (columns < left) | (columns > right)] = 0
+    heat[(rows < top) | (rows > bottom)] = 0
+    return np.asarray(heat / (heat.max() or 1), np.float32)

@@ -1,0 +1,167 @@
+"""Pictures that need matplotlib: a confusion matrix, and accuracy against time. The only module that imports it.
+
+The figures are made without pyplot: nothing of its state changes, no display is needed, and nothing has to be closed.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretrained_cnn.errors import MissingDependencyError
+
+try:
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import PowerNorm
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+    from matplotlib.transforms import Bbox
+except ImportError:
+    raise MissingDependencyError("matplotlib", extra="plot") from None
+
+if TYPE_CHECKING:
+    from pretrained_cnn.bench import Timing
+
+__all__ = ["accuracy_and_time", "confusion"]
+
+LONGEST = 24
+"""Letters of a class's name that are drawn."""
+MOST_NUMBERS = 25
+"""Up to so many classes the cells have numbers in them."""
+MOST_NAMES = 80
+"""Up to so many classes the axes have names on them."""
+FORMATS = ("png", "svg", "pdf")
+"""What a drawing can be written as, by the end of the file's name."""
+
+
+class Drawing(Figure):
+    """A figure that shows itself in a notebook."""
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        self.savefig(file, format="png", dpi=100)
+        return file.getvalue()
+
+
+def confusion(matrix: NDArray[np.intp], names: Sequence[str], ax: Axes | None) -> Figure:
+    """Draw a confusion matrix ``(C, C)``, rows the true classes, coloured by the part of the row."""
+    count = len(names)
+    if ax is None:
+        side = min(16.0, max(3.2, (0.32 if count <= MOST_NUMBERS else 0.2) * count + 1.6))
+        ax = Drawing(figsize=(side + 1.0, side), layout="constrained").add_subplot()
+    parts = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    image = ax.imshow(parts, cmap="Blues", norm=PowerNorm(0.5, 0, 1))  # so that a few mistakes among many are seen
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    figure.colorbar(image, ax=ax, label="part of the true class", fraction=0.05)
+    ax.set(xlabel="given", ylabel="true")
+    if count <= MOST_NAMES:
+        size = 9 if count <= MOST_NUMBERS else 7
+        short = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in names]
+        # A class may be named with dollar signs: it is not a formula.
+        ax.set_xticks(range(count), short, rotation=90, fontsize=size, parse_math=False)
+        ax.set_yticks(range(count), short, fontsize=size, parse_math=False)
+    else:
+        ax.set_xticks([])
+        ax.set_yticks([])
+    if count <= MOST_NUMBERS:
+        for row, column in np.argwhere(matrix):
+            colour = "white" if parts[row, column] > 0.3 else "black"
+            number = f"{matrix[row, column]}"
+            ax.text(column, row, number, ha="center", va="center", color=colour, fontsize=8 if len(number) < 4 else 6)
+    return figure
+
+
+def accuracy_and_time(rows: Sequence[Timing], best: Sequence[Timing]) -> Figure:
+    """Draw each row's published accuracy against its time, and a line through the ``best`` of each runtime."""
+    figure = Drawing(figsize=(9, 6), layout="constrained")
+    ax = figure.add_subplot()
+    points = []
+    for runtime, look in zip(dict.fromkeys(row.runtime for row in rows), itertools.cycle(LOOKS)):
+        known = [
+            Point(row.name, row.milliseconds, row.top1, row in best, look.colour)
+            for row in rows
+            if row.runtime == runtime and row.top1 is not None
+        ]
+        line = sorted((point.x, point.y) for point in known if point.best)
+        ax.plot(*np.array(line).reshape(-1, 2).T, f"{look.marker}-", color=look.colour, ms=7, lw=1.2, label=runtime)
+        for point in known:
+            if not point.best:
+                ax.plot(point.x, point.y, look.marker, color=look.colour, markerfacecolor="white", ms=7)
+        points += known
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter("{x:g}")
+    ax.tick_params(axis="x", which="both", labelsize=8)
+    ax.set(xlabel="milliseconds for one picture, measured here", ylabel="top-1 accuracy on ImageNet in %, as published")
+    ax.margins(0.1)
+    ax.grid(alpha=0.25, which="both", lw=0.5)
+    ax.legend(title="filled: on the frontier", loc="lower right")
+    _write_names(figure, ax, points)
+    return figure
+
+
+class Look(NamedTuple):
+    """Of the points of one runtime."""
+
+    colour: str
+    marker: str
+
+
+LOOKS = tuple(map(Look, ("#2f6fb3", "#c8553d", "#3f8f5b", "#8a5aa8", "#9a7209", "#4a4a4a"), "osD^vP"))
+
+
+class Point(NamedTuple):
+    """A backbone in the drawing."""
+
+    name: str
+    x: float
+    y: float
+    best: bool
+    colour: str
+
+
+ROUND = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
+"""Where a name may stand, seen from its point: right, left, above, below, and between."""
+
+
+def _write_names(figure: Figure, ax: Axes, points: Sequence[Point]) -> None:
+    """Write each name as near its point as it covers nothing else; if not right beside it, with a thin line to it."""
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+    figure.draw_without_rendering()  # now everything has its place
+    taken = [
+        Bbox.from_bounds(x - 7, y - 7, 14, 14) for x, y in (ax.transData.transform(point[1:3]) for point in points)
+    ]
+    taken += [legend.get_window_extent(renderer) for legend in (ax.get_legend(),) if legend is not None]
+    lines = [line.get_path().transformed(line.get_transform()) for line in ax.lines]
+    for point in points:
+        for distance, (right, up) in itertools.product((7, 14, 24, 36, 50), ROUND):
+            text = ax.annotate(
+                point.name,
+                (point.x, point.y),
+                (right * distance, up * distance),
+                textcoords="offset points",
+                ha=("right", "center", "left")[right + 1],
+                va=("top", "center", "bottom")[up + 1],
+                fontsize=8,
+                color=point.colour,
+                parse_math=False,
+                arrowprops={"arrowstyle": "-", "lw": 0.6, "color": point.colour} if distance > 7 else None,
+            )
+            text.set_in_layout(False)
+            text.update_positions(renderer)
+            box = Text.get_window_extent(text, renderer)  # that of an annotation would have the line in it
+            inside = ax.bbox.contains(box.x0, box.y0) and ax.bbox.contains(box.x1, box.y1)
+            crossed = any(line.intersects_bbox(box, filled=False) for line in lines)
+            if inside and not crossed and not box.count_overlaps(taken):
+                break
+            text.remove()
+        else:
+            continue  # there is no room: the table has it
+        taken.append(box)
