@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import pytest
 from paths import ROOT
 
-TESTS = ["tests/test_runtimes.py::TestKeras", "tests/test_golden.py"]
+TESTS = ["tests/test_runtimes.py::TestKeras", "tests/test_golden.py", "tests/test_explain.py"]
 
 
 @pytest.mark.slow

@@ -34,6 +34,7 @@ from pretrained_cnn.weights import WeightsFile
 if TYPE_CHECKING:
     from pretrained_cnn.classifier import Classifier
     from pretrained_cnn.evaluate import ClassScore, Evaluation, Mistake
+    from pretrained_cnn.explain import Explanation
     from pretrained_cnn.transfer.report import TrainingReport
 
 __version__ = "0.1.0"
@@ -45,6 +46,7 @@ __all__ = [
     "Classifier",
     "DataError",
     "Evaluation",
+    "Explanation",
     "ImageError",
     "ImagePolicy",
     "InvalidSpecError",
@@ -80,6 +82,7 @@ _LATE = {
     "ClassScore": "pretrained_cnn.evaluate",
     "Classifier": "pretrained_cnn.classifier",
     "Evaluation": "pretrained_cnn.evaluate",
+    "Explanation": "pretrained_cnn.explain",
     "Mistake": "pretrained_cnn.evaluate",
     "TrainingReport": "pretrained_cnn.transfer.report",
 }

@@ -25,8 +25,10 @@ from pretrained_cnn.errors import (
 )
 from pretrained_cnn.evaluate import Evaluation, find_classes
 from pretrained_cnn.images.batch import Batch, batches, load
+from pretrained_cnn.images.decode import decode
 from pretrained_cnn.images.labelled import WNID, labelled
 from pretrained_cnn.images.policy import ImagePolicy
+from pretrained_cnn.images.resize import resize
 from pretrained_cnn.images.sources import items, one
 from pretrained_cnn.registry import get_spec
 from pretrained_cnn.results import Prediction, Result
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     import keras
 
     from pretrained_cnn.backbones.build import Backbone
+    from pretrained_cnn.explain import Explainer, Explanation, Method
     from pretrained_cnn.transfer import Base, TrainingReport
 
 __all__ = ["Classifier"]
@@ -100,6 +103,7 @@ class Classifier:
         self._backbone: Backbone | None = None
         self._bundle: Bundle | None = None
         self._runtimes: dict[tuple[Output, str | None], tuple[Runtime, int]] = {}
+        self._explainers: dict[Method, Explainer] = {}
         self._history: list[dict[str, Any]] = []
         self._report: TrainingReport | None = None
 
@@ -450,6 +454,45 @@ class Classifier:
             [error for error in errors if error is not None],
         )
 
+    def explain(self, picture: Any, target: int | str | None = None, method: Method = "grad_cam") -> Explanation:
+        """Where in a picture the network sees a class: a heat map over the picture.
+
+        Args:
+            picture: As for `predict`.
+            target: The class: its index, its id, or its name if no other class has it; by default the best one.
+            method: ``"grad_cam"``, ``"grad_cam++"`` or ``"hires_cam"``, see `pretrained_cnn.explain`.
+
+        The score is that of the picture decoded in full, where `predict` may take a draft of a large JPEG. Gradients
+        come from Keras, whatever the runtime, so a bundle must be of format ``"keras"``.
+
+        Raises ImageError as `predict` does; DataError for a class that is not there; InvalidSpecError for a network
+        without a map of features or a method that is not known; BundleError for a bundle of another format.
+
+        >>> clf = Classifier("EfficientNetLite0")
+        >>> explanation = clf.explain("examples/images/clock.png", "wall_clock")
+        >>> explanation.prediction.label, explanation.heat_map.max()
+        ('wall_clock', np.float32(1.0))
+        >>> explanation.overlay().size
+        (480, 360)
+        """
+        from pretrained_cnn.explain import Explanation, place
+
+        explainer = self._get_explainer(method)
+        item = one(picture)
+        image = decode(item, self._images)
+        pixels = resize(image, self._spec.input_size, self._spec.resize)[np.newaxis]
+        (scores,) = self._get_runtime("scores")[0].run(pixels)
+        index = int(scores.argmax()) if target is None else self._find_class(target, len(scores))
+        (heat_map,) = explainer(pixels, np.array([index]))
+        ((prediction,),) = self._decode(np.eye(1, len(scores), index, np.float32), top=1)
+        return Explanation(
+            item.name,
+            prediction._replace(score=float(scores[index]), index=index),
+            method,
+            place(heat_map, image.size, self._spec.input_size, self._spec.resize),
+            image,
+        )
+
     def save(
         self,
         path: str | os.PathLike[str],
@@ -607,6 +650,23 @@ class Classifier:
                 open_ = self._open_graph if self._runtime.format == "keras" else self._open_converted
                 self._runtimes[output, layer] = open_(output, layer)
             return self._runtimes[output, layer]
+
+    def _get_explainer(self, method: Method) -> Explainer:
+        with self._lock:
+            if method not in self._explainers:
+                backbone = self._get_backbone()
+                from pretrained_cnn.explain import Explainer
+
+                self._explainers[method] = Explainer(backbone, method)
+            return self._explainers[method]
+
+    def _find_class(self, target: int | str, width: int) -> int:
+        """The column of a class that is named by it, its id or its name."""
+        if isinstance(target, str) and self._spec.labels:
+            return int(find_classes([target], self._spec.labels, "target")[0])
+        if not isinstance(target, int) or isinstance(target, bool) or not 0 <= target < width:
+            raise InvalidSpecError(f"target={target!r} is neither a class's name nor a number from 0 to {width - 1}")
+        return target
 
     def _copy(self) -> Classifier:
         """A classifier that gives the same answers, with a network of its own."""

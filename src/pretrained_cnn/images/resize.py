@@ -37,10 +37,25 @@ def resize(image: Image.Image, size: tuple[int, int], policy: ResizePolicy) -> N
         padded.paste(_scale(image, inner, filter_), ((width - inner[0]) // 2, (height - inner[1]) // 2))
         return np.asarray(padded)
     # Resizing the part that stays is the same as resizing all and cutting, without the pixels that fall away.
-    scale = min(image.width * policy.crop_fraction / width, image.height * policy.crop_fraction / height)
-    left, top = (image.width - width * scale) / 2, (image.height - height * scale) / 2
-    box = (left, top, left + width * scale, top + height * scale)
-    return np.asarray(image.resize((width, height), filter_, box=box))
+    return np.asarray(image.resize((width, height), filter_, box=window(image.size, size, policy)))
+
+
+def window(
+    image_size: tuple[int, int], size: tuple[int, int], policy: ResizePolicy
+) -> tuple[float, float, float, float]:
+    """The part of a picture that `resize` shows the network: left, top, right and bottom in the picture's pixels.
+
+    ``image_size`` is the picture's ``(width, height)``. With ``"pad"``, the part reaches beyond the picture.
+    """
+    (image_width, image_height), (height, width) = image_size, size
+    if policy.method == "squash":
+        return 0, 0, image_width, image_height
+    if policy.method == "pad":
+        scale = max(image_width / width, image_height / height)
+    else:
+        scale = min(image_width * policy.crop_fraction / width, image_height * policy.crop_fraction / height)
+    left, top = (image_width - width * scale) / 2, (image_height - height * scale) / 2
+    return left, top, left + width * scale, top + height * scale
 
 
 def _scale(image: Image.Image, size: tuple[int, int], filter_: Image.Resampling) -> Image.Image:
