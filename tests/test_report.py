@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from PIL import Image
 
 from pretrained_cnn import Classifier, DataError, ImageError, InvalidSpecError, OutputError, Prediction, cli
 from pretrained_cnn.report import write_report
-from pretrained_cnn.report.page import MANY, Page
+from pretrained_cnn.report.page import Page
 
 HOSTILE = [
     "<img src=x onerror=window.hacked=1>.png",
@@ -55,7 +54,9 @@ def small() -> Classifier:
 
 def blocks(path: Path, attribute: str) -> list[Any]:
     """What stands in the page's blocks of data."""
-    found = re.findall(rf'<script type="application/json" {attribute}>(.*?)</script>', path.read_text("utf-8"), re.DOTALL)
+    found = re.findall(
+        rf'<script type="application/json" {attribute}>(.*?)</script>', path.read_text("utf-8"), re.DOTALL
+    )
     return [json.loads(text) for text in found]
 
 
@@ -228,6 +229,17 @@ def test_a_bundle_without_its_network_gives_no_heat_maps(
     assert re.match("there are no heat maps: .*small.bundle is of format='openvino'", record.getMessage())
     assert dict(facts(path)["about"])["Heat maps"].startswith("none: ")
     assert facts(path)["heat_maps"] is None
+
+
+def test_a_network_without_a_map_of_features_gives_no_heat_maps(
+    clock: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import keras
+
+    flat = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2, "softmax")])
+    write_report(Classifier.from_keras(flat, labels=["cat", "dog"]), [clock], tmp_path / "report.html")
+    assert "there are no heat maps: sequential" in caplog.text
+    assert dict(facts(tmp_path / "report.html")["about"])["Heat maps"].startswith("none: sequential")
 
 
 def test_scores_that_are_no_numbers_do_not_break_the_page(tmp_path: Path) -> None:

@@ -460,7 +460,7 @@ class Classifier:
         Args:
             picture: As for `predict`.
             target: The class: its index, its id, or its name if no other class has it; by default the best one.
-            method: ``"grad_cam"``, ``"grad_cam++"`` or ``"hires_cam"``, see `pretrained_cnn.explain`.
+            method: ``"grad_cam"``, ``"grad_cam++"`` or ``"hires_cam"``, see ``pretrained_cnn.explain``.
 
         The score is that of the picture decoded in full, where `predict` may take a draft of a large JPEG. Gradients
         come from Keras, whatever the runtime, so a bundle must be of format ``"keras"``.

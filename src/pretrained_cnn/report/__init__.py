@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from importlib.metadata import version
 from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,24 +92,26 @@ def write_report(
 
     Args:
         classifier: What names the pictures.
-        source: As for `Classifier.stream`; with ``labelled``, as for `Classifier.evaluate`.
+        source: As for `pretrained_cnn.Classifier.stream`; with ``labelled``, as for
+            `pretrained_cnn.Classifier.evaluate`.
         path: The HTML file. It holds everything, thumbnails included, and needs no network.
         top: How many classes to name for each picture.
         labelled: The classes of the pictures are known: the page also says how often the classifier is right, and
             shows its worst mistakes.
         heat_maps: The method of the heat maps that show where the network saw its best class, as for
-            `Classifier.explain`; None for a page without.
+            `pretrained_cnn.Classifier.explain`; None for a page without.
         min_score: Pictures whose best score, 0 to 1, is below are marked as uncertain.
         title: The page's; by default the name of the source.
         overwrite: Replace a file that is there already.
         progress: Is called after each batch with how many pictures are done, and how many of them failed.
 
     Thumbnails show what the network was shown, so heat maps lie on them exactly. A heat map takes a second pass through
-    the network. A classifier that was loaded from a bundle of another format than ``"keras"`` gives none, which is
-    logged, and said in the page. The file appears when it is whole. Memory does not grow with the number of pictures,
-    except, with ``labelled``, by their scores.
+    the network. Where there can be none, as for a bundle of another format than ``"keras"``, this is logged, and said
+    in the page. The file appears when it is whole. Memory does not grow with the number of pictures, except, with
+    ``labelled``, by their scores.
 
-    Raises OutputError if the file cannot be written, and what `Classifier.stream` or `Classifier.evaluate` raises.
+    Raises OutputError if the file cannot be written, and what `pretrained_cnn.Classifier.stream` or
+    `pretrained_cnn.Classifier.evaluate` raises.
 
     >>> import tempfile
     >>> path = tempfile.mkdtemp() + "/report.html"
@@ -210,12 +212,20 @@ def _explainer(classifier: Classifier, method: Method | None) -> tuple[HeatMaps 
         return None, "none were asked for"
     try:
         backbone = classifier._get_backbone()
-        from pretrained_cnn.explain import Explainer
-
-        return Explainer(backbone, method), f"{method}, for the best class of each picture"
+        from pretrained_cnn import explain
     except (BundleError, MissingDependencyError) as error:
-        logger.warning("there are no heat maps: %s", error)
-        return None, f"none: {error}"
+        return _no_heat_maps(error)
+    try:
+        return explain.Explainer(backbone, method), f"{method}, for the best class of each picture"
+    except InvalidSpecError as error:
+        if method not in get_args(explain.Method):
+            raise
+        return _no_heat_maps(error)
+
+
+def _no_heat_maps(error: Exception) -> tuple[None, str]:
+    logger.warning("there are no heat maps: %s", error)
+    return None, f"none: {error}"
 
 
 def _colours() -> Any:
