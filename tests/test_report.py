@@ -84,10 +84,14 @@ def folder(tmp_path: Path) -> Path:
 def test_everything_is_in_the_page_and_only_as_data(small: Classifier, folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     done: list[tuple[int, int]] = []
-    report = write_report(small, folder, path, min_score=1.0, progress=lambda *counts: done.append(counts))
+    report = write_report(
+        small, folder, path, min_score=1.0, title="caf\udce9", progress=lambda *counts: done.append(counts)
+    )
     expected = list(small.stream(folder))
     assert (report.pictures, [error.source for error in report.failed]) == (12, [str(folder / "text.jpg")])
     assert (report.uncertain, report.evaluation, done[-1]) == (11, None, (12, 1))
+
+    assert all(row["unsure"] for row in rows(path))
 
     known = facts(path)
     assert [row["name"] for row in rows(path)] == [result.source for result in expected if result.error is None]
@@ -103,6 +107,7 @@ def test_everything_is_in_the_page_and_only_as_data(small: Classifier, folder: P
     assert "tensorflow 2." in about["Versions"]
 
     text = path.read_text("utf-8")
+    assert "<title>caf?</title>" in text
     assert not re.search(r"(src|href)\s*=\s*[\"']?(http|//|file)", text)
     assert text.count("<script") == text.count("</script") == 2 * len(blocks(path, 'class="rows"')) + 2
     outside = re.sub(r'<script type="application/json".*?</script>', "", text, flags=re.DOTALL)

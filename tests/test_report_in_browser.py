@@ -137,6 +137,14 @@ def test_search_and_filters(photos: tuple[Path, Report], open_report: Open) -> N
     page.get_by_role("button", name="Clear search and filters").click()
     assert (shown(page), focused(page)) == (105, "Search names and classes")
 
+    for width, columns in {700: 3, 1400: 5}.items():
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_function(
+            "n => new Set([...document.querySelectorAll('#cards .card')].map((card) => card.offsetLeft + "
+            "new DOMMatrix(getComputedStyle(card).transform).e)).size === n",
+            arg=columns,
+        )
+
     page.get_by_role("radio", name="Wrong").check()
     wrong = int((report.evaluation.predicted != report.evaluation.targets).sum())
     assert shown(page) == page.locator("#cards .wrong").count() == wrong

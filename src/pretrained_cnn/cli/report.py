@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from datetime import timedelta
 from itertools import chain
@@ -64,13 +65,13 @@ def _report(options: argparse.Namespace) -> int:
     clf = load_classifier(options)
 
     def total() -> int | None:
+        if options.labelled and not os.path.isdir(options.source[0]):
+            return None  # a CSV file
         counts = [count(source) for source in options.source]
         return None if None in counts else sum(filter(None, counts))
 
     start = time.monotonic()
-    with quiet():
-        clf.predict_proba([])  # builds or loads the network
-    with progress(total, 0) as show:
+    with quiet(), progress(total, 0) as show:  # the bar is Python's
         report = write_report(
             clf,
             options.source[0] if len(options.source) == 1 else chain.from_iterable(map(expand, options.source)),

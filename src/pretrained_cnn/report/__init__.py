@@ -194,9 +194,9 @@ class _Seen:
             self._sources += names
             self._truths.append(targets)
             self._scores.append(scores)
-        if self._min_score is not None:
-            self.uncertain += sum(bool(best) and best[0].score < self._min_score for best in predictions)
-        page.add(names, predictions, batch.pixels, truths=truths, heat_maps=maps)
+        uncertain = [bool(best) and best[0].score < (self._min_score or 0) for best in predictions]
+        self.uncertain += sum(uncertain)
+        page.add(names, predictions, batch.pixels, truths=truths, uncertain=uncertain, heat_maps=maps)
 
     def evaluation(self) -> Evaluation | None:
         """How often the classifier was right; None unless there are labelled pictures that could be read."""

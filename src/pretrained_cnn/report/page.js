@@ -33,16 +33,15 @@
     element.remove();
   });
 
-  function toRow({ name, best, truth }, block, offset) {
+  function toRow({ name, best, truth, unsure = false }, block, offset) {
     const [top, score] = best.length ? best[0] : [null, null];
     const words = [name];
     for (const each of [top, truth]) if (each != null) words.push(classes[each].label, classes[each].id);
     return {
-      name, best, truth, block, offset, top, score,
+      name, best, truth, unsure, block, offset, top, score,
       index: rows.length,
       short: name.split(/[\\/]/).pop() || name,
       wrong: facts.labelled && top !== truth,
-      unsure: facts.min_score !== null && score !== null && score < facts.min_score,
       text: plain(words.join(" ")),
     };
   }
@@ -167,7 +166,7 @@
     const words = plain(state.q).split(/\s+/).filter(Boolean);
     const wanted = new Set(state.classes);
     const inRange = ({ score }) =>
-      score === null ? state.from === 0 : Math.round(score * 10000) >= state.from * 100 && score * 100 <= state.to;
+      score === null ? state.from === 0 : score * 10000 > state.from * 100 - 0.5 && score * 10000 < state.to * 100 + 0.5;
     list = rows.filter(
       (row) =>
         shows[state.show][1](row) &&
@@ -478,7 +477,10 @@
     $("next").disabled = place === walk.length - 1;
     $("copy").textContent = "Copy name";
     pressed($("heat"), isHot(row));
-    if (!$("detail").open) $("detail").showModal();
+    if (!$("detail").open) {
+      $("detail").showModal();
+      $("detail-name").focus({ preventScroll: true }); // what a screen reader begins with
+    }
   }
 
   const step = (by) => walk[place + by] && showDetail(place + by, walk);
@@ -692,7 +694,10 @@
 
   $("search").addEventListener("input", () => change({ q: $("search").value }));
   $("search").addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && !state.q && list.length) grid.go(grid.active);
+    if (event.key === "Escape" && state.q) {
+      event.preventDefault();
+      change({ q: "" });
+    } else if (event.key === "Escape" && list.length) grid.go(grid.active);
     else if ((event.key === "ArrowDown" || event.key === "Enter") && list.length) {
       event.preventDefault();
       grid.go(grid.active);
@@ -727,7 +732,7 @@
     cancelAnimationFrame(drawing);
     drawing = requestAnimationFrame(() => grid.render());
   }, { passive: true });
-  new ResizeObserver(() => grid.layout()).observe(grid.element.parentElement);
+  new ResizeObserver(() => grid.layout()).observe(document.querySelector(".status")); // as wide as the cards are
   addEventListener("hashchange", restore);
   addEventListener("beforeprint", () => grid.print(true));
   addEventListener("afterprint", () => grid.print(false));

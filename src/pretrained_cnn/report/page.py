@@ -15,6 +15,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
+from itertools import compress
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -65,11 +66,12 @@ class Page:
         pixels: NDArray[np.uint8],
         *,
         truths: Sequence[tuple[str, str]] | None = None,
+        uncertain: Sequence[bool] = (),
         heat_maps: NDArray[np.float32] | None = None,
     ) -> None:
         """Add pictures with their predictions; RGB ``(n, H, W, 3)``, and maps ``(n, h, w)``, 0 to 1, over all of them.
 
-        ``truths`` are the id and the label of the class of each.
+        ``truths`` are the id and the label of the class of each, ``uncertain`` says of each whether it is.
         """
         rows: list[dict[str, Any]] = [
             {"name": name, "best": [[self._class(id_, label), _number(score)] for id_, label, score, _ in best]}
@@ -77,6 +79,8 @@ class Page:
         ]
         for row, truth in zip(rows, truths or (), strict=truths is not None):
             row["truth"] = self._class(*truth)
+        for row in compress(rows, uncertain):
+            row["unsure"] = True
         self._block(rows, 'class="rows"')
         images = {"thumbnails": [self._thumbnail(each) for each in pixels]}
         if heat_maps is not None:
