@@ -14,6 +14,7 @@
     return element;
   }
 
+  const say = (tag, text, kind = null) => make(tag, { class: kind }, text);
   const percent = (share) => `${(100 * share).toFixed(1)} %`;
   const shown = (score) => (score === null ? "no score" : percent(score));
   const number = (count) => count.toLocaleString("en");
@@ -165,8 +166,8 @@
   function select() {
     const words = plain(state.q).split(/\s+/).filter(Boolean);
     const wanted = new Set(state.classes);
-    const inRange = ({ score }) =>
-      score === null ? state.from === 0 : score * 10000 > state.from * 100 - 0.5 && score * 10000 < state.to * 100 + 0.5;
+    const [low, high] = [state.from / 100 - 5e-5, state.to / 100 + 5e-5]; // scores have four digits
+    const inRange = ({ score }) => (score === null ? state.from === 0 : score > low && score < high);
     list = rows.filter(
       (row) =>
         shows[state.show][1](row) &&
@@ -188,9 +189,10 @@
   }
 
   function save() {
-    clearTimeout(saving); // browsers allow some ten changes of the address a second
+    clearTimeout(saving); // browsers mind an address that changes with each letter
     saving = setTimeout(() => {
-      const changed = Object.entries(state).filter(([key, value]) => String(value ?? "") !== String(defaults[key] ?? ""));
+      const isDefault = ([key, value]) => String(value ?? "") === String(defaults[key] ?? "");
+      const changed = Object.entries(state).filter((entry) => !isDefault(entry));
       history.replaceState(null, "", `#${new URLSearchParams(changed)}`);
     }, 250);
   }
@@ -285,18 +287,22 @@
     $("count").replaceChildren(
       ...(list.length === rows.length ? [many, rows.length === 1 ? " picture" : " pictures"]
         : [many, ` of ${plural(rows.length, "picture")}`]));
+    $("none").hidden = list.length > 0;
+    if (rows.length) $("none").replaceChildren(say("p", "No picture fits."), make("p", {}, clearing()));
+    else {
+      const why = facts.errors.length ? "None of the pictures could be read. The reasons are under Errors."
+        : "There are no pictures.";
+      $("none").replaceChildren(say("p", why));
+    }
+    $("cards").hidden = list.length === 0;
+  }
+
+  function clearing() {
     const clear = () => {
-      change({ q: "", show: "all", from: 0, to: 100, classes: [], truth: null });
+      change({ ...defaults, view: state.view, sort: state.sort });
       $("search").focus();
     };
-    $("none").hidden = list.length > 0;
-    $("none").replaceChildren(
-      ...(rows.length
-        ? [make("p", {}, "No picture fits."), make("p", {}, make("button", { class: "toggle", type: "button", click: clear },
-          "Clear search and filters"))]
-        : [make("p", {}, facts.errors.length ? "None of the pictures could be read. The reasons are under Errors."
-          : "There are no pictures.")]));
-    $("cards").hidden = list.length === 0;
+    return make("button", { class: "toggle", type: "button", click: clear }, "Clear search and filters");
   }
 
   // The cards: only those near the window are in the page.
@@ -310,13 +316,12 @@
     else if (row.unsure) picture.append(make("span", { class: "badge unsure" }, "uncertain"));
     const meter = make("span", { class: "meter" }, make("i"));
     meter.style.setProperty("--score", row.score ?? 0);
-    const spoken = [row.name, labelOf(row.top), shown(row.score), row.wrong ? `wrong, ${truth}` : "",
-      row.unsure ? "uncertain" : ""].filter(Boolean).join(", ");
+    const spoken = [row.name, labelOf(row.top), shown(row.score), row.wrong && `wrong, ${truth}`,
+      row.unsure && "uncertain"].filter(Boolean).join(", ");
     const open = make("button", { class: "open", type: "button", tabindex: small ? "0" : "-1", "aria-label": spoken,
-      title: row.name }, picture,
-      make("span", { class: "line" }, make("b", { class: "cut" }, labelOf(row.top)), make("span", {}, shown(row.score))),
-      meter,
-      make("small", { class: "cut soft" }, row.short));
+      title: row.name });
+    const line = make("span", { class: "line" }, say("b", labelOf(row.top), "cut"), say("span", shown(row.score)));
+    open.append(picture, line, meter, say("small", row.short, "cut soft"));
     const kind = row.wrong ? " wrong" : row.unsure ? " unsure" : "";
     const card = make(small ? "div" : "li", { class: `card${kind}` }, open);
     if (facts.heat_maps !== null) {
@@ -497,8 +502,8 @@
     try {
       await navigator.clipboard.writeText(row.name);
       $("copy").textContent = "Copied";
-    } catch {
-      getSelection().selectAllChildren($(row.short === row.name ? "detail-name" : "detail-path")); // the clipboard is closed to this page: ready for Ctrl+C
+    } catch { // the clipboard is closed to this page: then it is ready for Ctrl+C
+      getSelection().selectAllChildren($(row.short === row.name ? "detail-name" : "detail-path"));
       $("copy").textContent = "Selected";
     }
   }
@@ -506,42 +511,48 @@
   // Errors, evaluation, about.
 
   function buildErrors() {
-    const items = facts.errors.map(([name, reason]) => make("li", {}, make("b", {}, name), make("span", { class: "soft" }, reason)));
-    $("errors").append(
-      ...(items.length
-        ? [make("p", { class: "lead" }, `${plural(items.length, "picture")} could not be read.`),
-          make("ul", { class: "failures" }, ...items)]
-        : [make("p", { class: "empty" }, "Every picture could be read.")]));
+    if (!facts.errors.length) {
+      $("errors").append(say("p", "Every picture could be read.", "empty"));
+      return;
+    }
+    const items = facts.errors.map(([name, reason]) => make("li", {}, say("b", name), say("span", reason, "soft")));
+    $("errors").append(say("p", `${plural(items.length, "picture")} could not be read.`, "lead"),
+      make("ul", { class: "failures" }, ...items));
   }
 
   function buildEvaluation() {
-    const figures = facts.evaluation;
-    if (figures === null) {
-      $("evaluation").append(make("p", { class: "empty" }, "No picture could be read, so there is nothing to evaluate."));
+    const view = $("evaluation");
+    if (facts.evaluation === null) {
+      view.append(say("p", "No picture could be read, so there is nothing to evaluate.", "empty"));
       return;
     }
-    const tile = (name, value, note) => make("div", { class: "tile" }, make("h3", {}, name), make("b", {}, value), make("p", {}, note));
-    const interval = ([low, high]) => `95 %: ${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)} %`;
     const wrong = rows.filter((row) => row.wrong).sort(byScore);
-    $("evaluation").append(make("div", { class: "tiles" },
-      tile("Best class right", percent(figures.top1), interval(figures.top1_interval)),
-      tile("Among the first five", percent(figures.top5), interval(figures.top5_interval)),
-      tile("Calibration error", figures.ece.toFixed(3), "how far scores are from how often they are right"),
-      tile("Wrong", number(wrong.length), `of ${plural(rows.length, "picture")}`)));
+    view.append(tiles(wrong.length));
     const cells = new Map();
     for (const { truth, top } of rows) cells.set(`${truth},${top}`, (cells.get(`${truth},${top}`) ?? 0) + 1);
     const met = [...new Set(rows.flatMap(({ truth, top }) => [truth, top]))];
     met.sort((a, b) => collator.compare(labelOf(a), labelOf(b)));
-    $("evaluation").append(met.length <= 50 ? confusion(met, cells) : pairs(cells));
-    if (wrong.length) {
-      const cards = wrong.slice(0, 12).map((row, position) => {
-        const card = cardOf(row, true);
-        card.querySelector(".open").addEventListener("click", () => showDetail(position, wrong));
-        return card;
-      });
-      $("evaluation").append(make("div", { class: "part" }, make("h2", {}, "Worst mistakes"),
-        make("p", { class: "soft" }, "The wrong classes with the highest scores."), make("div", { class: "mistakes" }, ...cards)));
-    }
+    view.append(met.length <= 50 ? confusion(met, cells) : pairs(cells));
+    if (!wrong.length) return;
+    const cards = wrong.slice(0, 12).map((row, position) => {
+      const card = cardOf(row, true);
+      card.querySelector(".open").addEventListener("click", () => showDetail(position, wrong));
+      return card;
+    });
+    view.append(make("div", { class: "part" }, say("h2", "Worst mistakes"),
+      say("p", "The wrong classes with the highest scores.", "soft"), make("div", { class: "mistakes" }, ...cards)));
+  }
+
+  function tiles(wrong) {
+    const { top1, top1_interval, top5, top5_interval, ece } = facts.evaluation;
+    const interval = ([low, high]) => `95 %: ${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)} %`;
+    const tile = (name, value, note) =>
+      make("div", { class: "tile" }, say("h3", name), say("b", value), say("p", note));
+    return make("div", { class: "tiles" },
+      tile("Best class right", percent(top1), interval(top1_interval)),
+      tile("Among the first five", percent(top5), interval(top5_interval)),
+      tile("Calibration error", ece.toFixed(3), "how far scores are from how often they are right"),
+      tile("Wrong", number(wrong), `of ${plural(rows.length, "picture")}`));
   }
 
   /** Go to the pictures of one class that were given another, or the same. */
@@ -552,46 +563,53 @@
   }
 
   function confusion(met, cells) {
-    const head = make("tr", {}, make("th", {}, "is \\ named"),
-      ...met.map((top) => make("th", { scope: "col", title: labelOf(top) }, make("span", {}, labelOf(top)))));
+    const heads = met.map((top) => make("th", { scope: "col", title: labelOf(top) }, say("span", labelOf(top))));
     const body = met.map((truth) => {
       const found = met.map((top) => cells.get(`${truth},${top}`) ?? 0);
       const all = found.reduce((sum, count) => sum + count, 0);
-      return make("tr", {}, make("th", { scope: "row", title: labelOf(truth) }, labelOf(truth)), ...met.map((top, column) => {
-        const count = found[column];
-        const spoken = `${labelOf(truth)} named ${labelOf(top)}: ${count}`;
-        const button = count ? make("button", { type: "button", title: spoken, "aria-label": spoken,
-          class: count / all > 0.6 ? "strong" : null, click: () => showPair(truth, top) }, number(count)) : make("i");
-        if (count) button.style.setProperty("--share", count / all);
-        return make("td", { class: truth === top ? "right" : null }, button);
-      }));
+      const row = met.map((top, column) => make("td", { class: truth === top ? "right" : null },
+        found[column] ? cell(truth, top, found[column], found[column] / all) : make("i")));
+      return make("tr", {}, make("th", { scope: "row", title: labelOf(truth) }, labelOf(truth)), ...row);
     });
-    return make("div", { class: "part" }, make("h2", {}, "Confusion matrix"),
-      make("p", { class: "lead" }, "A row for each class as it is, a column for what it was named. A number shows its pictures."),
-      make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Confusion matrix" },
-        make("table", { class: "confusion" }, make("thead", {}, head), make("tbody", {}, ...body))));
+    const table = make("table", { class: "confusion" },
+      make("thead", {}, make("tr", {}, say("th", "is \\ named"), ...heads)), make("tbody", {}, ...body));
+    return make("div", { class: "part" }, say("h2", "Confusion matrix"),
+      say("p", "A row for each class as it is, a column for what it was named. A number shows its pictures.", "lead"),
+      make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Confusion matrix" }, table));
+  }
+
+  function cell(truth, top, count, share) {
+    const spoken = `${labelOf(truth)} named ${labelOf(top)}: ${count}`;
+    const button = make("button", { type: "button", title: spoken, "aria-label": spoken,
+      class: share > 0.6 ? "strong" : null, click: () => showPair(truth, top) }, number(count));
+    button.style.setProperty("--share", share);
+    return button;
   }
 
   function pairs(cells) {
     const found = [...cells].map(([key, count]) => [...key.split(",").map(Number), count]);
     const confused = found.filter(([truth, top]) => truth !== top).sort((a, b) => b[2] - a[2]).slice(0, 30);
-    const part = make("div", { class: "part" }, make("h2", {}, "Most confused"));
-    if (!confused.length) part.append(make("p", { class: "soft" }, "No picture was named wrongly."));
-    else {
-      part.append(make("table", { class: "pairs" },
-        make("thead", {}, make("tr", {}, ...["Is", "Was named"].map((text) => make("th", { scope: "col" }, text)),
-          make("th", { scope: "col", class: "count" }, "Pictures"))),
-        make("tbody", {}, ...confused.map(([truth, top, count]) => make("tr", {}, make("td", {}, labelOf(truth)),
-          make("td", {}, labelOf(top)), make("td", { class: "count" }, make("button", { class: "link", type: "button",
-            "aria-label": `Show ${plural(count, "picture")} of ${labelOf(truth)} named ${labelOf(top)}`,
-            click: () => showPair(truth, top) }, number(count))))))));
+    const part = make("div", { class: "part" }, say("h2", "Most confused"));
+    if (!confused.length) {
+      part.append(say("p", "No picture was named wrongly.", "soft"));
+      return part;
     }
+    const heads = [["Is"], ["Was named"], ["Pictures", "count"]].map(([text, kind = null]) =>
+      make("th", { scope: "col", class: kind }, text));
+    const body = confused.map(([truth, top, count]) => {
+      const spoken = `Show ${plural(count, "picture")} of ${labelOf(truth)} named ${labelOf(top)}`;
+      const show = make("button", { class: "link", type: "button", "aria-label": spoken,
+        click: () => showPair(truth, top) }, number(count));
+      return make("tr", {}, say("td", labelOf(truth)), say("td", labelOf(top)), make("td", { class: "count" }, show));
+    });
+    part.append(make("table", { class: "pairs" }, make("thead", {}, make("tr", {}, ...heads)),
+      make("tbody", {}, ...body)));
     return part;
   }
 
   function buildAbout() {
-    $("about").append(make("dl", { class: "terms" },
-      ...facts.about.flatMap(([term, text]) => [make("dt", {}, term), make("dd", {}, text)])));
+    const terms = facts.about.flatMap(([term, text]) => [say("dt", term), say("dd", text)]);
+    $("about").append(make("dl", { class: "terms" }, ...terms));
   }
 
   // Tabs, theme, keys.
@@ -708,7 +726,9 @@
   $("to").addEventListener("input", () => change({ to: Math.max(Number($("to").value), state.from) }));
   $("find-class").addEventListener("input", () => {
     const text = plain($("find-class").value);
-    for (const [index, { box }] of choices) box.hidden = !plain(classes[index].label + " " + classes[index].id).includes(text);
+    for (const [index, { box }] of choices) {
+      box.hidden = !plain(`${classes[index].label} ${classes[index].id}`).includes(text);
+    }
   });
   $("filters").addEventListener("click", () => {
     const open = $("facets").classList.toggle("open");
@@ -739,8 +759,11 @@
 
   setTheme(savedTheme());
   document.documentElement.style.setProperty("--shape", `${facts.size[1]} / ${facts.size[0]}`);
-  $("subtitle").textContent = [plural(rows.length, "picture"), facts.model, facts.date.replaceAll(" ", "\u00a0")].join(" \u00b7 ");
-  $("key-list").append(...keys.flatMap(([names, text]) => [make("dt", {}, ...names.map((name) => make("kbd", {}, name))), make("dd", {}, text)]));
+  const date = facts.date.replaceAll(" ", "\u00a0");
+  $("subtitle").textContent = [plural(rows.length, "picture"), facts.model, date].join(" \u00b7 ");
+  for (const [names, text] of keys) {
+    $("key-list").append(make("dt", {}, ...names.map((name) => say("kbd", name))), say("dd", text));
+  }
   buildTabs();
   buildFilters();
   $("content").hidden = false;
