@@ -442,16 +442,7 @@ class Classifier:
         >>> clf.evaluate([("examples/images/clock.png", "analog_clock"), ("examples/images/candle.png", "candle")])
         Evaluation(2 pictures, top1=1.000 (0.342 to 1.000))
         """
-        table = self._spec.labels
-        if not table:
-            raise InvalidSpecError(f"{self._spec.name} has a decode function in place of labels; give labels=[...]")
-        if labels is None:
-            name, pictures, labels, _ = labelled(source, wnids=all(WNID.fullmatch(label.id) for label in table))
-        else:
-            name, pictures = "labels", [(item.name, item.picture) for item in items(source, self._images)]
-            if len(pictures) != len(labels):
-                raise DataError(f"{len(labels)} labels do not fit {len(pictures)} pictures")
-        targets = find_classes(labels, table, name)
+        pictures, targets = self._with_targets(source, labels)
         runtime, width = self._get_runtime("scores")
         names: list[str] = []
         errors: list[ImageError | None] = []
@@ -463,7 +454,7 @@ class Classifier:
                 if len(batch.pixels):
                     rows.append(runtime.run(batch.pixels))
         return Evaluation(
-            table,
+            self._spec.labels,
             targets[[error is None for error in errors]],
             np.concatenate(rows),
             [name for name, error in zip(names, errors, strict=True) if error is None],
@@ -476,7 +467,7 @@ class Classifier:
         Args:
             picture: As for `predict`.
             target: The class: its index, its id, or its name if no other class has it; by default the best one.
-            method: ``"grad_cam"``, ``"grad_cam++"`` or ``"hires_cam"``, see `pretrained_cnn.explain`.
+            method: ``"grad_cam"``, ``"grad_cam++"`` or ``"hires_cam"``, see ``pretrained_cnn.explain``.
 
         The score is that of the picture decoded in full, where `predict` may take a draft of a large JPEG. Gradients
         come from Keras, whatever the runtime, so a bundle must be of format ``"keras"``.
@@ -585,6 +576,19 @@ class Classifier:
                 rows.append(runtime.run(_pixels(batch)))
                 del batch  # before the next one is asked for
         return np.concatenate(rows)
+
+    def _with_targets(self, source: Any, labels: Sequence[str] | None = None) -> tuple[list[Any], NDArray[np.intp]]:
+        """The pictures that `evaluate` means, not yet decoded, and the column of each one's class."""
+        table = self._spec.labels
+        if not table:
+            raise InvalidSpecError(f"{self._spec.name} has a decode function in place of labels; give labels=[...]")
+        if labels is None:
+            name, pictures, labels, _ = labelled(source, wnids=all(WNID.fullmatch(label.id) for label in table))
+        else:
+            name, pictures = "labels", [(item.name, item.picture) for item in items(source, self._images)]
+            if len(pictures) != len(labels):
+                raise DataError(f"{len(labels)} labels do not fit {len(pictures)} pictures")
+        return pictures, find_classes(labels, table, name)
 
     def _stream(self, stream: Generator[Batch], top: int, errors: str) -> Iterator[Result]:
         runtime, _ = self._get_runtime("scores")
