@@ -32,7 +32,7 @@ def a_page_of_its_own() -> Iterator[None]:
 pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser(doctest_optionflags=ELLIPSIS)],
     patterns=["README.md", "docs/**/*.md", "docs/*.md"],
-    excludes=["docs/_build/**", "docs/reference/_generated/*"],
+    excludes=["docs/_build/**", "docs/_generated/*", "docs/reference/_generated/*"],
     path=str(ROOT),
     fixtures=["a_page_of_its_own"],
 ).pytest()

@@ -18,10 +18,11 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "myst_parser",
+    "gallery",
     "generated_pages",
     "whole_api",
 ]
-exclude_patterns = ["_build", "reference/_generated"]
+exclude_patterns = ["_build", "_generated", "reference/_generated"]
 
 html_theme = "furo"
 html_title = f"pretrained_cnn {release}"

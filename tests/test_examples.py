@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from paths import ROOT
+from PIL import Image
 
 EXPECTED = {
     "clothes.py": ["classes: dress, pants, shorts, t-shirt", "32 pictures, 4 classes", "dress is taken for dress"],
@@ -18,6 +20,7 @@ EXPECTED = {
 
 
 SLOW = {"clothes.py"}
+SHOWN = {"answers.py"}
 
 
 @pytest.mark.parametrize(
@@ -39,6 +42,17 @@ def test_clothes_on_photos(assets: Path) -> None:
     assert float(share) > 75
 
 
+@pytest.mark.slow
+def test_the_readme_shows_what_is_answered(tmp_path: Path) -> None:
+    new = tmp_path / "answers.png"
+    subprocess.run([sys.executable, ROOT / "examples" / "answers.py", new], check=True, timeout=300)
+    with Image.open(new) as now, Image.open(ROOT / "docs" / "images" / "answers.png") as shown:
+        assert now.size == shown.size
+        # Not to the bit: a score that is rounded otherwise on another machine may change a letter.
+        assert np.abs(np.asarray(now.convert("RGB"), float) - np.asarray(shown.convert("RGB"), float)).mean() < 1
+
+
 def test_every_example_is_tested() -> None:
     elsewhere = {"draw.py", "serve_fastapi.py"}  # by test_golden.py and test_serve_fastapi.py
-    assert {path.name for path in (ROOT / "examples").glob("*.py")} == elsewhere | set(EXPECTED)
+    used = {"draw_clothes.py"}  # by clothes.py
+    assert {path.name for path in (ROOT / "examples").glob("*.py")} == elsewhere | used | SHOWN | set(EXPECTED)

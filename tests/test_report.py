@@ -214,7 +214,7 @@ def test_a_full_disk(small: Classifier, clock: Path, tmp_path: Path, monkeypatch
     [
         ({"top": 0}, "top=0 is not a whole number of at least 1"),
         ({"min_score": 2}, "min_score=2 is not a number from 0 to 1"),
-        ({"heat_maps": "lime"}, "method='lime' is not known; choose one of grad_cam"),
+        ({"heat_maps": "lime"}, "heat_maps='lime' is not known; choose one of grad_cam"),
     ],
 )
 def test_arguments_that_cannot_be_right(small: Classifier, tmp_path: Path, arguments: Any, message: str) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from paths import ASSETS, EXAMPLES, ROOT
+from environments import Environment
+from paths import ASSETS, EXAMPLES
 
 from pretrained_cnn import Classifier
 
@@ -23,28 +22,11 @@ PACKAGES = ["numpy", "pillow", "openvino", "onnxruntime", "ai-edge-litert"]
 FORMATS = ["openvino", "onnx", "litert"]
 
 
-class Lean:
-    """A virtual environment with this library, `PACKAGES`, and nothing that they would bring along."""
+class Lean(Environment):
+    """An environment with `PACKAGES` alone, in the versions that the tests run with."""
 
     def __init__(self, folder: Path) -> None:
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True, timeout=300)
-        self.scripts = folder / ("Scripts" if os.name == "nt" else "bin")
-        self.environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-        same = [f"{package}=={version(package)}" for package in PACKAGES]
-        self.run("python", "-m", "pip", "install", "--no-deps", "--disable-pip-version-check", str(ROOT), *same)
-
-    def run(self, *command: str, code: int = 0) -> str:
-        """What a command of the environment prints; it must exit with ``code``."""
-        done = subprocess.run(
-            [self.scripts / command[0], *command[1:]],
-            cwd=self.scripts,  # far from the sources
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
-        assert done.returncode == code, done.stderr
-        return done.stdout
+        super().__init__(folder, *(f"{package}=={version(package)}" for package in PACKAGES))
 
     def python(self, program: str, *arguments: str) -> Any:
         """The JSON that a program prints last."""

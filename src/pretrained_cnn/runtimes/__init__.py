@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, get_args
 
 from pretrained_cnn import _names
 from pretrained_cnn._lazy import Reference
@@ -40,7 +40,7 @@ class Runtime(Protocol):
         """Free what the runtime holds. Closing twice is fine; running afterwards is a ValueError."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, init=False)
 class RuntimeSpec:
     """What the library must know of a runtime.
 
@@ -58,23 +58,32 @@ class RuntimeSpec:
     not a path."""
     format: Format
     """What it executes: ``"keras"``, ``"openvino"``, ``"onnx"``, ``"litert"`` or ``"saved_model"``."""
-    package: str | None = None
+    package: str | None
     """The top-level module that must be there; None if there is nothing to install."""
-    extra: str | None = None
+    extra: str | None
     """The extra of this library that brings it; None if it is installed by its own name."""
 
-    def __post_init__(self) -> None:
-        if isinstance(self.factory, str):
+    def __init__(
+        self,
+        *,
+        name: str,
+        factory: Callable[..., Runtime] | str,
+        format: Format,
+        package: str | None = None,
+        extra: str | None = None,
+    ) -> None:
+        if isinstance(factory, str):
             try:
-                object.__setattr__(self, "factory", Reference(self.factory))
+                factory = Reference(factory)
             except ValueError as error:
-                raise InvalidSpecError(f"{self.name}: factory={error}") from None
-        if not callable(self.factory):
-            raise InvalidSpecError(f'{self.name}: factory={self.factory!r} is neither a function nor "module:attr"')
-        if self.format not in get_args(Format):
-            raise InvalidSpecError(
-                f"{self.name}: format={self.format!r} is not known; choose from {', '.join(get_args(Format))}"
-            )
+                raise InvalidSpecError(f"{name}: factory={error}") from None
+        if not callable(factory):
+            raise InvalidSpecError(f'{name}: factory={factory!r} is neither a function nor "module:attr"')
+        if format not in get_args(Format):
+            raise InvalidSpecError(f"{name}: format={format!r} is not known; choose from {', '.join(get_args(Format))}")
+        fields = {"name": name, "factory": factory, "format": format, "package": package, "extra": extra}
+        for key, value in fields.items():
+            object.__setattr__(self, key, value)  # the class is frozen
 
     @property
     def installed(self) -> bool:
@@ -108,7 +117,7 @@ class RuntimeInfo(NamedTuple):
 
 
 def _builtin(name: str, attribute: str, format: Format, package: str, extra: str | None) -> RuntimeSpec:
-    factory: Any = f"pretrained_cnn.runtimes.{name}:{attribute}"
+    factory = f"pretrained_cnn.runtimes.{name}:{attribute}"
     return RuntimeSpec(name=name, factory=factory, format=format, package=package, extra=extra)
 
 
