@@ -441,16 +441,14 @@ class Classifier:
             if len(pictures) != len(labels):
                 raise DataError(f"{len(labels)} labels do not fit {len(pictures)} pictures")
         targets = find_classes(labels, table, name)
-        runtime, width = self._get_runtime("scores")
+        _, width = self._get_runtime("scores")
         names: list[str] = []
         errors: list[ImageError | None] = []
         rows = [np.empty((0, width), np.float32)]
-        with contextlib.closing(self._batches(pictures, batch_size)) as stream:
-            for batch in stream:
-                names += batch.names
-                errors += batch.errors
-                if len(batch.pixels):
-                    rows.append(runtime.run(batch.pixels))
+        for some, failures, scores in self._rows("scores", self._batches(pictures, batch_size), "return"):
+            names += some
+            errors += failures
+            rows.append(scores)
         return Evaluation(
             table,
             targets[[error is None for error in errors]],
@@ -530,24 +528,29 @@ class Classifier:
     def _run(
         self, output: Output, pictures: Any, batch_size: int | None, layer: str | None = None
     ) -> NDArray[np.float32]:
-        runtime, width = self._get_runtime(output, layer)
-        rows = [np.empty((0, width), np.float32)]
-        with contextlib.closing(self._batches(pictures, batch_size)) as stream:
-            for batch in stream:
-                rows.append(runtime.run(_pixels(batch)))
-                del batch  # before the next one is asked for
-        return np.concatenate(rows)
+        _, width = self._get_runtime(output, layer)
+        rows = self._rows(output, self._batches(pictures, batch_size), "raise", layer)
+        return np.concatenate([np.empty((0, width), np.float32), *(found for _, _, found in rows)])
 
     def _stream(self, stream: Generator[Batch], top: int, errors: str) -> Iterator[Result]:
-        runtime, _ = self._get_runtime("scores")
+        with contextlib.closing(self._rows("scores", stream, errors)) as batches_:
+            for names, failures, scores in batches_:
+                decoded = iter(self._decode(scores, top) if len(scores) else ())
+                for name, error in zip(names, failures, strict=True):
+                    yield Result(name, next(decoded)) if error is None else Result(name, (), error)
+
+    def _rows(
+        self, output: Output, stream: Generator[Batch], errors: str, layer: str | None = None
+    ) -> Generator[tuple[list[str], list[ImageError | None], NDArray[np.float32]]]:
+        """What the network gives, a batch at a time: names, their errors, and a row for each name without one."""
+        runtime, width = self._get_runtime(output, layer)
         with contextlib.closing(stream):  # whatever happens to the consumer, the threads end
             for names, failures, pixels in stream:
                 if errors == "raise":
                     _raise_first(failures)
-                decoded = iter(self._decode(runtime.run(pixels), top) if len(pixels) else ())
+                rows = runtime.run(pixels) if len(pixels) else np.empty((0, width), np.float32)
                 del pixels  # before the next batch is asked for
-                for name, error in zip(names, failures, strict=True):
-                    yield Result(name, next(decoded)) if error is None else Result(name, (), error)
+                yield names, failures, rows
 
     def _batches(
         self,

@@ -24,9 +24,9 @@ from typing import Any, BinaryIO, Self
 
 from filelock import FileLock, Timeout
 
-from pretrained_cnn.errors import InvalidSpecError, MissingDependencyError, OutputError
+from pretrained_cnn.errors import InvalidSpecError, OutputError
 from pretrained_cnn.results import Result
-from pretrained_cnn.tables import COLUMNS, rows
+from pretrained_cnn.tables import COLUMNS, encode, import_arrow, key, rows, to_arrow
 
 ROW_GROUP = 100_000
 """Rows that are in memory at once when a parquet file is written."""
@@ -50,7 +50,7 @@ class Output:
         if suffix not in (".csv", ".jsonl", ".parquet"):
             raise InvalidSpecError(f"--output {path}: the name must end in .csv, .jsonl or .parquet")
         if suffix == ".parquet":
-            _parquet()
+            import_arrow()
         if not self.path.parent.is_dir():
             raise OutputError(f"{path}: the folder {self.path.parent} does not exist; make it first")
         self._done: Counter[str] = Counter()
@@ -217,7 +217,7 @@ class Output:
 
     def _unpack_parquet(self) -> None:
         """Turn the finished parquet file into rows that can grow again."""
-        arrow = _parquet()
+        arrow = import_arrow()
 
         def unpack(file: BinaryIO) -> None:
             with arrow.parquet.ParquetFile(self.path) as table:
@@ -230,16 +230,12 @@ class Output:
             raise OutputError(f"{self.path}: it cannot be read: {error}") from None
 
     def _write_parquet(self) -> None:
-        arrow = _parquet()
-        kinds = {"string": arrow.string(), "Int64": arrow.int64(), "Float64": arrow.float64()}
-        schema = arrow.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()])
+        arrow = import_arrow()
 
         def pack(file: BinaryIO) -> None:
-            with arrow.parquet.ParquetWriter(file, schema) as writer, open(self._rows, "rb") as lines:
+            with arrow.parquet.ParquetWriter(file, to_arrow([]).schema) as writer, open(self._rows, "rb") as lines:
                 while some := list(itertools.islice(lines, ROW_GROUP)):
-                    writer.write_table(
-                        arrow.Table.from_pylist([_as_unicode(json.loads(line)) for line in some], schema)
-                    )
+                    writer.write_table(to_arrow(map(json.loads, some)))
 
         _replace(self.path, pack)
 
@@ -265,11 +261,6 @@ class Output:
         self._lock.release()
 
 
-def key(source: str) -> str:
-    """A picture's name as any format can hold it: bytes that are not UTF-8 are written out, such as ``\\\\xe9``."""
-    return _encode(source).decode("utf-8", "backslashreplace")
-
-
 HEADER = ",".join(COLUMNS).encode() + b"\n"
 
 
@@ -277,7 +268,7 @@ def _csv_line(row: Mapping[str, Any]) -> bytes:
     text = io.StringIO()
     csv.writer(text).writerow(row.values())
     # The writer quotes only line ends that occur in its own, which is both of them; a plain one is what tools like.
-    return _encode(text.getvalue().removesuffix("\r\n") + "\n")
+    return encode(text.getvalue().removesuffix("\r\n") + "\n")
 
 
 def _csv_records(file: Iterable[bytes]) -> Iterator[bytes]:
@@ -304,18 +295,6 @@ def _json_line(row: Mapping[str, Any]) -> bytes:
     return json.dumps(row).encode() + b"\n"
 
 
-def _encode(text: str) -> bytes:
-    """UTF-8; a file name that is none keeps the bytes that it has on disk."""
-    try:
-        return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # half a character that comes from no file name
-        return text.encode("utf-8", "backslashreplace")
-
-
-def _as_unicode(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: key(value) if isinstance(value, str) else value for name, value in row.items()}
-
-
 def _replace(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     """Have ``write`` fill the file at ``path``, which takes the old one's place only when it is whole and on disk."""
     part = path.with_name(f".{path.name}.part")
@@ -328,12 +307,3 @@ def _replace(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-
-
-def _parquet() -> Any:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise MissingDependencyError("pyarrow", extra="parquet") from None
-    return pyarrow
