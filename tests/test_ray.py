@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import io
+import json
 import os
 import pickle
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pyarrow as pa
+import pyarrow.dataset
 import pytest
 import ray
 from hypothesis import given, settings
@@ -31,10 +33,16 @@ from pretrained_cnn import (
     ImageError,
     InvalidSpecError,
     MissingDependencyError,
+    OutputError,
+    Prediction,
+    Result,
     UnknownModelError,
+    cli,
     get_spec,
     register,
 )
+from pretrained_cnn.cli.on_ray import Shards
+from pretrained_cnn.cli.output import HEADER, Output, read_file
 from pretrained_cnn.integrations.ray import BatchClassifier, BatchEmbedder, classify, embed
 from pretrained_cnn.tables import key, rows, to_arrow
 
@@ -215,6 +223,106 @@ print("all")
     assert done.stdout == "all\n"
 
 
+# The folder of files
+
+
+def shards(path: Path, pictures: list[Any], **options: Any) -> Shards:
+    return Shards(str(path), {"top": 2}, iter(pictures), size=2, **options)
+
+
+def result(name: str) -> Result:
+    if name.startswith("bad"):
+        return Result(name, (), ImageError(name, "it is bad"))
+    return Result(name, (Prediction("n1", "a, b", 0.7, 1), Prediction("n2", "c", 0.1, 2)))
+
+
+NAMES = ["a.png", "bad.png", "caf\udce9.png", "line\nend.png", "b.png"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_only_the_files_that_are_missing_are_made(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"r.{suffix}"
+    with shards(path, NAMES) as output:
+        assert list(output.entries()) == NAMES
+        for name in NAMES[:3]:
+            output.write(result(name))
+    assert sorted(file.name for file in path.iterdir()) == [f"000000.{suffix}", "_sources"], "the third waits for more"
+    with shards(path, ["another.png"], resume=True) as output:
+        assert (output.total, output.pictures, output.failed) == (5, 2, 1)
+        entries = list(output.entries())
+        assert entries == NAMES[2:], "as they were listed first"
+        for name in entries:
+            output.write(result(str(name)))
+        output.finish()
+    assert json.loads(path.with_name(f"{path.name}.settings.json").read_text())["finished"]
+    whole = tmp_path / f"whole.{suffix}"
+    with Output(str(whole), {"top": 2}) as one_file:
+        for name in NAMES:
+            one_file.write(result(name))
+        one_file.finish()
+    found = [row for file in sorted(path.glob("0*")) for row in read_file(file)]
+    assert found == list(read_file(whole))
+    with shards(path, [], resume=True) as output:
+        assert (list(output.entries()), output.pictures) == ([], 5)
+
+
+def test_a_folder_that_is_there_is_not_replaced_unasked(tmp_path: Path) -> None:
+    path = tmp_path / "r.csv"
+    with shards(path, NAMES) as output:
+        for name in NAMES:
+            output.write(result(name))
+        with pytest.raises(OutputError, match="another process is writing to it"):
+            shards(path, NAMES, resume=True)
+    path.joinpath("notes.txt").touch()
+    with pytest.raises(OutputError, match="it is there already; go on with it by --resume, replace it by --overwrite"):
+        shards(path, NAMES)
+    with pytest.raises(OutputError, match="was made with shard=2, not shard=3: give the same again"):
+        Shards(str(path), {"top": 2}, [], size=3, resume=True)
+    shards(path, ["new.png"], overwrite=True).close()
+    assert sorted(file.name for file in path.iterdir()) == ["_sources", "notes.txt"]
+    path.joinpath("000000.csv").write_text("nothing of ours\n\n")
+    with pytest.raises(OutputError, match=r"000000\.csv: it is not one of ours"):
+        shards(path, [], resume=True)
+
+
+def test_what_could_not_be_listed_keeps_its_place_and_archives_are_refused(tmp_path: Path) -> None:
+    with shards(tmp_path / "r.csv", ["a.png", ("gone", ImageError("gone", "no such folder"))]) as output:
+        assert list(output.entries()) == ["a.png", ["gone", "no such folder"]]
+    with pytest.raises(InvalidSpecError, match=r"a\.tar/b\.png: --on ray takes no archives"):
+        shards(tmp_path / "s.csv", [("a.tar/b.png", b"")])
+    assert not tmp_path.joinpath("s.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--on", "ray"], "--on ray needs --output DIR.csv, DIR.jsonl or DIR.parquet, a folder of files of rows"),
+        (["--shard", "5"], "--shard needs --on ray"),
+        (["--address", "auto", "--output", "r.csv"], "--address needs --on ray"),
+        (
+            ["--on", "ray", "--output", "r.csv", "--link-to", "sorted"],
+            "--link-to does not go with --on ray; sort by the rows, when they are there",
+        ),
+        (
+            ["--on", "ray", "--output", "r.csv", "--address", "127.0.0.1:9"],
+            "--address 127.0.0.1:9: no Ray cluster can be reached there",
+        ),
+    ],
+)
+def test_the_command_line_refuses(
+    options: list[str],
+    message: str,
+    bundle: Path,
+    clock: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["classify", str(clock), "--model", str(bundle), *options]) == 2
+    assert capsys.readouterr() == ("", f"pretrained-cnn: {message}\n")
+
+
 # On a cluster
 
 
@@ -247,15 +355,20 @@ class Nodes:
 
 
 @pytest.fixture(scope="module")
-def nodes() -> Iterator[Nodes]:
-    folder = tempfile.mkdtemp(dir="/tmp")  # a socket's path may have 107 bytes
+def short_folder() -> Iterator[str]:
+    """Ray puts sockets into it, and the path of one may have 107 bytes."""
+    with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def nodes(short_folder: str) -> Iterator[Nodes]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_TMPDIR", folder)
+        patch.setenv("RAY_TMPDIR", short_folder)
         made = Nodes(1)
         yield made
         made.close()
-    shutil.rmtree(folder)
 
 
 @pytest.mark.slow
@@ -335,3 +448,47 @@ def test_embeddings(nodes: Nodes, tmp_path: Path, pictures: list[str]) -> None:
     vectors = np.stack([row["embedding"] for row in found if row["error"] is None])
     assert result.schema().base_schema.field("embedding").type == pa.list_(pa.float32(), 256)
     np.testing.assert_allclose(vectors, clf.embed(good), atol=1e-4, rtol=0)
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "pretrained_cnn", "classify", "--on", "ray", *map(str, arguments)]
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_goes_on_with_the_files_that_are_missing(
+    nodes: Nodes, bundle: Path, pictures: list[str], expected: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    folder, path = Path(pictures[0]).parent, tmp_path / "r.parquet"
+    options = ["--model", bundle, "--output", path, "--top", 2, "--shard", 100, "--address", nodes.cluster.address]
+    run = command(*[folder] * 4, *options)
+    begun = subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while not list(path.glob("0*")) and begun.poll() is None:
+        time.sleep(0.02)
+    begun.kill()
+    begun.communicate()
+    there = {file: file.stat().st_mtime_ns for file in path.glob("0*")}
+    assert 0 < len(there) < 80, "killed in the middle"
+    done = subprocess.run([*run, "--resume"], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (1, ""), "1, for there are broken pictures"
+    assert f"8,000 pictures are in {path}, {100 * len(there):,} of them from before: 400 failed" in done.stderr
+    assert {file: file.stat().st_mtime_ns for file in there} == there
+    assert [row for file in sorted(path.glob("0*")) for row in read_file(file)] == expected * 4
+    assert pa.dataset.dataset(path).schema.remove_metadata() == to_arrow([]).schema, "one data set to other programs"
+
+
+@pytest.mark.slow
+def test_a_cluster_of_ones_own(bundle: Path, tmp_path: Path, short_folder: str) -> None:
+    draw(tmp_path / "few", 40, 4)
+    options = ["--model", bundle, "--min-score", "0.2", "--output"]
+    environment = {**os.environ, "RAY_TMPDIR": short_folder}
+    run = command("few", tmp_path / "no.png", *options, "r.csv", "--shard", 25)
+    done = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("pretrained-cnn: 41 pictures are in r.csv: 5 failed, ")
+    here = [part for part in run if part not in ("--on", "ray", "--shard", "25")]
+    subprocess.run(["whole.csv" if part == "r.csv" else part for part in here], cwd=tmp_path, check=False, timeout=300)
+    rows_ = [file.read_bytes() for file in sorted(tmp_path.glob("r.csv/0*"))]
+    assert b"uncertain: its best score" in rows_[0]
+    assert len(rows_) == 2
+    assert rows_[0] + rows_[1].removeprefix(HEADER) == (tmp_path / "whole.csv").read_bytes()

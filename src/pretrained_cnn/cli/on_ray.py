@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import re
+import socket
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pretrained_cnn.cli.output import Target, read_file, replace, write_file
 from pretrained_cnn.cli.shared import quiet
-from pretrained_cnn.errors import ImageError, InvalidSpecError, OutputError, PretrainedCNNError
+from pretrained_cnn.errors import ImageError, InvalidSpecError, OutputError
 from pretrained_cnn.images.sources import is_url
 from pretrained_cnn.results import Prediction, Result
 from pretrained_cnn.tables import rows
@@ -107,7 +108,12 @@ class Shards(Target):
         self._note(finished=False)
         self.path.mkdir(exist_ok=True)
         if not self._sources.exists():
-            replace(self._sources, lambda file: _list(pictures, file))
+            try:
+                replace(self._sources, lambda file: _list(pictures, file))
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    self.path.rmdir()
+                raise
         with open(self._sources, "rb") as lines:
             self.total = sum(1 for _ in lines)
         """How many pictures there are."""
@@ -157,18 +163,44 @@ def results(shards: Shards, model: str | ModelSpec, options: argparse.Namespace)
 
     with contextlib.redirect_stdout(sys.stderr), quiet():
         try:
+            _reach(options.address)
             ray.init(options.address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        except ConnectionError:
+        except OSError:
             raise InvalidSpecError(f"--address {options.address}: no Ray cluster can be reached there") from None
         try:
+            _check_cores(options.workers)
             yield _results(shards, model, options)
         except ray.exceptions.RayError as error:
-            raise _cause(error) or OutputError(
-                f"{shards.path}: Ray gave up: {str(error).strip().splitlines()[-1]}; what is in it stays, and --resume "
-                "goes on from there"
+            raise OutputError(
+                f"{shards.path}: Ray gave up: {_reason(str(error))}; the files in it stay, and --resume adds the others"
             ) from error
         finally:
             ray.shutdown()
+
+
+def _reach(address: str | None) -> None:
+    """Raise OSError if nobody answers there: Ray itself would try for minutes."""
+    host, _, port = (address or "").rpartition("://")[2].rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+
+
+def _check_cores(workers: int | None) -> None:
+    """Raise InvalidSpecError for more cores than a machine has: Ray would wait for one for ever."""
+    import ray
+
+    most = max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
+    if workers is not None and workers > most:
+        raise InvalidSpecError(
+            f"--workers {workers}: no machine of the cluster has so many cores to give, but {most:g}"
+        )
+
+
+def _reason(text: str) -> str:
+    """The line that matters of what Ray says: an error of ours, which it hands on as text alone, or else the last."""
+    lines = text.strip().splitlines()
+    ours = [line.partition(": ")[2] for line in lines if line.startswith("pretrained_cnn.errors.")]
+    return (ours or lines)[-1]
 
 
 def _results(shards: Shards, model: str | ModelSpec, options: argparse.Namespace) -> Iterator[Result]:
@@ -222,10 +254,3 @@ def _result(name: str, found: list[dict[str, Any]]) -> Result:
         Prediction(row["id"], row["label"], row["score"], row["index"]) for row in found if row["rank"] is not None
     ]
     return Result(name, tuple(predictions), None if error is None else ImageError(name, error))
-
-
-def _cause(error: BaseException | None) -> PretrainedCNNError | None:
-    """The error of ours that Ray wrapped up."""
-    while error is not None and not isinstance(error, PretrainedCNNError):
-        error = getattr(error, "cause", None) or error.__cause__
-    return error
