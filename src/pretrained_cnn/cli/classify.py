@@ -67,7 +67,8 @@ def add(commands: Any) -> None:
     )
     classify.add_argument("--on", choices=["ray"], help="where to classify: on a Ray cluster (default: here)")
     classify.add_argument(
-        "--address", help='of the cluster; "auto" for the one that this machine is part of (default: a new one here)'
+        "--address",
+        help='of the cluster, or "auto" for the one that this machine is in (default: a new one, of this machine)',
     )
     classify.add_argument(
         "--shard", type=count, metavar="N", help="with --on, how many pictures are in one file (default: 10000)"

@@ -164,7 +164,9 @@ def results(shards: Shards, model: str | ModelSpec, options: argparse.Namespace)
     with contextlib.redirect_stdout(sys.stderr), quiet():
         try:
             _reach(options.address)
-            ray.init(options.address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(
+                options.address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+            )
         except OSError:
             raise InvalidSpecError(f"--address {options.address}: no Ray cluster can be reached there") from None
         try:
@@ -197,10 +199,9 @@ def _check_cores(workers: int | None) -> None:
 
 
 def _reason(text: str) -> str:
-    """The line that matters of what Ray says: an error of ours, which it hands on as text alone, or else the last."""
-    lines = text.strip().splitlines()
-    ours = [line.partition(": ")[2] for line in lines if line.startswith("pretrained_cnn.errors.")]
-    return (ours or lines)[-1]
+    """What matters of what Ray says: an error of ours, which it hands on as text alone, or else all of it."""
+    ours = re.findall(r"^pretrained_cnn\.errors\.\w+: (.+)$", text, flags=re.MULTILINE)
+    return ours[-1] if ours else " ".join(text.split())
 
 
 def _results(shards: Shards, model: str | ModelSpec, options: argparse.Namespace) -> Iterator[Result]:
@@ -213,6 +214,7 @@ def _results(shards: Shards, model: str | ModelSpec, options: argparse.Namespace
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
+    context.max_consecutive_actor_init_deaths = 3  # a machine that goes while an actor starts there is no reason to end
     paths = (entry if is_url(entry) else os.path.abspath(entry) for entry in shards.entries() if isinstance(entry, str))
     blocks = []
     while some := list(itertools.islice(paths, BLOCK)):  # as objects, for Arrow has no names that are not UTF-8
