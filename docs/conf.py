@@ -43,7 +43,7 @@ napoleon_numpy_docstring = False
 nitpicky = True
 # Types of other projects: linking them takes their inventories, and this build uses no network.
 nitpick_ignore_regex = [
-    (r"py:class", r"(collections\.abc|keras|np|numpy|os|pandas|pd|PIL)\..+"),
+    (r"py:class", r"(collections\.abc|keras|np|numpy|os|pa|pandas|pd|PIL|ray)\..+"),
     (r"py:class", r"NDArray"),
 ]
 

@@ -24,6 +24,7 @@ import pytest
 import ray
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paths import ROOT
 from PIL import Image
 from ray.cluster_utils import Cluster
 from waking import wake
@@ -448,6 +449,23 @@ def test_embeddings(nodes: Nodes, tmp_path: Path, pictures: list[str]) -> None:
     vectors = np.stack([row["embedding"] for row in found if row["error"] is None])
     assert result.schema().base_schema.field("embedding").type == pa.list_(pa.float32(), 256)
     np.testing.assert_allclose(vectors, clf.embed(good), atol=1e-4, rtol=0)
+
+
+@pytest.mark.slow
+def test_the_example_of_the_page(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    page = ROOT.joinpath("docs/how-to/clusters.md").read_text("utf-8")
+    program = page.split("```py\n")[1].split("```")[0]
+    names: dict[str, Any] = {}
+    exec(program, names)
+    assert {Path(source).stem: label for source, label in names["found"].items()} == {
+        "balloon": "balloon",
+        "candle": "candle",
+        "clock": "analog_clock",
+        "hourglass": "hourglass",
+        "soccer_ball": "soccer_ball",
+        "umbrella": "umbrella",
+    }
 
 
 def command(*arguments: object) -> list[str]:
