@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-HEAVY = {"tensorflow", "keras", "torch", "jax", "h5py", "pandas", "pyarrow"}
+HEAVY = {"tensorflow", "keras", "torch", "jax", "h5py", "pandas", "pyarrow", "ray"}
 
 PROBE = """
 import json, sys

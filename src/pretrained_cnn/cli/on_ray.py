@@ -168,6 +168,8 @@ def results(shards: Shards, model: str | ModelSpec, options: argparse.Namespace)
                 options.address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
             )
         except OSError:
+            if options.address is None:
+                raise
             raise InvalidSpecError(f"--address {options.address}: no Ray cluster can be reached there") from None
         try:
             _check_cores(options.workers)
