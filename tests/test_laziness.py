@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-HEAVY = {"tensorflow", "keras", "torch", "jax", "h5py", "pandas", "pyarrow", "matplotlib"}
+HEAVY = {"tensorflow", "keras", "torch", "jax", "h5py", "pandas", "pyarrow", "matplotlib", "ray"}
 
 PROBE = """
 import json, sys
