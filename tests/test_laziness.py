@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-HEAVY = {"tensorflow", "keras", "torch", "jax", "h5py", "pandas", "pyarrow", "matplotlib"}
+HEAVY = {"tensorflow", "keras", "torch", "jax", "h5py", "pandas", "pyarrow", "matplotlib", "ray"}
 
 PROBE = """
 import json, sys
@@ -39,9 +39,13 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
         "import pretrained_cnn; assert len(pretrained_cnn.list_models()) >= 41",
         "import pretrained_cnn; pretrained_cnn.get_spec('Xception').to_dict()",
         "from pretrained_cnn import *; Classifier(); Classifier('MobileNet', weights=None).spec.labels[0]",
+        "from pretrained_cnn.report import write_report",
         COMMAND.format(arguments=["--help"]),
         COMMAND.format(arguments=["classify", "--help"]),
-        *(COMMAND.format(arguments=[command, "--help"]) for command in ("train", "evaluate", "embed", "bench")),
+        *(
+            COMMAND.format(arguments=[command, "--help"])
+            for command in ("report", "train", "evaluate", "embed", "bench")
+        ),
         COMMAND.format(arguments=["models"]),
         COMMAND.format(arguments=["models", "res*", "--json", "--sort", "top1"]),
     ],

@@ -442,28 +442,17 @@ class Classifier:
         >>> clf.evaluate([("examples/images/clock.png", "analog_clock"), ("examples/images/candle.png", "candle")])
         Evaluation(2 pictures, top1=1.000 (0.342 to 1.000))
         """
-        table = self._spec.labels
-        if not table:
-            raise InvalidSpecError(f"{self._spec.name} has a decode function in place of labels; give labels=[...]")
-        if labels is None:
-            name, pictures, labels, _ = labelled(source, wnids=all(WNID.fullmatch(label.id) for label in table))
-        else:
-            name, pictures = "labels", [(item.name, item.picture) for item in items(source, self._images)]
-            if len(pictures) != len(labels):
-                raise DataError(f"{len(labels)} labels do not fit {len(pictures)} pictures")
-        targets = find_classes(labels, table, name)
-        runtime, width = self._get_runtime("scores")
+        pictures, targets = self._with_targets(source, labels)
+        _, width = self._get_runtime("scores")
         names: list[str] = []
         errors: list[ImageError | None] = []
         rows = [np.empty((0, width), np.float32)]
-        with contextlib.closing(self._batches(pictures, batch_size)) as stream:
-            for batch in stream:
-                names += batch.names
-                errors += batch.errors
-                if len(batch.pixels):
-                    rows.append(runtime.run(batch.pixels))
+        for some, failures, _, scores in self._rows("scores", self._batches(pictures, batch_size), "return"):
+            names += some
+            errors += failures
+            rows.append(scores)
         return Evaluation(
-            table,
+            self._spec.labels,
             targets[[error is None for error in errors]],
             np.concatenate(rows),
             [name for name, error in zip(names, errors, strict=True) if error is None],
@@ -476,7 +465,7 @@ class Classifier:
         Args:
             picture: As for `predict`.
             target: The class: its index, its id, or its name if no other class has it; by default the best one.
-            method: ``"grad_cam"``, ``"grad_cam++"`` or ``"hires_cam"``, see `pretrained_cnn.explain`.
+            method: ``"grad_cam"``, ``"grad_cam++"`` or ``"hires_cam"``, see ``pretrained_cnn.explain``.
 
         The score is that of the picture decoded in full, where `predict` may take a draft of a large JPEG. Gradients
         come from Keras, whatever the runtime, so a bundle must be of format ``"keras"``.
@@ -578,24 +567,42 @@ class Classifier:
     def _run(
         self, output: Output, pictures: Any, batch_size: int | None, layer: str | None = None
     ) -> NDArray[np.float32]:
-        runtime, width = self._get_runtime(output, layer)
-        rows = [np.empty((0, width), np.float32)]
-        with contextlib.closing(self._batches(pictures, batch_size)) as stream:
-            for batch in stream:
-                rows.append(runtime.run(_pixels(batch)))
-                del batch  # before the next one is asked for
-        return np.concatenate(rows)
+        _, width = self._get_runtime(output, layer)
+        rows = self._rows(output, self._batches(pictures, batch_size), "raise", layer)
+        return np.concatenate([np.empty((0, width), np.float32), *(found for _, _, _, found in rows)])
+
+    def _with_targets(self, source: Any, labels: Sequence[str] | None = None) -> tuple[list[Any], NDArray[np.intp]]:
+        """The pictures that `evaluate` means, not yet decoded, and the column of each one's class."""
+        table = self._spec.labels
+        if not table:
+            raise InvalidSpecError(f"{self._spec.name} has a decode function in place of labels; give labels=[...]")
+        if labels is None:
+            name, pictures, labels, _ = labelled(source, wnids=all(WNID.fullmatch(label.id) for label in table))
+        else:
+            name, pictures = "labels", [(item.name, item.picture) for item in items(source, self._images)]
+            if len(pictures) != len(labels):
+                raise DataError(f"{len(labels)} labels do not fit {len(pictures)} pictures")
+        return pictures, find_classes(labels, table, name)
 
     def _stream(self, stream: Generator[Batch], top: int, errors: str) -> Iterator[Result]:
-        runtime, _ = self._get_runtime("scores")
+        with contextlib.closing(self._rows("scores", stream, errors)) as batches_:
+            for names, failures, paths, scores in batches_:
+                decoded = iter(self._decode(scores, top) if len(scores) else ())
+                for name, error, path in zip(names, failures, paths, strict=True):
+                    yield Result(name, next(decoded) if error is None else (), error, path)
+
+    def _rows(
+        self, output: Output, stream: Generator[Batch], errors: str, layer: str | None = None
+    ) -> Generator[tuple[list[str], list[ImageError | None], list[str | None], NDArray[np.float32]]]:
+        """What the network gives, a batch at a time: names, errors, paths, and a row for each name without error."""
+        runtime, width = self._get_runtime(output, layer)
         with contextlib.closing(stream):  # whatever happens to the consumer, the threads end
             for names, failures, pixels, paths in stream:
                 if errors == "raise":
                     _raise_first(failures)
-                decoded = iter(self._decode(runtime.run(pixels), top) if len(pixels) else ())
+                rows = runtime.run(pixels) if len(pixels) else np.empty((0, width), np.float32)
                 del pixels  # before the next batch is asked for
-                for name, error, path in zip(names, failures, paths, strict=True):
-                    yield Result(name, next(decoded) if error is None else (), error, path)
+                yield names, failures, paths, rows
 
     def _batches(
         self,

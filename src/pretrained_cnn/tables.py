@@ -9,10 +9,11 @@ from pretrained_cnn.errors import MissingDependencyError
 
 if TYPE_CHECKING:
     import pandas
+    import pyarrow
 
     from pretrained_cnn.results import Result
 
-__all__ = ["COLUMNS", "rows", "to_frame"]
+__all__ = ["COLUMNS", "encode", "import_arrow", "key", "rows", "to_arrow", "to_frame"]
 
 COLUMNS = {
     "source": "string",
@@ -42,6 +43,48 @@ def rows(result: Result) -> list[dict[str, Any]]:
         for rank, (id_, label, score, index) in enumerate(result, 1)
     ]
     return found or [{**dict.fromkeys(COLUMNS), "source": result.source, "error": error}]
+
+
+def key(source: str) -> str:
+    """A picture's name as any format can hold it: bytes that are not UTF-8 are written out.
+
+    >>> key("caf\\udce9.jpg")
+    'caf\\\\xe9.jpg'
+    """
+    return encode(source).decode("utf-8", "backslashreplace")
+
+
+def encode(text: str) -> bytes:
+    """UTF-8; a file name that is none keeps the bytes that it has on disk."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a character that comes from no file name
+        return text.encode("utf-8", "backslashreplace")
+
+
+def to_arrow(found: Iterable[dict[str, Any]]) -> pyarrow.Table:
+    """Rows as an Arrow table, always of the same schema, whatever is empty in them.
+
+    Raises MissingDependencyError without pyarrow (extra ``parquet``).
+    """
+    arrow = import_arrow()
+    kinds = {"string": arrow.string(), "Int64": arrow.int64(), "Float64": arrow.float64()}
+    schema = arrow.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()])
+    return arrow.Table.from_pylist([_as_unicode(row) for row in found], schema)
+
+
+def import_arrow() -> Any:
+    """The package pyarrow, with its module for parquet. Raises MissingDependencyError without it."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise MissingDependencyError("pyarrow", extra="parquet") from None
+    return pyarrow
+
+
+def _as_unicode(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: key(value) if isinstance(value, str) else value for name, value in row.items()}
 
 
 def to_frame(results: Iterable[Result]) -> pandas.DataFrame:

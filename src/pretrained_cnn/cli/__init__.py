@@ -11,11 +11,11 @@ import sys
 from collections.abc import Sequence
 
 from pretrained_cnn import __version__
-from pretrained_cnn.cli import bench, bundles, classify, embed, evaluate, models, train, weights
+from pretrained_cnn.cli import bench, bundles, classify, embed, evaluate, models, report, train, weights
 from pretrained_cnn.cli.shared import FAILED, INTERRUPTED, USAGE, complain
 from pretrained_cnn.errors import InvalidSpecError, PretrainedCNNError, UnknownModelError
 
-COMMANDS = (classify, train, evaluate, embed, models, bench, bundles, weights)
+COMMANDS = (classify, report, train, evaluate, embed, models, bench, bundles, weights)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

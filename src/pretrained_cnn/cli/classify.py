@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ from pretrained_cnn.results import Result
 
 if TYPE_CHECKING:
     from pretrained_cnn.classifier import Classifier
+    from pretrained_cnn.cli.on_ray import Shards
     from pretrained_cnn.cli.output import Output
     from pretrained_cnn.cli.sorting import Sorter
 
@@ -64,8 +65,18 @@ def add(commands: Any) -> None:
     classify.add_argument(
         "--min-score", type=share, metavar="S", help="mark pictures whose best score is below S as uncertain"
     )
+    classify.add_argument("--on", choices=["ray"], help="where to classify: on a Ray cluster (default: here)")
+    classify.add_argument(
+        "--address",
+        help='of the cluster, or "auto" for the one that this machine is in (default: a new one, of this machine)',
+    )
+    classify.add_argument(
+        "--shard", type=count, metavar="N", help="with --on, how many pictures are in one file (default: 10000)"
+    )
     classify.add_argument("--batch-size", type=count, metavar="N", help="how many pictures the network takes at once")
-    classify.add_argument("--workers", type=count, metavar="N", help="how many threads decode pictures")
+    classify.add_argument(
+        "--workers", type=count, metavar="N", help="how many threads decode pictures; with --on, in each worker"
+    )
     classify.set_defaults(run=_classify)
 
 
@@ -78,15 +89,33 @@ def _classify(options: argparse.Namespace) -> int:
     clf = load_classifier(options)
     pictures: Iterator[Any] = itertools.chain.from_iterable([expand(source) for source in options.source])
     sorter = _sorter(options)
+    if options.on:
+        return _on_ray(clf, pictures, options)
     if options.output:
         from pretrained_cnn.cli.output import Output
 
         settings = _settings(clf, options)
         with Output(options.output, settings, resume=options.resume, overwrite=options.overwrite) as output:
-            code = _to_file(output, _results(clf, output.without_done(pictures), sorter, options), options)
+            found = _results(clf, output.without_done(pictures), sorter, options)
+            code = _to_file(output, found, lambda: _total(options.source), options)
     else:
         code = _to_stdout(_results(clf, pictures, sorter, options), as_json=options.json)
     return FAILED if sorter is not None and sorter.left_out else code
+
+
+def _on_ray(clf: Classifier, pictures: Iterator[Any], options: argparse.Namespace) -> int:
+    import pretrained_cnn.integrations.ray  # noqa: F401 - says what to install before anything is written
+    from pretrained_cnn.bundle.store import means_bundle
+    from pretrained_cnn.cli.on_ray import SHARD, Shards, results
+
+    settings = {**_settings(clf, options), "sources": options.source}
+    model = options.model if means_bundle(options.model) else clf.spec
+    ways = {"resume": options.resume, "overwrite": options.overwrite}
+    with (
+        Shards(options.output, settings, pictures, size=options.shard or SHARD, **ways) as output,
+        results(output, model, options) as found,
+    ):
+        return _to_file(output, (marked(result, options.min_score) for result in found), lambda: output.total, options)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -97,6 +126,20 @@ def _check(options: argparse.Namespace) -> None:
     for name in ("resume", "overwrite"):
         if getattr(options, name) and not options.output:
             raise InvalidSpecError(f"--{name} needs --output FILE")
+    _check_on_ray(options)
+
+
+def _check_on_ray(options: argparse.Namespace) -> None:
+    for name in ("address", "shard"):
+        if getattr(options, name) is not None and not options.on:
+            raise InvalidSpecError(f"--{name} needs --on ray")
+    if options.on and not options.output:
+        raise InvalidSpecError("--on ray needs --output DIR.csv, DIR.jsonl or DIR.parquet, a folder of files of rows")
+    for name in ("copy_to", "link_to"):
+        if options.on and getattr(options, name):
+            raise InvalidSpecError(
+                f"--{name.replace('_', '-')} does not go with --on ray; sort by the rows, when they are there"
+            )
 
 
 def _sorter(options: argparse.Namespace) -> Sorter | None:
@@ -132,17 +175,21 @@ def _results(
     )
     with contextlib.closing(stream):
         for result in stream:
-            score = result.predictions[0].score if result.predictions else 1.0
-            uncertain = options.min_score is not None and score < options.min_score
+            final = marked(result, options.min_score)
             if sorter is not None and result.predictions:
                 try:
-                    sorter.put(result, uncertain=uncertain)
+                    sorter.put(result, uncertain=final is not result)
                 except ImageError as error:
                     complain(error)
-            if uncertain:
-                reason = f"uncertain: its best score {score:.4f} is below {options.min_score:g}"
-                result = Result(result.source, result.predictions, ImageError(result.source, reason))
-            yield result
+            yield final
+
+
+def marked(result: Result, min_score: float | None) -> Result:
+    """The result, with an error if its best score is below the least that is wanted."""
+    if min_score is None or not result.predictions or result.predictions[0].score >= min_score:
+        return result
+    reason = f"uncertain: its best score {result.predictions[0].score:.4f} is below {min_score:g}"
+    return Result(result.source, result.predictions, ImageError(result.source, reason))
 
 
 def _to_stdout(results: Iterable[Result], *, as_json: bool) -> int:
@@ -161,13 +208,17 @@ def _to_stdout(results: Iterable[Result], *, as_json: bool) -> int:
     return code
 
 
-def _to_file(output: Output, results: Iterable[Result], options: argparse.Namespace) -> int:
-    from pretrained_cnn.cli.progress import progress
+def _total(sources: Iterable[str]) -> int | None:
     from pretrained_cnn.images.sources import count
 
-    def total() -> int | None:
-        counts = [count(source) for source in options.source]
-        return None if None in counts else sum(filter(None, counts))
+    counts = [count(source) for source in sources]
+    return None if None in counts else sum(filter(None, counts))
+
+
+def _to_file(
+    output: Output | Shards, results: Iterable[Result], total: Callable[[], int | None], options: argparse.Namespace
+) -> int:
+    from pretrained_cnn.cli.progress import progress
 
     before, start = output.pictures, time.monotonic()
     with progress(total, before) as report:

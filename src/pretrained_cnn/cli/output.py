@@ -24,9 +24,9 @@ from typing import Any, BinaryIO, Self
 
 from filelock import FileLock, Timeout
 
-from pretrained_cnn.errors import InvalidSpecError, MissingDependencyError, OutputError
+from pretrained_cnn.errors import InvalidSpecError, OutputError
 from pretrained_cnn.results import Result
-from pretrained_cnn.tables import COLUMNS, rows
+from pretrained_cnn.tables import COLUMNS, encode, import_arrow, key, rows, to_arrow
 
 ROW_GROUP = 100_000
 """Rows that are in memory at once when a parquet file is written."""
@@ -35,39 +35,108 @@ MAX_TORN = 1024 * 1024
 """Bytes at the end of a file that may be a torn record, and are cut off. More is damage of another kind."""
 
 
-class Output:
-    """A file of results in the format that its suffix names. One process at a time may write to it.
+class Target:
+    """What rows are written to, by one process at a time: a file, or a folder of them. It knows what they depend on.
 
-    Raises OutputError if it cannot be written, if there is one already and neither ``resume`` nor ``overwrite`` is
-    said, or if it was made with other settings; MissingDependencyError without pyarrow for parquet.
+    Raises OutputError if it is in use or its folder is not there; MissingDependencyError without pyarrow for parquet.
     """
 
-    def __init__(
-        self, path: str, settings: Mapping[str, Any], *, resume: bool = False, overwrite: bool = False
-    ) -> None:
+    def __init__(self, path: str, settings: Mapping[str, Any]) -> None:
         self.path = Path(path)
         suffix = self.path.suffix.lower()
         if suffix not in (".csv", ".jsonl", ".parquet"):
             raise InvalidSpecError(f"--output {path}: the name must end in .csv, .jsonl or .parquet")
         if suffix == ".parquet":
-            _parquet()
+            import_arrow()
         if not self.path.parent.is_dir():
             raise OutputError(f"{path}: the folder {self.path.parent} does not exist; make it first")
-        self._done: Counter[str] = Counter()
         self.pictures = self.failed = self.uncertain = 0
-        """How many pictures are in the file, how many of them failed, and how many are marked as uncertain."""
-        self._csv, self._parquet = suffix == ".csv", suffix == ".parquet"
+        """How many pictures have their rows, how many of them failed, and how many are marked as uncertain."""
         self._settings = dict(settings)
         self._beside = self.path.with_name(f"{self.path.name}.settings.json")
-        self._rows = self.path.with_name(f"{self.path.name}.unfinished") if self._parquet else self.path
         self._lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
         with self._explained():
             self._lock.acquire(timeout=0)
+
+    def close(self) -> None:
+        """Let go of it."""
+        with contextlib.suppress(OSError):  # last of all, while it is still ours
+            os.unlink(self._lock.lock_file)
+        self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _count(self, first: Mapping[str, Any]) -> None:
+        """Count a picture by the first of its rows."""
+        self.pictures += 1
+        self.failed += first["rank"] is None and first["error"] is not None
+        self.uncertain += first["rank"] is not None and first["error"] is not None
+
+    def _note(self, *, finished: bool) -> None:
+        text = json.dumps({"finished": finished, "settings": self._settings}, indent=2)
+        replace(self._beside, lambda file: file.write(text.encode()))
+
+    def _check_settings(self) -> bool:
+        """Raise OutputError unless the file was made with these settings. Returns whether its run was finished."""
+        ways = "replace it by --overwrite, or choose another name"
+        try:
+            noted = json.loads(self._beside.read_bytes())
+            before, finished = dict(noted["settings"]), bool(noted["finished"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise OutputError(
+                f"{self.path}: --resume cannot tell what it was made with, for {self._beside} cannot be read; {ways}"
+            ) from None
+        if before != self._settings:
+            names = [name for name in {**before, **self._settings} if before.get(name) != self._settings.get(name)]
+            then, now = (
+                ", ".join(f"{name}={settings.get(name)}" for name in names) for settings in (before, self._settings)
+            )
+            raise OutputError(f"{self.path} was made with {then}, not {now}: give the same again, {ways}")
+        return finished
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn what the system says into one sentence of ours."""
+        try:
+            yield
+        except OutputError:
+            raise
+        except Timeout:
+            taken = os.path.exists(self._lock.lock_file)
+            reason = "another process is writing to it" if taken else "its folder takes no files"
+            raise OutputError(f"{self.path}: {reason}") from None
+        except OSError as error:
+            reason = error.strerror or str(error)
+            kept = "; what is in it stays, and --resume goes on from there" if self.pictures else ""
+            raise OutputError(f"{self.path}: it cannot be written: {reason}{kept}") from error
+
+
+class Output(Target):
+    """A file of results in the format that its suffix names.
+
+    Raises OutputError if it cannot be written, if there is one already and neither ``resume`` nor ``overwrite`` is
+    said, or if it was made with other settings.
+    """
+
+    def __init__(
+        self, path: str, settings: Mapping[str, Any], *, resume: bool = False, overwrite: bool = False
+    ) -> None:
+        super().__init__(path, settings)
+        suffix = self.path.suffix.lower()
+        self._done: Counter[str] = Counter()
+        self._csv, self._parquet = suffix == ".csv", suffix == ".parquet"
+        self._rows = self.path.with_name(f"{self.path.name}.unfinished") if self._parquet else self.path
         try:
             with self._explained():
                 self._file = self._open(resume, overwrite)
         except BaseException:
-            self._unlock()
+            super().close()
             raise
 
     def write(self, result: Result) -> None:
@@ -98,15 +167,7 @@ class Output:
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
-        self._unlock()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        super().close()
 
     def _open(self, resume: bool, overwrite: bool) -> BinaryIO:
         if os.path.lexists(self.path) or os.path.lexists(self._rows):
@@ -151,34 +212,6 @@ class Output:
             while rest:
                 rest = rest[self._file.write(rest) :]
 
-    def _count(self, first: Mapping[str, Any]) -> None:
-        """Count a picture by the first of its rows."""
-        self.pictures += 1
-        self.failed += first["rank"] is None and first["error"] is not None
-        self.uncertain += first["rank"] is not None and first["error"] is not None
-
-    def _note(self, *, finished: bool) -> None:
-        text = json.dumps({"finished": finished, "settings": self._settings}, indent=2)
-        _replace(self._beside, lambda file: file.write(text.encode()))
-
-    def _check_settings(self) -> bool:
-        """Raise OutputError unless the file was made with these settings. Returns whether its run was finished."""
-        ways = "replace it by --overwrite, or choose another name"
-        try:
-            noted = json.loads(self._beside.read_bytes())
-            before, finished = dict(noted["settings"]), bool(noted["finished"])
-        except (OSError, ValueError, KeyError, TypeError):
-            raise OutputError(
-                f"{self.path}: --resume cannot tell what it was made with, for {self._beside} cannot be read; {ways}"
-            ) from None
-        if before != self._settings:
-            names = [name for name in {**before, **self._settings} if before.get(name) != self._settings.get(name)]
-            then, now = (
-                ", ".join(f"{name}={settings.get(name)}" for name in names) for settings in (before, self._settings)
-            )
-            raise OutputError(f"{self.path} was made with {then}, not {now}: give the same again, {ways}")
-        return finished
-
     def _scan(self, file: BinaryIO, finished: bool) -> int:
         """Count what is done, and return where it ends: behind the last picture that has all of its rows."""
         position = end = 0
@@ -217,7 +250,7 @@ class Output:
 
     def _unpack_parquet(self) -> None:
         """Turn the finished parquet file into rows that can grow again."""
-        arrow = _parquet()
+        arrow = import_arrow()
 
         def unpack(file: BinaryIO) -> None:
             with arrow.parquet.ParquetFile(self.path) as table:
@@ -225,49 +258,49 @@ class Output:
                     file.writelines(map(_json_line, batch.to_pylist()))
 
         try:
-            _replace(self._rows, unpack)
+            replace(self._rows, unpack)
         except arrow.ArrowException as error:
             raise OutputError(f"{self.path}: it cannot be read: {error}") from None
 
     def _write_parquet(self) -> None:
-        arrow = _parquet()
-        kinds = {"string": arrow.string(), "Int64": arrow.int64(), "Float64": arrow.float64()}
-        schema = arrow.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()])
+        arrow = import_arrow()
 
         def pack(file: BinaryIO) -> None:
-            with arrow.parquet.ParquetWriter(file, schema) as writer, open(self._rows, "rb") as lines:
+            with arrow.parquet.ParquetWriter(file, to_arrow([]).schema) as writer, open(self._rows, "rb") as lines:
                 while some := list(itertools.islice(lines, ROW_GROUP)):
-                    writer.write_table(
-                        arrow.Table.from_pylist([_as_unicode(json.loads(line)) for line in some], schema)
-                    )
+                    writer.write_table(to_arrow(map(json.loads, some)))
 
-        _replace(self.path, pack)
-
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Turn what the system says into one sentence of ours."""
-        try:
-            yield
-        except OutputError:
-            raise
-        except Timeout:
-            taken = os.path.exists(self._lock.lock_file)
-            reason = "another process is writing to it" if taken else "its folder takes no files"
-            raise OutputError(f"{self.path}: {reason}") from None
-        except OSError as error:
-            reason = error.strerror or str(error)
-            kept = "; what is in it stays, and --resume goes on from there" if self.pictures else ""
-            raise OutputError(f"{self.path}: it cannot be written: {reason}{kept}") from error
-
-    def _unlock(self) -> None:
-        with contextlib.suppress(OSError):  # last of all, while it is still ours
-            os.unlink(self._lock.lock_file)
-        self._lock.release()
+        replace(self.path, pack)
 
 
-def key(source: str) -> str:
-    """A picture's name as any format can hold it: bytes that are not UTF-8 are written out, such as ``\\\\xe9``."""
-    return _encode(source).decode("utf-8", "backslashreplace")
+def write_file(path: Path, results: Iterable[Result]) -> None:
+    """Write results to a file in the format that its suffix names, which is there when it is whole."""
+    found = [row for result in results for row in rows(result)]
+
+    def write(file: BinaryIO) -> None:
+        if path.suffix.lower() == ".parquet":
+            import_arrow().parquet.write_table(to_arrow(found), file)
+        elif path.suffix.lower() == ".csv":
+            file.writelines([HEADER, *map(_csv_line, found)])
+        else:
+            file.writelines(map(_json_line, found))
+
+    replace(path, write)
+
+
+def read_file(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows that `write_file` wrote. Raises OutputError if it did not."""
+    try:
+        if path.suffix.lower() == ".parquet":
+            yield from import_arrow().parquet.read_table(path).to_pylist()
+        else:
+            with open(path, "rb") as file:
+                if path.suffix.lower() == ".csv":
+                    yield from map(_read_csv, itertools.islice(_csv_records(file), 1, None))
+                else:
+                    yield from map(json.loads, file)
+    except (ValueError, csv.Error) as error:
+        raise OutputError(f"{path}: it is not one of ours: {error}") from None
 
 
 HEADER = ",".join(COLUMNS).encode() + b"\n"
@@ -277,7 +310,7 @@ def _csv_line(row: Mapping[str, Any]) -> bytes:
     text = io.StringIO()
     csv.writer(text).writerow(row.values())
     # The writer quotes only line ends that occur in its own, which is both of them; a plain one is what tools like.
-    return _encode(text.getvalue().removesuffix("\r\n") + "\n")
+    return encode(text.getvalue().removesuffix("\r\n") + "\n")
 
 
 def _csv_records(file: Iterable[bytes]) -> Iterator[bytes]:
@@ -304,19 +337,7 @@ def _json_line(row: Mapping[str, Any]) -> bytes:
     return json.dumps(row).encode() + b"\n"
 
 
-def _encode(text: str) -> bytes:
-    """UTF-8; a file name that is none keeps the bytes that it has on disk."""
-    try:
-        return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # half a character that comes from no file name
-        return text.encode("utf-8", "backslashreplace")
-
-
-def _as_unicode(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: key(value) if isinstance(value, str) else value for name, value in row.items()}
-
-
-def _replace(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+def replace(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     """Have ``write`` fill the file at ``path``, which takes the old one's place only when it is whole and on disk."""
     part = path.with_name(f".{path.name}.part")
     try:
@@ -328,12 +349,3 @@ def _replace(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-
-
-def _parquet() -> Any:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise MissingDependencyError("pyarrow", extra="parquet") from None
-    return pyarrow

@@ -88,10 +88,10 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 def load_classifier(options: argparse.Namespace) -> Classifier:
     """The classifier that the options mean. The network is built, or loaded, when it is first used."""
-    from pretrained_cnn.bundle.store import is_bundle
+    from pretrained_cnn.bundle.store import means_bundle
     from pretrained_cnn.classifier import Classifier
 
-    if is_bundle(options.model) or os.sep in options.model:
+    if means_bundle(options.model):
         if options.weights is not None:
             raise InvalidSpecError(f"--weights {options.weights}: the bundle {options.model} has weights of its own")
         with quiet():

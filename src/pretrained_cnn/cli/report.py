@@ -1,0 +1,93 @@
+"""``pretrained-cnn report``: pictures to one page that shows them all."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from datetime import timedelta
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from pretrained_cnn.cli.shared import (
+    FAILED,
+    OK,
+    add_model_options,
+    complain,
+    count,
+    load_classifier,
+    log_to_stderr,
+    quiet,
+    share,
+)
+from pretrained_cnn.errors import InvalidSpecError
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser's."""
+    report = commands.add_parser("report", help="write a page that shows pictures and what was seen in them")
+    report.add_argument(
+        "source",
+        nargs="+",
+        metavar="SOURCE",
+        help="as for classify; with --labelled one source, as for evaluate",
+    )
+    add_model_options(report)
+    report.add_argument("-o", "--output", required=True, metavar="FILE", help="the page, such as report.html")
+    report.add_argument("--overwrite", action="store_true", help="replace FILE, if it is there")
+    report.add_argument(
+        "--labelled", action="store_true", help="the classes of the pictures are known: show what is right and wrong"
+    )
+    report.add_argument("--top", type=count, default=5, metavar="N", help="how many classes to name (default: 5)")
+    report.add_argument(
+        "--no-heat-maps",
+        action="store_true",
+        help="do not show where the network looked, which takes more than half of the time",
+    )
+    report.add_argument(
+        "--min-score", type=share, metavar="S", help="mark pictures whose best score is below S as uncertain"
+    )
+    report.add_argument("--title", help="the page's title (default: the source's name)")
+    report.set_defaults(run=_report)
+
+
+def _report(options: argparse.Namespace) -> int:
+    if options.labelled and len(options.source) > 1:
+        raise InvalidSpecError(f"--labelled takes one source, not {len(options.source)}")
+    log_to_stderr()
+    from pretrained_cnn.cli.progress import progress
+    from pretrained_cnn.images.sources import count, expand
+    from pretrained_cnn.report import write_report
+    from pretrained_cnn.report.page import check_path
+
+    check_path(Path(options.output), options.overwrite)  # before the network is built
+    clf = load_classifier(options)
+
+    def total() -> int | None:
+        if options.labelled and not os.path.isdir(options.source[0]):
+            return None  # a CSV file
+        counts = [count(source) for source in options.source]
+        return None if None in counts else sum(filter(None, counts))
+
+    start = time.monotonic()
+    with quiet(), progress(total, 0) as show:  # the bar is Python's
+        report = write_report(
+            clf,
+            options.source[0] if len(options.source) == 1 else chain.from_iterable(map(expand, options.source)),
+            options.output,
+            top=options.top,
+            labelled=options.labelled,
+            heat_maps=None if options.no_heat_maps else "grad_cam",
+            min_score=options.min_score,
+            title=options.title,
+            overwrite=options.overwrite,
+            progress=show,
+        )
+    seconds = time.monotonic() - start
+    uncertain = f", {report.uncertain:,} uncertain" if options.min_score is not None else ""
+    complain(
+        f"{report.pictures:,} pictures are in {options.output}: {len(report.failed):,} failed{uncertain}; "
+        f"{timedelta(seconds=round(seconds))}, {report.pictures / seconds:,.1f} a second"
+    )
+    return FAILED if report.failed else OK

@@ -1,0 +1,256 @@
+"""Pictures in Ray Data, for when one machine is not enough: `classify` and `embed`, and what an actor runs for them.
+
+Reading, spreading, retrying and writing are Ray's. What is added is the way from a picture to its rows, which is that
+of ``Classifier.stream``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from pretrained_cnn.bundle.store import means_bundle
+from pretrained_cnn.classifier import Classifier
+from pretrained_cnn.errors import InvalidSpecError, MissingDependencyError
+from pretrained_cnn.images.batch import BATCH_SIZE
+from pretrained_cnn.registry import get_spec
+from pretrained_cnn.spec import ModelSpec
+from pretrained_cnn.tables import key, rows, to_arrow
+
+try:
+    import pyarrow as pa
+    import ray.data
+except ImportError:
+    raise MissingDependencyError("ray", extra="ray") from None
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["BatchClassifier", "BatchEmbedder", "classify", "embed"]
+
+BATCHES = 8
+"""An actor is handed so many of the network's batches at once: while the network is at one, others are decoded."""
+
+PATH = "path"
+"""The column of names, as Ray's readers call it."""
+
+
+class _OfBatches:
+    """What both have: a classifier, and pictures by name out of a batch of Ray's."""
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | ModelSpec = "Xception",
+        *,
+        column: str = "bytes",
+        batch_size: int | None = None,
+        workers: int | None = None,
+        errors: Literal["raise", "return"] = "return",
+        **arguments: Any,
+    ) -> None:
+        found = _find(model)
+        make: Any = Classifier if isinstance(found, ModelSpec) else Classifier.load
+        self._classifier: Classifier = make(found, **arguments)
+        self._column, self._batch_size, self._workers, self._errors = column, batch_size, workers, errors
+
+    def _pictures(self, batch: Mapping[str, NDArray[Any]]) -> Iterable[Any]:
+        """The pictures, or ``(name, picture)`` pairs."""
+        pictures = batch.get(self._column)
+        if pictures is None:
+            raise InvalidSpecError(f"column={self._column!r} is not in the dataset, which has {', '.join(batch)}")
+        if PATH in batch:
+            return zip(map(str, batch[PATH]), pictures, strict=True)
+        if not all(isinstance(picture, str) for picture in pictures):
+            raise InvalidSpecError(
+                f"the pictures of column={self._column!r} have no names: read them with include_paths=True, or rename "
+                f"a column to {PATH!r}"
+            )
+        return pictures
+
+
+class BatchClassifier(_OfBatches):
+    """For ``Dataset.map_batches``: from a batch of pictures to rows as ``pretrained-cnn classify --output`` has them.
+
+    Args:
+        model: A name that ``list_models`` gives, a ``ModelSpec``, or the path of a bundle.
+        top: How many classes to name.
+        column: As for `classify`.
+        batch_size: As for `classify`.
+        workers: How many threads decode, as for ``Classifier.stream``.
+        errors: As for `classify`.
+        **arguments: Go to ``Classifier``, or for a bundle to ``Classifier.load``.
+
+    An actor of Ray's makes one when it starts, and so has one network, whatever comes. What is sent to the actor is
+    these arguments and the name of this class, but no network.
+
+    >>> import numpy as np
+    >>> name = BatchClassifier("EfficientNetLite0", column="path", top=1)
+    >>> name({"path": np.array(["examples/images/clock.png", "no.jpg"])}).select(["label", "error"]).to_pylist()
+    [{'label': 'analog_clock', 'error': None}, {'label': None, 'error': 'there is no such file'}]
+    """
+
+    def __init__(
+        self, model: str | os.PathLike[str] | ModelSpec = "Xception", *, top: int = 5, **arguments: Any
+    ) -> None:
+        super().__init__(model, **arguments)
+        self._top = top
+
+    def __call__(self, batch: Mapping[str, NDArray[Any]]) -> pa.Table:
+        """The rows, with the columns of ``to_frame``. Raises InvalidSpecError if ``column`` is not in the batch."""
+        results = self._classifier.stream(
+            self._pictures(batch),
+            top=self._top,
+            batch_size=self._batch_size,
+            workers=self._workers,
+            errors=self._errors,
+        )
+        return to_arrow(row for result in results for row in rows(result))
+
+
+class BatchEmbedder(_OfBatches):
+    """For ``Dataset.map_batches``: from a batch of pictures to a row each, with its embedding or its error.
+
+    Args:
+        model: As for `BatchClassifier`.
+        layer: As for ``Classifier.embed``.
+        column: As for `classify`.
+        batch_size: As for `classify`.
+        workers: As for `BatchClassifier`.
+        errors: As for `classify`.
+        **arguments: As for `BatchClassifier`.
+
+    >>> import numpy as np
+    >>> see = BatchEmbedder("EfficientNetLite0", column="path")
+    >>> table = see({"path": np.array(["examples/images/clock.png", "no.jpg"])})
+    >>> table.column_names, table["embedding"].null_count, len(table["embedding"][0])
+    (['source', 'embedding', 'error'], 1, 1280)
+    """
+
+    def __init__(
+        self, model: str | os.PathLike[str] | ModelSpec = "Xception", *, layer: str | None = None, **arguments: Any
+    ) -> None:
+        super().__init__(model, **arguments)
+        self._layer = layer
+
+    def __call__(self, batch: Mapping[str, NDArray[Any]]) -> pa.Table:
+        """Columns ``source``, ``embedding``, float32 of a fixed width, and ``error``; of the last two one is empty."""
+        clf = self._classifier
+        pictures = clf._batches(self._pictures(batch), self._batch_size, self._workers)
+        sources: list[str] = []
+        reasons: list[str | None] = []
+        embeddings: list[NDArray[np.float32] | None] = []
+        _, width = clf._get_runtime("embedding", self._layer)
+        for names, errors, _, vectors in clf._rows("embedding", pictures, self._errors, self._layer):
+            seen = iter(vectors)
+            for name, error in zip(names, errors, strict=True):
+                sources.append(key(name))
+                reasons.append(None if error is None else key(error.reason))
+                embeddings.append(next(seen) if error is None else None)
+        columns = {
+            "source": pa.array(sources, pa.string()),
+            "embedding": pa.array(embeddings, pa.list_(pa.float32(), width)),
+            "error": pa.array(reasons, pa.string()),
+        }
+        return pa.table(columns)
+
+
+def classify(
+    dataset: ray.data.Dataset,
+    model: str | os.PathLike[str] | ModelSpec = "Xception",
+    *,
+    runtime: str | None = None,
+    top: int = 5,
+    batch_size: int | None = None,
+    concurrency: int | tuple[int, int] | None = None,
+    num_cpus: int = 1,
+    num_gpus: float | None = None,
+    column: str = "bytes",
+    errors: Literal["raise", "return"] = "return",
+    **arguments: Any,
+) -> ray.data.Dataset:
+    """Name what is in the pictures of a dataset: a lazy dataset of rows, each with the columns of ``to_frame``.
+
+    Args:
+        dataset: Pictures in ``column``, and their names in a column ``path``, as Ray's readers give it with
+            ``include_paths=True``; paths need no other name.
+        model: A name that ``list_models`` gives, a ``ModelSpec``, or the path of a bundle, which must be the same on
+            each machine. What is registered here need not be there.
+        runtime: As for ``Classifier``, or for a bundle as for ``Classifier.load``.
+        top: How many classes to name.
+        batch_size: How many pictures the network takes at once, as for ``Classifier.stream``. An actor is handed eight
+            times as many.
+        concurrency: How many actors, or the least and the most; by default as many as the cluster has room for.
+        num_cpus: The cores that an actor reserves, and the threads that decode in it.
+        num_gpus: The GPUs that an actor reserves; may be a part of one.
+        column: Where the pictures are: bytes as of ``read_binary_files``, arrays as of ``read_images``, or paths and
+            addresses, which the workers open.
+        errors: ``"return"`` gives a bad picture a row with its error; ``"raise"`` ends the run.
+        **arguments: Go to ``Classifier``, or for a bundle to ``Classifier.load``: ``weights``, ``images`` and others.
+
+    Nothing runs until the rows are asked for. Raises UnknownModelError, or InvalidSpecError for arguments that cannot
+    be right; what only an actor can find is raised by Ray when it runs.
+    """
+    arguments |= {"top": top, "batch_size": batch_size, "column": column, "errors": errors}
+    return _map(dataset, BatchClassifier, model, runtime, arguments, concurrency, num_cpus, num_gpus)
+
+
+def embed(
+    dataset: ray.data.Dataset,
+    model: str | os.PathLike[str] | ModelSpec = "Xception",
+    *,
+    layer: str | None = None,
+    runtime: str | None = None,
+    batch_size: int | None = None,
+    concurrency: int | tuple[int, int] | None = None,
+    num_cpus: int = 1,
+    num_gpus: float | None = None,
+    column: str = "bytes",
+    errors: Literal["raise", "return"] = "return",
+    **arguments: Any,
+) -> ray.data.Dataset:
+    """What a network sees in the pictures of a dataset: a lazy dataset with a row for each.
+
+    The columns are ``source``, ``embedding``, float32 of a fixed width, and ``error``; of the last two one is empty.
+    ``layer`` is as for ``Classifier.embed``, everything else as for `classify`.
+    """
+    arguments |= {"layer": layer, "batch_size": batch_size, "column": column, "errors": errors}
+    return _map(dataset, BatchEmbedder, model, runtime, arguments, concurrency, num_cpus, num_gpus)
+
+
+def _map(
+    dataset: ray.data.Dataset,
+    kind: type[_OfBatches],
+    model: str | os.PathLike[str] | ModelSpec,
+    runtime: str | None,
+    arguments: dict[str, Any],
+    concurrency: int | tuple[int, int] | None,
+    num_cpus: int,
+    num_gpus: float | None,
+) -> ray.data.Dataset:
+    if arguments["errors"] not in ("raise", "return"):
+        raise InvalidSpecError(f'errors={arguments["errors"]!r} is not known; choose "raise" or "return"')
+    if runtime is not None:
+        arguments["runtime"] = runtime
+    if isinstance(concurrency, tuple):
+        actors = ray.data.ActorPoolStrategy(min_size=concurrency[0], max_size=concurrency[1])
+    else:
+        actors = ray.data.ActorPoolStrategy(size=concurrency)
+    return dataset.map_batches(
+        kind,
+        fn_constructor_args=(_find(model),),
+        fn_constructor_kwargs={**arguments, "workers": num_cpus},
+        batch_size=BATCHES * (arguments["batch_size"] or BATCH_SIZE),
+        compute=actors,
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
+    )
+
+
+def _find(model: str | os.PathLike[str] | ModelSpec) -> ModelSpec | str:
+    """A spec, or the path of a bundle, that mean the same in a process with another registry and another folder."""
+    if isinstance(model, ModelSpec):
+        return model
+    name = os.fspath(model)
+    return os.path.abspath(name) if means_bundle(name) else get_spec(name)

@@ -1,0 +1,269 @@
+"""A report: one page, in a file, with which a person looks through many pictures and what was seen in them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from importlib.metadata import version
+from itertools import compress
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretrained_cnn import __version__
+from pretrained_cnn.classifier import Classifier
+from pretrained_cnn.errors import (
+    BundleError,
+    ImageError,
+    InvalidSpecError,
+    MissingDependencyError,
+)
+from pretrained_cnn.evaluate import Evaluation
+from pretrained_cnn.explain import COLOURS, Method
+from pretrained_cnn.images.batch import Batch
+from pretrained_cnn.report.page import Page, check_path
+from pretrained_cnn.spec import ResizePolicy
+
+__all__ = ["Report", "write_report"]
+
+PACKAGES = {
+    "keras": "keras",
+    "tensorflow": "tensorflow",
+    "jax": "jax",
+    "torch": "torch",
+    "openvino": "openvino",
+    "onnxruntime": "onnxruntime",
+    "ai_edge_litert": "ai-edge-litert",
+    "numpy": "numpy",
+    "PIL": "pillow",
+}
+"""Modules that have a part in the answers, and the packages that they come from."""
+
+logger = logging.getLogger(__name__)
+
+HeatMaps = Callable[[NDArray[np.uint8], NDArray[np.intp]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What `write_report` wrote.
+
+    >>> Report(Path("report.html"), 3, (ImageError("a.jpg", "there is no such file"),))
+    Report(path=PosixPath('report.html'), pictures=3, failed=(ImageError('a.jpg', 'there is no such file'),), \
+uncertain=0, evaluation=None)
+    """
+
+    path: Path
+    pictures: int
+    """How many there are in all."""
+    failed: Sequence[ImageError]
+    """Those that could not be read."""
+    uncertain: int = 0
+    """How many have a best score below ``min_score``."""
+    evaluation: Evaluation | None = None
+    """With ``labelled=True``: how often the classifier was right, unless no picture could be read."""
+
+
+def write_report(
+    classifier: Classifier,
+    source: Any,
+    path: str | os.PathLike[str],
+    *,
+    top: int = 5,
+    labelled: bool = False,
+    heat_maps: Method | None = "grad_cam",
+    min_score: float | None = None,
+    title: str | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Classify pictures, and write a page that shows them: to search, filter, sort, and look at one by one.
+
+    Args:
+        classifier: What names the pictures.
+        source: As for `pretrained_cnn.Classifier.stream`; with ``labelled``, as for
+            `pretrained_cnn.Classifier.evaluate`.
+        path: The HTML file. It holds everything, thumbnails included, and needs no network.
+        top: How many classes to name for each picture.
+        labelled: The classes of the pictures are known: the page also says how often the classifier is right, and
+            shows its worst mistakes.
+        heat_maps: The method of the heat maps that show where the network saw its best class, as for
+            `pretrained_cnn.Classifier.explain`; None for a page without.
+        min_score: Pictures whose best score, 0 to 1, is below are marked as uncertain.
+        title: The page's; by default the name of the source.
+        overwrite: Replace a file that is there already.
+        progress: Is called after each batch with how many pictures are done, and how many of them failed.
+
+    Thumbnails show what the network was shown, so heat maps lie on them exactly. A heat map takes a second pass through
+    the network. Where there can be none, as for a bundle of another format than ``"keras"``, this is logged, and said
+    in the page. The file appears when it is whole. Memory does not grow with the number of pictures, except, with
+    ``labelled``, by their scores.
+
+    Raises OutputError if the file cannot be written, and what `pretrained_cnn.Classifier.stream` or
+    `pretrained_cnn.Classifier.evaluate` raises.
+
+    >>> import tempfile
+    >>> path = tempfile.mkdtemp() + "/report.html"
+    >>> report = write_report(Classifier("EfficientNetLite0"), "examples/images", path, heat_maps=None)
+    >>> report.pictures, len(report.failed)
+    (6, 0)
+    """
+    path, start = Path(path), time.monotonic()
+    if top < 1:
+        raise InvalidSpecError(f"top={top!r} is not a whole number of at least 1")
+    if min_score is not None and not 0 <= min_score <= 1:
+        raise InvalidSpecError(f"min_score={min_score!r} is not a number from 0 to 1")
+    check_path(path, overwrite)
+    pictures, targets = classifier._with_targets(source) if labelled else (source, None)
+    explain, about_maps = _explainer(classifier, heat_maps)
+    name = os.fspath(source) if isinstance(source, str | os.PathLike) else None
+    seen = _Seen(classifier, targets, min_score, explain)
+    stream = classifier._batches(pictures, None)
+    with contextlib.closing(stream), contextlib.closing(Page(path, title or _title(name))) as page:
+        for batch in stream:
+            seen.add_to(page, batch, top)
+            del batch  # before the next one is asked for
+            if progress is not None:
+                progress(seen.pictures, len(seen.failed))
+        evaluation = seen.evaluation()
+        seconds = time.monotonic() - start
+        facts = {
+            "about": _about(classifier, name, seen, about_maps, min_score, seconds),
+            "date": f"{datetime.now().day} {datetime.now():%B %Y}",
+            "errors": [[error.source, error.reason] for error in seen.failed],
+            "evaluation": evaluation and _figures(evaluation),
+            "heat_maps": seen.map_size and {"size": seen.map_size, "colours": COLOURS},
+            "labelled": labelled,
+            "min_score": min_score,
+            "model": classifier.spec.name,
+            "size": classifier.spec.input_size,
+        }
+        page.finish(facts)
+    return Report(path, seen.pictures, tuple(seen.failed), seen.uncertain, evaluation)
+
+
+class _Seen:
+    """What a run knows so far."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        targets: NDArray[np.intp] | None,
+        min_score: float | None,
+        explain: HeatMaps | None,
+    ) -> None:
+        self._classifier, self._targets, self._min_score, self._explain = classifier, targets, min_score, explain
+        self._labels = classifier.spec.labels or ()
+        self._runtime, width = classifier._get_runtime("scores")
+        self.pictures = self.uncertain = 0
+        self.failed: list[ImageError] = []
+        self.map_size: tuple[int, ...] | None = None
+        # These three of labelled pictures only, for their evaluation.
+        self._sources: list[str] = []
+        self._truths = [np.empty(0, np.intp)]
+        self._scores = [np.empty((0, width), np.float32)]
+
+    def add_to(self, page: Page, batch: Batch, top: int) -> None:
+        """Classify a batch, and add its pictures to the page."""
+        read = np.array([error is None for error in batch.errors])
+        begin, self.pictures = self.pictures, self.pictures + len(read)
+        self.failed += [error for error in batch.errors if error is not None]
+        if not read.any():
+            return
+        names = list(compress(batch.names, read))
+        scores = self._runtime.run(batch.pixels)
+        predictions = self._classifier._decode(scores, top)
+        maps = truths = None
+        if self._explain is not None:
+            maps = self._explain(batch.pixels, scores.argmax(axis=1))
+            self.map_size = maps.shape[1:]
+        if self._targets is not None:
+            targets = self._targets[begin : self.pictures][read]
+            truths = [self._labels[target] for target in targets]
+            self._sources += names
+            self._truths.append(targets)
+            self._scores.append(scores)
+        uncertain = [bool(best) and best[0].score < (self._min_score or 0) for best in predictions]
+        self.uncertain += sum(uncertain)
+        page.add(names, predictions, batch.pixels, truths=truths, uncertain=uncertain, heat_maps=maps)
+
+    def evaluation(self) -> Evaluation | None:
+        """How often the classifier was right; None unless there are labelled pictures that could be read."""
+        if not self._sources:
+            return None
+        scores = np.concatenate(self._scores)
+        return Evaluation(self._labels, np.concatenate(self._truths), scores, self._sources, self.failed)
+
+
+def _explainer(classifier: Classifier, method: Method | None) -> tuple[HeatMaps | None, str]:
+    """What makes heat maps, or None; and what the page says of them."""
+    if method is None:
+        return None, "none were asked for"
+    if method not in get_args(Method):
+        raise InvalidSpecError(f"heat_maps={method!r} is not known; choose one of {', '.join(get_args(Method))}")
+    try:
+        return classifier._get_explainer(method), f"{method}, for the best class of each picture"
+    except (BundleError, InvalidSpecError, MissingDependencyError) as error:
+        return _no_heat_maps(error)
+
+
+def _no_heat_maps(error: Exception) -> tuple[None, str]:
+    logger.warning("there are no heat maps: %s", error)
+    return None, f"none: {error}"
+
+
+def _figures(evaluation: Evaluation) -> dict[str, Any]:
+    """What the page cannot count for itself."""
+    return {name: getattr(evaluation, name) for name in ("top1", "top1_interval", "top5", "top5_interval", "ece")}
+
+
+def _about(
+    classifier: Classifier, source: str | None, seen: _Seen, about_maps: str, min_score: float | None, seconds: float
+) -> list[tuple[str, str]]:
+    """What the page was made of and with, as terms and what they are."""
+    spec = classifier.spec
+    height, width = spec.input_size
+    facts = [
+        *([("Source", source)] if source else []),
+        ("Pictures", f"{seen.pictures:,}, of which {len(seen.failed):,} could not be read"),
+        ("Classifier", repr(classifier)),
+        ("Model", spec.name),
+        ("Runtime", classifier.runtime),
+        ("Classes", f"{len(spec.labels):,}" if spec.labels else "named by a decode function"),
+        ("Input", f"{width} x {height} pixels, {_describe(spec.resize)}"),
+        ("Heat maps", about_maps),
+        ("Uncertain", "not marked" if min_score is None else f"a best score below {_percent(min_score)}"),
+        ("Made", f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}, in {timedelta(seconds=round(seconds))}"),
+    ]
+    installed = [f"{name} {version(name)}" for module, name in PACKAGES.items() if module in sys.modules]
+    versions = [f"pretrained_cnn {__version__}", f"Python {platform.python_version()}", *installed]
+    return [*facts, ("Versions", ", ".join(versions))]
+
+
+def _title(source: str | None) -> str:
+    """What a source is called: a folder or a file by its own name, a pattern or an address as it is."""
+    if source is None or source == "-":
+        return "Pictures"
+    return os.path.basename(os.path.abspath(source)) if os.path.exists(source) else source
+
+
+def _describe(policy: ResizePolicy) -> str:
+    how = {
+        "crop": f"the centre {_percent(policy.crop_fraction)} of the short side",
+        "squash": "squashed to it",
+        "pad": "fitted into it",
+    }
+    return f"{how[policy.method]}, {policy.interpolation}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g} %"

@@ -1,0 +1,164 @@
+"""The page that a report is: written from its head to its end, a batch of pictures at a time.
+
+What comes from a user, such as names and labels, stands in the page as data only, in blocks of JSON that browsers do
+not run. The page's policy allows no network, and no script but the one of this package, by its hash.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import html
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from itertools import compress
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pretrained_cnn.errors import OutputError
+from pretrained_cnn.results import Prediction
+
+__all__ = ["Page", "check_path"]
+
+SHARP, PLAIN = (224, 65), (160, 50)
+"""The longer side of a thumbnail in pixels, and its quality as WebP. For 100 photos of ImageNet they took 7.2 kB and
+3.5 kB on average, and a third more in base64."""
+
+MANY = 500
+"""How many pictures get sharp thumbnails. So 10,000 stay near 50 MB, and the usual report can be looked at closely."""
+
+
+class Page:
+    """Writes a page: its head, then what is added, then what closes it.
+
+    Until it is finished it is in a file beside ``path``, which `close` removes. Raises OutputError if it cannot be
+    written.
+    """
+
+    def __init__(self, path: Path, title: str) -> None:
+        self._path = path
+        self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self._classes: dict[tuple[str, str], int] = {}
+        self._pictures = 0
+        style, self._script = _resource("page.css"), _resource("page.js")
+        head, self._tail = _resource("page.html").split("<!-- data -->")
+        policy = (
+            f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(self._script)}; "
+            "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'"
+        )
+        with self._explained():
+            self._file = self._part.open("w", encoding="utf-8", errors="replace", newline="\n")
+        self._head = Template(head).substitute(title=html.escape(title), policy=policy, style=style)
+
+    def add(
+        self,
+        names: Sequence[str],
+        predictions: Sequence[Sequence[Prediction]],
+        pixels: NDArray[np.uint8],
+        *,
+        truths: Sequence[tuple[str, str]] | None = None,
+        uncertain: Sequence[bool] = (),
+        heat_maps: NDArray[np.float32] | None = None,
+    ) -> None:
+        """Add pictures with their predictions; RGB ``(n, H, W, 3)``, and maps ``(n, h, w)``, 0 to 1, over all of them.
+
+        ``truths`` are the id and the label of the class of each, ``uncertain`` says of each whether it is.
+        """
+        rows: list[dict[str, Any]] = [
+            {"name": name, "best": [[self._class(id_, label), _number(score)] for id_, label, score, _ in best]}
+            for name, best in zip(names, predictions, strict=True)
+        ]
+        for row, truth in zip(rows, truths or (), strict=truths is not None):
+            row["truth"] = self._class(*truth)
+        for row in compress(rows, uncertain):
+            row["unsure"] = True
+        self._block(rows, 'class="rows"')
+        images = {"thumbnails": [self._thumbnail(each) for each in pixels]}
+        if heat_maps is not None:
+            images["maps"] = [_base64(each.tobytes()) for each in np.rint(heat_maps * 255).astype(np.uint8)]
+        self._block(images, 'class="images"')
+
+    def finish(self, facts: Mapping[str, Any]) -> None:
+        """Add what is known in the end, and put the page where it belongs."""
+        self._block({**facts, "classes": list(self._classes)}, 'id="facts"')
+        with self._explained():
+            self._file.write(self._tail.replace("<!-- script -->", f"<script>{self._script}</script>"))
+            self._file.close()
+            os.replace(self._part, self._path)
+
+    def close(self) -> None:
+        """Let go of the file, and remove it if it is not finished."""
+        with contextlib.suppress(OSError):  # of what could not be written, which was said
+            self._file.close()
+        self._part.unlink(missing_ok=True)
+
+    def _class(self, id_: str, label: str) -> int:
+        """The place of a class among those that were met."""
+        return self._classes.setdefault((str(id_), str(label)), len(self._classes))
+
+    def _thumbnail(self, pixels: NDArray[np.uint8]) -> str:
+        self._pictures += 1
+        size, quality = SHARP if self._pictures <= MANY else PLAIN
+        image = Image.fromarray(pixels)
+        image.thumbnail((size, size), Image.Resampling.LANCZOS)
+        stream = io.BytesIO()
+        image.save(stream, "WEBP", quality=quality)
+        return _base64(stream.getvalue())
+
+    def _block(self, data: Any, attribute: str) -> None:
+        with self._explained():
+            self._file.write(f'{self._head}<script type="application/json" {attribute}>{to_json(data)}</script>\n')
+        self._head = ""
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(f"{self._path} cannot be written: {error.strerror or error}") from error
+
+
+def check_path(path: Path, overwrite: bool) -> None:
+    """Raise OutputError if a page cannot be at ``path``, or may not."""
+    if path.is_dir():
+        raise OutputError(f"{path}: this is a folder; give the name of a file")
+    if os.path.lexists(path) and not overwrite:
+        raise OutputError(f"{path}: there is such a file already; replace it by --overwrite, or choose another name")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: the folder {path.parent} does not exist; make it first")
+
+
+def to_json(data: Any) -> str:
+    r"""JSON that may stand in HTML: ASCII, and without a character that could end the element.
+
+    >>> to_json("</script>&\u2028")
+    '"\\u003c/script\\u003e\\u0026\\u2028"'
+    """
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
+
+
+def _number(score: float) -> float | None:
+    """A score in as many digits as are shown; JSON has no word for NaN, which a broken network gives."""
+    return round(score, 4) if np.isfinite(score) else None
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{_base64(hashlib.sha256(text.encode()).digest())}'"
+
+
+def _resource(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text("utf-8")
