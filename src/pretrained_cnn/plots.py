@@ -21,6 +21,7 @@ try:
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
     from matplotlib.text import Text
+    from matplotlib.ticker import LogFormatter
     from matplotlib.transforms import Bbox
 except ImportError:
     raise MissingDependencyError("matplotlib", extra="plot") from None
@@ -97,7 +98,7 @@ def accuracy_and_time(rows: Sequence[Timing], best: Sequence[Timing]) -> Figure:
         points += known
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter("{x:g}")
-    ax.xaxis.set_minor_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(3, 0.5)))  # as many as there is room for
     ax.tick_params(axis="x", which="both", labelsize=8)
     ax.set(xlabel="milliseconds for one picture, measured here", ylabel="top-1 accuracy on ImageNet in %, as published")
     ax.margins(0.1)
