@@ -165,7 +165,7 @@ def test_real_weights_name_the_labelled_photos(keras_home: Path, labelled: list[
     assert right >= 90
 
 
-@pytest.mark.parametrize("alpha", [1.0, 0.25])
+@pytest.mark.parametrize("alpha", [pytest.param(1.0, marks=pytest.mark.slow), 0.25])
 def test_real_weights_equal_the_hand_written_script(
     alpha: float, keras_home: Path, labelled: list[tuple[Path, str]]
 ) -> None:

@@ -335,6 +335,7 @@ def test_efficientnet_v1_by_name_and_by_path(
     assert abs(other_graph - expected).max() > 1e-3, "else the test would prove nothing"
 
 
+@pytest.mark.slow
 def test_efficientnet_v1_without_its_top(efficientnet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     spec, _, path = efficientnet
     expected = of_keras(path, monkeypatch, include_top=False, pooling="avg")
