@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of a shell in the background, and for all that it starts
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # some tests send it to programs that they start
 
 import pytest
 from paths import ASSETS, EXAMPLES

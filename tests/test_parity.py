@@ -197,6 +197,7 @@ def decode_predictions(scores: np.ndarray, keras_home: Path) -> Any:
         file_utils.get_file = original
 
 
+@pytest.mark.slow
 def test_the_xception_trunk_serves_embeddings_only(assets: Path, eight_photos: list[Path]) -> None:
     path = assets / "weights" / "xception_notop.h5"
     trunk = keras.applications.Xception(weights=None, include_top=False, pooling="avg")

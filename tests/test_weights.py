@@ -321,6 +321,7 @@ def of_keras(path: Path, monkeypatch: pytest.MonkeyPatch, **arguments: Any) -> n
     return np.asarray(model.predict(PICTURE[None].astype(np.float32), verbose=0))
 
 
+@pytest.mark.slow
 def test_efficientnet_v1_by_name_and_by_path(
     efficientnet: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
