@@ -16,7 +16,7 @@ class Environment:
     def __init__(self, folder: Path, *packages: str) -> None:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True, timeout=300)
         self.scripts = folder / ("Scripts" if os.name == "nt" else "bin")
-        self.environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+        self.environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PYTEST"))}
         self.run("python", "-m", "pip", "install", "--no-deps", "--disable-pip-version-check", str(ROOT), *packages)
 
     def run(self, *command: str, code: int = 0, cwd: Path | None = None) -> str:
