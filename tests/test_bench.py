@@ -69,7 +69,7 @@ def test_along_the_frontier_time_and_accuracy_rise_together(rows: list[Timing]) 
     for runtime in ("keras", "openvino"):
         points = [(row.milliseconds, row.top1) for row in best if row.runtime == runtime]
         distinct = list(dict.fromkeys(points))
-        assert all(a[0] < b[0] and a[1] < b[1] for a, b in itertools.pairwise(distinct))  # type: ignore[operator]
+        assert all(a[0] < b[0] and a[1] < b[1] for a, b in itertools.pairwise(distinct))
 
 
 @given(ROWS, st.randoms())
@@ -284,8 +284,8 @@ def test_the_frontier_is_a_line_for_each_runtime_and_the_others_are_hollow() -> 
         *(timing("A", 3, 70, "openvino"), timing("$B$", 9, 80, "openvino")),
     ]
     (axes,) = accuracy_and_time(rows, frontier(rows)).axes
-    lines = {str(line.get_label()): line.get_xydata().tolist() for line in axes.lines if len(line.get_xydata()) > 1}  # type: ignore[union-attr,arg-type]
+    lines = {str(line.get_label()): line.get_xydata().tolist() for line in axes.lines if len(line.get_xydata()) > 1}
     assert lines == {"keras": [[10, 70], [20, 80]], "openvino": [[3, 70], [9, 80]]}
-    hollow = [line.get_xydata().tolist() for line in axes.lines if line.get_markerfacecolor() == "white"]  # type: ignore[union-attr]
+    hollow = [line.get_xydata().tolist() for line in axes.lines if line.get_markerfacecolor() == "white"]
     assert hollow == [[[20, 60]]]
     assert {text.get_text() for text in axes.texts} == {"A", "B", "C", "$B$"}

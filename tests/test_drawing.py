@@ -183,7 +183,7 @@ def test_what_cannot_be_drawn(arguments: dict[str, Any], message: str) -> None:
 
 def test_a_font_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "font.ttf"
-    path.write_bytes(drawing._font(None, 12).font_bytes)  # type: ignore[union-attr]
+    path.write_bytes(drawing._font(None, 12).font_bytes)
     cat, cot = (contact_sheet([result(label)], font=path) for label in ("cat", "cot"))
     assert cat.size == cot.size == contact_sheet([result()]).size
     assert cat.tobytes() != cot.tobytes()

@@ -255,11 +255,11 @@ def test_the_class_explained(clock: Path) -> None:
         clf.explain(clock, "crane")
     for target in (1000, -1, True, 1.5):
         with pytest.raises(InvalidSpecError, match="is neither a class's name nor a number from 0 to 999"):
-            clf.explain(clock, target)  # type: ignore[arg-type]
+            clf.explain(clock, target)
     with pytest.raises(
         InvalidSpecError, match=r"method='lime' is not known; choose one of grad_cam, grad_cam\+\+, hir"
     ):
-        clf.explain(clock, method="lime")  # type: ignore[arg-type]
+        clf.explain(clock, method="lime")
 
 
 # With the backbones

@@ -275,10 +275,17 @@ def test_the_command(command: Any, tmp_path: Path) -> None:
     code, out, err = command(*sources, "-o", str(path), "--no-heat-maps", "--min-score", "0.5", "--top", "2")
     assert (code, out) == (1, "")
     assert re.fullmatch(
-        rf"pretrained-cnn: 7 pictures are in {path}: 1 failed, \d uncertain; 0:00:\d\d, [\d.]+ a second\n", err
+        rf"pretrained-cnn: 7 pictures are in {path}: 1 failed, \d uncertain; 0:00:\d\d, [\d.]+ a second\n"
+        r"pretrained-cnn: no\.jpg: there is no such file\n",
+        err,
     )
     assert {len(row["best"]) for row in rows(path)} == {2}
     assert "<title>Pictures</title>" in path.read_text()
+    code, out, err = command("no.jpg", "README.md", "-o", str(path), "--overwrite")
+    assert (code, out) == (1, "")
+    assert err.endswith("pretrained-cnn: no.jpg: there is no such file; 1 more under Errors in the page\n")
+    code, out, err = command("no.jpg", "-o", str(path), "--no-heat-maps", "--overwrite")
+    assert err.startswith(f"pretrained-cnn: 1 picture is in {path}: 1 failed; ")
     code, out, err = command("examples/images", "-o", str(path), "--no-heat-maps", "--overwrite", "--title", "A & <b>")
     assert (code, out) == (0, "")
     assert "<title>A &amp; &lt;b&gt;</title>" in path.read_text()

@@ -25,7 +25,7 @@ from pretrained_cnn.errors import (
     WeightsError,
 )
 from pretrained_cnn.evaluate import Evaluation, find_classes
-from pretrained_cnn.explain import Explanation, place
+from pretrained_cnn.explain import Explanation, Method, place
 from pretrained_cnn.images.batch import Batch, batches, load
 from pretrained_cnn.images.decode import decode
 from pretrained_cnn.images.labelled import WNID, labelled
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     import keras
 
     from pretrained_cnn.backbones.build import Backbone
-    from pretrained_cnn.explain import Method
     from pretrained_cnn.explain.explainer import Explainer
     from pretrained_cnn.transfer import Base, TrainingReport
 

@@ -134,7 +134,7 @@ ROUND = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
 
 def _write_names(figure: Figure, ax: Axes, points: Sequence[Point]) -> None:
     """Write each name as near its point as it covers nothing else; if not right beside it, with a thin line to it."""
-    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]  # matplotlib's is not typed
     figure.draw_without_rendering()  # now everything has its place
     taken = [
         Bbox.from_bounds(x - 7, y - 7, 14, 14) for x, y in (ax.transData.transform(point[1:3]) for point in points)

@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from datetime import timedelta
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,11 +93,12 @@ def _classify(options: argparse.Namespace) -> int:
         return _on_ray(clf, pictures, options)
     if options.output:
         from pretrained_cnn.cli.output import Output
+        from pretrained_cnn.cli.progress import count_pictures
 
         settings = _settings(clf, options)
         with Output(options.output, settings, resume=options.resume, overwrite=options.overwrite) as output:
             found = _results(clf, output.without_done(pictures), sorter, options)
-            code = _to_file(output, found, lambda: _total(options.source), options)
+            code = _to_file(output, found, lambda: count_pictures(options.source), options)
     else:
         code = _to_stdout(_results(clf, pictures, sorter, options), as_json=options.json)
     return FAILED if sorter is not None and sorter.left_out else code
@@ -189,7 +190,7 @@ def marked(result: Result, min_score: float | None) -> Result:
     if min_score is None or not result.predictions or result.predictions[0].score >= min_score:
         return result
     reason = f"uncertain: its best score {result.predictions[0].score:.4f} is below {min_score:g}"
-    return Result(result.source, result.predictions, ImageError(result.source, reason))
+    return replace(result, error=ImageError(result.source, reason))
 
 
 def _to_stdout(results: Iterable[Result], *, as_json: bool) -> int:
@@ -208,17 +209,10 @@ def _to_stdout(results: Iterable[Result], *, as_json: bool) -> int:
     return code
 
 
-def _total(sources: Iterable[str]) -> int | None:
-    from pretrained_cnn.images.sources import count
-
-    counts = [count(source) for source in sources]
-    return None if None in counts else sum(filter(None, counts))
-
-
 def _to_file(
     output: Output | Shards, results: Iterable[Result], total: Callable[[], int | None], options: argparse.Namespace
 ) -> int:
-    from pretrained_cnn.cli.progress import progress
+    from pretrained_cnn.cli.progress import progress, summary
 
     before, start = output.pictures, time.monotonic()
     with progress(total, before) as report:
@@ -227,12 +221,8 @@ def _to_file(
             report(output.pictures, output.failed)
     output.finish()
     seconds = time.monotonic() - start
-    there = f", {before:,} of them from before" if before else ""
-    uncertain = f", {output.uncertain:,} uncertain" if options.min_score is not None else ""
-    complain(
-        f"{output.pictures:,} pictures are in {options.output}{there}: {output.failed:,} failed{uncertain}; "
-        f"{timedelta(seconds=round(seconds))}, {(output.pictures - before) / seconds:,.1f} a second"
-    )
+    uncertain = None if options.min_score is None else output.uncertain
+    complain(summary(options.output, output.pictures, output.failed, uncertain, seconds, before))
     return FAILED if output.failed else OK
 
 

@@ -66,7 +66,7 @@ class Shards(Target):
         try:
             with self._explained():
                 self._open(pictures, resume, overwrite)
-        except BaseException:
+        except BaseException:  # Ctrl-C included: nobody else will let go of the lock
             self.close()
             raise
 
@@ -110,7 +110,7 @@ class Shards(Target):
         if not self._sources.exists():
             try:
                 replace(self._sources, lambda file: _list(pictures, file))
-            except BaseException:
+            except BaseException:  # Ctrl-C included: a folder without its list could not be gone on with
                 with contextlib.suppress(OSError):
                     self.path.rmdir()
                 raise

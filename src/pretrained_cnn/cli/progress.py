@@ -1,4 +1,4 @@
-"""How far ``classify --output`` is, on stderr: a bar on a terminal, else a line every minute."""
+"""How far `classify --output` and `report` are, on stderr: a bar on a terminal, else a line every minute."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -81,3 +81,22 @@ def _bar(total: list[int], before: int) -> Iterator[Report]:
             bar.update(task, total=found, completed=done, description=text)
 
         yield report
+
+
+def count_pictures(sources: Iterable[str]) -> int | None:
+    """How many pictures there are, or None if only reading them would tell."""
+    from pretrained_cnn.images.sources import count
+
+    counts = [count(source) for source in sources]
+    return None if None in counts else sum(filter(None, counts))
+
+
+def summary(path: str, pictures: int, failed: int, uncertain: int | None, seconds: float, before: int = 0) -> str:
+    """What a run did, in a sentence; ``before`` is how many of the pictures are from the run that it went on with."""
+    what = "1 picture is" if pictures == 1 else f"{pictures:,} pictures are"
+    there = f", {before:,} of them from before" if before else ""
+    unsure = "" if uncertain is None else f", {uncertain:,} uncertain"
+    return (
+        f"{what} in {path}{there}: {failed:,} failed{unsure}; "
+        f"{timedelta(seconds=round(seconds))}, {(pictures - before) / seconds:,.1f} a second"
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from datetime import timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -56,22 +55,17 @@ def _report(options: argparse.Namespace) -> int:
     if options.labelled and len(options.source) > 1:
         raise InvalidSpecError(f"--labelled takes one source, not {len(options.source)}")
     log_to_stderr()
-    from pretrained_cnn.cli.progress import progress
-    from pretrained_cnn.images.sources import count, expand
+    from pretrained_cnn.cli.progress import count_pictures, progress, summary
+    from pretrained_cnn.images.sources import expand
     from pretrained_cnn.report import write_report
     from pretrained_cnn.report.page import check_path
 
     check_path(Path(options.output), options.overwrite)  # before the network is built
     clf = load_classifier(options)
-
-    def total() -> int | None:
-        if options.labelled and not os.path.isdir(options.source[0]):
-            return None  # a CSV file
-        counts = [count(source) for source in options.source]
-        return None if None in counts else sum(filter(None, counts))
-
     start = time.monotonic()
-    with quiet(), progress(total, 0) as show:  # the bar is Python's
+    csv = options.labelled and not os.path.isdir(options.source[0])  # only reading it tells how many there are
+    # The bar is Python's, and not held back.
+    with quiet(), progress(lambda: None if csv else count_pictures(options.source), 0) as show:
         report = write_report(
             clf,
             options.source[0] if len(options.source) == 1 else chain.from_iterable(map(expand, options.source)),
@@ -85,9 +79,9 @@ def _report(options: argparse.Namespace) -> int:
             progress=show,
         )
     seconds = time.monotonic() - start
-    uncertain = f", {report.uncertain:,} uncertain" if options.min_score is not None else ""
-    complain(
-        f"{report.pictures:,} pictures are in {options.output}: {len(report.failed):,} failed{uncertain}; "
-        f"{timedelta(seconds=round(seconds))}, {report.pictures / seconds:,.1f} a second"
-    )
+    uncertain = None if options.min_score is None else report.uncertain
+    complain(summary(options.output, report.pictures, len(report.failed), uncertain, seconds))
+    if report.failed:
+        more = len(report.failed) - 1
+        complain(f"{report.failed[0]}{f'; {more:,} more under Errors in the page' if more else ''}")
     return FAILED if report.failed else OK

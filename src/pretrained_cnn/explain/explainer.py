@@ -130,7 +130,7 @@ def _linear(operation: Any) -> Callable[[Any], Any]:
     if type(operation).__name__ in ACTIVATIONS:
         return lambda inputs: inputs
     if not hasattr(operation, "activation"):
-        return operation  # type: ignore[no-any-return]
+        return lambda inputs: operation(inputs)
     linear = type(operation).from_config({**operation.get_config(), "activation": "linear", "trainable": True})
     linear.build(operation.input.shape)
     return lambda inputs: linear.stateless_call(operation.weights, [], inputs)[0]
@@ -149,7 +149,8 @@ def _gradient(function: Callable[[Any], tuple[Any, Any]], at: Any) -> tuple[Any,
     if backend == "jax":
         import jax
 
-        return jax.grad(function, has_aux=True)(at)  # type: ignore[no-any-return]
+        gradient, rest = jax.grad(function, has_aux=True)(at)
+        return gradient, rest
     if backend == "torch":
         import torch
 
