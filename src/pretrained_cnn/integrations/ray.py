@@ -126,6 +126,8 @@ class BatchEmbedder(_OfBatches):
     >>> table = see({"path": np.array(["examples/images/clock.png", "no.jpg"])})
     >>> table.column_names, table["embedding"].null_count, len(table["embedding"][0])
     (['source', 'embedding', 'error'], 1, 1280)
+    >>> table["error"].to_pylist()
+    [None, 'there is no such file']
     """
 
     def __init__(
