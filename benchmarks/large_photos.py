@@ -1,8 +1,8 @@
-"""What drafts and colour profiles cost and gain, on labelled photos enlarged to 12 megapixels.
+"""What drafts and color profiles cost and gain, on labeled photos enlarged to 12 megapixels.
 
 Run: ``python benchmarks/large_photos.py FOLDER`` with a folder of photos whose names begin with the wnid of what they
 show. The 12-megapixel copies are written to a temporary folder. Prints, for the network given, how many photos are
-named rightly and how long decoding and resizing takes, with and without drafts; then what colour profiles change.
+named rightly and how long decoding and resizing takes, with and without drafts; then what color profiles change.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def main() -> None:
         print("|---|---|---|")
         tops: dict[str, list[str]] = {}
         for case, (photos, policy) in cases.items():
-            clf = Classifier(options.model, images=policy)
+            clf = Classifier(options.model, image_policy=policy)
             tops[case] = [result.top.id for result in clf.stream(photos, errors="raise")]
             right = sum(photo.name.startswith(top) for photo, top in zip(photos, tops[case], strict=True))
             print(f"| {case} | {right} | {decoding(clf, photos, policy):.1f} |", flush=True)

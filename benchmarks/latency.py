@@ -1,6 +1,6 @@
 """From paths to labels: ours with each runtime against the pipelines that people write.
 
-Run: ``python benchmarks/latency.py [--rounds 15] [--runtimes keras,openvino] [NAME ...]``. One picture, and 16 at once.
+Run: ``python benchmarks/latency.py [--rounds 15] [--runtimes keras,openvino] [NAME ...]``. One image, and 16 at once.
 By hand is Keras: `load_img`, `preprocess_input`, `model.predict`, and the best five labels. Where torch and
 transformers are installed, their image-classification pipeline is measured as well, for the architectures that it has.
 Weights are random: what a network answers does not change how long it takes. All sides of a network take turns, so that
@@ -35,7 +35,7 @@ from pretrained_cnn.runtimes import get_runtime
 
 NAMES = ["MobileNetV2", "EfficientNetB0", "ResNet50", "DenseNet121", "ConvNeXtTiny", "NASNetMobile", "Xception"]
 RUNTIMES = ["keras", "openvino", "onnxruntime", "litert"]
-PICTURES = Path(__file__).parent.parent / "examples" / "images"
+IMAGES = Path(__file__).parent.parent / "examples" / "images"
 BATCH = 16
 HAND, TRANSFORMERS = "by hand with Keras", "transformers on torch"
 
@@ -92,7 +92,7 @@ def milliseconds(side: Side, paths: list[Path]) -> float:
 
 
 def measure(name: str, runtimes: list[str], inputs: list[list[Path]], rounds: int) -> list[dict[str, float]]:
-    """For each input the median milliseconds a picture of each side, measured in turns."""
+    """For each input the median milliseconds an image of each side, measured in turns."""
     clf = Classifier(name, weights=None)
     sides = {HAND: by_hand(name)}
     with tempfile.TemporaryDirectory() as folder:
@@ -137,11 +137,11 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=NAMES)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--runtimes", type=lambda names: names.split(","), default=RUNTIMES)
-    parser.add_argument("--pictures", type=Path, default=PICTURES, help="a folder")
+    parser.add_argument("--images", type=Path, default=IMAGES, help="a folder")
     options = parser.parse_args()
-    pictures = sorted(path for path in options.pictures.iterdir() if path.is_file())
-    titles = ["one picture, path to labels (ms)", f"{BATCH} pictures at once (ms each)"]
-    inputs = [pictures[:1], list(itertools.islice(itertools.cycle(pictures), BATCH))]
+    images = sorted(path for path in options.images.iterdir() if path.is_file())
+    titles = ["one image, path to labels (ms)", f"{BATCH} images at once (ms each)"]
+    inputs = [images[:1], list(itertools.islice(itertools.cycle(images), BATCH))]
     tables: list[dict[str, dict[str, float]]] = [{} for _ in titles]
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as process:
         for name in options.names:

@@ -1,6 +1,6 @@
 """What Ray costs beside the local stream, on one machine with the same cores, and what an actor's memory is.
 
-Run: ``python benchmarks/on_ray.py BUNDLE FOLDER [--pictures 2000] [--rounds 3]`` with a folder of photos, which are
+Run: ``python benchmarks/on_ray.py BUNDLE FOLDER [--images 2000] [--rounds 3]`` with a folder of photos, which are
 linked to until there are enough. The two take turns. Both are measured from their first rows on, and starting Ray and
 its actor apart. On a machine that is busy with other things the processors' time is what counts: the clock's share of
 several processes is another than that of one.
@@ -39,9 +39,9 @@ class Measured(NamedTuple):
     """From the first rows on."""
 
     rate: float
-    """Pictures a second."""
+    """Images a second."""
     milliseconds: float
-    """Of processors, a picture."""
+    """Of processors, an image."""
 
 
 def local(bundle: str, paths: list[str]) -> Measured:
@@ -91,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--pictures", type=int, default=2000)
+    parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR", object_store_memory=200 * 1024**2)
@@ -99,11 +99,11 @@ def main() -> None:
     ray.data.DataContext.get_current().enable_progress_bars = False
     print("| | local | ray | ratio |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as work:
-        photos = fill(Path(work, "photos"), sorted(options.folder.iterdir()), options.pictures)
+        photos = fill(Path(work, "photos"), sorted(options.folder.iterdir()), options.images)
         paths = sorted(map(str, photos.iterdir()))
         for _ in range(options.rounds):
             here, (there, first, memory) = local(options.bundle, paths), on_ray(options.bundle, paths)
-            for name, mine, its in zip(("pictures a second", "ms of processors a picture"), here, there, strict=True):
+            for name, mine, its in zip(("images a second", "ms of processors an image"), here, there, strict=True):
                 print(f"| {name} | {mine:.1f} | {its:.1f} | {its / mine:.2f} |")
             part = ", ".join(f"{memory[len(memory) * tenths // 10]:.0f}" for tenths in (1, 5))
             print(

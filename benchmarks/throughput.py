@@ -1,13 +1,13 @@
 """A folder of photos, from their paths to their classes: ours, what people write with Keras, and the machine's limit.
 
-Run: ``python benchmarks/throughput.py FOLDER [--pictures 1000] [--by-hand 200] [--runtime keras] [NAME ...]`` with a
+Run: ``python benchmarks/throughput.py FOLDER [--images 1000] [--by-hand 200] [--runtime keras] [NAME ...]`` with a
 folder of photos. They are linked to until there are enough, as they are and enlarged to 12 megapixels. Each
 measurement is a process of its own, with random weights; building the network and the first batch are not counted.
 
-- By hand: ``load_img``, ``preprocess_input`` and ``model.predict``, a picture at a time.
+- By hand: ``load_img``, ``preprocess_input`` and ``model.predict``, an image at a time.
 - Dataset: ``image_dataset_from_directory`` and ``model.predict``.
 - Ours: ``Classifier.stream``.
-- Limit: 1 / (seconds to decode and resize a picture in one thread / cores + seconds that the runtime takes for one).
+- Limit: 1 / (seconds to decode and resize an image in one thread / cores + seconds that the runtime takes for one).
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from pretrained_cnn.images.sources import one
 NAMES = ["MobileNetV2", "Xception"]
 
 
-def fill(folder: Path, photos: list[Path], pictures: int) -> Path:
+def fill(folder: Path, photos: list[Path], images: int) -> Path:
     """A folder with so many links to the photos."""
     folder.mkdir()
-    for number, photo in zip(range(pictures), itertools.cycle(photos), strict=False):
+    for number, photo in zip(range(images), itertools.cycle(photos), strict=False):
         (folder / f"{number:06}.jpeg").symlink_to(photo.resolve())
     return folder
 
@@ -75,10 +75,10 @@ def dataset(name: str, photos: list[Path], runtime: str) -> float:
     model, preprocess_input = _with_keras(name)
 
     def classify(folder: Path) -> Any:
-        pictures = keras.utils.image_dataset_from_directory(
+        images = keras.utils.image_dataset_from_directory(
             folder, labels=None, image_size=get_spec(name).input_size, shuffle=False, verbose=False
         )
-        return model.predict(pictures.map(preprocess_input).prefetch(tf.data.AUTOTUNE), verbose=0)
+        return model.predict(images.map(preprocess_input).prefetch(tf.data.AUTOTUNE), verbose=0)
 
     with tempfile.TemporaryDirectory() as first:
         classify(fill(Path(first, "first"), photos, BATCH_SIZE))
@@ -119,7 +119,7 @@ def _with_keras(name: str) -> tuple[Any, Any]:
 
 
 def measure(side: str, name: str, folder: Path, runtime: str) -> tuple[float, float]:
-    """Pictures a second and peak megabytes, in a process of its own."""
+    """Images a second and peak megabytes, in a process of its own."""
     command = [sys.executable, __file__, str(folder), name, "--side", side, "--runtime", runtime]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
     rate, peak = json.loads(done.stdout.splitlines()[-1])
@@ -128,13 +128,11 @@ def measure(side: str, name: str, folder: Path, runtime: str) -> tuple[float, fl
 
 def compare(name: str, kind: str, photos: list[Path], work: Path, options: argparse.Namespace) -> None:
     """Print a row of the table."""
-    counts = {side: options.by_hand if side == "by hand" else options.pictures for side in SIDES}
+    counts = {side: options.by_hand if side == "by hand" else options.images for side in SIDES}
     found = {}
-    for side, pictures in counts.items():
-        folder = work / f"{kind} {pictures}"
-        found[side] = measure(
-            side, name, folder if folder.exists() else fill(folder, photos, pictures), options.runtime
-        )
+    for side, images in counts.items():
+        folder = work / f"{kind} {images}"
+        found[side] = measure(side, name, folder if folder.exists() else fill(folder, photos, images), options.runtime)
     hand, peer, own, ideal = (rate for rate, _ in found.values())
     memory = " / ".join(f"{found[side][1]:,.0f}" for side in ("by hand", "dataset", "ours"))
     print(
@@ -149,8 +147,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("names", nargs="*", default=NAMES)
-    parser.add_argument("--pictures", type=int, default=1000)
-    parser.add_argument("--by-hand", type=int, default=200, help="of so many pictures, since it is slow")
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--by-hand", type=int, default=200, help="of so many images, since it is slow")
     parser.add_argument("--runtime", default="keras")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -159,8 +157,8 @@ def main() -> None:
         taken = SIDES[options.side](options.names[0], photos, options.runtime)
         print(json.dumps([len(photos) / taken, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
         return
-    print(f"{options.pictures:,} pictures, by hand {options.by_hand:,}; runtime {options.runtime}\n")
-    print("| pictures a second | by hand | dataset | ours | limit | ours / by hand | / dataset | / limit ", end="")
+    print(f"{options.images:,} images, by hand {options.by_hand:,}; runtime {options.runtime}\n")
+    print("| images a second | by hand | dataset | ours | limit | ours / by hand | / dataset | / limit ", end="")
     print("| peak memory of the three (MiB) |\n|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)

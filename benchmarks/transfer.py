@@ -1,8 +1,8 @@
 """A classifier of one's own classes: ours against the fit with a frozen trunk that people write with Keras.
 
 Run: ``python benchmarks/transfer.py FOLDER [--weights FILE] [--part 160]``. The folder has ``train`` and
-``validation``, each with a folder of pictures for each class. Keras's epochs all cost the same, so one is measured,
-over ``--part`` pictures and after a warm-up, and the ten are calculated from it. Ours is measured whole: with an empty
+``validation``, each with a folder of images for each class. Keras's epochs all cost the same, so one is measured,
+over ``--part`` images and after a warm-up, and the ten are calculated from it. Ours is measured whole: with an empty
 cache, what OpenVINO takes to convert the network included, and once more with other settings and the cache full.
 """
 
@@ -38,14 +38,14 @@ class Clock:
 
 
 def by_hand(model: str, folder: Path, weights: str, part: int) -> list[tuple[float, float]]:
-    """What a picture costs in an epoch of the tutorial's fit, and in the validation after it: wall and CPU seconds."""
+    """What an image costs in an epoch of the tutorial's fit, and in the validation after it: wall and CPU seconds."""
     size = get_spec(model).input_size
     builder = getattr(keras.applications, model)
     preprocess_input = importlib.import_module(builder.__module__.replace("keras.src", "keras")).preprocess_input
-    pictures = keras.utils.image_dataset_from_directory(
+    images = keras.utils.image_dataset_from_directory(
         folder, image_size=size, batch_size=BATCH_SIZE, seed=0, verbose=False
     )
-    classes = len(pictures.class_names)
+    classes = len(images.class_names)
     trunk = builder(weights=weights, include_top=False, pooling="avg", input_shape=(*size, 3))
     trunk.trainable = False
     inputs = keras.Input((*size, 3))
@@ -55,9 +55,9 @@ def by_hand(model: str, folder: Path, weights: str, part: int) -> list[tuple[flo
     batches = part // BATCH_SIZE
     costs = []
     for work in (network.fit, network.evaluate):
-        work(pictures.take(1), verbose=0)  # traces the graph
+        work(images.take(1), verbose=0)  # traces the graph
         clock = Clock()
-        work(pictures.take(batches), verbose=0)
+        work(images.take(batches), verbose=0)
         wall, cpu = clock()
         costs.append((wall / (batches * BATCH_SIZE), cpu / (batches * BATCH_SIZE)))
     return costs
@@ -100,7 +100,7 @@ def main() -> None:
     print("measuring Keras", file=sys.stderr)
     fit, validate = by_hand(options.model, options.folder / "train", options.weights, options.part)
     wall, cpu = (EPOCHS * (fit[i] * train + validate[i] * held) for i in range(2))
-    print(f"| {options.model}, {train} + {held} pictures | seconds | times as fast | CPU seconds | ratio | accuracy |")
+    print(f"| {options.model}, {train} + {held} images | seconds | times as fast | CPU seconds | ratio | accuracy |")
     print("|---|--:|--:|--:|--:|--:|")
     print(f"| Keras, {EPOCHS} epochs, from one over {options.part} | {wall:.0f} | | {cpu:.0f} | | |", flush=True)
     for runtime in options.runtimes:

@@ -1,6 +1,6 @@
-"""Draws what a network answers: each example picture, where the network looks, and its three best classes.
+"""Draws what a network answers: each example image, where the network looks, and its three best classes.
 
-    python examples/answers.py            # writes docs/images/answers.png, the picture of the README
+    python examples/answers.py            # writes docs/images/answers.png, the image of the README
     python examples/answers.py other.png
 
 The scores and the heat maps are those of EfficientNetLite0 with its ImageNet weights.
@@ -25,25 +25,25 @@ INK, FAINT, BLUE = "#1f2328", "#e4e8ec", "#3b7dd8"
 
 
 def thumbnail(image: Image.Image) -> Image.Image:
-    """The middle of a picture, square: about what the network is shown."""
+    """The middle of an image, square: about what the network is shown."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     square = image.crop((left, top, left + side, top + side))
     return square.resize((2 * SIDE, 2 * SIDE), Image.Resampling.LANCZOS)
 
 
-def card(picture: Image.Image, overlay: Image.Image, result: Result) -> Image.Image:
-    """A picture, its heat map, and below them a bar for each class. Drawn at twice its size, for smooth letters."""
+def card(image: Image.Image, overlay: Image.Image, result: Result) -> Image.Image:
+    """An image, its heat map, and below them a bar for each class. Drawn at twice its size, for smooth letters."""
     canvas = Image.new("RGB", (2 * CARD[0], 2 * CARD[1]), "white")
-    canvas.paste(thumbnail(picture), (0, 0))
+    canvas.paste(thumbnail(image), (0, 0))
     canvas.paste(thumbnail(overlay), (2 * (SIDE + GAP // 4), 0))
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(28)
     for number, (_, label, score, _) in enumerate(result):
         middle = 2 * (SIDE + GAP // 2 + LINE * number + LINE // 2)
         start, end = 2 * BAR[0], 2 * BAR[1]
         pen.text((0, middle), label.replace("_", " "), INK, font, anchor="lm")
-        for stop, colour in ((end, FAINT), (start + round((end - start) * score), BLUE)):
-            pen.rectangle((start, middle - 10, stop, middle + 10), fill=colour)
+        for stop, color in ((end, FAINT), (start + round((end - start) * score), BLUE)):
+            pen.rectangle((start, middle - 10, stop, middle + 10), fill=color)
         pen.text((2 * (2 * SIDE + GAP // 4), middle), f"{score:.1%}", INK, font, anchor="rm")
     return canvas.resize(CARD, Image.Resampling.LANCZOS)
 
@@ -55,8 +55,8 @@ def main(target: Path) -> None:
     sheet = Image.new("RGB", (COLUMNS * (CARD[0] + GAP) + GAP, rows * CARD[1] + GAP), "white")
     for number, path in enumerate(paths):
         row, column = divmod(number, COLUMNS)
-        with Image.open(path) as picture:
-            drawn = card(picture, clf.explain(path).overlay(), clf.predict(path, top=3))
+        with Image.open(path) as image:
+            drawn = card(image, clf.explain(path).overlay(), clf.predict(path, top=3))
         sheet.paste(drawn, (GAP + column * (CARD[0] + GAP), GAP + row * CARD[1]))
     target.parent.mkdir(parents=True, exist_ok=True)
     sheet.quantize(256).save(target, optimize=True)

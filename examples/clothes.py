@@ -1,7 +1,7 @@
 """The whole story of a classifier of one's own: train, evaluate, save, load, classify.
 
 Run: ``python examples/clothes.py [FOLDER]``. The folder has ``train`` and ``validation``, each with a folder of
-pictures for each class, as clothing-dataset-small has. Without one, clothes are drawn.
+images for each class, as clothing-dataset-small has. Without one, clothes are drawn.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ with tempfile.TemporaryDirectory() as name:
     assert report is not None
     print("classes:", ", ".join(report.classes))
     print(
-        "pictures:",
+        "images:",
         sum(report.counts["train"].values()),
         "to train,",
         sum(report.counts["validation"].values()),
         "more",
     )
-    print("regularisation chosen: C =", report.settings["C"])
+    print("regularization chosen: C =", report.settings["C"])
 
     print(clf.evaluate(folder / "validation"))
 
     clf.save(scratch / "clothes.bundle")
     print((scratch / "clothes.bundle" / "README.md").read_text("utf-8").splitlines()[0])
     again = Classifier.load(scratch / "clothes.bundle")
-    picture = min((folder / "validation").rglob("*.*"))
-    print(f"{picture.parent.name} is taken for {again.predict(picture).top.label}")
+    image = min((folder / "validation").rglob("*.*"))
+    print(f"{image.parent.name} is taken for {again.predict(image).top.label}")

@@ -1,10 +1,10 @@
-"""Draws the example pictures: six things that an ImageNet classifier knows by name.
+"""Draws the example images: six things that an ImageNet classifier knows by name.
 
     python examples/draw.py            # writes examples/images/*.png
     python examples/draw.py elsewhere  # writes elsewhere/*.png
 
-The pictures need nothing but Pillow, and come out the same to the byte on every run. One function below draws each
-of them, on a canvas four times as large as the picture: scaling it down at the end is what makes the edges smooth.
+The images need nothing but Pillow, and come out the same to the byte on every run. One function below draws each
+of them, on a canvas four times as large as the image: scaling it down at the end is what makes the edges smooth.
 The networks look only at a square in the middle, seven eighths of the short side, so that is where the things are.
 """
 
@@ -19,9 +19,9 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 Point = tuple[float, float]
 Vector = tuple[float, float, float]
-Fill = str | tuple[str, str]  # one colour, or two that fade from the top of a shape to its bottom
+Fill = str | tuple[str, str]  # one color, or two that fade from the top of a shape to its bottom
 
-SCALE = 4  # the canvas is so many times as large as the picture
+SCALE = 4  # the canvas is so many times as large as the image
 INK: Fill = ("#3b424d", "#20242b")
 PAPER: Fill = ("#ffffff", "#ece8de")
 WOOD: Fill = ("#9b6632", "#64401c")
@@ -33,7 +33,7 @@ DARK_RED: Fill = ("#cf3529", "#8f180f")
 
 
 class Canvas:
-    """A picture in the making. All lengths are in pixels of the finished picture."""
+    """An image in the making. All lengths are in pixels of the finished image."""
 
     def __init__(self, width: int, height: int, background: Fill) -> None:
         self.width, self.height = width, height
@@ -70,11 +70,11 @@ class Canvas:
         font = ImageFont.load_default(size * SCALE)
         self._fill(lambda pen: pen.text((x * SCALE, y * SCALE), text, fill=255, font=font, anchor="mm"), fill)
 
-    def glow(self, x: float, y: float, rx: float, ry: float, colour: str, strength: float) -> None:
-        """A light that fades from its middle to its rim; with a dark colour, a soft shadow."""
+    def glow(self, x: float, y: float, rx: float, ry: float, color: str, strength: float) -> None:
+        """A light that fades from its middle to its rim; with a dark color, a soft shadow."""
         falloff = [round(255 * strength * max(0.0, 1 - distance / 180) ** 2) for distance in range(256)]
         mask = Image.radial_gradient("L").resize((round(2 * rx * SCALE), round(2 * ry * SCALE))).point(falloff)
-        self.image.paste(colour, (round((x - rx) * SCALE), round((y - ry) * SCALE)), mask)
+        self.image.paste(color, (round((x - rx) * SCALE), round((y - ry) * SCALE)), mask)
 
     def finish(self) -> Image.Image:
         return self.image.resize((self.width, self.height), Image.Resampling.HAMMING)
@@ -93,10 +93,10 @@ class Canvas:
 
 
 def paint(fill: Fill, width: int, height: int) -> Image.Image:
-    """A rectangle of one colour, or of two that fade into each other."""
+    """A rectangle of one color, or of two that fade into each other."""
     if isinstance(fill, str):
         return Image.new("RGB", (width, height), fill)
-    top, bottom = (Image.new("RGB", (width, height), colour) for colour in fill)
+    top, bottom = (Image.new("RGB", (width, height), color) for color in fill)
     return Image.composite(bottom, top, Image.linear_gradient("L").resize((width, height)))
 
 
@@ -126,7 +126,7 @@ def mirrored(side: Sequence[Point], x: float) -> list[Point]:
     return [*side, *((2 * x - px, py) for px, py in reversed(side))]
 
 
-# --- the pictures ----------------------------------------------------------------------------------------------------
+# --- the images ----------------------------------------------------------------------------------------------------
 
 
 def clock() -> Canvas:
@@ -298,17 +298,17 @@ def around(points: Sequence[Vector]) -> list[Vector]:
 
 # --- the program -----------------------------------------------------------------------------------------------------
 
-PICTURES = (balloon, candle, clock, hourglass, soccer_ball, umbrella)
+IMAGES = (balloon, candle, clock, hourglass, soccer_ball, umbrella)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Draw the example pictures.")
+    parser = argparse.ArgumentParser(description="Draw the example images.")
     parser.add_argument("folder", nargs="?", type=Path, default=Path(__file__).with_name("images"))
     folder: Path = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
-    for picture in PICTURES:
-        path = folder / f"{picture.__name__}.png"
-        picture().finish().save(path, optimize=True)
+    for image in IMAGES:
+        path = folder / f"{image.__name__}.png"
+        image().finish().save(path, optimize=True)
         print(f"{path}  {path.stat().st_size / 1000:.0f} kB")
 
 

@@ -2,7 +2,7 @@
 
     python examples/draw_clothes.py clothes
 
-writes clothes/train, clothes/validation and clothes/test, each with a folder of pictures for each class.
+writes clothes/train, clothes/validation and clothes/test, each with a folder of images for each class.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ OUTLINES = {
 
 
 def draw(folder: Path, each: int, seed: int) -> Path:
-    """``each`` pictures a class: in any colour, turned a little, large or small, on any background."""
+    """``each`` images a class: in any color, turned a little, large or small, on any background."""
     generator = random.Random(seed)
     for name, half in OUTLINES.items():
         (folder / name).mkdir(parents=True)
         for i in range(each):
             light, dark = (tuple(generator.randint(*span) for _ in range(3)) for span in ((170, 250), (20, 150)))
-            picture = Image.new("RGB", (240, 240), light)
+            image = Image.new("RGB", (240, 240), light)
             scale, left, top = generator.uniform(1.6, 2.2), generator.uniform(0, 25), generator.uniform(0, 25)
             points = [(x, y + generator.uniform(-2, 2)) for x, y in half]
             whole = [*points, *((100 - x, y) for x, y in reversed(points))]
-            ImageDraw.Draw(picture).polygon([(left + x * scale, top + y * scale) for x, y in whole], fill=dark)
-            picture = picture.rotate(generator.uniform(-12, 12), Image.Resampling.BICUBIC, fillcolor=light)
-            picture.save(folder / name / f"{i:02}.png")
+            ImageDraw.Draw(image).polygon([(left + x * scale, top + y * scale) for x, y in whole], fill=dark)
+            image = image.rotate(generator.uniform(-12, 12), Image.Resampling.BICUBIC, fillcolor=light)
+            image.save(folder / name / f"{i:02}.png")
     return folder
 
 
 def draw_all(folder: Path) -> Path:
-    """All three parts: 15 pictures a class to train with, 8 to choose the settings by, 8 to measure with."""
+    """All three parts: 15 images a class to train with, 8 to choose the settings by, 8 to measure with."""
     for seed, (part, each) in enumerate({"train": 15, "validation": 8, "test": 8}.items()):
         draw(folder / part, each, seed)
     return folder

@@ -1,11 +1,11 @@
-"""An HTTP service that names what is in a picture, from a bundle.
+"""An HTTP service that names what is in an image, from a bundle.
 
 It runs where TensorFlow and Keras are not installed, if the bundle's runtime does. Run::
 
     BUNDLE=my.bundle uvicorn --app-dir examples serve_fastapi:app --port 8000
-    curl -F picture=@photo.jpg 'http://127.0.0.1:8000/classify?top=3'
+    curl -F image=@photo.jpg 'http://127.0.0.1:8000/classify?top=3'
 
-A picture that cannot be used is answered with 422 and the reason, one that is too large with 413.
+An image that cannot be used is answered with 422 and the reason, one that is too large with 413.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ MAX_BYTES = 10 * 2**20
 """Of a request; what comes beyond is not read."""
 
 STRANGERS = ImagePolicy(max_pixels=50_000_000)
-"""For pictures from people whom we do not know: a few kilobytes can unfold into gigapixels."""
+"""For images from people whom we do not know: a few kilobytes can unfold into gigapixels."""
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Load the bundle once, before the first request; a broken one ends the program."""
-    app.state.classifier = Classifier.load(os.environ["BUNDLE"], images=STRANGERS)
+    app.state.classifier = Classifier.load(os.environ["BUNDLE"], image_policy=STRANGERS)
     yield
 
 
-app = FastAPI(title="What is in this picture?", lifespan=lifespan)
+app = FastAPI(title="What is in this image?", lifespan=lifespan)
 
 
 @app.get("/health")
@@ -45,11 +45,11 @@ def health(request: Request) -> dict[str, Any]:
 
 # Not async: FastAPI calls it in a thread, and one classifier serves them all.
 @app.post("/classify", max_body_size=MAX_BYTES)
-def classify(request: Request, picture: UploadFile, top: Annotated[int, Query(ge=1, le=1000)] = 5) -> dict[str, Any]:
-    """The best classes of one picture, which comes as the field ``picture`` of a form."""
+def classify(request: Request, image: UploadFile, top: Annotated[int, Query(ge=1, le=1000)] = 5) -> dict[str, Any]:
+    """The best classes of one image, which comes as the field ``image`` of a form."""
     classifier: Classifier = request.app.state.classifier
     try:
-        result = classifier.predict(picture.file, top=top)
+        result = classifier.predict(image.file, top=top)
     except ImageError as error:
         raise HTTPException(422, error.reason) from error
-    return {**result.to_dict(), "source": picture.filename}
+    return {**result.to_dict(), "source": image.filename}

@@ -1,4 +1,4 @@
-"""What several tests need: the assets, where there are some, and the example pictures."""
+"""What several tests need: the assets, where there are some, and the example images."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def keras_home(assets: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def labelled(assets: Path) -> list[tuple[Path, str]]:
+def labeled(assets: Path) -> list[tuple[Path, str]]:
     """100 photos, each with its wnid."""
     photos = sorted((assets / "imagenet").iterdir())
     assert len(photos) == 100
@@ -55,7 +55,7 @@ def labelled(assets: Path) -> list[tuple[Path, str]]:
 
 @pytest.fixture(scope="session")
 def eight_photos() -> list[Path]:
-    """Eight different pictures: photos where there are assets, else those that we drew."""
+    """Eight different images: photos where there are assets, else those that we drew."""
     if ASSETS.is_dir():
         return sorted((ASSETS / "imagenet").iterdir())[::12][:8]
     drawn = sorted(EXAMPLES.glob("*.png"))

@@ -1,4 +1,4 @@
-"""Pictures with classes, drawn: stripes that run one way or the other, and squares."""
+"""Images with classes, drawn: stripes that run one way or the other, and squares."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLASSES = ("across", "down", "squares")
 
 
 def draw(folder: Path, each: int, *, seed: int = 0, classes: tuple[str, ...] = CLASSES) -> Path:
-    """A folder of class folders with ``each`` noisy pictures a class, of any colours, widths and phases."""
+    """A folder of class folders with ``each`` noisy images a class, of any colors, widths and phases."""
     generator = np.random.default_rng(seed)
     for name in classes:
         (folder / name).mkdir(parents=True)

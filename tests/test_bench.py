@@ -135,9 +135,9 @@ def test_what_cannot_be_measured(arguments: dict[str, Any], message: str) -> Non
     assert message in str(caught.value)
 
 
-def test_a_picture_that_cannot_be_read_is_named() -> None:
+def test_a_image_that_cannot_be_read_is_named() -> None:
     with pytest.raises(ImageError, match=r"no\.jpg: there is no such file"):
-        measure([SMALL], picture="no.jpg")
+        measure([SMALL], image="no.jpg")
 
 
 # The command
@@ -179,8 +179,8 @@ def test_the_table_says_what_was_measured_and_what_was_not(main: Any, caplog: py
 
 
 def test_json(main: Any) -> None:
-    picture = str(EXAMPLES / "clock.png")
-    arguments = ["--rounds", "1", "--runtime", "keras", "--runtime", "openvino", "--json", "--picture", picture]
+    image = str(EXAMPLES / "clock.png")
+    arguments = ["--rounds", "1", "--runtime", "keras", "--runtime", "openvino", "--json", "--image", image]
     code, out, _ = main("SmallA", *arguments)
     rows = json.loads(out)
     assert code == 0
@@ -196,8 +196,8 @@ def test_the_plot_is_written(main: Any, tmp_path: Path) -> None:
     path = tmp_path / "frontier.png"
     code, _, err = main("SmallA", "--rounds", "1", "--batch-size", "1", "--plot", str(path))
     assert (code, err) == (0, f"pretrained-cnn: {path} is written\n")
-    with Image.open(path) as picture:
-        assert picture.size == (1080, 720)
+    with Image.open(path) as image:
+        assert image.size == (1080, 720)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_the_plot_is_written(main: Any, tmp_path: Path) -> None:
         (["SmallA", "--runtime", "kerras"], 2, "runtime='kerras' is not known; did you mean 'keras'?"),
         (["SmallA", "--plot", "a.gif"], 2, "--plot a.gif: its name ends in none of .png, .svg, .pdf"),
         (["SmallA", "--plot", "no/a.png"], 2, "--plot no/a.png: there is no folder no"),
-        (["SmallA", "--picture", "no.jpg"], 1, "no.jpg: there is no such file"),
+        (["SmallA", "--image", "no.jpg"], 1, "no.jpg: there is no such file"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_measured(

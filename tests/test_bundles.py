@@ -90,8 +90,8 @@ def test_what_is_in_a_bundle(format: str, saved: Callable[[str], Path]) -> None:
     assert {"pretrained-cnn", "keras", "tensorflow"} <= manifest["versions"].keys()
     assert path.stat().st_mode & 0o777 == 0o777 & ~_umask()
     with np.load(path / "check.npz", allow_pickle=False) as check:
-        assert check["pictures"].shape == (4, 40, 24, 3)
-        assert np.ptp(check["scores"], axis=0).max() > 0.1, "the four pictures tell nothing apart"
+        assert check["images"].shape == (4, 40, 24, 3)
+        assert np.ptp(check["scores"], axis=0).max() > 0.1, "the four images tell nothing apart"
 
 
 def _umask() -> int:
@@ -101,11 +101,11 @@ def _umask() -> int:
 
 
 def test_only_a_keras_bundle_has_more_than_scores(saved: Callable[[str], Path]) -> None:
-    picture = np.zeros((40, 24, 3), np.uint8)
+    image = np.zeros((40, 24, 3), np.uint8)
     whole = Classifier.load(saved("keras"))
-    np.testing.assert_array_equal(whole.embed([picture]), Classifier(SPEC).embed([picture]))
+    np.testing.assert_array_equal(whole.embed([image]), Classifier(SPEC).embed([image]))
     clf = Classifier.load(saved("openvino"))
-    for ask in (lambda: clf.embed([picture]), lambda: clf.keras_model):
+    for ask in (lambda: clf.embed([image]), lambda: clf.keras_model):
         with pytest.raises(BundleError, match=r"is of format='openvino' and gives scores only; .* format=\"keras\""):
             ask()
     with pytest.raises(BundleError, match="is of format='openvino' and gives scores only"):
@@ -113,14 +113,14 @@ def test_only_a_keras_bundle_has_more_than_scores(saved: Callable[[str], Path]) 
 
 
 def test_embeddings_travel_too(tmp_path: Path) -> None:
-    picture = np.full((40, 24, 3), 99, np.uint8)
+    image = np.full((40, 24, 3), 99, np.uint8)
     before = Classifier(SPEC)
     before.save(tmp_path / "e", format="onnx", output="embedding")
     after = Classifier.load(tmp_path / "e")
-    np.testing.assert_allclose(after.embed([picture]), before.embed([picture]), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(after.embed([image]), before.embed([image]), rtol=1e-4, atol=1e-4)
     assert after.embed([]).shape == before.embed([]).shape
     with pytest.raises(BundleError, match="gives embedding only"):
-        after.predict(picture)
+        after.predict(image)
 
 
 def test_a_keras_bundle_is_trained_further(saved: Callable[[str], Path]) -> None:
@@ -143,11 +143,11 @@ def test_a_keras_bundle_takes_any_runtime(saved: Callable[[str], Path], eight_ph
         Classifier.load(saved("onnx"), runtime="openvino")
 
 
-def test_how_pictures_are_read_is_saved_too(tmp_path: Path) -> None:
-    images = ImagePolicy(background=(0, 0, 255), max_pixels=10_000, color_profile="ignore")
-    Classifier(SPEC, images=images).save(tmp_path / "b")
-    assert Classifier.load(tmp_path / "b")._images == images
-    assert Classifier.load(tmp_path / "b", images=ImagePolicy())._images == ImagePolicy()
+def test_how_images_are_read_is_saved_too(tmp_path: Path) -> None:
+    image_policy = ImagePolicy(background=(0, 0, 255), max_pixels=10_000, color_profile="ignore")
+    Classifier(SPEC, image_policy=image_policy).save(tmp_path / "b")
+    assert Classifier.load(tmp_path / "b")._image_policy == image_policy
+    assert Classifier.load(tmp_path / "b", image_policy=ImagePolicy())._image_policy == ImagePolicy()
 
 
 @pytest.mark.slow
@@ -179,16 +179,16 @@ def test_sixteen_bits_of_a_real_network(format: Any, file: str, tmp_path: Path, 
 
 
 @pytest.mark.slow
-def test_eight_bits_agree_on_the_pictures_they_were_made_by(
-    keras_home: Path, labelled: list[tuple[Path, str]], tmp_path: Path
+def test_eight_bits_agree_on_the_images_they_were_made_by(
+    keras_home: Path, labeled: list[tuple[Path, str]], tmp_path: Path
 ) -> None:
-    clf, photos = Classifier("MobileNet"), [photo for photo, _ in labelled]
+    clf, photos = Classifier("MobileNet"), [photo for photo, _ in labeled]
     agreement = clf.save(tmp_path / "b", format="openvino", quantize=photos)
-    assert agreement.pictures == 100
+    assert agreement.images == 100
     assert agreement.same_top1 >= 0.9
     assert (tmp_path / "b" / "model.bin").stat().st_size < 4.5e6
     quantized = Classifier.load(tmp_path / "b").predict_batch(photos, top=1)
-    right = sum(result.top.id == wnid for result, (_, wnid) in zip(quantized, labelled, strict=True))
+    right = sum(result.top.id == wnid for result, (_, wnid) in zip(quantized, labeled, strict=True))
     assert right >= 88
     assert json.loads((tmp_path / "b" / "manifest.json").read_text())["agreement"] == dataclasses.asdict(agreement)
 
@@ -214,7 +214,7 @@ def refused(tmp_path: Path, error: type[Exception], message: str, clf: Classifie
         ),
         ({"quantize": ["a.jpg"], "precision": "float16"}, InvalidSpecError, 'quantize goes with precision="float32"'),
         ({"format": "openvino", "quantize": ["no.jpg"]}, ValueError, "no.jpg: there is no such file"),
-        ({"format": "openvino", "quantize": []}, InvalidSpecError, "quantize=.* has no picture"),
+        ({"format": "openvino", "quantize": []}, InvalidSpecError, "quantize=.* has no image"),
         ({"format": "onnx", "quantize": [np.zeros((9, 9, 3), np.uint8)]}, InvalidSpecError, "openvino have it"),
     ],
 )
@@ -257,7 +257,7 @@ def test_what_does_not_agree_is_not_saved(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(export, "export", export_another)
     message = (
         r"Conformance in format='onnx' with precision='float32' does not agree with the network, and was not saved: "
-        r"of 4 pictures \d+% keep their best class, and the largest difference of a score is 0\.\d+, where 100% and "
+        r"of 4 images \d+% keep their best class, and the largest difference of a score is 0\.\d+, where 100% and "
     )
     refused(tmp_path, BundleError, message, Classifier(SPEC), format="onnx")
 
@@ -394,7 +394,7 @@ def test_a_manifest_of_a_later_release(copied: Callable[[str], Path]) -> None:
         ({"files": {}}, "does not list the files of a bundle of format='openvino'"),
         ({"spec": {}}, "do not describe a classifier: 'published'"),
         ({"spec": {"published": None, "resize": {}, "name": 1}}, "do not describe a classifier"),
-        ({"images": {"background": 3}}, "do not describe a classifier"),
+        ({"image_policy": {"background": 3}}, "do not describe a classifier"),
         ({"output_shape": None}, "do not describe a classifier"),
     ],
 )
@@ -433,6 +433,6 @@ def test_code_in_a_keras_file_is_not_run(copied: Callable[[str], Path]) -> None:
 def test_pickles_in_the_check_are_not_loaded(copied: Callable[[str], Path]) -> None:
     path = copied("openvino")
     bundle = open_bundle(path)
-    np.savez(path / "check.npz", pictures=np.array([print], dtype=object), scores=np.zeros(1))
-    with pytest.raises(BundleError, match=r"check\.npz holds no pictures and scores: Object arrays cannot be loaded"):
+    np.savez(path / "check.npz", images=np.array([print], dtype=object), scores=np.zeros(1))
+    with pytest.raises(BundleError, match=r"check\.npz holds no images and scores: Object arrays cannot be loaded"):
         verify(bundle, bundle.open())

@@ -32,7 +32,7 @@ SIZE = (16, 12)
 
 
 def tiny(input_shape: tuple[int, int, int] = (*SIZE, 3), classes: int = 3, activation: Any = "softmax") -> keras.Model:
-    """A network that tells the colours apart: class i is strong where channel i is."""
+    """A network that tells the colors apart: class i is strong where channel i is."""
     inputs = keras.Input(input_shape)
     x = keras.layers.GlobalAveragePooling2D()(inputs)
     x = keras.layers.Dense(4, name="features")(x)
@@ -48,8 +48,8 @@ def spec(**changes: Any) -> ModelSpec:
     return ModelSpec(**{**fields, **changes})
 
 
-def plain(colour: tuple[int, int, int]) -> np.ndarray:
-    return np.full((20, 20, 3), colour, np.uint8)
+def plain(color: tuple[int, int, int]) -> np.ndarray:
+    return np.full((20, 20, 3), color, np.uint8)
 
 
 RED, GREEN, BLUE = plain((255, 0, 0)), plain((0, 255, 0)), plain((0, 0, 255))
@@ -95,10 +95,10 @@ def test_one_batch_size_or_another_without_retracing() -> None:
     assert len(traces) == count
 
 
-def test_bad_pictures_among_good_ones() -> None:
+def test_bad_images_among_good_ones() -> None:
     clf = Classifier(spec())
-    pictures = [RED, "no.jpg", GREEN, b"", None, BLUE]
-    results = clf.predict_batch(pictures, errors="return", batch_size=2)
+    images = [RED, "no.jpg", GREEN, b"", None, BLUE]
+    results = clf.predict_batch(images, errors="return", batch_size=2)
     assert [r.error is None for r in results] == [True, False, True, False, False, True]
     assert [r.top.label for r in results if not r.error] == ["red", "green", "blue"]
     assert [r.source for r in results] == ["<array 0>", "no.jpg", "<array 2>", "<bytes 3>", "<NoneType 4>", "<array 5>"]
@@ -109,14 +109,14 @@ def test_bad_pictures_among_good_ones() -> None:
         results[1].top  # noqa: B018
     for call in (clf.predict_batch, clf.predict_proba, clf.embed):
         with pytest.raises(ImageError, match=r"no\.jpg: there is no such file"):
-            call(pictures)
+            call(images)
     with pytest.raises(ImageError):
-        list(clf.stream(pictures, errors="raise"))
+        list(clf.stream(images, errors="raise"))
     assert [r.error is None for r in clf.predict_batch(["a", "b"], errors="return")] == [False, False]
 
 
 def test_four_dimensions_for_predict() -> None:
-    with pytest.raises(ImageError, match="holds several pictures; give it to predict_batch"):
+    with pytest.raises(ImageError, match="holds several images; give it to predict_batch"):
         Classifier(spec()).predict(np.zeros((2, 8, 8, 3)))
 
 
@@ -180,7 +180,7 @@ def test_keras_own_decode_function_fits(keras_home: Path, monkeypatch: pytest.Mo
         (lambda scores, top: [[("a", "b")]], "decode of Tiny gave rows that are not (id, label, score): not enough"),
         (lambda scores, top: [[("a", "b", 1, 2, 3)]], "decode of Tiny gave rows that are not (id, label, score)"),
         (lambda scores, top: [[1, 2, 3]], "decode of Tiny gave rows that are not (id, label, score)"),
-        (lambda scores, top: [], "decode of Tiny gave 0 answers for 1 pictures"),
+        (lambda scores, top: [], "decode of Tiny gave 0 answers for 1 images"),
     ],
 )
 def test_a_decode_function_that_does_not_fit(decode: Any, message: str) -> None:
@@ -214,7 +214,11 @@ def test_builder_options_reach_the_builder() -> None:
         ({"model": "Xception", "runtime": "tpu"}, InvalidSpecError, "runtime='tpu' is not known; choose from keras"),
         ({"model": "Xception", "weights": "no.h5"}, WeightsError, "weights='no.h5': no such file; give \"imagenet\""),
         ({"model": "Xception", "input_size": 299}, InvalidSpecError, "Xception: input_size=299 is not (height, width)"),
-        ({"model": "Xception", "images": {"max_pixels": 1}}, InvalidSpecError, "images={'max_pixels': 1} is not an"),
+        (
+            {"model": "Xception", "image_policy": {"max_pixels": 1}},
+            InvalidSpecError,
+            "image_policy={'max_pixels': 1} is not an",
+        ),
         ({"model": "Xception", "resize": "pad"}, InvalidSpecError, "Xception: resize='pad' is not a ResizePolicy"),
         ({"model": "Xception", "labels": ["a", "a"]}, InvalidSpecError, "Xception: labels has 'a' twice"),
     ],
@@ -372,11 +376,11 @@ def test_the_offline_backbone_without_its_package(monkeypatch: pytest.MonkeyPatc
         Classifier("EfficientNetLite0").predict(RED)
 
 
-def test_the_offline_backbone_names_the_labelled_photos(labelled: list[tuple[Path, str]]) -> None:
+def test_the_offline_backbone_names_the_labeled_photos(labeled: list[tuple[Path, str]]) -> None:
     clf = Classifier("EfficientNetLite0")
-    results = clf.predict_batch([photo for photo, _ in labelled])
+    results = clf.predict_batch([photo for photo, _ in labeled])
     assert clf.keras_model.count_params() == clf.spec.parameters
-    assert sum(result.top.id == wnid for result, (_, wnid) in zip(results, labelled, strict=True)) >= 88
+    assert sum(result.top.id == wnid for result, (_, wnid) in zip(results, labeled, strict=True)) >= 88
 
 
 def test_the_offline_backbone_for_other_classes() -> None:
@@ -452,16 +456,16 @@ def test_from_keras_with_what_does_not_fit(model: Any, message: str) -> None:
 @pytest.mark.slow
 def test_eight_threads_give_the_serial_answers(eight_photos: list[Path]) -> None:
     clf = Classifier("EfficientNetLite0")
-    pictures = [Image.open(photo).convert("RGB") for photo in eight_photos]
+    images = [Image.open(photo).convert("RGB") for photo in eight_photos]
     barrier = threading.Barrier(8)
 
     def work(_: int) -> list[Any]:
         barrier.wait()
-        return [clf.predict(pictures[i % 8]).predictions for i in range(200)]
+        return [clf.predict(images[i % 8]).predictions for i in range(200)]
 
     with ThreadPoolExecutor(8) as pool:  # the first predictions build the network, all at once
         answers = list(pool.map(work, range(8)))
-    serial = [clf.predict(pictures[i % 8]).predictions for i in range(200)]
+    serial = [clf.predict(images[i % 8]).predictions for i in range(200)]
     assert all(answer == serial for answer in answers)
 
 
@@ -482,16 +486,16 @@ def test_two_thousand_predictions_do_not_grow_the_process(clock: Path) -> None:
 
 def test_the_embedding_of_a_layer() -> None:
     clf = Classifier("MobileNet", weights=None, alpha=0.25, input_size=(32, 32))
-    picture = plain((200, 30, 90))
+    image = plain((200, 30, 90))
     layer = clf.keras_model.get_layer("conv_pw_3_relu")
-    pixels = load(one(picture), (32, 32), clf.spec.resize, ImagePolicy())[np.newaxis].astype(np.float32)
+    pixels = load(one(image), (32, 32), clf.spec.resize, ImagePolicy())[np.newaxis].astype(np.float32)
     maps = keras.Model(clf.keras_model.input, layer.output)(clf.spec.preprocess(pixels))
     assert maps.shape == (1, 8, 8, 32)
-    found = clf.embed([picture], layer="conv_pw_3_relu")
+    found = clf.embed([image], layer="conv_pw_3_relu")
     np.testing.assert_allclose(found, np.mean(maps, axis=(1, 2)), rtol=1e-4, atol=1e-6)
-    assert clf.embed([picture], layer="predictions").shape == (1, 1000)
+    assert clf.embed([image], layer="predictions").shape == (1, 1000)
     assert clf.embed([], layer="conv1").shape == (0, 8)
-    assert clf.embed([picture]).shape == (1, 256)
+    assert clf.embed([image]).shape == (1, 256)
     assert clf._get_runtime("embedding", "conv1") is clf._get_runtime("embedding", "conv1"), "it is built once"
 
 

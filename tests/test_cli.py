@@ -47,14 +47,14 @@ def test_the_first_command_of_the_readme() -> None:
     assert rows[0][0] == "examples/images/clock.png"
 
 
-def test_json_and_a_bad_picture_among_good_ones(tmp_path: Path) -> None:
+def test_json_and_a_bad_image_among_good_ones(tmp_path: Path) -> None:
     text = tmp_path / "text.jpg"
     text.write_text("hello")
     sources = ["examples/images/umbrella.png", str(text), "examples/images/c*.png"]
     done = run("classify", "--model", "efficientnet-lite0", "--top", "1", "--json", *sources)
     assert done.returncode == 1
     assert done.stderr == (
-        f"pretrained-cnn: {text}: this is not a picture in a format that can be read; it begins with b'hello'\n"
+        f"pretrained-cnn: {text}: this is not an image in a format that can be read; it begins with b'hello'\n"
     )
     results = [json.loads(line) for line in done.stdout.splitlines()]
     assert [result["source"] for result in results] == [
@@ -139,7 +139,7 @@ def main(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
             "--model json:dumps: this is not a ModelSpec but a function",
         ),
         (["classify", "a.jpg", "--weights", "no.h5"], 1, "weights='no.h5': no such file"),
-        (["classify", "tests", "--model", "EfficientNetLite0"], 1, "tests: no picture is in this folder"),
+        (["classify", "tests", "--model", "EfficientNetLite0"], 1, "tests: no image is in this folder"),
         (["models", "qq*"], 1, "no model matches 'qq*'; `pretrained-cnn models` lists all"),
         (["fetch"], 2, "fetch needs the name of a backbone, or --all"),
         (["fetch", "Xseption"], 2, "unknown model 'Xseption'; did you mean 'Xception'?"),
@@ -352,8 +352,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = "pretrained_cnn.testing:RuntimeConformance.spec"
     done = run("export", str(path), "--model", model, "--format", "openvino")
     assert (done.returncode, done.stderr) == (0, "")
-    name, pictures, same, difference = done.stdout.rstrip("\n").split("\t")
-    assert (name, pictures, same) == (str(path), "4 pictures", "same best class 100%")
+    name, images, same, difference = done.stdout.rstrip("\n").split("\t")
+    assert (name, images, same) == (str(path), "4 images", "same best class 100%")
     assert float(difference.removeprefix("largest difference ")) < 1e-4
     return path
 
@@ -368,7 +368,7 @@ def test_a_bundle_is_classified_with(bundle: Path) -> None:
 def test_a_bundle_is_checked(main: Any, bundle: Path, tmp_path: Path) -> None:
     code, out, err = main("check", str(bundle))
     assert (code, err) == (0, "")
-    assert out.startswith(f"{bundle}\t4 pictures\tsame best class 100%\tlargest difference ")
+    assert out.startswith(f"{bundle}\t4 images\tsame best class 100%\tlargest difference ")
     broken = tmp_path / "broken"
     shutil.copytree(bundle, broken)
     (broken / "model.bin").write_bytes(b"")

@@ -55,7 +55,7 @@ def test_train_evaluate_classify(main: Any, folder: Path, tmp_path: Path) -> Non
     assert (code, err) == (0, "")
     assert accuracy == f"{json.loads(out)['top1']:.4f} of validation"
     code, out, _ = main("evaluate", folder / "validation", "--model", bundle)
-    assert out.startswith("18 pictures, 3 classes\ntop-1 ")
+    assert out.startswith("18 images, 3 classes\ntop-1 ")
 
     code, out, _ = main("classify", folder / "validation" / "down" / "000.png", "--model", bundle, "--top", "1")
     assert code == 0
@@ -100,7 +100,7 @@ def test_what_train_refuses(main: Any, folder: Path, tmp_path: Path) -> None:
     assert f"{folder} exists already; choose another name, or remove it first" in err
 
 
-def test_evaluate_complains_of_bad_pictures(main: Any, tmp_path: Path) -> None:
+def test_evaluate_complains_of_bad_images(main: Any, tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text(f"path,label\n{ROOT}/examples/images/clock.png,analog_clock\nno.png,candle\n")
     code, out, err = main("evaluate", tmp_path / "table.csv", "--model", "EfficientNetLite0")
     assert code == 1
@@ -109,14 +109,14 @@ def test_evaluate_complains_of_bad_pictures(main: Any, tmp_path: Path) -> None:
 
 
 def test_embed(main: Any, folder: Path, tmp_path: Path) -> None:
-    pictures = sorted(map(str, (folder / "train").rglob("*.png")))
-    expected = Classifier(SMALL).embed(pictures)
+    images = sorted(map(str, (folder / "train").rglob("*.png")))
+    expected = Classifier(SMALL).embed(images)
     code, out, err = main("embed", folder / "train", *MODEL, "--output", tmp_path / "x.npy")
     assert (code, out, err) == (0, f"{tmp_path / 'x.npy'}\t36\n", "")
     np.testing.assert_allclose(np.load(tmp_path / "x.npy"), expected, atol=1e-6)
     assert main("embed", folder / "train", *MODEL, "--output", tmp_path / "x.parquet")[0] == 0
     table = parquet.read_table(tmp_path / "x.parquet")
-    assert table.column("path").to_pylist() == pictures
+    assert table.column("path").to_pylist() == images
     np.testing.assert_allclose(np.stack(table.column("embedding").to_pylist()), expected, atol=1e-6)
     assert main("embed", folder / "train", *MODEL, "--layer", "relu0", "--output", tmp_path / "y.npy")[0] == 0
     assert np.load(tmp_path / "y.npy").shape == (36, 8)

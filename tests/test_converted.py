@@ -26,7 +26,7 @@ from pretrained_cnn.bundle import store as bundles
 from pretrained_cnn.testing import RuntimeConformance
 
 SPEC: ModelSpec = RuntimeConformance.spec
-PICTURE = np.full((40, 24, 3), 200, np.uint8)
+IMAGE = np.full((40, 24, 3), 200, np.uint8)
 
 
 @pytest.fixture(autouse=True)
@@ -47,13 +47,13 @@ def kept(cache: Path) -> list[str]:
 
 
 def test_once_is_enough(conversions: Any, cache: Path) -> None:
-    first = Classifier(SPEC, runtime="openvino").predict_proba([PICTURE])
-    again = Classifier(SPEC, runtime="openvino").predict_proba([PICTURE])
+    first = Classifier(SPEC, runtime="openvino").predict_proba([IMAGE])
+    again = Classifier(SPEC, runtime="openvino").predict_proba([IMAGE])
     np.testing.assert_array_equal(first, again)
     assert conversions() == 1
     assert len(kept(cache)) == 1, "one bundle, and neither a lock nor a part is left"
-    Classifier(SPEC, runtime="openvino").embed([PICTURE])
-    Classifier(SPEC, runtime="onnxruntime").predict(PICTURE)
+    Classifier(SPEC, runtime="openvino").embed([IMAGE])
+    Classifier(SPEC, runtime="onnxruntime").predict(IMAGE)
     assert conversions() == len(kept(cache)) == 3
 
 
@@ -75,12 +75,12 @@ def test_a_warm_start_imports_no_keras(runtime: str, clock: Path, monkeypatch: p
 
 
 @pytest.mark.slow
-def test_a_warm_start_with_weights_of_keras(keras_home: Path, labelled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_warm_start_with_weights_of_keras(keras_home: Path, labeled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     code = f"""
 from pretrained_cnn import Classifier
 clf = Classifier("MobileNet", alpha=0.25, runtime="onnxruntime")
-assert clf.predict({str(labelled[0][0])!r}).top.id == {labelled[0][1]!r}
+assert clf.predict({str(labeled[0][0])!r}).top.id == {labeled[0][1]!r}
 """
     assert "tensorflow" in heavy_imports(code)
     assert heavy_imports(code) == set()
@@ -167,15 +167,15 @@ def test_a_network_of_ones_own_is_known_by_its_weights(conversions: Any) -> None
 
     shift = np.float32(0)
     mine = SPEC.replace(builder=build)
-    first = Classifier(mine, runtime="openvino").predict_proba([PICTURE])
-    Classifier(mine, runtime="openvino").predict_proba([PICTURE])
+    first = Classifier(mine, runtime="openvino").predict_proba([IMAGE])
+    Classifier(mine, runtime="openvino").predict_proba([IMAGE])
     assert conversions() == 1
     shift = np.random.default_rng(0).normal(size=7).astype(np.float32)
-    assert not np.allclose(Classifier(mine, runtime="openvino").predict_proba([PICTURE]), first)
+    assert not np.allclose(Classifier(mine, runtime="openvino").predict_proba([IMAGE]), first)
     assert conversions() == 2
     model = build((40, 24, 3))
     for _ in range(2):
-        Classifier.from_keras(model, labels=list("abcdefg"), runtime="openvino").predict(PICTURE)
+        Classifier.from_keras(model, labels=list("abcdefg"), runtime="openvino").predict(IMAGE)
     assert conversions() == 3
 
 
@@ -201,7 +201,7 @@ def test_names_are_counted_anew() -> None:
 @pytest.mark.slow
 def test_random_weights_are_not_kept(cache: Path) -> None:
     clf = Classifier("MobileNetV3Small", weights=None, runtime="openvino")
-    scores = clf.predict_proba([PICTURE])
+    scores = clf.predict_proba([IMAGE])
     np.testing.assert_allclose(scores, _with_keras(clf), atol=1e-5)
     assert kept(cache) == []
 
@@ -209,7 +209,7 @@ def test_random_weights_are_not_kept(cache: Path) -> None:
 def _with_keras(clf: Classifier) -> Any:
     from pretrained_cnn.backbones.serving import serving_graph
 
-    pixels = np.stack([batch.pixels[0] for batch in clf._batches([PICTURE], 1)])
+    pixels = np.stack([batch.pixels[0] for batch in clf._batches([IMAGE], 1)])
     return serving_graph(clf._get_backbone()).predict(pixels, verbose=0)
 
 
@@ -217,10 +217,10 @@ def _with_keras(clf: Classifier) -> Any:
 
 
 def test_a_broken_entry_is_made_anew(conversions: Any, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
-    expected = Classifier(SPEC, runtime="openvino").predict_proba([PICTURE])
+    expected = Classifier(SPEC, runtime="openvino").predict_proba([IMAGE])
     (entry,) = cache.iterdir()
     (entry / "model.bin").write_bytes(b"")
-    np.testing.assert_array_equal(Classifier(SPEC, runtime="openvino").predict_proba([PICTURE]), expected)
+    np.testing.assert_array_equal(Classifier(SPEC, runtime="openvino").predict_proba([IMAGE]), expected)
     assert conversions() == 2
     assert f"a converted model is broken and will be made anew: {entry / 'model.bin'} was changed" in caplog.text
     assert kept(cache) == [entry.name]
@@ -229,7 +229,7 @@ def test_a_broken_entry_is_made_anew(conversions: Any, cache: Path, caplog: pyte
 def test_the_cache_is_bounded(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def use(output: str) -> str:
         clf = Classifier(SPEC, runtime="openvino")
-        (clf.embed if output == "embedding" else clf.predict_proba)([PICTURE])
+        (clf.embed if output == "embedding" else clf.predict_proba)([IMAGE])
         newest = next(converted.entries())
         time.sleep(0.02)
         return newest.name
@@ -238,7 +238,7 @@ def test_the_cache_is_bounded(cache: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert use("scores") == first
     total = sum(converted.size(path) for path in converted.entries())
     monkeypatch.setenv("PRETRAINED_CNN_CACHE_BYTES", str(total))
-    Classifier(SPEC, runtime="onnxruntime").predict(PICTURE)
+    Classifier(SPEC, runtime="onnxruntime").predict(IMAGE)
     assert second not in kept(cache), "used least recently"
     assert first in kept(cache)
     assert len(kept(cache)) == 2
@@ -292,7 +292,7 @@ def test_versions_are_known_without_importing(monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_cache_may_be_removed_at_any_time(cache: Path) -> None:
     clf = Classifier(SPEC, runtime="openvino")
-    expected = clf.predict_proba([PICTURE])
+    expected = clf.predict_proba([IMAGE])
     shutil.rmtree(cache)
-    np.testing.assert_array_equal(clf.predict_proba([PICTURE]), expected)
-    np.testing.assert_array_equal(Classifier(SPEC, runtime="openvino").predict_proba([PICTURE]), expected)
+    np.testing.assert_array_equal(clf.predict_proba([IMAGE]), expected)
+    np.testing.assert_array_equal(Classifier(SPEC, runtime="openvino").predict_proba([IMAGE]), expected)

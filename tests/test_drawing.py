@@ -1,4 +1,4 @@
-"""Results as pictures: contact sheets, and what a result shows of itself, whatever its names and its picture are."""
+"""Results as images: contact sheets, and what a result shows of itself, whatever its names and its image are."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from PIL import Image, ImageColor
 from pretrained_cnn import Classifier, ImageError, InvalidSpecError, Prediction, Result, contact_sheet, drawing
 
 CLOCK = EXAMPLES / "clock.png"
-NOT_KEPT = "it was not kept, so it cannot be shown; predict keeps a picture, and so does predict_batch one in a list"
+NOT_KEPT = "it was not kept, so it cannot be shown; predict keeps an image, and so does predict_batch one in a list"
 
 
 def result(label: str = "clock", score: float = 0.7, source: str = "a.png", **changes: Any) -> Result:
-    return Result(source, (Prediction(label, label, score, 0),), **{"picture": str(CLOCK), **changes})
+    return Result(source, (Prediction(label, label, score, 0),), **{"image": str(CLOCK), **changes})
 
 
 def failed(reason: str = "it is empty") -> Result:
@@ -46,7 +46,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[Image.Image]:
     return images
 
 
-def colours(image: Image.Image) -> set[tuple[int, int, int]]:
+def colors(image: Image.Image) -> set[tuple[int, int, int]]:
     return set(map(tuple, np.asarray(image).reshape(-1, 3).tolist()))
 
 
@@ -55,41 +55,41 @@ def colours(image: Image.Image) -> set[tuple[int, int, int]]:
 
 def test_predict_and_a_list_keep_what_was_handed_over(clf: Classifier) -> None:
     pixels = np.zeros((9, 9, 3), np.uint8)
-    assert clf.predict(pixels).picture is pixels
-    results = clf.predict_batch([pixels, CLOCK, ("named", pixels), b"no picture"], errors="return")
-    assert [found.picture for found in results] == [pixels, str(CLOCK), pixels, b"no picture"]
+    assert clf.predict(pixels).image is pixels
+    results = clf.predict_batch([pixels, CLOCK, ("named", pixels), b"no image"], errors="return")
+    assert [found.image for found in results] == [pixels, str(CLOCK), pixels, b"no image"]
     assert [found.source for found in results] == ["<array 0>", str(CLOCK), "named", "<bytes 3>"]
     (first, second) = clf.predict_batch(np.stack([pixels, pixels + 1]))
-    assert (first.picture, second.picture) == (pytest.approx(pixels), pytest.approx(pixels + 1))
+    assert (first.image, second.image) == (pytest.approx(pixels), pytest.approx(pixels + 1))
 
 
 def test_a_stream_keeps_paths_only(clf: Classifier) -> None:
     pixels = np.zeros((9, 9, 3), np.uint8)
-    pictures = [CLOCK, ("named", str(CLOCK)), pixels, CLOCK.read_bytes(), "no.jpg"]
+    images = [CLOCK, ("named", str(CLOCK)), pixels, CLOCK.read_bytes(), "no.jpg"]
     kept = [str(CLOCK), str(CLOCK), None, None, "no.jpg"]
-    assert [found.picture for found in clf.stream(pictures)] == kept
-    assert [found.picture for found in clf.predict_batch(iter(pictures), errors="return")] == kept
-    assert {found.picture for found in clf.predict_batch(str(EXAMPLES))} == set(map(str, EXAMPLES.glob("*.png")))
+    assert [found.image for found in clf.stream(images)] == kept
+    assert [found.image for found in clf.predict_batch(iter(images), errors="return")] == kept
+    assert {found.image for found in clf.predict_batch(str(EXAMPLES))} == set(map(str, EXAMPLES.glob("*.png")))
 
 
 def test_an_open_file_is_not_kept(clf: Classifier) -> None:
     with CLOCK.open("rb") as file:
-        assert clf.predict(file).picture is None
+        assert clf.predict(file).image is None
 
 
-def test_the_picture_is_neither_compared_nor_printed_nor_pickled() -> None:
+def test_the_image_is_neither_compared_nor_printed_nor_pickled() -> None:
     pixels = np.zeros((1000, 1000, 3), np.uint8)
-    found = result(picture=pixels)
+    found = result(image=pixels)
     assert (found, hash(found), repr(found)) == (result(), hash(result()), repr(result()))
     assert len(pickle.dumps(found)) < 500
-    for before, picture in ((found, None), (result(), str(CLOCK)), (failed(), str(CLOCK))):
+    for before, image in ((found, None), (result(), str(CLOCK)), (failed(), str(CLOCK))):
         after = pickle.loads(pickle.dumps(before))
         assert (after.source, after.predictions, str(after.error)) == (
             before.source,
             before.predictions,
             str(before.error),
         )
-        assert after.picture == picture
+        assert after.image == image
 
 
 # Contact sheets
@@ -107,26 +107,26 @@ def test_a_sheet_has_rows_and_columns(count: int, columns: int | None, grid: tup
     assert tuple((side - gap) / (cell - gap) for side, cell in zip(sheet.size, one.size, strict=True)) == grid
 
 
-def test_each_picture_is_in_its_place_whole_and_undistorted() -> None:
+def test_each_image_is_in_its_place_whole_and_undistorted() -> None:
     red, green = np.full((50, 100, 3), (200, 0, 0), np.uint8), np.full((100, 50, 3), (0, 200, 0), np.uint8)
-    sheet = contact_sheet([result(picture=red), result(picture=green)], size=100)
+    sheet = contact_sheet([result(image=red), result(image=green)], size=100)
     pixels = np.asarray(sheet)
-    for colour, (top, left, bottom, right) in {(200, 0, 0): (33, 8, 83, 108), (0, 200, 0): (8, 141, 108, 191)}.items():
-        rows, across = np.nonzero((pixels == colour).all(axis=2))
+    for color, (top, left, bottom, right) in {(200, 0, 0): (33, 8, 83, 108), (0, 200, 0): (8, 141, 108, 191)}.items():
+        rows, across = np.nonzero((pixels == color).all(axis=2))
         assert (rows.min(), across.min(), rows.max() + 1, across.max() + 1) == (top, left, bottom, right)
 
 
 def test_what_is_uncertain_and_what_failed_is_marked() -> None:
     uncertain, bad = (ImageColor.getrgb(name) for name in (drawing.UNCERTAIN, drawing.FAILED))
-    grey = np.full((64, 64, 3), 100, np.uint8)
+    gray = np.full((64, 64, 3), 100, np.uint8)
     marks = {
-        "certain": contact_sheet([result(score=0.5, picture=grey)], min_score=0.5),
-        "uncertain": contact_sheet([result(score=0.4, picture=grey)], min_score=0.5),
-        "nan": contact_sheet([result(score=float("nan"), picture=grey)], min_score=0.5),
-        "not asked for": contact_sheet([result(score=0.4, picture=grey)]),
+        "certain": contact_sheet([result(score=0.5, image=gray)], min_score=0.5),
+        "uncertain": contact_sheet([result(score=0.4, image=gray)], min_score=0.5),
+        "nan": contact_sheet([result(score=float("nan"), image=gray)], min_score=0.5),
+        "not asked for": contact_sheet([result(score=0.4, image=gray)]),
         "failed": contact_sheet([failed()], min_score=0.5),
     }
-    found = {name: [colour in colours(sheet) for colour in (uncertain, bad)] for name, sheet in marks.items()}
+    found = {name: [color in colors(sheet) for color in (uncertain, bad)] for name, sheet in marks.items()}
     assert found == {
         "certain": [False, False],
         "uncertain": [True, False],
@@ -147,13 +147,13 @@ def test_the_label_the_score_the_name_and_the_reason_are_drawn() -> None:
             failed(),
             failed("it is a folder"),
             Result("a.png", ()),
-            Result("a.png", (), picture=str(CLOCK)),
+            Result("a.png", (), image=str(CLOCK)),
         )
     ]
     assert len({sheet.tobytes() for sheet in sheets}) == len(sheets)
 
 
-def test_a_failed_picture_is_not_read_again() -> None:
+def test_a_failed_image_is_not_read_again() -> None:
     class Never:
         def __array__(self) -> None:
             raise AssertionError
@@ -171,7 +171,7 @@ def test_a_failed_picture_is_not_read_again() -> None:
         ({"font": "no.ttf"}, "font='no.ttf' cannot be read as a font: cannot open resource"),
         (
             {"results": [result()] * 9000, "size": 100},
-            "a sheet of 9,000 pictures with size=100 would have 12644 x 11",
+            "a sheet of 9,000 images with size=100 would have 12644 x 11",
         ),
     ],
 )
@@ -196,23 +196,19 @@ TEXT = st.text(st.characters(), max_size=400) | st.sampled_from(
 
 @given(TEXT, TEXT, st.floats(), st.tuples(st.integers(1, 300), st.integers(1, 300)), st.booleans())
 @settings(max_examples=60, deadline=None)
-def test_any_name_label_score_and_picture_is_drawn(
+def test_any_name_label_score_and_image_is_drawn(
     source: str, label: str, score: float, shape: tuple[int, int], good: bool
 ) -> None:
-    picture = np.zeros(shape, np.uint8)
-    found = (
-        result(label, score, source, picture=picture)
-        if good
-        else Result(source, (), ImageError(source, label), picture)
-    )
+    image = np.zeros(shape, np.uint8)
+    found = result(label, score, source, image=image) if good else Result(source, (), ImageError(source, label), image)
     expected = contact_sheet([result()], size=64).size
     assert contact_sheet([found], size=64, min_score=0.5).size == expected
     check_html(found)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 1000), (1000, 1), (3000, 2000)])
-def test_pictures_of_any_shape_stay_within_their_square(shape: tuple[int, int]) -> None:
-    sheet = contact_sheet([result(picture=np.full((*shape, 3), (0, 0, 250), np.uint8))], size=64)
+def test_images_of_any_shape_stay_within_their_square(shape: tuple[int, int]) -> None:
+    sheet = contact_sheet([result(image=np.full((*shape, 3), (0, 0, 250), np.uint8))], size=64)
     rows, across = np.nonzero((np.asarray(sheet) == (0, 0, 250)).all(axis=2))
     assert 8 <= rows.min() <= rows.max() < 72
     assert 8 <= across.min() <= across.max() < 72
@@ -268,31 +264,31 @@ def check_html(found: Result) -> Tags:
 
 
 def test_a_notebook_gets_a_thumbnail_the_name_and_a_bar_for_each_class() -> None:
-    found = Result("a&b.png", (Prediction("a", "<b>", 0.75, 0), Prediction("b", "two", 0.25, 1)), picture=CLOCK)
+    found = Result("a&b.png", (Prediction("a", "<b>", 0.75, 0), Prediction("b", "two", 0.25, 1)), image=CLOCK)
     tags = check_html(found)
     assert tags.text == ["a&b.png", "<b>", "75.0 %", "two", "25.0 %"]
     widths = re.findall(r"width:([\d.]+)%", found._repr_html_())
     assert widths == ["75.0", "25.0"]
-    (image,) = (attributes for tag, attributes in tags.tags if tag == "img")
-    kind, _, data = str(image["src"]).partition(",")
+    (attributes,) = (attributes for tag, attributes in tags.tags if tag == "img")
+    kind, _, data = str(attributes["src"]).partition(",")
     assert kind == "data:image/jpeg;base64"
-    with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
-        assert [str(side) for side in picture.size] == [image["width"], image["height"]]
-        assert max(picture.size) == drawing.THUMBNAIL
+    with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+        assert [str(side) for side in image.size] == [attributes["width"], attributes["height"]]
+        assert max(image.size) == drawing.THUMBNAIL
 
 
 def test_a_notebook_is_told_what_failed_and_what_was_not_kept() -> None:
     assert check_html(failed("<it> is empty")).text == ["a.png", "failed: <it> is empty"]
-    name, reason, *scores = check_html(result(picture=None)).text
+    name, reason, *scores = check_html(result(image=None)).text
     assert (name, scores) == ("a.png", ["clock", "70.0 %"])
     assert reason.startswith(NOT_KEPT)
-    assert check_html(result(picture="gone.png")).text[1] == "there is no such file"
+    assert check_html(result(image="gone.png")).text[1] == "there is no such file"
 
 
 # In a program
 
 
-def test_show_opens_the_sheet_of_one_picture(shown: list[Image.Image]) -> None:
+def test_show_opens_the_sheet_of_one_image(shown: list[Image.Image]) -> None:
     result().show(size=100)
     assert [image.tobytes() for image in shown] == [contact_sheet([result()], size=100).tobytes()]
 
@@ -301,8 +297,8 @@ def test_show_opens_the_sheet_of_one_picture(shown: list[Image.Image]) -> None:
     ("found", "message"),
     [
         (failed(), "a.png: it is empty"),
-        (result(picture=None), f"a.png: {NOT_KEPT}"),
-        (result(picture="gone.png"), "a.png: there is no such file"),
+        (result(image=None), f"a.png: {NOT_KEPT}"),
+        (result(image="gone.png"), "a.png: there is no such file"),
     ],
 )
 def test_show_raises_for_what_cannot_be_shown(found: Result, message: str, shown: list[Image.Image]) -> None:
@@ -313,8 +309,8 @@ def test_show_raises_for_what_cannot_be_shown(found: Result, message: str, shown
 
 
 def test_a_stream_can_be_drawn_while_it_runs(clf: Classifier) -> None:
-    def pictures() -> Iterator[Path]:
+    def images() -> Iterator[Path]:
         yield from sorted(EXAMPLES.glob("*.png"))
 
-    sheet = contact_sheet(clf.stream(pictures()), columns=6, size=64)
+    sheet = contact_sheet(clf.stream(images()), columns=6, size=64)
     assert sheet.width == 8 + 6 * 72

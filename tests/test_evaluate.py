@@ -115,7 +115,7 @@ def test_it_can_be_read_and_written() -> None:
     assert "top-1   66.7 %  (95 %: 20.8 to 93.9)" in text
     assert "c0                1.000   0.500  0.667        2" in text
     assert "0.600  c0 taken for c1  0.jpg" in text
-    assert repr(result) == "Evaluation(3 pictures, top1=0.667 (0.208 to 0.939))"
+    assert repr(result) == "Evaluation(3 images, top1=0.667 (0.208 to 0.939))"
 
 
 def test_a_thousand_classes_are_shown_as_far_as_they_were_met() -> None:
@@ -130,7 +130,7 @@ def test_to_frame_without_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
         evaluation([0], [[1.0, 0.0]]).to_frame()
 
 
-# The picture of the confusion matrix
+# The image of the confusion matrix
 
 
 def drawn(result: Evaluation) -> tuple[list[str], dict[tuple[int, int], str]]:
@@ -211,8 +211,8 @@ def test_plot_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([], np.empty((0, 2))), "no picture could be read, so there is nothing to evaluate"),
-        (([0, 1], np.eye(3)), r"scores of shape \(3, 3\) do not fit 2 pictures and 3 classes"),
+        (([], np.empty((0, 2))), "no image could be read, so there is nothing to evaluate"),
+        (([0, 1], np.eye(3)), r"scores of shape \(3, 3\) do not fit 2 images and 3 classes"),
         (([0, 2], np.eye(2)), "targets from 0 to 2 are not columns of 2 classes"),
     ],
 )
@@ -246,28 +246,26 @@ def test_labels_that_are_none(label: str, message: str) -> None:
 
 
 def test_imagenet_by_the_names_of_files_and_folders(
-    keras_home: Path, labelled: list[tuple[Path, str]], tmp_path: Path
+    keras_home: Path, labeled: list[tuple[Path, str]], tmp_path: Path
 ) -> None:
     clf = Classifier("MobileNet", alpha=0.25)
-    result = clf.evaluate(labelled[0][0].parent)
+    result = clf.evaluate(labeled[0][0].parent)
     assert result.count == 100
     assert result.top1 >= 0.6
     assert result.top5 >= result.top1
-    right = [
-        r.top.id == wnid for r, (_, wnid) in zip(clf.predict_batch([p for p, _ in labelled]), labelled, strict=True)
-    ]
+    right = [r.top.id == wnid for r, (_, wnid) in zip(clf.predict_batch([p for p, _ in labeled]), labeled, strict=True)]
     assert result.top1 == pytest.approx(np.mean(right))
 
-    for photo, wnid in labelled[:3]:
+    for photo, wnid in labeled[:3]:
         (tmp_path / f"{wnid}-of-something").mkdir()
         shutil.copy(photo, tmp_path / f"{wnid}-of-something" / f"photo{photo.suffix}")
     assert clf.evaluate(tmp_path).targets.tolist() == [
-        [label.id for label in clf.spec.labels].index(wnid) for _, wnid in labelled[:3]
+        [label.id for label in clf.spec.labels].index(wnid) for _, wnid in labeled[:3]
     ]
 
 
 def test_folders_csv_pairs_and_labels_say_the_same(tmp_path: Path) -> None:
-    folder = draw(tmp_path / "pictures", 3)
+    folder = draw(tmp_path / "images", 3)
     clf = Classifier(SMALL.replace(labels=CLASSES, builder=lambda input_shape: small_of(3)))
     paths = [(path, path.parent.name) for path in sorted(folder.rglob("*.png"))]
     rows = [f"{path.relative_to(tmp_path)},{label},x" for path, label in paths]
@@ -292,7 +290,7 @@ def small_of(classes: int) -> Any:
     return keras.Model(inputs, keras.layers.Dense(classes, activation="softmax")(x))
 
 
-def test_bad_pictures_are_listed_and_not_counted(tmp_path: Path) -> None:
+def test_bad_images_are_listed_and_not_counted(tmp_path: Path) -> None:
     folder = draw(tmp_path, 2)
     (folder / "down" / "bad.png").write_text("hello")
     clf = Classifier(SMALL.replace(labels=CLASSES, builder=lambda input_shape: small_of(3)))
@@ -309,7 +307,7 @@ def test_what_cannot_be_evaluated(tmp_path: Path) -> None:
     clf = Classifier(SMALL)
     with pytest.raises(DataError, match=r"/a: 'across' is not one of the 2 classes; they begin with 'a'"):
         clf.evaluate(folder)
-    with pytest.raises(DataError, match="2 labels do not fit 1 pictures"):
+    with pytest.raises(DataError, match="2 labels do not fit 1 images"):
         clf.evaluate(folder, labels=["a", "b"])
     with pytest.raises(InvalidSpecError, match="Small has a decode function in place of labels; give labels="):
         Classifier(SMALL.replace(decode=lambda scores, top: [])).evaluate(folder)
@@ -319,10 +317,10 @@ def test_what_cannot_be_evaluated(tmp_path: Path) -> None:
     ("source", "message"),
     [
         ("no-such", "no-such: this is no folder and no CSV file; give a folder with a folder for each class, a CSV"),
-        (3, "an object of type int has no labelled pictures; give a folder"),
-        ([], "<pairs>: there is no picture; give a folder"),
-        (["a.jpg"], "<pairs>: number 0 is not a pair of a picture and a label, which is a str"),
-        ([("a.jpg", "a"), ("b.jpg", 1)], "<pairs>: number 1 is not a pair of a picture and a label, which is a str"),
+        (3, "an object of type int has no labeled images; give a folder"),
+        ([], "<pairs>: there is no image; give a folder"),
+        (["a.jpg"], "<pairs>: number 0 is not a pair of an image and a label, which is a str"),
+        ([("a.jpg", "a"), ("b.jpg", 1)], "<pairs>: number 1 is not a pair of an image and a label, which is a str"),
     ],
 )
 def test_sources_that_are_none(source: Any, message: str) -> None:
@@ -336,7 +334,7 @@ def test_sources_that_are_none(source: Any, message: str) -> None:
     [
         ("file,class\na.jpg,a\n", "t.csv: its first line names the columns file, class; path and label are needed"),
         ("path,label\na.jpg,\n", "t.csv: line 2 lacks its path or its label"),
-        ("path,label\n", "t.csv: there is no picture; give a folder"),
+        ("path,label\n", "t.csv: there is no image; give a folder"),
     ],
 )
 def test_tables_that_are_none(text: str, message: str, tmp_path: Path) -> None:
@@ -352,5 +350,5 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"stray\.png is in no folder of a class; move it into one, or elsewhere"):
         Classifier(SMALL).evaluate(tmp_path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"empty: no picture is in its folders, one for each class"):
+    with pytest.raises(DataError, match=r"empty: no image is in its folders, one for each class"):
         Classifier(SMALL).evaluate(tmp_path / "empty")

@@ -13,7 +13,7 @@ from paths import ROOT
 from PIL import Image
 
 EXPECTED = {
-    "clothes.py": ["classes: dress, pants, shorts, t-shirt", "32 pictures, 4 classes", "dress is taken for dress"],
+    "clothes.py": ["classes: dress, pants, shorts, t-shirt", "32 images, 4 classes", "dress is taken for dress"],
     "own_backbone.py": ["Result('", "round", "square", "embedding: (1, 32)"],
     "similar.py": ["clock.png            is most like ", "umbrella.png         is most like "],
 }
@@ -37,7 +37,7 @@ def test_an_example_runs(name: str) -> None:
 def test_clothes_on_photos(assets: Path) -> None:
     command = [sys.executable, ROOT / "examples" / "clothes.py", assets / "clothing"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
-    assert "pictures: 600 to train, 186 more" in done.stdout
+    assert "images: 600 to train, 186 more" in done.stdout
     (share,) = re.findall(r"^top-1 +([\d.]+) %", done.stdout, flags=re.MULTILINE)
     assert float(share) > 75
 

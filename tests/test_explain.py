@@ -88,7 +88,7 @@ def test_the_gradient_is_that_of_the_linear_score(pixels: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_picture_has_the_same_map_alone_as_among_others(pixels: np.ndarray, method: str) -> None:
+def test_a_image_has_the_same_map_alone_as_among_others(pixels: np.ndarray, method: str) -> None:
     explain = explainer(small("flattened"), method)
     together = explain(pixels, np.array([0, 1]))
     np.testing.assert_allclose(explain(pixels[1:], np.array([1])), together[1:], atol=1e-5)
@@ -196,13 +196,13 @@ def test_where_no_map_can_be_found(model: Any, clock: Path) -> None:
         clf.explain(clock)
 
 
-# On the picture
+# On the image
 
 
 @pytest.mark.parametrize("policy", [ResizePolicy(), ResizePolicy("squash"), ResizePolicy("pad")])
 @pytest.mark.parametrize("size", [(320, 200), (200, 320), (64, 64)])
 def test_a_map_lies_where_the_network_saw_it(policy: ResizePolicy, size: tuple[int, int]) -> None:
-    """A white spot in a black picture, resized as for the network, is a heat map that must come back to the spot."""
+    """A white spot in a black image, resized as for the network, is a heat map that must come back to the spot."""
     x, y = size[0] // 2 + 12, size[1] // 2 - 9
     image = Image.new("RGB", size)
     image.paste((255, 255, 255), (x - 8, y - 8, x + 8, y + 8))
@@ -226,14 +226,14 @@ def test_what_the_network_is_not_shown_is_cold() -> None:
 
 def test_overlay_and_file(clock: Path, tmp_path: Path) -> None:
     explanation = Classifier("EfficientNetLite0").explain(clock)
-    picture = np.asarray(Image.open(clock).convert("RGB"))
+    image = np.asarray(Image.open(clock).convert("RGB"))
     laid = np.asarray(explanation.overlay())
     cold = explanation.heat_map == 0
     assert cold.any()
-    assert (laid[cold] == picture[cold]).all()
-    hottest = np.unravel_index(explanation.heat_map.argmax(), picture.shape[:2])
-    assert (laid[hottest] != picture[hottest]).any()
-    assert (np.asarray(explanation.overlay(0)) == picture).all()
+    assert (laid[cold] == image[cold]).all()
+    hottest = np.unravel_index(explanation.heat_map.argmax(), image.shape[:2])
+    assert (laid[hottest] != image[hottest]).any()
+    assert (np.asarray(explanation.overlay(0)) == image).all()
     explanation.save(tmp_path / "clock.png")
     assert (np.asarray(Image.open(tmp_path / "clock.png")) == laid).all()
     assert explanation._repr_png_().startswith(b"\x89PNG")
@@ -332,13 +332,13 @@ def test_the_pointing_game(model: str, method: Any, keras_home: Path) -> None:
 def test_a_network_of_random_weights_looks_elsewhere(method: Any) -> None:
     """The sanity check of Adebayo et al., 2018 (arXiv:1810.03292): maps must depend on the weights."""
     trained = Classifier("EfficientNetLite0")
-    pictures = sorted(EXAMPLES.glob("*.png"))
+    images = sorted(EXAMPLES.glob("*.png"))
     keras.utils.set_random_seed(0)
     random = Classifier("EfficientNetLite0", weights=None)
-    seen = np.stack([resize(Image.open(path).convert("RGB"), (224, 224), ResizePolicy()) for path in pictures])
+    seen = np.stack([resize(Image.open(path).convert("RGB"), (224, 224), ResizePolicy()) for path in images])
     wake(random.keras_model, (seen - np.float32(127)) / 128)
     ours, other = (clf._get_explainer(method) for clf in (trained, random))
-    targets = trained.predict_proba(pictures).argmax(axis=1)
+    targets = trained.predict_proba(images).argmax(axis=1)
     maps = [explain(seen, targets).reshape(len(seen), -1) for explain in (ours, other)]
     alike = [np.corrcoef(a, b)[0, 1] for a, b in zip(*maps, strict=True)]
     # Seen: 0.11, 0.62, 0.11. Grad-CAM++ keeps positive gradients only, and shows much of where features are strong.

@@ -20,7 +20,7 @@ def test_constants_of_a_preprocess_function_are_no_inputs_of_an_onnx_model(famil
     assert clf.save(tmp_path / "bundle", format="onnx").largest_difference < 1e-4
     model = onnx.load(tmp_path / "bundle" / "model.onnx")
     assert [[tensor.name for tensor in ends] for ends in (model.graph.input, model.graph.output)] == [
-        ["pictures"],
+        ["images"],
         ["scores"],
     ]
 

@@ -1,4 +1,4 @@
-"""Scores on the pictures that we drew, written down. Without the golden file these tests fail."""
+"""Scores on the images that we drew, written down. Without the golden file these tests fail."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TOLERANCE = 1e-3
 """Of a probability: what other processors and library versions may change. Seen here: 0."""
 
 
-def test_scores_on_our_own_pictures() -> None:
+def test_scores_on_our_own_images() -> None:
     golden = json.loads(GOLDEN.read_text())
     found = {
         Path(result.source).name: {prediction.id: prediction.score for prediction in result}
@@ -29,7 +29,7 @@ def test_scores_on_our_own_pictures() -> None:
             assert found[name][wnid] == pytest.approx(score, abs=TOLERANCE)
 
 
-def test_each_picture_is_named_for_what_it_shows() -> None:
+def test_each_image_is_named_for_what_it_shows() -> None:
     for result in Classifier("EfficientNetLite0").stream(EXAMPLES):
         shown = Path(result.source).stem
         assert shown in result.top.label

@@ -25,10 +25,10 @@ from pretrained_cnn.images.resize import resize
 RED, BLUE, WHITE = (200, 30, 40), (20, 40, 220), (255, 255, 255)
 
 
-def decode(picture: Any, **settings: Any) -> np.ndarray:
-    image = decoding.decode(sources.one(picture), ImagePolicy(**settings))
-    assert image.mode == "RGB"
-    return np.asarray(image)
+def decode(image: Any, **settings: Any) -> np.ndarray:
+    decoded = decoding.decode(sources.one(image), ImagePolicy(**settings))
+    assert decoded.mode == "RGB"
+    return np.asarray(decoded)
 
 
 def png(image: Image.Image, **options: Any) -> bytes:
@@ -44,7 +44,7 @@ def halves(mode: str = "RGB") -> Image.Image:
     return image.convert(mode)
 
 
-# Every form in which a picture may come
+# Every form in which an image may come
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_forms_of_a_picture(file: Path) -> None:
+def test_forms_of_a_image(file: Path) -> None:
     expected = np.asarray(halves())
     data = file.read_bytes()
     with file.open("rb") as stream:
@@ -89,9 +89,9 @@ def test_arrays_and_tensors() -> None:
         keras.ops.convert_to_tensor(expected),
     ):
         np.testing.assert_array_equal(decode(form), expected)
-    grey = expected[..., 0]
-    for form in (grey, grey[..., np.newaxis]):
-        np.testing.assert_array_equal(decode(form), np.dstack([grey] * 3))
+    gray = expected[..., 0]
+    for form in (gray, gray[..., np.newaxis]):
+        np.testing.assert_array_equal(decode(form), np.dstack([gray] * 3))
     clear = np.dstack([expected, np.zeros((4, 6), np.uint8)])
     assert (decode(clear) == 255).all()
 
@@ -117,7 +117,7 @@ GOOD = np.zeros((8, 9, 3))
         (GOOD + np.inf, "has values that are NaN or infinite"),
         (np.zeros((3, 8, 9)), "has its channels first; turn it with np.moveaxis(array, 0, -1)"),
         (np.zeros((1, 8, 9)), "has its channels first"),
-        (np.zeros((2, 8, 9, 3)), "holds several pictures; give it to predict_batch, or one of its rows to predict"),
+        (np.zeros((2, 8, 9, 3)), "holds several images; give it to predict_batch, or one of its rows to predict"),
         (np.zeros((8, 9, 2)), "is not (h, w), (h, w, 1), (h, w, 3) or (h, w, 4)"),
         (np.zeros(8), "is not (h, w), (h, w, 1), (h, w, 3) or (h, w, 4)"),
         (np.zeros((0, 9, 3)), "is empty"),
@@ -126,41 +126,41 @@ GOOD = np.zeros((8, 9, 3))
         (GOOD.astype(complex), "is neither uint8 nor float"),
     ],
 )
-def test_an_array_that_cannot_be_a_picture_is_refused(array: np.ndarray, message: str) -> None:
+def test_an_array_that_cannot_be_a_image_is_refused(array: np.ndarray, message: str) -> None:
     with pytest.raises(ImageError) as caught:
         decode(array)
     assert str(caught.value).startswith(f"<array 0>: this array of shape {array.shape} and dtype {array.dtype} ")
     assert message in str(caught.value)
 
 
-def test_a_black_picture_is_a_picture() -> None:
+def test_a_black_image_is_a_image() -> None:
     assert (decode(GOOD) == 0).all()
 
 
 @pytest.mark.parametrize(
-    ("picture", "message"),
+    ("image", "message"),
     [
-        (None, "<NoneType 0>: an object of type NoneType is not a picture; give a path, an http(s) address, bytes"),
-        ([[1, 2], [3, 4]], "<list 0>: an object of type list is not a picture"),
+        (None, "<NoneType 0>: an object of type NoneType is not an image; give a path, an http(s) address, bytes"),
+        ([[1, 2], [3, 4]], "<list 0>: an object of type list is not an image"),
         ("no/such.jpg", "no/such.jpg: there is no such file"),
         (b"", "<bytes 0>: it is empty"),
-        (b"hello", "<bytes 0>: this is not a picture in a format that can be read; it begins with b'hello'"),
+        (b"hello", "<bytes 0>: this is not an image in a format that can be read; it begins with b'hello'"),
         (io.StringIO("hello"), '<StringIO 0>: the file was opened for text; open it with "rb"'),
         ("a\0b", "a\0b: it cannot be opened: embedded null byte"),
     ],
 )
-def test_what_is_no_picture_is_refused(picture: Any, message: str) -> None:
+def test_what_is_no_image_is_refused(image: Any, message: str) -> None:
     with pytest.raises(ImageError) as caught:
-        decode(picture)
+        decode(image)
     assert str(caught.value).startswith(message)
 
 
 def test_a_folder_and_a_text_file_named_jpg(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="this is a folder, not a picture; give it to stream or predict_batch"):
+    with pytest.raises(ImageError, match="this is a folder, not an image; give it to stream or predict_batch"):
         decode(tmp_path)
     text = tmp_path / "notes.jpg"
     text.write_text("Dear diary")
-    with pytest.raises(ImageError, match=r"notes\.jpg: this is not a picture .* it begins with b'Dear diary'"):
+    with pytest.raises(ImageError, match=r"notes\.jpg: this is not an image .* it begins with b'Dear diary'"):
         decode(text)
 
 
@@ -172,12 +172,12 @@ def test_a_truncated_file(file: Path) -> None:
 
 
 def test_limits_are_named_with_their_setting(file: Path) -> None:
-    for picture in (halves(), file, png(halves()), np.asarray(halves())):
+    for image in (halves(), file, png(halves()), np.asarray(halves())):
         with pytest.raises(ImageError, match=r"6 x 4 pixels are more than 20 \(ImagePolicy\.max_pixels\)"):
-            decode(picture, max_pixels=20)
-    for picture in (file, png(halves()), io.BytesIO(png(halves()))):
+            decode(image, max_pixels=20)
+    for image in (file, png(halves()), io.BytesIO(png(halves()))):
         with pytest.raises(ImageError, match=r"it has more than 10 bytes \(ImagePolicy\.max_bytes\)"):
-            decode(picture, max_bytes=10)
+            decode(image, max_bytes=10)
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ def test_squash_nearest_is_load_img(file: Path) -> None:
     np.testing.assert_array_equal(found, expected)
 
 
-def test_pad_keeps_the_whole_picture_and_the_rest_is_black() -> None:
+def test_pad_keeps_the_whole_image_and_the_rest_is_black() -> None:
     pixels = resize(Image.new("RGB", (40, 20), WHITE), (20, 20), ResizePolicy("pad"))
     assert (pixels[5:15] == 255).all()
     assert (pixels[:5] == 0).all()
@@ -345,9 +345,9 @@ def test_folders_globs_and_single_files(folder: Path) -> None:
     assert names(odd) == [str(odd)]
 
 
-def test_a_folder_or_glob_without_pictures(folder: Path) -> None:
+def test_a_folder_or_glob_without_images(folder: Path) -> None:
     (folder / "empty").mkdir()
-    with pytest.raises(ImageError, match=r"empty: no picture is in this folder: no file ends in \.avif, \.bmp"):
+    with pytest.raises(ImageError, match=r"empty: no image is in this folder: no file ends in \.avif, \.bmp"):
         names(folder / "empty")
     with pytest.raises(ImageError, match=r"\*\.gif: no file matches this pattern"):
         names(f"{folder}/*.gif")
@@ -355,23 +355,23 @@ def test_a_folder_or_glob_without_pictures(folder: Path) -> None:
 
 def test_iterables_of_anything(clock: Path) -> None:
     with clock.open("rb") as stream, Image.open(clock) as image:
-        pictures = [clock, stream, image, halves(), b"", np.zeros((2, 2)), None]
-        assert names(pictures) == [str(clock)] * 3 + ["<image 3>", "<bytes 4>", "<array 5>", "<NoneType 6>"]
+        images = [clock, stream, image, halves(), b"", np.zeros((2, 2)), None]
+        assert names(images) == [str(clock)] * 3 + ["<image 3>", "<bytes 4>", "<array 5>", "<NoneType 6>"]
     assert names(np.zeros((2, 4, 4, 3))) == ["<array 0>", "<array 1>"]
     assert names(np.array(["a.jpg", "b.jpg"])) == ["a.jpg", "b.jpg"]
 
 
-@pytest.mark.parametrize("picture", [b"", halves(), np.zeros((4, 4, 3)), np.zeros((4, 4)), io.BytesIO(), 3])
-def test_one_picture_where_several_are_expected(picture: Any) -> None:
-    with pytest.raises(ImageError, match="this is one picture where several are expected; give a list, or use predict"):
-        names(picture)
+@pytest.mark.parametrize("image", [b"", halves(), np.zeros((4, 4, 3)), np.zeros((4, 4)), io.BytesIO(), 3])
+def test_one_image_where_several_are_expected(image: Any) -> None:
+    with pytest.raises(ImageError, match="this is one image where several are expected; give a list, or use predict"):
+        names(image)
 
 
 # Batching
 
 
-def batches(pictures: Any, **options: Any) -> Iterator[batch.Batch]:
-    return batch.batches(sources.items(pictures), (8, 8), ResizePolicy(), ImagePolicy(), **{"batch_size": 3, **options})
+def batches(images: Any, **options: Any) -> Iterator[batch.Batch]:
+    return batch.batches(sources.items(images), (8, 8), ResizePolicy(), ImagePolicy(), **{"batch_size": 3, **options})
 
 
 @settings(deadline=None, max_examples=50)
@@ -382,8 +382,8 @@ def batches(pictures: Any, **options: Any) -> Iterator[batch.Batch]:
     prefetch=st.integers(1, 3),
 )
 def test_batches_keep_order_and_lose_nothing(broken: list[bool], batch_size: int, workers: int, prefetch: int) -> None:
-    pictures = [None if bad else np.full((4, 4), i, np.uint8) for i, bad in enumerate(broken)]
-    seen = list(batches(pictures, batch_size=batch_size, workers=workers, prefetch=prefetch))
+    images = [None if bad else np.full((4, 4), i, np.uint8) for i, bad in enumerate(broken)]
+    seen = list(batches(images, batch_size=batch_size, workers=workers, prefetch=prefetch))
     assert all(len(group.names) == batch_size for group in seen[:-1])
     assert [error is not None for group in seen for error in group.errors] == broken
     values = [int(row[0, 0, 0]) for group in seen for row in group.pixels]
@@ -394,12 +394,12 @@ def test_an_endless_source_is_taken_no_faster_than_needed() -> None:
     taken = itertools.count()
     last = 0
 
-    def pictures() -> Iterator[np.ndarray]:
+    def images() -> Iterator[np.ndarray]:
         nonlocal last
         for last in taken:  # noqa: B007
             yield np.zeros((4, 4), np.uint8)
 
-    stream = batches(pictures(), batch_size=4, prefetch=3)
+    stream = batches(images(), batch_size=4, prefetch=3)
     for done in range(1, 6):
         next(stream)
         assert last < 4 * (done + 3)
@@ -419,12 +419,12 @@ def test_closing_early_ends_the_threads() -> None:
 
 
 def test_an_error_of_the_source_itself_is_raised() -> None:
-    def pictures() -> Iterator[np.ndarray]:
+    def images() -> Iterator[np.ndarray]:
         yield np.zeros((4, 4), np.uint8)
         raise OSError("the camera is gone")
 
     with pytest.raises(OSError, match="the camera is gone"):
-        list(batches(pictures()))
+        list(batches(images()))
     assert not threads()
 
 

@@ -1,4 +1,4 @@
-"""No link leads nowhere: files, anchors and pictures that the Markdown pages name, and each page named by another.
+"""No link leads nowhere: files, anchors and images that the Markdown pages name, and each page named by another.
 
 Links to other sites are not followed: that takes a network, and would make the tests depend on other people's servers.
 """
@@ -45,7 +45,7 @@ def without_code(page: Path) -> str:
 
 
 def links(page: Path) -> Iterator[Link]:
-    """The page's links and pictures to other files, or to its own anchors."""
+    """The page's links and images to other files, or to its own anchors."""
     text = re.sub(r"`[^`\n]*`(?!\])", "", without_code(page))  # where brackets are not links
     found = re.findall(r"\]\(\s*<?([^)\s>]+)", text) + re.findall(r"<(?:img|a)\b[^>]*?(?:src|href)=\"([^\"]+)\"", text)
     for target in found:
@@ -84,8 +84,8 @@ def test_dead_links_are_found(tmp_path: Path) -> None:
     assert problem(Link(page, "how-to/folders.md#going-on")) is None
     assert problem(Link(page, "how-to/nowhere.md")) == "is not there"
     assert problem(Link(page, "how-to/folders.md#going-off")) == "has no such heading"
-    assert problem(Link(page, "#the-first-picture")) is None
-    assert problem(Link(page, "#the-last-picture")) == "has no such heading"
+    assert problem(Link(page, "#the-first-image")) is None
+    assert problem(Link(page, "#the-last-image")) == "has no such heading"
     assert problem(Link(page, "../../elsewhere.md")) == "is outside the repository"
     written = tmp_path / "page.md"
     written.write_text(

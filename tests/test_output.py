@@ -88,7 +88,7 @@ GOOD = Result("a.png", (CLOCK, Prediction("n04548280", "wall_clock", 0.2, 892)))
 BAD = Result("no.png", (), ImageError("no.png", "there is no such file"))
 
 
-def test_a_picture_is_a_row_for_each_class_or_one_with_its_error() -> None:
+def test_a_image_is_a_row_for_each_class_or_one_with_its_error() -> None:
     assert [tuple(row.values()) for result in (GOOD, BAD) for row in rows(result)] == [
         ("a.png", 1, 409, "n02708093", "analog_clock", 0.7, None),
         ("a.png", 2, 892, "n04548280", "wall_clock", 0.2, None),
@@ -162,7 +162,7 @@ def test_all_three_formats_hold_the_same_rows(found: list[Result], suffix: str) 
         if suffix == "csv":  # which has no other way to write an empty name
             expected = [{**row, "source": row["source"] or None} for row in expected]
         assert read(path) == expected
-        assert output.pictures == len(found)
+        assert output.images == len(found)
         assert output.failed == sum(result.error is not None for result in found)
         assert sorted(os.listdir(name)) == [f"r.{suffix}", f"r.{suffix}.settings.json"]
 
@@ -170,7 +170,7 @@ def test_all_three_formats_hold_the_same_rows(found: list[Result], suffix: str) 
 @settings(deadline=None, max_examples=100)
 @given(found=results, cut=st.floats(0, 1), suffix=st.sampled_from(FORMATS))
 def test_a_file_cut_at_any_byte_is_completed(found: list[Result], cut: float, suffix: str) -> None:
-    """Whatever a kill left of the rows: in the end each picture has its own, once and whole."""
+    """Whatever a kill left of the rows: in the end each image has its own, once and whole."""
     found = [
         Result(f"{number} {result.source}", result.predictions, result.error) for number, result in enumerate(found)
     ]
@@ -187,7 +187,7 @@ def test_a_file_cut_at_any_byte_is_completed(found: list[Result], cut: float, su
                 output.write(result)
             output.finish()
         assert read(path) == read(whole)
-        assert (output.pictures, output.failed) == (len(found), sum(result.error is not None for result in found))
+        assert (output.images, output.failed) == (len(found), sum(result.error is not None for result in found))
         if suffix == "csv":
             assert path.read_bytes() == whole.read_bytes()
 
@@ -206,7 +206,7 @@ def test_a_finished_file_can_grow(tmp_path: Path, suffix: str) -> None:
     odd = Result("caf\udce9.png", (CLOCK,))  # fewer classes than --top
     write(path, [GOOD, odd])
     with Output(str(path), {"top": 2}, resume=True) as output:
-        assert output.pictures == 2
+        assert output.images == 2
         assert list(output.without_done(["a.png", "caf\udce9.png", "no.png"])) == ["no.png"]
         assert json.loads(Path(f"{path}.settings.json").read_text())["finished"] is False
         output.write(BAD)
@@ -347,7 +347,7 @@ def test_a_disk_that_is_full(tmp_path: Path, suffix: str) -> None:
         f"{path}: it cannot be written: File too large; what is in it stays, and --resume goes on from there"
     )
     with Output(str(path), {"top": 2}, resume=True) as output:
-        kept = output.pictures
+        kept = output.images
         assert kept > 20
         left = list(output.without_done(result.source for result in many))
         assert left == [result.source for result in many[kept:]]
@@ -403,14 +403,14 @@ RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 @pytest.fixture
 def photos(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A working directory with pictures and a small network."""
+    """A working directory with images and a small network."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "models_of_the_test", raising=False)
     Path("models_of_the_test.py").write_text(MODELS)
-    for name, colour in {"b/1.png": GREEN, "a/1.png": RED, "a/2.png": BLUE, "c/1.png": RED}.items():
-        draw(Path("photos", name), colour)
-    Path("photos/bad.png").write_text("no picture")
+    for name, color in {"b/1.png": GREEN, "a/1.png": RED, "a/2.png": BLUE, "c/1.png": RED}.items():
+        draw(Path("photos", name), color)
+    Path("photos/bad.png").write_text("no image")
 
 
 @pytest.fixture
@@ -430,42 +430,42 @@ def classify(*arguments: str) -> int:
     return cli.main(["classify", "--model", "models_of_the_test:quick", *arguments])
 
 
-def draw(path: Path, colour: tuple[int, int, int]) -> None:
+def draw(path: Path, color: tuple[int, int, int]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (9, 9), colour).save(path)
+    Image.new("RGB", (9, 9), color).save(path)
 
 
 ORDER = ["photos/bad.png", "photos/a/1.png", "photos/a/2.png", "photos/b/1.png", "photos/c/1.png"]
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_a_row_for_each_picture(main: Any, suffix: str) -> None:
+def test_a_row_for_each_image(main: Any, suffix: str) -> None:
     code, out, err = main("photos", "--output", f"r.{suffix}")
-    assert (code, out) == (1, ""), "one picture failed; nothing but results goes to stdout"
+    assert (code, out) == (1, ""), "one image failed; nothing but results goes to stdout"
     assert re.fullmatch(
-        rf"pretrained-cnn: 5 pictures are in r\.{suffix}: 1 failed; \d:\d\d:\d\d, [\d,.]+ a second\n", err
+        rf"pretrained-cnn: 5 images are in r\.{suffix}: 1 failed; \d:\d\d:\d\d, [\d,.]+ a second\n", err
     )
     found = read(Path(f"r.{suffix}"))
     assert [row["source"] for row in found] == ORDER
     assert [row["label"] for row in found] == [None, "red", "a/b", "green", "red"]
     assert [row["rank"] for row in found] == [None, 1, 1, 1, 1]
     assert [row["index"] for row in found] == [None, 0, 2, 1, 0]
-    assert str(found[0]["error"]).startswith("this is not a picture in a format that can be read")
+    assert str(found[0]["error"]).startswith("this is not an image in a format that can be read")
     assert {row["error"] for row in found[1:]} == {None}
     assert list(found[0]) == list(COLUMNS)
 
 
-def test_five_rows_for_each_picture(main: Any) -> None:
+def test_five_rows_for_each_image(main: Any) -> None:
     assert main("photos/a/1.png", "--output", "r.csv", "--top", "2")[0] == 0
     assert [(row["rank"], row["label"]) for row in read(Path("r.csv"))] == [(1, "red"), (2, "green")]
 
 
-def test_going_on_when_there_are_new_pictures(main: Any) -> None:
+def test_going_on_when_there_are_new_images(main: Any) -> None:
     main("photos", "--output", "r.csv")
     before = Path("r.csv").read_bytes()
     code, _, err = main("photos", "--output", "r.csv", "--resume")
     assert (code, Path("r.csv").read_bytes()) == (1, before), "one still failed"
-    assert err.startswith("pretrained-cnn: 5 pictures are in r.csv, 5 of them from before: 1 failed; ")
+    assert err.startswith("pretrained-cnn: 5 images are in r.csv, 5 of them from before: 1 failed; ")
     draw(Path("photos/0.png"), BLUE)
     main("photos", "--output", "r.csv", "--resume")
     assert Path("r.csv").read_bytes().startswith(before)
@@ -506,7 +506,7 @@ def test_weights_that_changed_are_other_settings(main: Any) -> None:
         (
             ["--copy-to", "photos/sorted"],
             2,
-            "photos/sorted: it lies within photos, so sorted pictures would be found and",
+            "photos/sorted: it lies within photos, so sorted images would be found and",
         ),
         (["--min-score", "50"], 2, "argument --min-score: '50' is not a number from 0 to 1"),
         (["--min-score", "x"], 2, "argument --min-score: 'x' is not a number from 0 to 1"),
@@ -525,17 +525,17 @@ def test_a_glob_that_would_find_what_was_sorted(main: Any, source: str) -> None:
     assert "it lies within" in main(source, "--copy-to", "photos/sorted")[2]
 
 
-def test_uncertain_pictures_are_marked(main: Any) -> None:
-    draw(Path("photos/grey.png"), (99, 99, 99))
+def test_uncertain_images_are_marked(main: Any) -> None:
+    draw(Path("photos/gray.png"), (99, 99, 99))
     code, _, err = main("photos", "--output", "r.csv", "--min-score", "0.5", "--copy-to", "sorted")
     assert ": 1 failed, 1 uncertain; " in err
-    (grey,) = [row for row in read(Path("r.csv")) if row["source"] == "photos/grey.png"]
-    assert (grey["rank"], grey["error"]) == (1, "uncertain: its best score 0.3333 is below 0.5")
-    assert [path.name for path in Path("sorted/uncertain").iterdir()] == ["grey.png"]
-    code, out, err = main("photos/grey.png", "photos/a/1.png", "--min-score", "0.5", "--top", "1")
+    (gray,) = [row for row in read(Path("r.csv")) if row["source"] == "photos/gray.png"]
+    assert (gray["rank"], gray["error"]) == (1, "uncertain: its best score 0.3333 is below 0.5")
+    assert [path.name for path in Path("sorted/uncertain").iterdir()] == ["gray.png"]
+    code, out, err = main("photos/gray.png", "photos/a/1.png", "--min-score", "0.5", "--top", "1")
     assert code == 0, "uncertain is not failed"
-    assert err == "pretrained-cnn: photos/grey.png: uncertain: its best score 0.3333 is below 0.5\n"
-    assert [line.split("\t")[0] for line in out.splitlines()] == ["photos/grey.png", "photos/a/1.png"]
+    assert err == "pretrained-cnn: photos/gray.png: uncertain: its best score 0.3333 is below 0.5\n"
+    assert [line.split("\t")[0] for line in out.splitlines()] == ["photos/gray.png", "photos/a/1.png"]
 
 
 def test_names_that_are_not_utf8_are_printed(photos: None, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
@@ -560,7 +560,7 @@ def tree(folder: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("option", ["--copy-to", "--link-to"])
-def test_pictures_are_sorted_by_class(main: Any, option: str) -> None:
+def test_images_are_sorted_by_class(main: Any, option: str) -> None:
     draw(Path("photos/c/1.png"), (254, 0, 0))
     expected = {
         "a_b-c14cddc0/2.png": "photos/a/2.png",
@@ -571,7 +571,7 @@ def test_pictures_are_sorted_by_class(main: Any, option: str) -> None:
     for _ in range(3):  # sorting again changes nothing
         code, _, err = main("photos", option, "sorted", "--top", "1")
         assert code == 1
-        assert err.count("\n") == 1, "the bad picture's error"
+        assert err.count("\n") == 1, "the bad image's error"
         assert tree("sorted") == expected
     assert os.path.getmtime("sorted/red/1.png") == os.path.getmtime("photos/a/1.png")
 
@@ -589,7 +589,7 @@ def test_nothing_that_is_there_is_overwritten(main: Any) -> None:
     assert code == 1
     assert "photos/b/1.png: it cannot be sorted into sorted/green: 1-" in err
     assert {path.read_text() for path in Path("sorted/green").iterdir()} == {"precious"}
-    assert read(Path("r.csv")) == [], "no row without its picture, so that --resume comes back to it"
+    assert read(Path("r.csv")) == [], "no row without its image, so that --resume comes back to it"
 
 
 def test_what_is_no_file_cannot_be_sorted(main: Any) -> None:
@@ -639,14 +639,14 @@ def test_names_of_the_folders(id_: str, label: str, folder: str) -> None:
 def test_lines_every_so_often(main: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "INTERVAL", 0)
     first, *lines, _ = main("photos", "--output", "r.csv")[2].splitlines()
-    assert re.fullmatch(r"pretrained-cnn: 1( of 5)? pictures, [\d,.]+ a second(, \d:\d\d:\d\d left)?, 1 failed", first)
-    assert lines[-1].startswith("pretrained-cnn: 5 of 5 pictures, ")
+    assert re.fullmatch(r"pretrained-cnn: 1( of 5)? images, [\d,.]+ a second(, \d:\d\d:\d\d left)?, 1 failed", first)
+    assert lines[-1].startswith("pretrained-cnn: 5 of 5 images, ")
     assert len(lines) == 4
 
 
 def test_sources_that_vanish_are_no_concern_of_the_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     def total() -> int:
-        raise ImageError("photos", "no picture is in this folder")
+        raise ImageError("photos", "no image is in this folder")
 
     errors: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", errors.append)
@@ -676,14 +676,14 @@ def test_a_bar_on_a_terminal(photos: None, monkeypatch: pytest.MonkeyPatch) -> N
     thread.join()
     os.close(controller)
     text = re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", shown.decode())
-    assert re.search(r"[1-5] of 5 pictures, [\d.]+ a second, \d:\d\d:\d\d left, 1 failed", text)
-    assert text.rstrip().splitlines()[-1].startswith("pretrained-cnn: 5 pictures are in r.csv: 1 failed; ")
+    assert re.search(r"[1-5] of 5 images, [\d.]+ a second, \d:\d\d:\d\d left, 1 failed", text)
+    assert text.rstrip().splitlines()[-1].startswith("pretrained-cnn: 5 images are in r.csv: 1 failed; ")
 
 
 @pytest.mark.parametrize(
     ("sources", "total"), [(["photos"], 5), (["photos/a/*.png", "x.png"], 3), (["-"], None), (["photos.tar"], None)]
 )
-def test_how_many_pictures_there_are(main: Any, sources: list[str], total: int | None) -> None:
+def test_how_many_images_there_are(main: Any, sources: list[str], total: int | None) -> None:
     counts = [count(source) for source in sources]
     assert (None if None in counts else sum(filter(None, counts))) == total
 
@@ -699,7 +699,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 def many_photos(number: int) -> list[str]:
     names = [f"photos/{i:03}.png" for i in range(number)]
     for i, name in enumerate(names):
-        draw(Path(name), (i % 256, 99, 99)) if i % 10 else Path(name).write_text("no picture")
+        draw(Path(name), (i % 256, 99, 99)) if i % 10 else Path(name).write_text("no image")
     return sorted([*names, *ORDER])
 
 
@@ -719,7 +719,7 @@ def cut_off(suffix: str, signal_: signal.Signals) -> str:
 
 
 def complete(suffix: str, names: list[str]) -> None:
-    """Go on with the run until it ends, and check that each picture has its rows once."""
+    """Go on with the run until it ends, and check that each image has its rows once."""
     running = start("--output", f"r.{suffix}", "--resume", "--top", "2")
     said = running.communicate(timeout=120)[1]
     found = read(Path(f"r.{suffix}"))

@@ -21,7 +21,7 @@ NAMES = [spec.name for spec in CATALOG if spec.builder.path.startswith("keras.ap
 QUICK = {"MobileNet"}
 LIKE_LOAD_IMG: dict[str, Any] = {
     "resize": ResizePolicy("squash", interpolation="nearest"),
-    "images": ImagePolicy(color_profile="ignore"),  # six of the photos have a profile, which load_img passes over
+    "image_policy": ImagePolicy(color_profile="ignore"),  # six of the photos have a profile, which load_img passes over
 }
 
 # The smallest of each family.
@@ -148,7 +148,7 @@ def test_a_converted_network_answers_alike(format: Any, woken: Woken, eight_phot
     np.testing.assert_array_equal(scores.argmax(axis=1), woken.expected.argmax(axis=1))
 
 
-def test_the_catalogue_has_every_builder_of_keras() -> None:
+def test_the_catalog_has_every_builder_of_keras() -> None:
     # The namespace also exports submodules; a builder is a function that takes weights and include_top.
     builders = {
         name
@@ -159,17 +159,17 @@ def test_the_catalogue_has_every_builder_of_keras() -> None:
     assert builders == set(NAMES)
 
 
-def test_real_weights_name_the_labelled_photos(keras_home: Path, labelled: list[tuple[Path, str]]) -> None:
-    results = Classifier("MobileNet").predict_batch([photo for photo, _ in labelled])
-    right = sum(result.top.id == wnid for result, (_, wnid) in zip(results, labelled, strict=True))
+def test_real_weights_name_the_labeled_photos(keras_home: Path, labeled: list[tuple[Path, str]]) -> None:
+    results = Classifier("MobileNet").predict_batch([photo for photo, _ in labeled])
+    right = sum(result.top.id == wnid for result, (_, wnid) in zip(results, labeled, strict=True))
     assert right >= 90
 
 
 @pytest.mark.parametrize("alpha", [pytest.param(1.0, marks=pytest.mark.slow), 0.25])
 def test_real_weights_equal_the_hand_written_script(
-    alpha: float, keras_home: Path, labelled: list[tuple[Path, str]]
+    alpha: float, keras_home: Path, labeled: list[tuple[Path, str]]
 ) -> None:
-    photos = [photo for photo, _ in labelled]
+    photos = [photo for photo, _ in labeled]
     os.environ["KERAS_HOME"] = str(keras_home)
     spec = get_spec("MobileNet")
     by_hand = keras.applications.MobileNet(alpha=alpha, weights=None)

@@ -26,7 +26,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Environment:
 
 def test_models_lists_it(installed: Environment) -> None:
     lines = installed.run("pretrained-cnn", "models").splitlines()
-    assert [line.split()[:2] for line in lines if line.startswith("MeanColour")] == [["MeanColour", "32x32"]]
+    assert [line.split()[:2] for line in lines if line.startswith("MeanColor")] == [["MeanColor", "32x32"]]
 
 
 def test_runtimes_lists_it(installed: Environment) -> None:
@@ -34,14 +34,14 @@ def test_runtimes_lists_it(installed: Environment) -> None:
 
 
 def test_classify_uses_it(installed: Environment) -> None:
-    pictures = [str(EXAMPLES / f"{name}.png") for name in ("candle", "clock")]
-    command = ["pretrained-cnn", "classify", "--model", "mean-colour", "--runtime", "eager", "--top", "1", *pictures]
+    images = [str(EXAMPLES / f"{name}.png") for name in ("candle", "clock")]
+    command = ["pretrained-cnn", "classify", "--model", "mean-color", "--runtime", "eager", "--top", "1", *images]
     rows = [line.split("\t") for line in installed.run(*command).splitlines()]
-    assert [(source, label) for source, _, label, _ in rows] == [(pictures[0], "brown"), (pictures[1], "sky blue")]
+    assert [(source, label) for source, _, label, _ in rows] == [(images[0], "brown"), (images[1], "sky blue")]
 
 
 def test_the_how_to_page_shows_what_is_printed(installed: Environment) -> None:
-    command = ["pretrained-cnn", "classify", "candle.png", "--model", "MeanColour", "--top", "1"]
+    command = ["pretrained-cnn", "classify", "candle.png", "--model", "MeanColor", "--top", "1"]
     page = (ROOT / "docs" / "how-to" / "plugin.md").read_text("utf-8")
     assert f"$ {' '.join(command)}\n{installed.run(*command, cwd=EXAMPLES)}" in page
 

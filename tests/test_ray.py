@@ -50,12 +50,12 @@ from pretrained_cnn.tables import key, rows, to_arrow
 # Ray's own: a new DataContext sets settings that it deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
 
-PICTURES, BROKEN = 2_000, 100
+IMAGES, BROKEN = 2_000, 100
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small network that tells pictures apart, in a format for which no worker imports TensorFlow."""
+    """A small network that tells images apart, in a format for which no worker imports TensorFlow."""
     clf = Classifier("MobileNet", alpha=0.25, weights=None, input_size=(64, 64))
     wake(clf.keras_model, np.random.default_rng(0).uniform(-1, 1, (16, 64, 64, 3)).astype(np.float32))
     path = tmp_path_factory.mktemp("network") / "small.bundle"
@@ -63,14 +63,14 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def draw(folder: Path, pictures: int, broken: int) -> list[str]:
-    """Small pictures, each another, evenly mixed with broken ones. Their paths, in order."""
+def draw(folder: Path, images: int, broken: int) -> list[str]:
+    """Small images, each another, evenly mixed with broken ones. Their paths, in order."""
     folder.mkdir()
     generator = np.random.default_rng(0)
-    for number in range(pictures):
+    for number in range(images):
         path = folder / f"{number:04}.png"
-        if number % (pictures // broken) == 3:
-            path.write_bytes(b"no picture" if number % 2 else path.with_name("0000.png").read_bytes()[:90])
+        if number % (images // broken) == 3:
+            path.write_bytes(b"no image" if number % 2 else path.with_name("0000.png").read_bytes()[:90])
         else:
             pixels = generator.integers(0, 256, (3, 4, 3)).astype(np.uint8)
             Image.fromarray(pixels).resize((50, 40), Image.Resampling.BICUBIC).save(path, compress_level=1)
@@ -78,16 +78,16 @@ def draw(folder: Path, pictures: int, broken: int) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    return draw(tmp_path_factory.mktemp("drawn") / "pictures", PICTURES, BROKEN)
+def images(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return draw(tmp_path_factory.mktemp("drawn") / "images", IMAGES, BROKEN)
 
 
 @pytest.fixture(scope="module")
-def expected(bundle: Path, pictures: list[str]) -> list[dict[str, Any]]:
+def expected(bundle: Path, images: list[str]) -> list[dict[str, Any]]:
     """The rows of the local stream."""
-    found = [row for result in Classifier.load(bundle).stream(pictures, top=2) for row in rows(result)]
-    assert len(found) == 2 * (PICTURES - BROKEN) + BROKEN
-    assert len({row["label"] for row in found}) > 50, "the network tells pictures apart"
+    found = [row for result in Classifier.load(bundle).stream(images, top=2) for row in rows(result)]
+    assert len(found) == 2 * (IMAGES - BROKEN) + BROKEN
+    assert len({row["label"] for row in found}) > 50, "the network tells images apart"
     return found
 
 
@@ -148,7 +148,7 @@ def test_columns(bundle: Path) -> None:
         name({"image": np.zeros((1, 8, 8, 3), np.uint8), "path": np.array(["a"])})
     with pytest.raises(
         InvalidSpecError,
-        match="the pictures of column='bytes' have no names: read them with include_paths=True, or rename a column to "
+        match="the images of column='bytes' have no names: read them with include_paths=True, or rename a column to "
         "'path'",
     ):
         name({"bytes": np.array([b"a"], object)})
@@ -173,9 +173,9 @@ batches = st.lists(
 )
 
 
-def local_rows(clf: Classifier, pictures: list[tuple[str, Any]], top: int) -> list[dict[str, Any]]:
+def local_rows(clf: Classifier, images: list[tuple[str, Any]], top: int) -> list[dict[str, Any]]:
     """The rows of the local stream; a name that no table can hold is written out."""
-    found = [row for result in clf.stream(pictures, top=top) for row in rows(result)]
+    found = [row for result in clf.stream(images, top=top) for row in rows(result)]
     return [{**row, "source": key(row["source"])} for row in found]
 
 
@@ -184,11 +184,11 @@ def test_a_batch_has_the_rows_and_the_schema_of_the_local_stream(bundle: Path) -
     in_batches = {top: BatchClassifier(bundle, top=top) for top in (1, 3)}
 
     @settings(deadline=None, max_examples=40)
-    @given(pictures=batches, top=st.sampled_from([1, 3]))
-    def check(pictures: list[tuple[str, bytes]], top: int) -> None:
-        paths, contents = zip(*pictures, strict=True)
+    @given(images=batches, top=st.sampled_from([1, 3]))
+    def check(images: list[tuple[str, bytes]], top: int) -> None:
+        paths, contents = zip(*images, strict=True)
         table = in_batches[top]({"path": np.array(paths, object), "bytes": np.array(contents, object)})
-        expected = local_rows(clf, pictures, top)
+        expected = local_rows(clf, images, top)
         assert table.schema == to_arrow(expected).schema == to_arrow([]).schema
         assert table.to_pylist() == expected
 
@@ -227,8 +227,8 @@ print("all")
 # The folder of files
 
 
-def shards(path: Path, pictures: list[Any], **options: Any) -> Shards:
-    return Shards(str(path), {"top": 2}, iter(pictures), size=2, **options)
+def shards(path: Path, images: list[Any], **options: Any) -> Shards:
+    return Shards(str(path), {"top": 2}, iter(images), size=2, **options)
 
 
 def result(name: str) -> Result:
@@ -249,7 +249,7 @@ def test_only_the_files_that_are_missing_are_made(suffix: str, tmp_path: Path) -
             output.write(result(name))
     assert sorted(file.name for file in path.iterdir()) == [f"000000.{suffix}", "_sources"], "the third waits for more"
     with shards(path, ["another.png"], resume=True) as output:
-        assert (output.total, output.pictures, output.failed) == (5, 2, 1)
+        assert (output.total, output.images, output.failed) == (5, 2, 1)
         entries = list(output.entries())
         assert entries == NAMES[2:], "as they were listed first"
         for name in entries:
@@ -264,7 +264,7 @@ def test_only_the_files_that_are_missing_are_made(suffix: str, tmp_path: Path) -
     found = [row for file in sorted(path.glob("0*")) for row in read_file(file)]
     assert found == list(read_file(whole))
     with shards(path, [], resume=True) as output:
-        assert (list(output.entries()), output.pictures) == ([], 5)
+        assert (list(output.entries()), output.images) == ([], 5)
 
 
 def test_a_folder_that_is_there_is_not_replaced_unasked(tmp_path: Path) -> None:
@@ -383,9 +383,9 @@ def nodes(short_folder: str) -> Iterator[Nodes]:
 @pytest.mark.slow
 @pytest.mark.parametrize("harm", ["nothing", "a worker killed", "a node removed"])
 def test_two_nodes_give_the_rows_of_the_local_stream(
-    harm: str, nodes: Nodes, bundle: Path, pictures: list[str], expected: list[dict[str, Any]]
+    harm: str, nodes: Nodes, bundle: Path, images: list[str], expected: list[dict[str, Any]]
 ) -> None:
-    dataset = ray.data.from_items([{"path": path} for path in pictures], override_num_blocks=40)
+    dataset = ray.data.from_items([{"path": path} for path in images], override_num_blocks=40)
     found: list[dict[str, Any]] = []
     result = classify(dataset, bundle, top=2, column="path", concurrency=2)
     assert result.schema().base_schema == to_arrow(expected).schema
@@ -405,17 +405,17 @@ def test_two_nodes_give_the_rows_of_the_local_stream(
 
 
 @pytest.mark.slow
-def test_any_pictures_have_the_same_rows_with_and_without_ray(nodes: Nodes, bundle: Path) -> None:
+def test_any_images_have_the_same_rows_with_and_without_ray(nodes: Nodes, bundle: Path) -> None:
     clf = Classifier.load(bundle)
 
     @settings(deadline=None, max_examples=5)
-    @given(pictures=batches, top=st.integers(1, 3), arrays=st.booleans())
-    def check(pictures: list[tuple[str, Any]], top: int, arrays: bool) -> None:
+    @given(images=batches, top=st.integers(1, 3), arrays=st.booleans())
+    def check(images: list[tuple[str, Any]], top: int, arrays: bool) -> None:
         if arrays:
-            pictures = [(name, np.full((len(data) + 2, 7, 3), 3 * len(name), np.uint8)) for name, data in pictures]
-        dataset = ray.data.from_items([{"path": name, "pixels": picture} for name, picture in pictures])
+            images = [(name, np.full((len(data) + 2, 7, 3), 3 * len(name), np.uint8)) for name, data in images]
+        dataset = ray.data.from_items([{"path": name, "pixels": image} for name, image in images])
         result = classify(dataset, bundle, top=top, column="pixels")
-        expected = local_rows(clf, pictures, top)
+        expected = local_rows(clf, images, top)
         found = result.take_all()
         assert result.schema().base_schema == to_arrow([]).schema
         assert sorted(map(without_score, found)) == sorted(map(without_score, expected))
@@ -429,8 +429,8 @@ def without_score(row: dict[str, Any]) -> str:
 
 
 @pytest.mark.slow
-def test_what_rays_readers_give(nodes: Nodes, bundle: Path, pictures: list[str]) -> None:
-    some = pictures[:3] + pictures[4:20]
+def test_what_rays_readers_give(nodes: Nodes, bundle: Path, images: list[str]) -> None:
+    some = images[:3] + images[4:20]
     clf = Classifier.load(bundle)
     expected = local_rows(clf, [(path, path) for path in some], 1)
     for dataset, column in (
@@ -439,22 +439,22 @@ def test_what_rays_readers_give(nodes: Nodes, bundle: Path, pictures: list[str])
     ):
         found = classify(dataset, bundle, top=1, column=column).take_all()
         assert sorted(map(without_score, found)) == sorted(map(without_score, expected))
-    dataset = ray.data.from_items([{"path": path} for path in pictures[:5]])
+    dataset = ray.data.from_items([{"path": path} for path in images[:5]])
     with pytest.raises(ray.exceptions.RayTaskError, match=r"ImageError: .*0003\.png"):
         classify(dataset, bundle, column="path", errors="raise").take_all()
 
 
 @pytest.mark.slow
-def test_embeddings(nodes: Nodes, tmp_path: Path, pictures: list[str]) -> None:
+def test_embeddings(nodes: Nodes, tmp_path: Path, images: list[str]) -> None:
     clf = Classifier("MobileNet", alpha=0.25, weights=None, input_size=(64, 64))
     clf.save(tmp_path / "embedding.bundle", format="openvino", output="embedding")
-    dataset = ray.data.from_items([{"path": path} for path in pictures[:10]])
+    dataset = ray.data.from_items([{"path": path} for path in images[:10]])
     result = embed(dataset, tmp_path / "embedding.bundle", column="path")
     found = sorted(result.take_all(), key=lambda row: row["source"])
-    assert [row["source"] for row in found] == pictures[:10]
-    assert [row["source"] for row in found if row["embedding"] is None] == [pictures[3]]
-    assert found[3]["error"].startswith("this is not a picture")
-    good = pictures[:3] + pictures[4:10]
+    assert [row["source"] for row in found] == images[:10]
+    assert [row["source"] for row in found if row["embedding"] is None] == [images[3]]
+    assert found[3]["error"].startswith("this is not an image")
+    good = images[:3] + images[4:10]
     vectors = np.stack([row["embedding"] for row in found if row["error"] is None])
     assert result.schema().base_schema.field("embedding").type == pa.list_(pa.float32(), 256)
     np.testing.assert_allclose(vectors, clf.embed(good), atol=1e-4, rtol=0)
@@ -483,9 +483,9 @@ def command(*arguments: object) -> list[str]:
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_with_the_files_that_are_missing(
-    nodes: Nodes, bundle: Path, pictures: list[str], expected: list[dict[str, Any]], tmp_path: Path
+    nodes: Nodes, bundle: Path, images: list[str], expected: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    folder, path = Path(pictures[0]).parent, tmp_path / "r.parquet"
+    folder, path = Path(images[0]).parent, tmp_path / "r.parquet"
     options = ["--model", bundle, "--output", path, "--top", 2, "--shard", 100, "--address", nodes.cluster.address]
     run = command(*[folder] * 4, *options)
     begun = subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -496,8 +496,8 @@ def test_a_run_that_is_killed_goes_on_with_the_files_that_are_missing(
     there = {file: file.stat().st_mtime_ns for file in path.glob("0*")}
     assert 0 < len(there) < 80, "killed in the middle"
     done = subprocess.run([*run, "--resume"], capture_output=True, text=True, timeout=300)
-    assert (done.returncode, done.stdout) == (1, ""), "1, for there are broken pictures"
-    assert f"8,000 pictures are in {path}, {100 * len(there):,} of them from before: 400 failed" in done.stderr
+    assert (done.returncode, done.stdout) == (1, ""), "1, for there are broken images"
+    assert f"8,000 images are in {path}, {100 * len(there):,} of them from before: 400 failed" in done.stderr
     assert {file: file.stat().st_mtime_ns for file in there} == there
     assert [row for file in sorted(path.glob("0*")) for row in read_file(file)] == expected * 4
     assert pa.dataset.dataset(path).schema.remove_metadata() == to_arrow([]).schema, "one data set to other programs"
@@ -512,7 +512,7 @@ def test_a_cluster_of_ones_own(bundle: Path, tmp_path: Path, short_folder: str) 
     done = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
-    assert line.startswith("pretrained-cnn: 41 pictures are in r.csv: 5 failed, ")
+    assert line.startswith("pretrained-cnn: 41 images are in r.csv: 5 failed, ")
     here = [part for part in run if part not in ("--on", "ray", "--shard", "25")]
     subprocess.run(["whole.csv" if part == "r.csv" else part for part in here], cwd=tmp_path, check=False, timeout=300)
     rows_ = [file.read_bytes() for file in sorted(tmp_path.glob("r.csv/0*"))]

@@ -71,8 +71,8 @@ def facts(path: Path) -> Any:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Six drawn pictures, four with hostile names, one whose name is not UTF-8, and a text."""
-    folder = tmp_path / "pictures"
+    """Six drawn images, four with hostile names, one whose name is not UTF-8, and a text."""
+    folder = tmp_path / "images"
     shutil.copytree(EXAMPLES, folder)
     for name in HOSTILE:
         shutil.copy(EXAMPLES / "clock.png", folder / name)
@@ -88,7 +88,7 @@ def test_everything_is_in_the_page_and_only_as_data(small: Classifier, folder: P
         small, folder, path, min_score=1.0, title="caf\udce9", progress=lambda *counts: done.append(counts)
     )
     expected = list(small.stream(folder))
-    assert (report.pictures, [error.source for error in report.failed]) == (12, [str(folder / "text.jpg")])
+    assert (report.images, [error.source for error in report.failed]) == (12, [str(folder / "text.jpg")])
     assert (report.uncertain, report.evaluation, done[-1]) == (11, None, (12, 1))
 
     assert all(row["unsure"] for row in rows(path))
@@ -102,8 +102,8 @@ def test_everything_is_in_the_page_and_only_as_data(small: Classifier, folder: P
         assert [score for _, score in row["best"]] == pytest.approx([each.score for each in result], abs=6e-5)
     assert known["errors"] == [[error.source, error.reason] for error in report.failed]
     about = dict(known["about"])
-    assert about["Pictures"] == "12, of which 1 could not be read"
-    assert about["Input"] == "32 x 48 pixels, the centre 87.5 % of the short side, bicubic"
+    assert about["Images"] == "12, of which 1 could not be read"
+    assert about["Input"] == "32 x 48 pixels, the center 87.5 % of the short side, bicubic"
     assert "tensorflow 2." in about["Versions"]
 
     text = path.read_text("utf-8")
@@ -128,7 +128,7 @@ def test_thumbnails_and_heat_maps_are_of_what_the_network_saw(small: Classifier,
     assert (height, width) == (6, 4)
     assert len(heat) == 24
     assert heat.max() in (0, 255), "scaled to its maximum, or nothing speaks for the class"
-    assert dict(facts(path)["about"])["Heat maps"] == "grad_cam, for the best class of each picture"
+    assert dict(facts(path)["about"])["Heat maps"] == "grad_cam, for the best class of each image"
 
 
 def test_the_policy_names_the_one_script_and_the_one_style(small: Classifier, clock: Path, tmp_path: Path) -> None:
@@ -145,10 +145,10 @@ def test_the_policy_names_the_one_script_and_the_one_style(small: Classifier, cl
     assert facts(path)["heat_maps"] is None
 
 
-def test_labelled_pictures_are_evaluated(small: Classifier, tmp_path: Path) -> None:
-    pairs = [(str(picture), LABELS[number % 2]) for number, picture in enumerate(sorted(EXAMPLES.glob("*.png")))]
+def test_labeled_images_are_evaluated(small: Classifier, tmp_path: Path) -> None:
+    pairs = [(str(image), LABELS[number % 2]) for number, image in enumerate(sorted(EXAMPLES.glob("*.png")))]
     path = tmp_path / "report.html"
-    report = write_report(small, [*pairs[:2], ("no.png", "a_hat"), *pairs[2:]], path, labelled=True)
+    report = write_report(small, [*pairs[:2], ("no.png", "a_hat"), *pairs[2:]], path, labeled=True)
     assert report.evaluation is not None
     assert report.evaluation.to_dict() == small.evaluate([*pairs, ("no.png", "a_hat")]).to_dict()
     known = facts(path)
@@ -164,15 +164,15 @@ def test_labelled_pictures_are_evaluated(small: Classifier, tmp_path: Path) -> N
 
 def test_a_label_that_is_not_the_networks(small: Classifier, clock: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="'hat' is not one of the 3 classes; did you mean 'a_hat'"):
-        write_report(small, [(str(clock), "hat")], tmp_path / "report.html", labelled=True)
+        write_report(small, [(str(clock), "hat")], tmp_path / "report.html", labeled=True)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("labelled", [False, True])
-def test_no_picture_can_be_read(small: Classifier, tmp_path: Path, labelled: bool) -> None:
+@pytest.mark.parametrize("labeled", [False, True])
+def test_no_image_can_be_read(small: Classifier, tmp_path: Path, labeled: bool) -> None:
     path = tmp_path / "report.html"
-    report = write_report(small, [("no.jpg", "a_hat")] if labelled else ["no.jpg"], path, labelled=labelled)
-    assert (report.pictures, len(report.failed), report.evaluation) == (1, 1, None)
+    report = write_report(small, [("no.jpg", "a_hat")] if labeled else ["no.jpg"], path, labeled=labeled)
+    assert (report.images, len(report.failed), report.evaluation) == (1, 1, None)
     assert rows(path) == []
     assert facts(path)["errors"] == [["no.jpg", "there is no such file"]]
     assert (facts(path)["heat_maps"], facts(path)["evaluation"]) == (None, None)
@@ -229,7 +229,7 @@ def test_a_bundle_without_its_network_gives_no_heat_maps(
     small.save(tmp_path / "small.bundle", format="openvino")
     path = tmp_path / "report.html"
     report = write_report(Classifier.load(tmp_path / "small.bundle"), [clock], path)
-    assert report.pictures == 1
+    assert report.images == 1
     (record,) = [record for record in caplog.records if record.name == "pretrained_cnn.report"]
     assert re.match("there are no heat maps: .*small.bundle is of format='openvino'", record.getMessage())
     assert dict(facts(path)["about"])["Heat maps"].startswith("none: ")
@@ -275,17 +275,17 @@ def test_the_command(command: Any, tmp_path: Path) -> None:
     code, out, err = command(*sources, "-o", str(path), "--no-heat-maps", "--min-score", "0.5", "--top", "2")
     assert (code, out) == (1, "")
     assert re.fullmatch(
-        rf"pretrained-cnn: 7 pictures are in {path}: 1 failed, \d uncertain; 0:00:\d\d, [\d.]+ a second\n"
+        rf"pretrained-cnn: 7 images are in {path}: 1 failed, \d uncertain; 0:00:\d\d, [\d.]+ a second\n"
         r"pretrained-cnn: no\.jpg: there is no such file\n",
         err,
     )
     assert {len(row["best"]) for row in rows(path)} == {2}
-    assert "<title>Pictures</title>" in path.read_text()
+    assert "<title>Images</title>" in path.read_text()
     code, out, err = command("no.jpg", "README.md", "-o", str(path), "--overwrite")
     assert (code, out) == (1, "")
     assert err.endswith("pretrained-cnn: no.jpg: there is no such file; 1 more under Errors in the page\n")
     code, out, err = command("no.jpg", "-o", str(path), "--no-heat-maps", "--overwrite")
-    assert err.startswith(f"pretrained-cnn: 1 picture is in {path}: 1 failed; ")
+    assert err.startswith(f"pretrained-cnn: 1 image is in {path}: 1 failed; ")
     code, out, err = command("examples/images", "-o", str(path), "--no-heat-maps", "--overwrite", "--title", "A & <b>")
     assert (code, out) == (0, "")
     assert "<title>A &amp; &lt;b&gt;</title>" in path.read_text()
@@ -297,5 +297,5 @@ def test_what_the_command_refuses(command: Any, tmp_path: Path) -> None:
     code, out, err = command("examples/images", "--output", str(path), "--weights", "no.h5")
     assert (code, out) == (1, ""), "before the weights are looked at"
     assert err.startswith(f"pretrained-cnn: {path}: there is such a file already; replace it by --overwrite")
-    code, out, err = command("a", "b", "--labelled", "-o", "x.html")
-    assert (code, out, err) == (2, "", "pretrained-cnn: --labelled takes one source, not 2\n")
+    code, out, err = command("a", "b", "--labeled", "-o", "x.html")
+    assert (code, out, err) == (2, "", "pretrained-cnn: --labeled takes one source, not 2\n")

@@ -88,21 +88,21 @@ def open_report(chromium: Any) -> Iterator[Open]:
 
 
 @pytest.fixture(scope="module")
-def photos(labelled: Any, assets: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report]:
+def photos(labeled: Any, assets: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report]:
     """100 photos, five more with odd names, and 20 broken files, all with a wnid in their names."""
     folder = tmp_path_factory.mktemp("photos")
-    for photo, _ in labelled:
+    for photo, _ in labeled:
         shutil.copy(photo, folder)
-    tench = labelled[0][0]
+    tench = labeled[0][0]
     for name in [*HOSTILE, os.fsdecode(b"caf\xe9.jpg")]:
         shutil.copy(tench, folder / f"n01440764_{name}")
     for name in BROKEN:
         shutil.copy(assets / "awkward" / "pillow" / name, folder / f"n01440764_{name}")
-    for number, (photo, _) in enumerate(labelled[:10]):
+    for number, (photo, _) in enumerate(labeled[:10]):
         (folder / f"n01440764_cut_{number}.jpg").write_bytes(photo.read_bytes()[: 100 * number])
     path = folder / "report.html"
-    report = write_report(Classifier("EfficientNetLite0"), folder, path, labelled=True, min_score=0.3)
-    assert (report.pictures, len(report.failed)) == (125, 20)
+    report = write_report(Classifier("EfficientNetLite0"), folder, path, labeled=True, min_score=0.3)
+    assert (report.images, len(report.failed)) == (125, 20)
     return path, report
 
 
@@ -133,7 +133,7 @@ def test_search_and_filters(photos: tuple[Path, Report], open_report: Open) -> N
     page.fill("#search", "<img src=x")
     assert names(page) == [f"n01440764_{HOSTILE[0]}"]
     page.fill("#search", "nothing is named so")
-    assert page.locator("#none").inner_text().startswith("No picture fits.")
+    assert page.locator("#none").inner_text().startswith("No image fits.")
     page.get_by_role("button", name="Clear search and filters").click()
     assert (shown(page), focused(page)) == (105, "Search names and classes")
 
@@ -198,7 +198,7 @@ def test_the_keyboard(photos: tuple[Path, Report], open_report: Open) -> None:
     press("ArrowRight")
     press("ArrowDown")
     assert focused(page).startswith(given[1 + columns])
-    assert page.locator("#cards .open[tabindex='0']").count() == 1, "one stop for Tab among the pictures"
+    assert page.locator("#cards .open[tabindex='0']").count() == 1, "one stop for Tab among the images"
 
     press("h")
     assert page.locator("#cards .heat").count() == 1
@@ -225,7 +225,7 @@ def test_the_keyboard(photos: tuple[Path, Report], open_report: Open) -> None:
     assert page.locator("#keys").evaluate("dialog => dialog.open")
     press("Escape")
 
-    page.locator("#tab-pictures").focus()
+    page.locator("#tab-images").focus()
     press("ArrowRight")
     assert page.get_by_role("tab", selected=True).inner_text() == "Evaluation"
     press("ArrowLeft")
@@ -256,7 +256,7 @@ def test_errors_evaluation_and_what_made_it(photos: tuple[Path, Report], open_re
     assert page.locator("#detail-truth").inner_text().startswith("Wrong: it is ")
     page.keyboard.press("Escape")
     page.locator(".pairs button").first.click()
-    assert page.get_by_role("tab", selected=True).inner_text().startswith("Pictures")
+    assert page.get_by_role("tab", selected=True).inner_text().startswith("Images")
     assert page.locator("#cards .wrong").count() == shown(page) >= 1
 
 
@@ -299,7 +299,7 @@ def test_light_and_dark_wide_and_narrow(
     dark = int(background.split("(")[1].split(",")[0]) < 128
     assert dark == (scheme == "dark")
     page.locator("#heat-all").click()
-    for view in ("pictures", "evaluation", "errors", "about"):
+    for view in ("images", "evaluation", "errors", "about"):
         page.locator(f"#tab-{view}").click()
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{view} is wider than the window"
         texts = page.locator(
@@ -333,7 +333,7 @@ def test_hostile_labels_and_a_matrix(tmp_path: Path, eight_photos: list[Path], o
     clf = Classifier.from_keras(small_network(), labels=LABELS)
     pairs = [(str(photo), LABELS[number % 3]) for number, photo in enumerate(eight_photos)]
     report = write_report(
-        clf, pairs, tmp_path / "report.html", labelled=True, title="<img src=x onerror=window.hacked=1>"
+        clf, pairs, tmp_path / "report.html", labeled=True, title="<img src=x onerror=window.hacked=1>"
     )
     assert report.evaluation is not None
     page = open_report(tmp_path / "report.html")
@@ -372,9 +372,9 @@ def test_the_policy_bites(tmp_path: Path, clock: Path, chromium: Any) -> None:
 
 def test_nothing_but_errors(tmp_path: Path, open_report: Open) -> None:
     clf = Classifier.from_keras(small_network(), labels=LABELS)
-    write_report(clf, [("<b>no</b>.jpg", "a_hat")], tmp_path / "report.html", labelled=True)
+    write_report(clf, [("<b>no</b>.jpg", "a_hat")], tmp_path / "report.html", labeled=True)
     page = open_report(tmp_path / "report.html")
-    assert page.locator("#none").inner_text() == "None of the pictures could be read. The reasons are under Errors."
+    assert page.locator("#none").inner_text() == "None of the images could be read. The reasons are under Errors."
     for key in ("/", "ArrowDown", "Enter", "Escape", "h", "Shift+H"):
         page.keyboard.press(key)
     page.get_by_role("tab", name="Evaluation").click()
@@ -383,7 +383,7 @@ def test_nothing_but_errors(tmp_path: Path, open_report: Open) -> None:
     assert page.locator(".failures b").text_content() == "<b>no</b>.jpg"
 
 
-def test_ten_thousand_pictures(tmp_path: Path, open_report: Open) -> None:
+def test_ten_thousand_images(tmp_path: Path, open_report: Open) -> None:
     """However many there are, the page holds the cards near the window, and no more."""
     path = tmp_path / "report.html"
     random = np.random.default_rng(0)
@@ -397,15 +397,15 @@ def test_ten_thousand_pictures(tmp_path: Path, open_report: Open) -> None:
             page.add(
                 [f"{at:05}.jpg" for at in range(begin, begin + 16)], best, pixels, heat_maps=random.random((16, 7, 7))
             )
-        colours = [[0, 0, 60], [255, 235, 120]]
+        colors = [[0, 0, 60], [255, 235, 120]]
         page.finish(
             {
                 "about": [],
                 "date": "1 May 2026",
                 "errors": [[f"{at}.jpg", "there is no such file"] for at in range(1000)],
                 "evaluation": None,
-                "heat_maps": {"size": [7, 7], "colours": colours},
-                "labelled": False,
+                "heat_maps": {"size": [7, 7], "colors": colors},
+                "labeled": False,
                 "min_score": None,
                 "model": "none",
                 "size": [32, 32],

@@ -47,8 +47,8 @@ class TestTensorFlow(RuntimeConformance):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["openvino", "onnxruntime", "litert"])
-def test_the_hundred_photos(runtime: str, keras_home: Path, labelled: list[tuple[Path, str]]) -> None:
-    photos = [photo for photo, _ in labelled]
+def test_the_hundred_photos(runtime: str, keras_home: Path, labeled: list[tuple[Path, str]]) -> None:
+    photos = [photo for photo, _ in labeled]
     expected = Classifier("MobileNet").predict_proba(photos)
     scores = Classifier("MobileNet", runtime=runtime).predict_proba(photos)
     np.testing.assert_allclose(scores, expected, atol=1e-4, rtol=0)

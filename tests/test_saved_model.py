@@ -36,23 +36,23 @@ def signatures(clf: Classifier, path: Path) -> dict[str, Callable[..., Any]]:
     return found
 
 
-ARGUMENTS = {"serving_default": ["pictures"], "jpeg": ["image_bytes"]}
+ARGUMENTS = {"serving_default": ["images"], "jpeg": ["image_bytes"]}
 
 
 def test_both_signatures(tmp_path: Path) -> None:
     clf = Classifier(RuntimeConformance.spec, resize=ResizePolicy(interpolation="bilinear"))
     model = signatures(clf, tmp_path / "bundle")
-    pictures = sorted(EXAMPLES.glob("*.png"))
-    expected = clf.predict_proba(pictures)
+    images = sorted(EXAMPLES.glob("*.png"))
+    expected = clf.predict_proba(images)
     assert np.ptp(expected, axis=0).max() > 0.1, "the network is mute, and the test proves nothing"
-    assert np.abs(model["jpeg"]([picture.read_bytes() for picture in pictures]) - expected).max() < 5e-3
+    assert np.abs(model["jpeg"]([image.read_bytes() for image in images]) - expected).max() < 5e-3
 
     pixels = np.random.default_rng(0).integers(0, 256, (3, 40, 24, 3), np.uint8)
-    clf = Classifier(RuntimeConformance.spec)  # the same network, and pictures of its size stay as they are
+    clf = Classifier(RuntimeConformance.spec)  # the same network, and images of its size stay as they are
     np.testing.assert_allclose(model["serving_default"](pixels), clf.predict_proba(list(pixels)), atol=1e-6)
 
 
-def test_the_jpeg_signature_takes_pictures_as_they_lie(tmp_path: Path, clock: Path) -> None:
+def test_the_jpeg_signature_takes_images_as_they_lie(tmp_path: Path, clock: Path) -> None:
     """It does not turn them as EXIF says; who sends them does."""
     clf = Classifier(RuntimeConformance.spec)
     model = signatures(clf, tmp_path / "bundle")
@@ -73,13 +73,11 @@ def test_a_filter_that_tensorflow_lacks_leaves_no_jpeg_signature(tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_the_jpeg_signature_agrees_on_photos(
-    keras_home: Path, labelled: list[tuple[Path, str]], tmp_path: Path
-) -> None:
+def test_the_jpeg_signature_agrees_on_photos(keras_home: Path, labeled: list[tuple[Path, str]], tmp_path: Path) -> None:
     """MobileNet with its ImageNet weights: the same best class for each of 100 photos."""
     clf = Classifier("MobileNet")
     model = signatures(clf, tmp_path / "bundle")
-    photos = [photo for photo, _ in labelled]
+    photos = [photo for photo, _ in labeled]
     expected = clf.predict_proba(photos)
     scores = np.concatenate([model["jpeg"]([photo.read_bytes()]) for photo in photos])
     np.testing.assert_array_equal(scores.argmax(axis=1), expected.argmax(axis=1))

@@ -23,7 +23,7 @@ from pretrained_cnn.testing import RuntimeConformance
 
 MAX_BYTES = 10 * 2**20
 
-START = '--frontier\r\nContent-Disposition: form-data; name="picture"; filename="{}"\r\n\r\n'
+START = '--frontier\r\nContent-Disposition: form-data; name="image"; filename="{}"\r\n\r\n'
 END = "\r\n--frontier--\r\n"
 HEADERS = {"Content-Type": "multipart/form-data; boundary=frontier"}
 
@@ -82,15 +82,15 @@ def test_health(port: int) -> None:
         assert json.load(connected.getresponse()) == {"status": "ok", "model": "Conformance", "classes": 7}
 
 
-def test_pictures_get_the_answers_of_the_classifier(port: int, bundle: Path) -> None:
+def test_images_get_the_answers_of_the_classifier(port: int, bundle: Path) -> None:
     """One after the other, and then 48 of them from eight clients at once."""
-    pictures = sorted(EXAMPLES.glob("*.png"))
+    images = sorted(EXAMPLES.glob("*.png"))
     clf = Classifier.load(bundle)
-    expected = [(200, {**clf.predict(picture).to_dict(), "source": picture.name}) for picture in pictures]
-    assert len({str(answer["predictions"]) for _, answer in expected}) == len(pictures) == 6
-    assert [classify(port, picture.read_bytes(), picture.name) for picture in pictures] == expected
+    expected = [(200, {**clf.predict(image).to_dict(), "source": image.name}) for image in images]
+    assert len({str(answer["predictions"]) for _, answer in expected}) == len(images) == 6
+    assert [classify(port, image.read_bytes(), image.name) for image in images] == expected
     with ThreadPoolExecutor(8) as clients:
-        answers = clients.map(lambda picture: classify(port, picture.read_bytes(), picture.name), pictures * 8)
+        answers = clients.map(lambda image: classify(port, image.read_bytes(), image.name), images * 8)
         assert list(answers) == expected * 8
 
 
@@ -101,8 +101,8 @@ def test_top(port: int, clock: Path) -> None:
     assert (status, answer["detail"][0]["msg"]) == (422, "Input should be greater than or equal to 1")
 
 
-def test_what_is_no_picture_is_refused_with_the_reason(port: int, clock: Path) -> None:
-    reason = "this is not a picture in a format that can be read; it begins with b'hello'"
+def test_what_is_no_image_is_refused_with_the_reason(port: int, clock: Path) -> None:
+    reason = "this is not an image in a format that can be read; it begins with b'hello'"
     assert classify(port, b"hello") == (422, {"detail": reason})
     assert classify(port, clock.read_bytes()[:9000]) == (
         422,

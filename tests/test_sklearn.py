@@ -26,28 +26,28 @@ from pretrained_cnn.integrations.sklearn import ImageClassifier, ImageEmbedder
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    return [str(path) for path in sorted(draw(tmp_path_factory.mktemp("pictures"), 12).rglob("*.png"))]
+def images(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return [str(path) for path in sorted(draw(tmp_path_factory.mktemp("images"), 12).rglob("*.png"))]
 
 
 @pytest.fixture
-def classes(pictures: list[str]) -> list[str]:
-    return [Path(path).parent.name for path in pictures]
+def classes(images: list[str]) -> list[str]:
+    return [Path(path).parent.name for path in images]
 
 
-def test_embedder(pictures: list[str]) -> None:
+def test_embedder(images: list[str]) -> None:
     embedder = ImageEmbedder(SMALL, batch_size=5)
     with pytest.raises(NotFittedError):
-        embedder.transform(pictures)
-    vectors = embedder.fit_transform(pictures)
+        embedder.transform(images)
+    vectors = embedder.fit_transform(images)
     assert vectors.dtype == np.float32
-    np.testing.assert_allclose(vectors, Classifier(SMALL).embed(pictures), atol=1e-6)
+    np.testing.assert_allclose(vectors, Classifier(SMALL).embed(images), atol=1e-6)
     assert embedder.get_feature_names_out()[[0, -1]].tolist() == ["embedding0", "embedding15"]
-    assert ImageEmbedder(SMALL, layer="relu0").fit_transform(pictures).shape == (36, 8)
+    assert ImageEmbedder(SMALL, layer="relu0").fit_transform(images).shape == (36, 8)
     with pytest.raises(ImageError, match=r"no\.png: there is no such file"):
         embedder.transform(["no.png"])
     with pytest.raises(InvalidSpecError, match="layer='relu9': small has no layer of that name; did you mean 'relu"):
-        ImageEmbedder(SMALL, layer="relu9").fit(pictures)
+        ImageEmbedder(SMALL, layer="relu9").fit(images)
 
 
 def test_parameters_and_clones() -> None:
@@ -59,27 +59,27 @@ def test_parameters_and_clones() -> None:
     assert repr(ImageEmbedder("MobileNet")) == "ImageEmbedder(model='MobileNet')"
 
 
-def test_pipeline_and_frames(pictures: list[str], classes: list[str]) -> None:
+def test_pipeline_and_frames(images: list[str], classes: list[str]) -> None:
     pipeline = make_pipeline(ImageEmbedder(SMALL), StandardScaler(), LogisticRegression())
-    pipeline.fit(pictures, classes)
-    assert pipeline.score(pictures, classes) > 0.7
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(pipeline)).predict(pictures), pipeline.predict(pictures))
-    frame = ImageEmbedder(SMALL).set_output(transform="pandas").fit_transform(pictures)
+    pipeline.fit(images, classes)
+    assert pipeline.score(images, classes) > 0.7
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(pipeline)).predict(images), pipeline.predict(images))
+    frame = ImageEmbedder(SMALL).set_output(transform="pandas").fit_transform(images)
     assert list(frame.columns[:2]) == ["embedding0", "embedding1"]
 
 
-def test_grid_search_over_names(pictures: list[str], classes: list[str], clean_registry: None) -> None:
+def test_grid_search_over_names(images: list[str], classes: list[str], clean_registry: None) -> None:
     register(SMALL)
     register(SMALL.replace(name="Blind", preprocess=lambda pixels: pixels * 0))
     pipeline = make_pipeline(ImageEmbedder(), StandardScaler(), LogisticRegression())
     grid = {"imageembedder__model": ["Blind", "Small"], "logisticregression__C": [1.0]}
-    search = GridSearchCV(pipeline, grid, cv=2).fit(pictures, classes)
+    search = GridSearchCV(pipeline, grid, cv=2).fit(images, classes)
     assert search.best_params_["imageembedder__model"] == "Small"
-    assert search.predict(pictures[:1]).shape == (1,)
+    assert search.predict(images[:1]).shape == (1,)
 
 
 @pytest.mark.parametrize("kind", [str, int, float, bool])
-def test_classifier_with_classes_of_any_kind(kind: Any, pictures: list[str], classes: list[str]) -> None:
+def test_classifier_with_classes_of_any_kind(kind: Any, images: list[str], classes: list[str]) -> None:
     if kind is bool:
         y: Any = [name == "down" for name in classes]
     elif kind is str:
@@ -88,32 +88,32 @@ def test_classifier_with_classes_of_any_kind(kind: Any, pictures: list[str], cla
         y = [kind({"across": 10, "down": 9, "squares": -1}[name]) for name in classes]
     clf = ImageClassifier(SMALL)
     with pytest.raises(NotFittedError):
-        clf.predict(pictures)
-    clf.fit(pictures, y)
+        clf.predict(images)
+    clf.fit(images, y)
     assert clf.classes_.tolist() == sorted(set(y))
-    assert clf.predict(pictures).dtype == clf.classes_.dtype
-    assert clf.score(pictures, y) > 0.7
-    assert clf.predict_proba(pictures).shape == (36, len(set(y)))
+    assert clf.predict(images).dtype == clf.classes_.dtype
+    assert clf.score(images, y) > 0.7
+    assert clf.predict_proba(images).shape == (36, len(set(y)))
 
 
-def test_classifier_in_cross_validation(pictures: list[str], classes: list[str]) -> None:
-    scores = cross_val_score(ImageClassifier(SMALL), np.array(pictures), classes, cv=3)
+def test_classifier_in_cross_validation(images: list[str], classes: list[str]) -> None:
+    scores = cross_val_score(ImageClassifier(SMALL), np.array(images), classes, cv=3)
     assert scores.mean() > 0.5
 
 
-def test_classifier_takes_the_arguments_of_train(pictures: list[str], classes: list[str]) -> None:
-    clf = ImageClassifier(SMALL, head="mlp", epochs=1, class_weight={"down": 2.0}, seed=3).fit(pictures, classes)
+def test_classifier_takes_the_arguments_of_train(images: list[str], classes: list[str]) -> None:
+    clf = ImageClassifier(SMALL, head="mlp", epochs=1, class_weight={"down": 2.0}, seed=3).fit(images, classes)
     settings = clf.classifier_.report.settings
     assert (settings["head"], settings["epochs"], settings["seed"]) == ("mlp", 1, 3)
     assert settings["class_weight"] == {"1 down": 2.0}
     assert [label.id for label in clf.classifier_.spec.labels] == [f"{i} {name}" for i, name in enumerate(CLASSES)]
     with pytest.raises(DataError, match="class_weight names 'up', but the classes are '0 across'"):
-        ImageClassifier(SMALL, class_weight={"up": 2.0}).fit(pictures, classes)
-    with pytest.raises(DataError, match="2 classes in y do not fit 36 pictures in X"):
-        ImageClassifier(SMALL).fit(pictures, ["a", "b"])
+        ImageClassifier(SMALL, class_weight={"up": 2.0}).fit(images, classes)
+    with pytest.raises(DataError, match="2 classes in y do not fit 36 images in X"):
+        ImageClassifier(SMALL).fit(images, ["a", "b"])
 
 
-TABLE = "X is a table of numbers, and not pictures"
+TABLE = "X is a table of numbers, and not images"
 EXPECTED = {
     "ImageEmbedder": {
         "check_estimator_sparse_tag": "fit does not look at X, and so takes a sparse one",
@@ -197,7 +197,7 @@ def test_scikit_learns_own_checks(estimator: Any) -> None:
     assert set(failed) == set(expected)
     passed = {result["check_name"] for result in results if result["status"] == "passed"}
     assert len(passed - set(expected)) >= 15
-    refusals = ("where several are expected", "ImageError")  # a table has the shape of a grey picture
+    refusals = ("where several are expected", "ImageError")  # a table has the shape of a gray image
     for name, why in expected.items():
         assert why != TABLE or any(refusal in str(failed[name]) for refusal in refusals), (name, failed[name])
 

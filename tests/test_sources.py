@@ -23,14 +23,14 @@ from pretrained_cnn import ImageError, ImagePolicy, ResizePolicy
 from pretrained_cnn.images import batch, decode, sources
 
 
-def png(grey: int) -> bytes:
+def png(gray: int) -> bytes:
     stream = io.BytesIO()
-    Image.new("RGB", (6, 4), (grey, grey, grey)).save(stream, "PNG")
+    Image.new("RGB", (6, 4), (gray, gray, gray)).save(stream, "PNG")
     return stream.getvalue()
 
 
 def read(source: Any, **settings: Any) -> list[tuple[str, int | str]]:
-    """Each picture's name, and its grey value or what is wrong with it."""
+    """Each image's name, and its gray value or what is wrong with it."""
     found: list[tuple[str, int | str]] = []
     policy = ImagePolicy(**settings)
     for item in sources.items(source, policy):
@@ -41,8 +41,8 @@ def read(source: Any, **settings: Any) -> list[tuple[str, int | str]]:
     return found
 
 
-MEMBERS = {"b/2.PNG": png(2), "notes.txt": b"hello", "a/1.png": png(1), "broken.jpg": b"no picture"}
-READ = [("b/2.PNG", 2), ("a/1.png", 1), ("broken.jpg", "this is not a picture in a format that can be read; ")]
+MEMBERS = {"b/2.PNG": png(2), "notes.txt": b"hello", "a/1.png": png(1), "broken.jpg": b"no image"}
+READ = [("b/2.PNG", 2), ("a/1.png", 1), ("broken.jpg", "this is not an image in a format that can be read; ")]
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def pack(tmp_path: Path) -> Any:
 
 
 @pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip"])
-def test_an_archive_gives_its_pictures_in_its_order(pack: Any, suffix: str) -> None:
+def test_an_archive_gives_its_images_in_its_order(pack: Any, suffix: str) -> None:
     path = pack(f"photos{suffix}")
     found = read(path)
     assert [name for name, _ in found] == [f"{path}/{name}" for name, _ in READ]
@@ -108,13 +108,13 @@ def test_a_member_that_is_too_large_is_one_row(pack: Any, suffix: str) -> None:
         (f"{path}/large.png", "it has more than 1,000 bytes (ImagePolicy.max_bytes)"),
         (f"{path}/small.png", 2),
     ]
-    sizes = [len(item.picture) for item in sources.items(path, ImagePolicy(max_bytes=1000))]
+    sizes = [len(item.image) for item in sources.items(path, ImagePolicy(max_bytes=1000))]
     assert sizes == [1001, len(png(2))]
 
 
 @pytest.mark.parametrize("suffix", [".tar", ".zip"])
-def test_an_archive_without_a_picture(pack: Any, suffix: str) -> None:
-    with pytest.raises(ImageError, match=r"photos\.\w+: no picture is in this archive: no member ends in \.avif"):
+def test_an_archive_without_a_image(pack: Any, suffix: str) -> None:
+    with pytest.raises(ImageError, match=r"photos\.\w+: no image is in this archive: no member ends in \.avif"):
         read(pack(f"photos{suffix}", {"notes.txt": b"hello"}))
 
 
@@ -241,7 +241,7 @@ def test_names_of_ones_own(tmp_path: Path) -> None:
     found = read(pairs)
     assert found[:2] == [("cat", 3), ("dog", 4)]
     assert [name for name, _ in found[2:]] == ["<tuple 2>", "<tuple 3>"]
-    assert "an object of type tuple is not a picture" in str(found[2][1])
+    assert "an object of type tuple is not an image" in str(found[2][1])
     assert read({"x": png(1), "y": b""}.items()) == [("x", 1), ("y", "it is empty")]
 
 
@@ -292,12 +292,12 @@ def test_a_source_that_changes_under_the_run(tree: Path) -> None:
     assert names == [f"{tree}/.6.png"]
     shutil.rmtree(tree / "b")
     (tree / "c" / "0.png").write_bytes(png(9))
-    rest = {item.name: item.picture for item in items}
+    rest = {item.name: item.image for item in items}
     assert list(rest) == [f"{tree}/{name}" for name in ("a.png", "b", "c/0.png", "c/1.png", "c/2.png", "d.png/5.png")]
     assert str(rest[f"{tree}/b"]) == f"{tree}/b: this folder cannot be listed: No such file or directory"
 
 
-def test_a_picture_that_vanished_is_its_own_error(tree: Path) -> None:
+def test_a_image_that_vanished_is_its_own_error(tree: Path) -> None:
     items = list(sources.items(tree / "c"))
     (tree / "c" / "1.png").unlink()
     with pytest.raises(ImageError, match=r"c/1\.png: there is no such file"):
@@ -307,8 +307,8 @@ def test_a_picture_that_vanished_is_its_own_error(tree: Path) -> None:
 # The pipeline
 
 
-def batches(pictures: Any, **options: Any) -> Iterator[batch.Batch]:
-    return batch.batches(sources.items(pictures), (8, 8), ResizePolicy(), ImagePolicy(), **options)
+def batches(images: Any, **options: Any) -> Iterator[batch.Batch]:
+    return batch.batches(sources.items(images), (8, 8), ResizePolicy(), ImagePolicy(), **options)
 
 
 def test_decoding_goes_on_while_the_consumer_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,13 +329,13 @@ def test_decoding_goes_on_while_the_consumer_is_busy(monkeypatch: pytest.MonkeyP
     assert sorted(decoded) == list(range(12)), "and no more than these"
 
 
-def test_a_failed_picture_is_not_kept_by_its_error() -> None:
-    class Picture(bytes):
+def test_a_failed_image_is_not_kept_by_its_error() -> None:
+    class Image(bytes):
         pass
 
-    stream = batches((picture for picture in [Picture(b"no picture"), png(1)]), batch_size=2)
+    stream = batches((image for image in [Image(b"no image"), png(1)]), batch_size=2)
     errors = [error for group in stream for error in group.errors if error]
-    assert str(errors[0]).startswith("<bytes 0>: this is not a picture in a format that can be read")
+    assert str(errors[0]).startswith("<bytes 0>: this is not an image in a format that can be read")
     assert errors[0].__traceback__ is not None
     gc.collect()
-    assert not [thing for thing in gc.get_objects() if isinstance(thing, Picture)]
+    assert not [thing for thing in gc.get_objects() if isinstance(thing, Image)]

@@ -88,7 +88,7 @@ def test_a_spec_is_immutable_and_readable() -> None:
     assert "<function keras.applications.xception:preprocess_input>" in repr(get_spec("Xception"))
 
 
-def test_the_catalogue_is_complete() -> None:
+def test_the_catalog_is_complete() -> None:
     for spec in map(get_spec, list_models()):
         assert spec.labels == imagenet_labels()
         assert spec.embedding_size

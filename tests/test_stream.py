@@ -40,7 +40,7 @@ def threads() -> list[threading.Thread]:
     data=st.data(),
 )
 def test_order_and_memory(broken: list[bool], batch_size: int, workers: int, prefetch: int, data: Any) -> None:
-    """Each picture has its own result, in order, and never are more batches of pixels alive than ``prefetch``."""
+    """Each image has its own result, in order, and never are more batches of pixels alive than ``prefetch``."""
     alive: list[weakref.ref[Any]] = []
     counts: list[int] = []
     original_init, original_load = batch._Pending.__init__, batch.load
@@ -57,7 +57,7 @@ def test_order_and_memory(broken: list[bool], batch_size: int, workers: int, pre
     delays = data.draw(st.lists(st.sampled_from([0, 0, 0.001, 0.003]), min_size=1, max_size=5))
     taken = 0
 
-    def pictures() -> Iterator[Any]:
+    def images() -> Iterator[Any]:
         nonlocal taken
         for number, bad in enumerate(broken):
             taken = number + 1
@@ -67,38 +67,38 @@ def test_order_and_memory(broken: list[bool], batch_size: int, workers: int, pre
         patch.setattr(batch._Pending, "__init__", init)
         patch.setattr(batch, "load", load)
         results = []
-        for result in CLF.stream(pictures(), batch_size=batch_size, workers=workers, prefetch=prefetch):
+        for result in CLF.stream(images(), batch_size=batch_size, workers=workers, prefetch=prefetch):
             begun = len(results) - len(results) % batch_size
             assert taken <= begun + prefetch * batch_size
             counts.append(sum(ref() is not None for ref in alive))
             results.append(result)
     assert [result.source for result in results] == [str(number) for number in range(len(broken))]
     assert [result.error is not None for result in results] == broken
-    colours = ["red", "green", "blue"]
-    assert all(result.error or result.top.label == colours[number % 3] for number, result in enumerate(results))
+    colors = ["red", "green", "blue"]
+    assert all(result.error or result.top.label == colors[number % 3] for number, result in enumerate(results))
     assert max(counts, default=0) <= prefetch
     assert not threads()
 
 
 def test_the_three_ways_through_the_pipeline_agree() -> None:
-    pictures = [np.full((4, 4, 3), np.eye(3)[number % 3] * 5 * number) for number in range(50)]
-    scores = CLF.predict_proba(pictures, batch_size=7)
-    results = CLF.predict_batch(pictures, top=3, batch_size=11)
+    images = [np.full((4, 4, 3), np.eye(3)[number % 3] * 5 * number) for number in range(50)]
+    scores = CLF.predict_proba(images, batch_size=7)
+    results = CLF.predict_batch(images, top=3, batch_size=11)
     for row, result in zip(scores, results, strict=True):
         np.testing.assert_allclose(sorted(row, reverse=True), [prediction.score for prediction in result], rtol=1e-6)
-    assert CLF.embed(pictures, batch_size=3).shape == (50, 4)
+    assert CLF.embed(images, batch_size=3).shape == (50, 4)
 
 
 def test_an_error_of_the_source_itself_is_raised_as_it_is() -> None:
     class CameraError(Exception):
         pass
 
-    def pictures() -> Iterator[Any]:
+    def images() -> Iterator[Any]:
         yield np.zeros((4, 4, 3))
         raise CameraError("the camera is gone")
 
     with pytest.raises(CameraError, match="the camera is gone"):
-        list(CLF.stream(pictures()))
+        list(CLF.stream(images()))
     assert not threads()
 
 
@@ -119,19 +119,19 @@ def test_a_stream_that_is_left_ends_its_threads(how: str) -> None:
 
 def test_a_generator_of_ones_own_can_be_gone_on_with() -> None:
     numbers = itertools.count()
-    pictures = (np.full((4, 4, 3), next(numbers) * 0) for _ in range(1000))
-    stream: Any = CLF.stream(pictures, batch_size=2, prefetch=2)
+    images = (np.full((4, 4, 3), next(numbers) * 0) for _ in range(1000))
+    stream: Any = CLF.stream(images, batch_size=2, prefetch=2)
     next(stream)
     stream.close()
     assert next(numbers) == 4, "two batches of two were taken"
-    next(pictures)
+    next(images)
 
 
 def test_failed_results_can_be_kept_without_their_batches() -> None:
-    picture = io.BytesIO(b"no picture")
-    gone = weakref.ref(picture)
-    results = list(CLF.stream(iter([picture, np.zeros((4, 4, 3))])))
-    del picture
+    image = io.BytesIO(b"no image")
+    gone = weakref.ref(image)
+    results = list(CLF.stream(iter([image, np.zeros((4, 4, 3))])))
+    del image
     assert isinstance(results[0].error, ImageError)
     assert gone() is None
 
@@ -149,7 +149,7 @@ print(json.dumps([done, peak_bytes()]))
 
 
 @pytest.mark.slow
-def test_twenty_thousand_pictures_take_no_more_memory_than_five_hundred(tmp_path: Path) -> None:
+def test_twenty_thousand_images_take_no_more_memory_than_five_hundred(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
     photo = tmp_path / "photo.png"
     Image.fromarray(noise).save(photo)

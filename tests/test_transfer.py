@@ -56,7 +56,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def embedded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many pictures each batch that was embedded had."""
+    """How many images each batch that was embedded had."""
     counts: list[int] = []
     original = embeddings.batches
 
@@ -90,9 +90,9 @@ def test_a_linear_head(patterns: Path) -> None:
     assert clf.embed(patterns / "test").shape == (90, clf.spec.embedding_size)
 
 
-@pytest.mark.parametrize("each", [24, 4], ids=["more pictures than features", "fewer"])
+@pytest.mark.parametrize("each", [24, 4], ids=["more images than features", "fewer"])
 def test_it_is_the_head_that_scikit_learn_fits(each: int, patterns: Path, tmp_path: Path) -> None:
-    """Standardisation folded into the kernel, and the fit in the pictures' span, change nothing."""
+    """Standardization folded into the kernel, and the fit in the images' span, change nothing."""
     folder = draw(tmp_path / "train", each, seed=7)
     clf = Classifier.train(folder, SMALL, validation=patterns / "validation")
     paths = sorted(folder.rglob("*.png"))
@@ -169,7 +169,7 @@ def test_class_weights(patterns: Path, tmp_path: Path) -> None:
     assert given_down(class_weight={"across": 1.0}) == plain
 
 
-def test_a_csv_file_pairs_and_pictures_in_memory(patterns: Path, tmp_path: Path) -> None:
+def test_a_csv_file_pairs_and_images_in_memory(patterns: Path, tmp_path: Path) -> None:
     expected = train(patterns).predict_proba(patterns / "test")
     pairs = [(path, path.parent.name) for path in sorted((patterns / "train").rglob("*.png"))]
     rows = "".join(f"{path},{label}\n" for path, label in pairs)
@@ -297,7 +297,7 @@ def other_scale(pixels: Any) -> Any:
         {"model": SMALL.replace(preprocess=lambda x: x / 127.5 - 1.1)},
         {"resize": ResizePolicy("squash")},
         {"input_size": (40, 40)},
-        {"images": ImagePolicy(color_profile="ignore")},
+        {"image_policy": ImagePolicy(color_profile="ignore")},
         {"model": "changed weights"},
     ],
     ids=lambda change: next(iter(change)),
@@ -342,7 +342,7 @@ def test_a_preprocess_is_known_by_all_that_it_uses(monkeypatch: pytest.MonkeyPat
     assert embeddings._identity(by_a_function) is None, "nobody can tell what that one does"
 
 
-def test_pictures_are_known_by_their_content(patterns: Path, cache: Path, tmp_path: Path, embedded: list[int]) -> None:
+def test_images_are_known_by_their_content(patterns: Path, cache: Path, tmp_path: Path, embedded: list[int]) -> None:
     train(patterns)
     embedded.clear()
     moved = tmp_path / "moved"
@@ -406,7 +406,7 @@ def broken(folder: Path, name: str, content: bytes) -> Path:
     return folder / name
 
 
-def test_unreadable_pictures_are_listed_skipped_and_counted(
+def test_unreadable_images_are_listed_skipped_and_counted(
     patterns: Path, tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for part in ("train", "validation"):
@@ -417,7 +417,7 @@ def test_unreadable_pictures_are_listed_skipped_and_counted(
     for _ in range(2):
         clf = train(tmp_path)
         assert clf.report.skipped == [
-            f"{text}: this is not a picture in a format that can be read; it begins with b'hello'",
+            f"{text}: this is not an image in a format that can be read; it begins with b'hello'",
             f"{cut}: it cannot be decoded: image file is truncated",
         ]
         assert clf.report.counts["train"]["down"] == 24
@@ -428,14 +428,12 @@ def test_unreadable_pictures_are_listed_skipped_and_counted(
     )
 
 
-def test_the_same_picture_in_both_is_warned_of(
-    patterns: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_same_image_in_both_is_warned_of(patterns: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     shutil.copytree(patterns / "validation", tmp_path / "validation")
     copy = shutil.copy(patterns / "train" / "down" / "000.png", tmp_path / "validation" / "across" / "zz.png")
     clf = Classifier.train(patterns / "train", SMALL, validation=tmp_path / "validation")
     assert clf.report.duplicates == [str(copy)]
-    assert f"1 validation pictures are among the train pictures too, such as {copy}" in caplog.text
+    assert f"1 validation images are among the train images too, such as {copy}" in caplog.text
 
 
 def one_class(folder: Path) -> None:
@@ -469,18 +467,18 @@ def nothing_to_validate_with(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (one_class, "{}/train: all pictures are of one class, 'across'; at least two are needed"),
-        (empty_class, "{}/train: no picture is in 'none'; put pictures there, or remove the folder"),
+        (one_class, "{}/train: all images are of one class, 'across'; at least two are needed"),
+        (empty_class, "{}/train: no image is in 'none'; put images there, or remove the folder"),
         (more_in_validation, "{}/validation: 'up' is not in {}/train, whose classes are 'across', 'down', 'squares'"),
         (
             all_broken,
-            "{}/train: no picture of 'down' can be read; 2 failed, such as {}/train/down/000.png: it is empty",
+            "{}/train: no image of 'down' can be read; 2 failed, such as {}/train/down/000.png: it is empty",
         ),
         (
             all_broken_late,
-            "{}/train: no picture of 'down' can be read; 2 failed, such as {}/train/down/000.png: it cann",
+            "{}/train: no image of 'down' can be read; 2 failed, such as {}/train/down/000.png: it cann",
         ),
-        (nothing_to_validate_with, "{}/validation: none of these pictures can be read, such as {}/validation/across/0"),
+        (nothing_to_validate_with, "{}/validation: none of these images can be read, such as {}/validation/across/0"),
     ],
 )
 def test_bad_data_is_said_before_any_work(spoil: Any, message: str, tmp_path: Path, embedded: list[int]) -> None:
@@ -493,8 +491,8 @@ def test_bad_data_is_said_before_any_work(spoil: Any, message: str, tmp_path: Pa
     assert not embedded or spoil is all_broken_late
 
 
-def test_one_picture_a_class_cannot_be_split(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"with one picture a class, none can be set aside .*, or validation=\.\.\."):
+def test_one_image_a_class_cannot_be_split(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"with one image a class, none can be set aside .*, or validation=\.\.\."):
         Classifier.train(draw(tmp_path, 1), SMALL)
 
 
@@ -514,7 +512,7 @@ def test_class_weights_of_no_class(patterns: Path) -> None:
         ),
         ({"learning_rate": 0.1}, 'learning_rate=... has no meaning for head="linear"'),
         ({"head": "mlp", "learning_rate": 0}, "learning_rate=0 is not a number above 0"),
-        ({"augment": "default"}, "augment=... needs unfreeze: without it the network sees each picture once"),
+        ({"augment": "default"}, "augment=... needs unfreeze: without it the network sees each image once"),
         ({"augment": "much", "unfreeze": 1}, "augment='much' is not known; give \"default\", a keras layer or None"),
         ({"augment": abs, "unfreeze": 1}, "augment=<built-in function abs> is not known; give"),
         ({"unfreeze": -1}, "unfreeze=-1 is neither a number of layers nor a layer's name"),
@@ -626,7 +624,7 @@ def test_batch_normalization_within_a_layer(patterns: Path) -> None:
     assert np.abs(block.conv.bias).max() > 0
 
 
-def test_augmentation_sees_pictures_and_must_not_change_what_serves(patterns: Path) -> None:
+def test_augmentation_sees_images_and_must_not_change_what_serves(patterns: Path) -> None:
     seen = []
 
     class Watching(keras.layers.Layer):
@@ -734,14 +732,14 @@ def test_the_model_card(patterns: Path, tmp_path: Path) -> None:
     card = model_card(clf.report, clf.spec)
     for part in (
         "# An image classifier of 3 classes\n",
-        "Small, pretrained on other pictures",
+        "Small, pretrained on other images",
         "32 x 32 pixels (crop, bicubic)",
         "| down | 19 | 5 |",
         "20 % of each class, set aside by seed 0",
-        "1 pictures could not be read",
-        f"{100 * clf.report.metrics['validation_accuracy']:.1f} % of the validation pictures are named rightly",
+        "1 images could not be read",
+        f"{100 * clf.report.metrics['validation_accuracy']:.1f} % of the validation images are named rightly",
         f"| C | {clf.report.settings['C']} |",
-        "Licence of the pretrained weights: MIT.",
+        "License of the pretrained weights: MIT.",
         "https://example.org/small",
     ):
         assert part in card

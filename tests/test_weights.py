@@ -206,7 +206,7 @@ def test_the_file_is_not_blamed_for_an_option_that_changes_the_network(
     assert server.requests == []
 
 
-# Pictures of another size
+# Images of another size
 
 
 def publish(name: str, model: keras.Model, cache: Path, **changes: Any) -> ModelSpec:
@@ -309,7 +309,7 @@ def efficientnet(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelSpec, P
     return spec, paths[0], paths[1]
 
 
-PICTURE = np.random.default_rng(1).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+IMAGE = np.random.default_rng(1).integers(0, 256, (224, 224, 3), dtype=np.uint8)
 
 
 def of_keras(path: Path, monkeypatch: pytest.MonkeyPatch, **arguments: Any) -> np.ndarray:
@@ -318,7 +318,7 @@ def of_keras(path: Path, monkeypatch: pytest.MonkeyPatch, **arguments: Any) -> n
 
     monkeypatch.setattr(module.file_utils, "get_file", lambda *_, **__: str(path))
     model = keras.applications.EfficientNetB0(weights="imagenet", **arguments)
-    return np.asarray(model.predict(PICTURE[None].astype(np.float32), verbose=0))
+    return np.asarray(model.predict(IMAGE[None].astype(np.float32), verbose=0))
 
 
 @pytest.mark.slow
@@ -328,11 +328,11 @@ def test_efficientnet_v1_by_name_and_by_path(
     spec, path, _ = efficientnet
     expected = of_keras(path, monkeypatch)
     monkeypatch.setenv("KERAS_HOME", str(path.parent.parent))
-    np.testing.assert_allclose(Classifier(spec).predict_proba([PICTURE]), expected, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(Classifier(spec).predict_proba([IMAGE]), expected, atol=1e-5, rtol=0)
     copy = tmp_path / "copy.h5"
     copy.write_bytes(path.read_bytes())
-    np.testing.assert_allclose(Classifier(spec, weights=copy).predict_proba([PICTURE]), expected, atol=1e-5, rtol=0)
-    other_graph = Classifier(spec.replace(weights=()), weights=copy).predict_proba([PICTURE])
+    np.testing.assert_allclose(Classifier(spec, weights=copy).predict_proba([IMAGE]), expected, atol=1e-5, rtol=0)
+    other_graph = Classifier(spec.replace(weights=()), weights=copy).predict_proba([IMAGE])
     assert abs(other_graph - expected).max() > 1e-3, "else the test would prove nothing"
 
 
@@ -340,8 +340,8 @@ def test_efficientnet_v1_by_name_and_by_path(
 def test_efficientnet_v1_without_its_top(efficientnet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     spec, _, path = efficientnet
     expected = of_keras(path, monkeypatch, include_top=False, pooling="avg")
-    np.testing.assert_allclose(Classifier(spec, weights=path).embed([PICTURE]), expected, atol=1e-4, rtol=0)
-    other_graph = Classifier(spec.replace(weights=()), weights=path).embed([PICTURE])
+    np.testing.assert_allclose(Classifier(spec, weights=path).embed([IMAGE]), expected, atol=1e-4, rtol=0)
+    other_graph = Classifier(spec.replace(weights=()), weights=path).embed([IMAGE])
     assert abs(other_graph - expected).max() > 1e-2, "else the test would prove nothing"
 
 
@@ -354,7 +354,7 @@ def test_efficientnet_v1_by_its_function(efficientnet: Any, monkeypatch: pytest.
 
 
 def test_every_hash_is_the_one_that_keras_checks() -> None:
-    """Our catalogue against the tables in Keras's own modules, where there are some."""
+    """Our catalog against the tables in Keras's own modules, where there are some."""
     from keras.src.applications import convnext, efficientnet, efficientnet_v2, mobilenet_v3
 
     def hashes(name: str) -> tuple[str | None, ...]:

@@ -34,10 +34,10 @@ class Lean(Environment):
 
 
 class Case(NamedTuple):
-    """A backbone as bundles, pictures, and what the runtime ``"keras"`` says of them."""
+    """A backbone as bundles, images, and what the runtime ``"keras"`` says of them."""
 
     bundles: dict[str, Path]
-    pictures: Sequence[Path]
+    images: Sequence[Path]
     scores: np.ndarray
 
 
@@ -48,18 +48,18 @@ def lean(tmp_path_factory: pytest.TempPathFactory) -> Lean:
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
-    """MobileNet and 100 photos where there are assets, else EfficientNetLite0 and the pictures that we drew."""
+    """MobileNet and 100 photos where there are assets, else EfficientNetLite0 and the images that we drew."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERAS_HOME", str(ASSETS / "keras_home"))
         real = ASSETS.is_dir()
         clf = Classifier("MobileNet" if real else "EfficientNetLite0")
-        pictures = sorted((ASSETS / "imagenet").iterdir() if real else EXAMPLES.glob("*.png"))
-        assert len(pictures) == (100 if real else 6)
+        images = sorted((ASSETS / "imagenet").iterdir() if real else EXAMPLES.glob("*.png"))
+        assert len(images) == (100 if real else 6)
         folder = tmp_path_factory.mktemp("bundles")
         for format in [*FORMATS, "saved_model", "keras"]:
             clf.save(folder / format, format=format)
         bundles = {path.name: path for path in folder.iterdir()}
-        return Case(bundles, pictures, clf.predict_proba(pictures))
+        return Case(bundles, images, clf.predict_proba(images))
 
 
 def test_nothing_else_is_installed(lean: Lean) -> None:
@@ -75,18 +75,18 @@ import json, sys
 import numpy as np
 from pretrained_cnn import Classifier
 
-bundle, out, *pictures = sys.argv[1:]
+bundle, out, *images = sys.argv[1:]
 clf = Classifier.load(bundle)
-np.save(out, clf.predict_proba(pictures))
-results = [result.to_dict() for result in clf.stream(pictures, top=1, errors="raise")]
+np.save(out, clf.predict_proba(images))
+results = [result.to_dict() for result in clf.stream(images, top=1, errors="raise")]
 print(json.dumps([(result["source"], *result["predictions"][0].values()) for result in results]))
 """
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_bundle_gives_the_same_answers(lean: Lean, case: Case, format: str, tmp_path: Path) -> None:
-    pictures = [str(picture) for picture in case.pictures]
-    rows = lean.python(CLASSIFY, str(case.bundles[format]), str(tmp_path / "scores.npy"), *pictures)
+    images = [str(image) for image in case.images]
+    rows = lean.python(CLASSIFY, str(case.bundles[format]), str(tmp_path / "scores.npy"), *images)
     scores = np.load(tmp_path / "scores.npy")
     best = case.scores.argmax(axis=1)
     assert scores.dtype == np.float32
@@ -94,9 +94,9 @@ def test_a_bundle_gives_the_same_answers(lean: Lean, case: Case, format: str, tm
     np.testing.assert_array_equal(scores.argmax(axis=1), best)
     labels = Classifier("MobileNet").spec.labels
     assert [row[:3] for row in rows] == [
-        [picture, labels[i].id, labels[i].name] for picture, i in zip(pictures, best, strict=True)
+        [image, labels[i].id, labels[i].name] for image, i in zip(images, best, strict=True)
     ]
-    assert len(set(best)) > len(pictures) / 2, "the pictures show different things, and the network sees it"
+    assert len(set(best)) > len(images) / 2, "the images show different things, and the network sees it"
 
 
 def refused(lean: Lean, expression: str) -> str:
@@ -115,10 +115,10 @@ except MissingDependencyError as error:
 
 
 def test_what_needs_keras_says_so(lean: Lean, case: Case) -> None:
-    picture = str(EXAMPLES / "clock.png")
+    image = str(EXAMPLES / "clock.png")
     keras = "this needs the package keras: pip install keras"
     assert refused(lean, 'Classifier("MobileNet")') == keras
-    assert refused(lean, f'Classifier("MobileNet", runtime="openvino").predict({picture!r})') == keras
+    assert refused(lean, f'Classifier("MobileNet", runtime="openvino").predict({image!r})') == keras
     assert refused(lean, 'Classifier("MobileNet", runtime="onnxruntime").save("copy.bundle")') == keras
     bundle = str(case.bundles["keras"])
     assert refused(lean, f"Classifier.load({bundle!r})") == keras
@@ -145,14 +145,14 @@ except BundleError as error:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_the_command_line_gives_the_same_answers(lean: Lean, case: Case, format: str) -> None:
-    bundle, pictures = str(case.bundles[format]), [str(picture) for picture in case.pictures]
-    printed = lean.run("pretrained-cnn", "classify", "--model", bundle, "--top", "1", "--json", *pictures)
+    bundle, images = str(case.bundles[format]), [str(image) for image in case.images]
+    printed = lean.run("pretrained-cnn", "classify", "--model", bundle, "--top", "1", "--json", *images)
     rows = [json.loads(line) for line in printed.splitlines()]
-    assert [row["source"] for row in rows] == pictures
+    assert [row["source"] for row in rows] == images
     best = [row["predictions"][0] for row in rows]
     assert [row["index"] for row in best] == case.scores.argmax(axis=1).tolist()
     np.testing.assert_allclose([row["score"] for row in best], case.scores.max(axis=1), atol=1e-4, rtol=0)
-    assert "4 pictures\tsame best class 100%" in lean.run("pretrained-cnn", "check", bundle)
+    assert "4 images\tsame best class 100%" in lean.run("pretrained-cnn", "check", bundle)
 
 
 def test_the_command_line_says_what_is_missing(lean: Lean) -> None:

@@ -1,7 +1,7 @@
-"""Give a freshly initialised network something to say.
+"""Give a freshly initialized network something to say.
 
 MobileNet, Xception and EfficientNet answer 0.001 for every class before they are trained, whatever comes
-in, so that two pipelines would agree on them even if one were wrong. A woken network tells pictures apart.
+in, so that two pipelines would agree on them even if one were wrong. A woken network tells images apart.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def layers_of(model: keras.Model) -> list[Any]:
 
 
 def wake(model: keras.Model, inputs: np.ndarray) -> None:
-    """Set ``model``'s weights so that its classes depend on the picture.
+    """Set ``model``'s weights so that its classes depend on the image.
 
     BatchNorm takes its statistics from ``inputs`` ``(N, H, W, 3)``, preprocessed; ConvNeXt's LayerScale
     becomes 0.3; the head is scaled until the logits deviate by 2, and its bias removes each class's mean.

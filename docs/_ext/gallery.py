@@ -1,4 +1,4 @@
-"""Makes the gallery's pictures and tables: the drawn examples, as EfficientNetLite0 sees and names them.
+"""Makes the gallery's images and tables: the drawn examples, as EfficientNetLite0 sees and names them.
 
 All goes to ``_generated``, which git ignores; ``gallery.md`` includes it.
 """
@@ -27,22 +27,22 @@ POLICIES = {"crop": ResizePolicy(), "squash": ResizePolicy("squash"), "pad": Res
 
 
 class Gallery:
-    """Pictures and Markdown in a folder, about what one classifier answers."""
+    """Images and Markdown in a folder, about what one classifier answers."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        # Squashing leaves a picture of the network's size as it is, so that one network serves all policies.
+        # Squashing leaves an image of the network's size as it is, so that one network serves all policies.
         self.clf = Classifier("EfficientNetLite0", resize=POLICIES["squash"])
 
     def show(self, name: str, image: Image.Image) -> str:
-        """Save a picture, ``HEIGHT`` pixels high; the Markdown that shows it, from a page in the folder above."""
+        """Save an image, ``HEIGHT`` pixels high; the Markdown that shows it, from a page in the folder above."""
         width = round(image.width * HEIGHT / image.height)
         image.resize((width, HEIGHT), Image.Resampling.LANCZOS).save(self.folder / f"{name}.png", optimize=True)
         return f"![{name.replace('-', ' ')}]({self.folder.name}/{name}.png)"
 
-    def see(self, picture: Any, policy: ResizePolicy = POLICIES["crop"]) -> np.ndarray:
+    def see(self, image: Any, policy: ResizePolicy = POLICIES["crop"]) -> np.ndarray:
         """What reaches the network: RGB uint8 ``(224, 224, 3)``."""
-        return load(one(picture), self.clf.spec.input_size, policy, ImagePolicy())
+        return load(one(image), self.clf.spec.input_size, policy, ImagePolicy())
 
     def answer(self, pixels: np.ndarray, top: int = 1) -> str:
         """Names and scores, a line each."""
@@ -58,8 +58,8 @@ class Gallery:
 
 
 def answers(gallery: Gallery) -> None:
-    """Each drawn picture with its three best classes."""
-    rows = [["the picture", "what the network sees", "its answer"]]
+    """Each drawn image with its three best classes."""
+    rows = [["the image", "what the network sees", "its answer"]]
     for name in NAMES:
         with Image.open(IMAGES / f"{name}.png") as image:
             pixels = gallery.see(image)
@@ -69,15 +69,15 @@ def answers(gallery: Gallery) -> None:
 
 
 def resizing(gallery: Gallery) -> None:
-    """Three pictures under three resize policies: as drawn, and with more wall beside them."""
+    """Three images under three resize policies: as drawn, and with more wall beside them."""
     with Image.open(IMAGES / "balloon.png") as balloon, Image.open(IMAGES / "clock.png") as clock:
-        pictures = {
+        images = {
             "balloon": balloon,
             "wide": _on_a_wall(clock, 960, 360, left=240),
             "at-the-margin": _on_a_wall(clock, 1200, 360, left=0),
         }
         rows = [["", *(f"`{method}`" for method in POLICIES)]]
-        for name, image in pictures.items():
+        for name, image in images.items():
             cells = []
             for method, policy in POLICIES.items():
                 pixels = gallery.see(image, policy)
@@ -88,7 +88,7 @@ def resizing(gallery: Gallery) -> None:
 
 
 def _on_a_wall(image: Image.Image, width: int, height: int, left: int) -> Image.Image:
-    """The picture as a part of a larger one, whose sides go on like its own."""
+    """The image as a part of a larger one, whose sides go on like its own."""
     larger = image.crop((0, 0, 1, image.height)).resize((width, height))
     larger.paste(image, (left, 0))
     return larger
@@ -96,14 +96,14 @@ def _on_a_wall(image: Image.Image, width: int, height: int, left: int) -> Image.
 
 def contact_sheets(gallery: Gallery) -> None:
     """All of them on one sheet, with a broken file among them, as `contact_sheet` draws it."""
-    pictures: list[Any] = [(f"{name}.png", gallery.see(IMAGES / f"{name}.png")) for name in NAMES]
-    pictures.insert(3, ("half.png", (IMAGES / "clock.png").read_bytes()[:9000]))
-    results = gallery.clf.predict_batch(pictures, top=1, errors="return")
+    images: list[Any] = [(f"{name}.png", gallery.see(IMAGES / f"{name}.png")) for name in NAMES]
+    images.insert(3, ("half.png", (IMAGES / "clock.png").read_bytes()[:9000]))
+    results = gallery.clf.predict_batch(images, top=1, errors="return")
     contact_sheet(results, columns=4, min_score=0.6).save(gallery.folder / "contact-sheet.png", optimize=True)
 
 
 def heat_maps(gallery: Gallery) -> None:
-    """Each drawn picture with the places that spoke for its class, and for the next best one."""
+    """Each drawn image with the places that spoke for its class, and for the next best one."""
     rows = [["what the network sees", "its best class", "the second"]]
     for name in NAMES:
         pixels = gallery.see(IMAGES / f"{name}.png")
@@ -161,7 +161,7 @@ def _sixteen_bits() -> bytes:
 AWKWARD: dict[str, Callable[[], bytes]] = {
     "turned, as EXIF says": _turned,
     "transparent, noise behind": _transparent,
-    "grey of 16 bits": _sixteen_bits,
+    "gray of 16 bits": _sixteen_bits,
 }
 
 
@@ -172,19 +172,19 @@ def _saved(image: Image.Image, format: str, **options: Any) -> bytes:
 
 
 def refused(gallery: Gallery) -> None:
-    """What is no picture, and what is said of it."""
+    """What is no image, and what is said of it."""
     clock = (IMAGES / "clock.png").read_bytes()
-    pictures = {
+    images = {
         "half.png": clock[: len(clock) // 2],
         "page.jpg": b"<!DOCTYPE html><title>404</title>",
         "empty.jpg": b"",
         "huge.png": Image.new("1", (20_000, 20_000)),
         "floats from 0 to 1": np.full((64, 64, 3), 0.5),
     }
-    results: list[Result] = gallery.clf.predict_batch(list(pictures.items()), errors="return")
+    results: list[Result] = gallery.clf.predict_batch(list(images.items()), errors="return")
     rows = [["you hand over", "it answers"]]
     rows += [[f"`{result.source}`", f"`{result.error.reason}`"] for result in results if result.error]
-    assert len(rows) == len(pictures) + 1
+    assert len(rows) == len(images) + 1
     gallery.write("refused", rows)
 
 

@@ -23,7 +23,7 @@ COLUMNS = ("Name", "Input", "Parameters", "Depth", "Embedding", "Top-1 %", "Top-
 
 
 def backbones() -> str:
-    """The catalogue as a Markdown table."""
+    """The catalog as a Markdown table."""
     rows = [COLUMNS, ("---", *["--:"] * 7, "---"), *map(_row, CATALOG)]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 

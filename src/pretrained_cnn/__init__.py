@@ -1,4 +1,4 @@
-"""Pretrained image classifiers by name: a picture in, names and scores out.
+"""Pretrained image classifiers by name: an image in, names and scores out.
 
 >>> from pretrained_cnn import Classifier
 >>> clf = Classifier("EfficientNetLite0")

@@ -60,11 +60,11 @@ class Timing:
     top1: float | None
     """Percent on ImageNet's validation set, as published; None if nothing was. It is never measured here."""
     milliseconds: float
-    """From one picture to its labels: the median."""
+    """From one image to its labels: the median."""
     spread: tuple[float, float]
     """The first and the third quartile of the same."""
     per_second: float
-    """How many pictures are classified a second, in batches: by the median."""
+    """How many images are classified a second, in batches: by the median."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
@@ -78,18 +78,18 @@ def measure(
     weights: str | None = None,
     batch_size: int = 16,
     rounds: int = 15,
-    picture: Any = None,
+    image: Any = None,
 ) -> list[Timing]:
-    """Measure how long backbones take to classify a picture on this machine, alone and in batches.
+    """Measure how long backbones take to classify an image on this machine, alone and in batches.
 
     Args:
         models: Names, or specs, as `pretrained_cnn.Classifier` takes them.
         runtimes: Names that `pretrained_cnn.list_runtimes` gives; each backbone is measured on each.
         weights: None for random ones, with which a network takes as long as with others, and which need no download;
             or ``"imagenet"``.
-        batch_size: How many pictures a batch has.
+        batch_size: How many images a batch has.
         rounds: How often each is measured. In a round all take turns, so that whatever else the machine does meets all.
-        picture: What is classified, as `pretrained_cnn.Classifier.predict` takes it: a path is read and decoded each
+        image: What is classified, as `pretrained_cnn.Classifier.predict` takes it: a path is read and decoded each
             time. By default pixels in memory, of the network's own size.
 
     A backbone is built for the input size with which its published accuracy was measured, so that time and accuracy
@@ -106,7 +106,7 @@ def measure(
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise InvalidSpecError(f"{name}={value!r} is not a whole number of at least 1")
     specs = [_as_published(get_spec(model) if isinstance(model, str) else model) for model in models]
-    sides = [_Side(Classifier(spec, weights=weights, runtime=name), picture) for spec in specs for name in runtimes]
+    sides = [_Side(Classifier(spec, weights=weights, runtime=name), image) for spec in specs for name in runtimes]
     for number, side in enumerate(sides, 1):
         log.info("%d of %d: building %s for %s", number, len(sides), side.clf.spec.name, side.clf.runtime)
         for _ in range(WARM_UP):
@@ -148,19 +148,19 @@ def frontier(rows: Iterable[Timing]) -> list[Timing]:
 
 
 class _Side:
-    """One classifier, what it is given, and how long it took, in seconds a picture."""
+    """One classifier, what it is given, and how long it took, in seconds an image."""
 
-    def __init__(self, clf: Classifier, picture: Any) -> None:
+    def __init__(self, clf: Classifier, image: Any) -> None:
         self.clf = clf
-        self.picture = np.full((*clf.spec.input_size, 3), 128, np.uint8) if picture is None else picture
+        self.image = np.full((*clf.spec.input_size, 3), 128, np.uint8) if image is None else image
         self.alone: list[float] = []
         self.together: list[float] = []
 
     def one(self) -> None:
-        self.clf.predict(self.picture)
+        self.clf.predict(self.image)
 
     def batch(self, size: int) -> None:
-        self.clf.predict_batch([self.picture] * size, batch_size=size)
+        self.clf.predict_batch([self.image] * size, batch_size=size)
 
     def timing(self) -> Timing:
         spec = self.clf.spec

@@ -6,7 +6,7 @@ Where the facts are from:
 - embedding width and number of parameters: counted on the built networks;
 - depth: the table at https://keras.io/api/applications/, which counts the layers that have parameters; for MobileNetV3,
   EfficientNetV2 and ConvNeXt it prints none;
-- accuracy: the README of keras-applications, which prints the size of the pictures that were measured, with
+- accuracy: the README of keras-applications, which prints the size of the images that were measured, with
   three digits; for EfficientNetV2 and ConvNeXt the table at keras.io, which prints neither.
 
 ResNet50V2, 101V2 and 152V2 were measured at 299 and are built at 224, which costs about 6 points of top-1.

@@ -1,4 +1,4 @@
-"""The facade: a backbone by name, pictures in, names and scores out."""
+"""The facade: a backbone by name, images in, names and scores out."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pretrained_cnn.evaluate import Evaluation, find_classes
 from pretrained_cnn.explain import Explanation, Method, place
 from pretrained_cnn.images.batch import Batch, batches, load
 from pretrained_cnn.images.decode import decode
-from pretrained_cnn.images.labelled import WNID, labelled
+from pretrained_cnn.images.labeled import WNID, labeled
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.resize import resize
 from pretrained_cnn.images.sources import Item, items, one
@@ -48,7 +48,7 @@ __all__ = ["Classifier"]
 
 
 class Classifier:
-    """A pretrained network that names what is in a picture.
+    """A pretrained network that names what is in an image.
 
     Args:
         model: A name that `list_models` gives (case, ``-`` and ``_`` do not matter), or a `ModelSpec`.
@@ -59,7 +59,7 @@ class Classifier:
         labels: Names of the classes, or ``(id, name)`` pairs, in place of the spec's.
         resize: A `ResizePolicy` in place of the spec's.
         input_size: ``(height, width)`` in pixels in place of the spec's.
-        images: An `ImagePolicy`: the limits, and how pictures are decoded.
+        image_policy: An `ImagePolicy`: the limits, and how images are decoded.
         **builder_options: Go to the builder: ``Classifier("MobileNet", alpha=0.25)``.
 
     The network is built when it is first needed. One classifier may be used from several threads at once.
@@ -83,7 +83,7 @@ class Classifier:
         labels: Sequence[str | tuple[str, str]] | None = None,
         resize: ResizePolicy | None = None,
         input_size: tuple[int, int] | None = None,
-        images: ImagePolicy = ImagePolicy(),
+        image_policy: ImagePolicy = ImagePolicy(),
         **builder_options: Any,
     ) -> None:
         spec = model if isinstance(model, ModelSpec) else get_spec(model)
@@ -96,10 +96,10 @@ class Classifier:
             )
         self._runtime = get_runtime(runtime)
         self._runtime.require()
-        if not isinstance(images, ImagePolicy):
-            raise InvalidSpecError(f"images={images!r} is not an ImagePolicy")
+        if not isinstance(image_policy, ImagePolicy):
+            raise InvalidSpecError(f"image_policy={image_policy!r} is not an ImagePolicy")
         self._weights = weights if weights is None else os.fspath(weights)
-        self._images = images
+        self._image_policy = image_policy
         self._options = builder_options
         self._lock = threading.RLock()
         self._backbone: Backbone | None = None
@@ -120,20 +120,20 @@ class Classifier:
         input_size: tuple[int, int] | None = None,
         from_logits: bool = False,
         runtime: str = "keras",
-        images: ImagePolicy = ImagePolicy(),
+        image_policy: ImagePolicy = ImagePolicy(),
     ) -> Self:
         """Wrap a trained Keras model with classes of its own.
 
         Args:
-            model: One picture input, channels last, and one output ``(N, C)``.
+            model: One image input, channels last, and one output ``(N, C)``.
             labels: ``C`` names, or ``(id, name)`` pairs, in the order of the outputs.
             preprocess: From RGB float32 in 0..255 to what the model was trained with; None if it takes 0..255.
-            resize: How pictures become the model's input size; by default `ResizePolicy()`, a centre crop.
+            resize: How images become the model's input size; by default `ResizePolicy()`, a center crop.
             input_size: ``(height, width)``, for a model whose input leaves them open.
             from_logits: The last layer is linear, and a softmax is to follow it. A linear last layer without
                 ``from_logits=True`` is refused, and so is ``from_logits=True`` with an activation.
             runtime: As for `Classifier`.
-            images: As for `Classifier`.
+            image_policy: As for `Classifier`.
 
         Raises InvalidSpecError if model and arguments do not fit together.
 
@@ -149,13 +149,13 @@ class Classifier:
         spec = wrap(
             model, labels=labels, preprocess=preprocess, resize=resize, input_size=input_size, from_logits=from_logits
         )
-        clf = cls(spec, runtime=runtime, images=images)
+        clf = cls(spec, runtime=runtime, image_policy=image_policy)
         clf._get_backbone()  # so that what does not fit is said here
         return clf
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str], *, runtime: str | None = None, images: ImagePolicy | None = None
+        cls, path: str | os.PathLike[str], *, runtime: str | None = None, image_policy: ImagePolicy | None = None
     ) -> Self:
         """The classifier that `save` wrote to a bundle. It answers as the one that was saved.
 
@@ -164,7 +164,7 @@ class Classifier:
             runtime: What executes it; by default what its format is made for, which for the formats
                 ``"openvino"``, ``"onnx"`` and ``"litert"`` takes neither TensorFlow nor Keras. A bundle of format
                 ``"keras"`` takes any.
-            images: An `ImagePolicy` in place of the one that was saved.
+            image_policy: An `ImagePolicy` in place of the one that was saved.
 
         Code that is in a bundle is not run. Raises BundleError, which names the file, unless each byte is the one
         that was written; MissingDependencyError if the runtime is not installed.
@@ -177,7 +177,7 @@ class Classifier:
         bundle = open_bundle(Path(path))
         format = bundle.manifest.format
         spec = runtime_for(format) if runtime is None else get_runtime(runtime)
-        clf = cls(bundle.spec, runtime=spec.name, images=images or bundle.images)
+        clf = cls(bundle.spec, runtime=spec.name, image_policy=image_policy or bundle.image_policy)
         if format == "keras":
             with _keras_is_needed():
                 from pretrained_cnn.backbones.serving import open_graph
@@ -206,35 +206,35 @@ class Classifier:
         cache: bool = True,
         **arguments: Any,
     ) -> Self:
-        """Make a classifier of your own classes: a pretrained network with a head that is fitted to your pictures.
+        """Make a classifier of your own classes: a pretrained network with a head that is fitted to your images.
 
         Args:
-            data: A folder with a folder of pictures for each class; a CSV file with the columns ``path``, relative to
-                the file, and ``label``; or pairs of a picture and a label.
+            data: A folder with a folder of images for each class; a CSV file with the columns ``path``, relative to
+                the file, and ``label``; or pairs of an image and a label.
             model: A name, a `ModelSpec`, or a `Classifier` to go on from, which is not changed.
-            validation: Pictures, given like ``data``, that choose the settings; by default a fifth of each class of
+            validation: Images, given like ``data``, that choose the settings; by default a fifth of each class of
                 ``data``, which the linear head is fitted on too in the end.
-            head: ``"linear"``, logistic regression fitted to convergence, with the strength of its regularisation
+            head: ``"linear"``, logistic regression fitted to convergence, with the strength of its regularization
                 chosen by the log loss on validation; or ``"mlp"``, with a hidden layer and dropout.
-            epochs: How often, at most, the pictures are gone through to fine-tune (by default 20), or the embeddings
+            epochs: How often, at most, the images are gone through to fine-tune (by default 20), or the embeddings
                 to fit ``"mlp"`` (100). Five epochs without a lower log loss on validation end the training, and the
                 best epoch's weights stay.
             unfreeze: How many of the network's last layers are then trained end to end, with the head: of the layers
                 that have weights, BatchNormalization not counted; or the name of the first one. BatchNormalization
                 stays as it is, statistics included.
-            augment: How pictures are changed while layers are trained: ``"default"`` flips, zooms, moves and relights
+            augment: How images are changed while layers are trained: ``"default"`` flips, zooms, moves and relights
                 them a little; a keras layer that takes RGB ``(N, H, W, 3)`` in 0..255; None for not at all.
             learning_rate: Adam's, by default 1e-5 to fine-tune and 3e-4 for ``"mlp"``.
-            class_weight: What a picture of each class counts: ``"balanced"`` lets all classes count the same, a mapping
+            class_weight: What an image of each class counts: ``"balanced"`` lets all classes count the same, a mapping
                 gives classes a number other than 1.
             seed: Of everything random. The same seed, data and machine give the same weights.
             cache: Keep embeddings on disk, so that fitting again takes seconds, and after each epoch of fine-tuning the
                 state, from which the same call goes on should it be killed.
-            **arguments: As for `Classifier`: ``weights``, ``runtime``, ``resize``, ``input_size``, ``images``, and
-                builder options.
+            **arguments: As for `Classifier`: ``weights``, ``runtime``, ``resize``, ``input_size``,
+                ``image_policy``, and builder options.
 
-        Pictures that cannot be read are left out, logged, and listed in `report`. Raises DataError before any work for
-        pictures from which nothing can be learnt, InvalidSpecError for arguments that cannot be right,
+        Images that cannot be read are left out, logged, and listed in `report`. Raises DataError before any work for
+        images from which nothing can be learnt, InvalidSpecError for arguments that cannot be right,
         MissingDependencyError for ``"linear"`` without scikit-learn.
 
         >>> pairs = [("examples/images/clock.png", "clock"), ("examples/images/candle.png", "candle")]
@@ -263,7 +263,7 @@ class Classifier:
         else:
             source = model._copy()
         trained = transfer.train(source._as_base(), data, validation, settings)
-        clf = cls(trained.spec, runtime=source._runtime.name, images=source._images)
+        clf = cls(trained.spec, runtime=source._runtime.name, image_policy=source._image_policy)
         clf._history, clf._report = trained.history, trained.report
         return clf
 
@@ -296,7 +296,7 @@ class Classifier:
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """What `train` tried, in its order: a row for each strength of regularisation, or each epoch; else empty.
+        """What `train` tried, in its order: a row for each strength of regularization, or each epoch; else empty.
 
         >>> Classifier("MobileNet").history
         []
@@ -312,51 +312,51 @@ class Classifier:
         """
         return self._report
 
-    def predict(self, picture: Any, *, top: int = 5) -> Result:
-        """Name what is in one picture.
+    def predict(self, image: Any, *, top: int = 5) -> Result:
+        """Name what is in one image.
 
         Args:
-            picture: A path, an http(s) address, bytes, a binary file, a Pillow image, or an array or tensor
+            image: A path, an http(s) address, bytes, a binary file, a Pillow image, or an array or tensor
                 of shape ``(h, w, 3)``, ``(h, w)``, ``(h, w, 1)`` or ``(h, w, 4)``, uint8 or float in 0..255.
             top: How many classes to name; more than there are gives all of them.
 
-        Raises ImageError, which names the picture and says what is wrong with it.
+        Raises ImageError, which names the image and says what is wrong with it.
 
         >>> Classifier("EfficientNetLite0").predict("examples/images/clock.png").top.id
         'n02708093'
         """
         _check_count("top", top)
-        item = one(picture)
-        pixels = load(item, self._spec.input_size, self._spec.resize, self._images)
+        item = one(image)
+        pixels = load(item, self._spec.input_size, self._spec.resize, self._image_policy)
         runtime, _ = self._get_runtime("scores")
         (predictions,) = self._decode(runtime.run(pixels[np.newaxis]), top)
-        return Result(item.name, predictions, picture=_kept(item))
+        return Result(item.name, predictions, image=_kept(item))
 
     def predict_batch(
         self,
-        pictures: Any,
+        images: Any,
         *,
         top: int = 5,
         batch_size: int | None = None,
         errors: Literal["raise", "return"] = "raise",
     ) -> list[Result]:
-        """Name what is in several pictures: one `Result` for each, in their order.
+        """Name what is in several images: one `Result` for each, in their order.
 
         Args:
-            pictures: An iterable of pictures as `predict` takes them, or any other source that `stream` takes.
+            images: An iterable of images as `predict` takes them, or any other source that `stream` takes.
             top: How many classes to name.
             batch_size: As for `stream`.
-            errors: ``"raise"`` raises the ImageError of the first bad picture; ``"return"`` gives a bad
-                picture a `Result` with its error, in its place.
+            errors: ``"raise"`` raises the ImageError of the first bad image; ``"return"`` gives a bad
+                image a `Result` with its error, in its place.
 
         >>> clf = Classifier("EfficientNetLite0")
         >>> clf.predict_batch(["examples/images/clock.png", "no.jpg"], errors="return")[1]
         Result('no.jpg': error: there is no such file)
         """
-        results = list(self.stream(pictures, top=top, batch_size=batch_size, errors=errors))
-        if isinstance(pictures, list | tuple | np.ndarray):  # the caller has them all in memory anyway
-            kept = map(_kept, items(pictures, self._images))
-            results = [replace(result, picture=picture) for result, picture in zip(results, kept, strict=True)]
+        results = list(self.stream(images, top=top, batch_size=batch_size, errors=errors))
+        if isinstance(images, list | tuple | np.ndarray):  # the caller has them all in memory anyway
+            kept = map(_kept, items(images, self._image_policy))
+            results = [replace(result, image=image) for result, image in zip(results, kept, strict=True)]
         return results
 
     def stream(
@@ -369,23 +369,23 @@ class Classifier:
         errors: Literal["raise", "return"] = "return",
         prefetch: int | None = None,
     ) -> Iterator[Result]:
-        """Name what is in any number of pictures, one after the other, in bounded memory.
+        """Name what is in any number of images, one after the other, in bounded memory.
 
         Args:
             source: A folder (searched recursively), a glob, a tar or zip archive, a ``.txt`` file with a path or URL
                 in each line, ``"-"`` for the same from standard input, or any iterable, endless ones included, of
-                pictures or of ``(name, picture)`` pairs.
+                images or of ``(name, image)`` pairs.
             top: How many classes to name.
-            batch_size: How many pictures the network takes at once; by default 16.
+            batch_size: How many images the network takes at once; by default 16.
             workers: How many threads decode; by default one for each core that the process may use, at most 16.
             errors: As for `predict_batch`.
-            prefetch: How many batches of decoded pictures are alive at most: the one that the network is at, and those
-                that are decoded meanwhile. By default as many as give each worker two pictures to do, at least 3.
+            prefetch: How many batches of decoded images are alive at most: the one that the network is at, and those
+                that are decoded meanwhile. By default as many as give each worker two images to do, at least 3.
 
-        Results come in the order of the pictures. An iterable is asked for its pictures in the thread that asks for
+        Results come in the order of the images. An iterable is asked for its images in the thread that asks for
         results, batch by batch; what it raises is raised, and while it waits, so does the stream. Closing
-        the iterator, or an exception in what consumes it, ends the threads, each with the picture that it is at.
-        Raises ImageError if there is no picture in a folder, a glob, an archive or a text file.
+        the iterator, or an exception in what consumes it, ends the threads, each with the image that it is at.
+        Raises ImageError if there is no image in a folder, a glob, an archive or a text file.
 
         >>> clf = Classifier("EfficientNetLite0")
         >>> sum(1 for result in clf.stream("examples/images/*.png"))
@@ -396,22 +396,22 @@ class Classifier:
             raise InvalidSpecError(f'errors={errors!r} is not known; choose "raise" or "return"')
         return self._stream(self._batches(source, batch_size, workers, prefetch), top, errors)
 
-    def predict_proba(self, pictures: Any, *, batch_size: int | None = None) -> NDArray[np.float32]:
-        """The probabilities of all classes: float32 ``(N, C)``, a row for each picture, in their order.
+    def predict_proba(self, images: Any, *, batch_size: int | None = None) -> NDArray[np.float32]:
+        """The probabilities of all classes: float32 ``(N, C)``, a row for each image, in their order.
 
-        ``pictures`` are as for `predict_batch`. Raises the ImageError of the first bad picture.
+        ``images`` are as for `predict_batch`. Raises the ImageError of the first bad image.
 
         >>> Classifier("EfficientNetLite0").predict_proba(["examples/images/clock.png"]).shape
         (1, 1000)
         """
-        return self._run("scores", pictures, batch_size)
+        return self._run("scores", images, batch_size)
 
-    def embed(self, pictures: Any, *, layer: str | None = None, batch_size: int | None = None) -> NDArray[np.float32]:
-        """What the network sees in each picture: float32 ``(N, embedding_size)``, in their order.
+    def embed(self, images: Any, *, layer: str | None = None, batch_size: int | None = None) -> NDArray[np.float32]:
+        """What the network sees in each image: float32 ``(N, embedding_size)``, in their order.
 
         An embedding is the input of the last dense layer; for weights without a top, the pooled features.
         With ``layer``, the name of one of ``keras_model.layers``, it is what that layer gives, ``(N, D)``, a map as the
-        mean over its pixels. ``pictures`` are as for `predict_batch`. Raises the ImageError of the first bad picture,
+        mean over its pixels. ``images`` are as for `predict_batch`. Raises the ImageError of the first bad image,
         and InvalidSpecError if there is no such layer.
 
         >>> clf = Classifier("EfficientNetLite0")
@@ -420,33 +420,33 @@ class Classifier:
         >>> clf.embed(["examples/images/clock.png"], layer="block10_add").shape
         (1, 112)
         """
-        return self._run("embedding", pictures, batch_size, layer)
+        return self._run("embedding", images, batch_size, layer)
 
     def evaluate(
         self, source: Any, labels: Sequence[str] | None = None, *, batch_size: int | None = None
     ) -> Evaluation:
-        """How often the classifier is right about pictures whose classes are known, and where it is wrong.
+        """How often the classifier is right about images whose classes are known, and where it is wrong.
 
         Args:
-            source: A folder with a folder of pictures for each class, a CSV file with the columns ``path`` and
-                ``label``, or pairs of a picture and a label. For ImageNet's classes, a WordNet id in the name of a
-                folder or a picture is its label.
-            labels: Where given, the class of each picture, and ``source`` is pictures as `predict_batch` takes them.
+            source: A folder with a folder of images for each class, a CSV file with the columns ``path`` and
+                ``label``, or pairs of an image and a label. For ImageNet's classes, a WordNet id in the name of a
+                folder or an image is its label.
+            labels: Where given, the class of each image, and ``source`` is images as `predict_batch` takes them.
             batch_size: As for `stream`.
 
-        A label is a class's id, or its name if no other class has it. Bad pictures are listed in `Evaluation.failed`.
-        Raises DataError for labels that are not the classifier's, or if no picture can be read.
+        A label is a class's id, or its name if no other class has it. Bad images are listed in `Evaluation.failed`.
+        Raises DataError for labels that are not the classifier's, or if no image can be read.
 
         >>> clf = Classifier("EfficientNetLite0")
         >>> clf.evaluate([("examples/images/clock.png", "analog_clock"), ("examples/images/candle.png", "candle")])
-        Evaluation(2 pictures, top1=1.000 (0.342 to 1.000))
+        Evaluation(2 images, top1=1.000 (0.342 to 1.000))
         """
-        pictures, targets = self._with_targets(source, labels)
+        images, targets = self._with_targets(source, labels)
         _, width = self._get_runtime("scores")
         names: list[str] = []
         errors: list[ImageError | None] = []
         rows = [np.empty((0, width), np.float32)]
-        for some, failures, _, scores in self._rows("scores", self._batches(pictures, batch_size), "return"):
+        for some, failures, _, scores in self._rows("scores", self._batches(images, batch_size), "return"):
             names += some
             errors += failures
             rows.append(scores)
@@ -458,15 +458,15 @@ class Classifier:
             [error for error in errors if error is not None],
         )
 
-    def explain(self, picture: Any, target: int | str | None = None, method: Method = "grad_cam") -> Explanation:
-        """Where in a picture the network sees a class: a heat map over the picture.
+    def explain(self, image: Any, target: int | str | None = None, method: Method = "grad_cam") -> Explanation:
+        """Where in an image the network sees a class: a heat map over the image.
 
         Args:
-            picture: As for `predict`.
+            image: As for `predict`.
             target: The class: its index, its id, or its name if no other class has it; by default the best one.
             method: ``"grad_cam"``, ``"grad_cam++"`` or ``"hires_cam"``, see ``pretrained_cnn.explain``.
 
-        The score is that of the picture decoded in full, where `predict` may take a draft of a large JPEG. Gradients
+        The score is that of the image decoded in full, where `predict` may take a draft of a large JPEG. Gradients
         come from Keras, whatever the runtime, so a bundle must be of format ``"keras"``.
 
         Raises ImageError as `predict` does; DataError for a class that is not there; InvalidSpecError for a network
@@ -480,9 +480,9 @@ class Classifier:
         (480, 360)
         """
         explainer = self._get_explainer(method)
-        item = one(picture)
-        image = decode(item, self._images)
-        pixels = resize(image, self._spec.input_size, self._spec.resize)[np.newaxis]
+        item = one(image)
+        full = decode(item, self._image_policy)
+        pixels = resize(full, self._spec.input_size, self._spec.resize)[np.newaxis]
         (scores,) = self._get_runtime("scores")[0].run(pixels)
         index = int(scores.argmax()) if target is None else self._find_class(target, len(scores))
         (heat_map,) = explainer(pixels, np.array([index]))
@@ -491,8 +491,8 @@ class Classifier:
             item.name,
             prediction._replace(score=float(scores[index]), index=index),
             method,
-            place(heat_map, image.size, self._spec.input_size, self._spec.resize),
-            image,
+            place(heat_map, full.size, self._spec.input_size, self._spec.resize),
+            full,
         )
 
     def save(
@@ -513,13 +513,13 @@ class Classifier:
                 TensorFlow Serving takes: give it ``path/model``.
             precision: ``"float16"`` halves the size of an ``"openvino"`` or ``"litert"`` model. It computes in
                 float32 all the same.
-            quantize: Pictures, as `predict_batch` takes them, of the kind that will be classified, some hundreds
+            quantize: Images, as `predict_batch` takes them, of the kind that will be classified, some hundreds
                 rather than tens. Their ranges make an ``"openvino"`` model of 8-bit integers.
             output: ``"scores"`` for a bundle that predicts, ``"embedding"`` for one that embeds; by default
                 whichever the weights allow, scores first. Format ``"keras"`` with scores does both.
 
         Before it returns, the bundle is loaded again, and must give the same scores as this classifier within
-        1e-4 (float16: 0.05) and the same best classes, for four test pictures. Of the pictures to quantize
+        1e-4 (float16: 0.05) and the same best classes, for four test images. Of the images to quantize
         by, nine of ten must keep their best class, a tie within 0.1 aside. Returns how well they agree.
 
         Raises BundleError, and leaves nothing behind, if they do not agree, or if the format cannot express the
@@ -549,13 +549,13 @@ class Classifier:
             with contextlib.closing(self._batches(quantize, None)) as stream:
                 batches_ = [_pixels(batch) for batch in stream]
             if not batches_:
-                raise InvalidSpecError("quantize=[] has no picture; give some hundreds of the kind to be classified")
+                raise InvalidSpecError("quantize=[] has no image; give some hundreds of the kind to be classified")
             calibration = np.concatenate(batches_)
         return write_bundle(
             Path(path),
             serving_graph(backbone, output),
             self._spec,
-            self._images,
+            self._image_policy,
             format=format,
             output=output,
             precision=precision if calibration is None else "int8",
@@ -564,24 +564,24 @@ class Classifier:
         )
 
     def _run(
-        self, output: Output, pictures: Any, batch_size: int | None, layer: str | None = None
+        self, output: Output, images: Any, batch_size: int | None, layer: str | None = None
     ) -> NDArray[np.float32]:
         _, width = self._get_runtime(output, layer)
-        rows = self._rows(output, self._batches(pictures, batch_size), "raise", layer)
+        rows = self._rows(output, self._batches(images, batch_size), "raise", layer)
         return np.concatenate([np.empty((0, width), np.float32), *(found for _, _, _, found in rows)])
 
     def _with_targets(self, source: Any, labels: Sequence[str] | None = None) -> tuple[list[Any], NDArray[np.intp]]:
-        """The pictures that `evaluate` means, not yet decoded, and the column of each one's class."""
+        """The images that `evaluate` means, not yet decoded, and the column of each one's class."""
         table = self._spec.labels
         if not table:
             raise InvalidSpecError(f"{self._spec.name} has a decode function in place of labels; give labels=[...]")
         if labels is None:
-            name, pictures, labels, _ = labelled(source, wnids=all(WNID.fullmatch(label.id) for label in table))
+            name, images, labels, _ = labeled(source, wnids=all(WNID.fullmatch(label.id) for label in table))
         else:
-            name, pictures = "labels", [(item.name, item.picture) for item in items(source, self._images)]
-            if len(pictures) != len(labels):
-                raise DataError(f"{len(labels)} labels do not fit {len(pictures)} pictures")
-        return pictures, find_classes(labels, table, name)
+            name, images = "labels", [(item.name, item.image) for item in items(source, self._image_policy)]
+            if len(images) != len(labels):
+                raise DataError(f"{len(labels)} labels do not fit {len(images)} images")
+        return images, find_classes(labels, table, name)
 
     def _stream(self, stream: Generator[Batch], top: int, errors: str) -> Iterator[Result]:
         with contextlib.closing(self._rows("scores", stream, errors)) as batches_:
@@ -614,10 +614,10 @@ class Classifier:
             if value is not None:
                 _check_count(name, value)
         return batches(
-            items(source, self._images),
+            items(source, self._image_policy),
             self._spec.input_size,
             self._spec.resize,
-            self._images,
+            self._image_policy,
             batch_size=batch_size,
             workers=workers,
             prefetch=prefetch,
@@ -628,11 +628,11 @@ class Classifier:
         name = self._spec.name
         rows = self._spec.decode(scores, top=top)
         try:
-            decoded = [tuple(map(_as_prediction, picture)) for picture in rows]
+            decoded = [tuple(map(_as_prediction, image)) for image in rows]
         except (TypeError, ValueError) as error:
             raise InvalidSpecError(f"decode of {name} gave rows that are not (id, label, score): {error}") from error
         if len(decoded) != len(scores):
-            raise InvalidSpecError(f"decode of {name} gave {len(decoded)} answers for {len(scores)} pictures")
+            raise InvalidSpecError(f"decode of {name} gave {len(decoded)} answers for {len(scores)} images")
         return decoded
 
     def _get_backbone(self) -> Backbone:
@@ -678,7 +678,11 @@ class Classifier:
     def _copy(self) -> Classifier:
         """A classifier that gives the same answers, with a network of its own."""
         copied = Classifier(
-            self._spec, weights=self._weights, runtime=self._runtime.name, images=self._images, **self._options
+            self._spec,
+            weights=self._weights,
+            runtime=self._runtime.name,
+            image_policy=self._image_policy,
+            **self._options,
         )
         # What is not built yet, and will come out the same, can wait.
         if self._backbone is not None or self._weights is None or not isinstance(self._spec.builder, Reference):
@@ -697,7 +701,7 @@ class Classifier:
             weights=self._weights,
             options=self._options,
             runtime=self._runtime.name,
-            images=self._images,
+            image_policy=self._image_policy,
             built=self._backbone is not None,
             backbone=self._get_backbone,
             embed=lambda pixels: self._get_runtime("embedding")[0].run(pixels),
@@ -757,8 +761,8 @@ def _as_prediction(row: Sequence[Any]) -> Prediction:
 
 
 def _kept(item: Item) -> Any:
-    """What shows the picture again; None for an open file, which is read only once."""
-    return item.path or (None if hasattr(item.picture, "read") else item.picture)
+    """What shows the image again; None for an open file, which is read only once."""
+    return item.path or (None if hasattr(item.image, "read") else item.image)
 
 
 def _check_count(name: str, value: object) -> None:

@@ -1,7 +1,7 @@
-"""Results as pictures: `contact_sheet`, and what a `Result` shows of itself.
+"""Results as images: `contact_sheet`, and what a `Result` shows of itself.
 
 Names and labels may come from anywhere. In a drawing, and in HTML, they are cut to length, what cannot be printed is
-replaced, and HTML is escaped. Pictures are decoded as everywhere, within the limits of the default `ImagePolicy`.
+replaced, and HTML is escaped. Images are decoded as everywhere, within the limits of the default `ImagePolicy`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ MIN_SIZE = 64
 MAX_TEXT = 150
 """Characters of a name or a label that are looked at: more would fit no line."""
 THUMBNAIL = 224
-"""Side, in pixels, of the picture in a notebook."""
+"""Side, in pixels, of the image in a notebook."""
 
 
 def contact_sheet(
@@ -53,17 +53,17 @@ def contact_sheet(
     min_score: float | None = None,
     font: str | os.PathLike[str] | None = None,
 ) -> Image.Image:
-    """Draw pictures side by side, each with its best class, the score, and its name: an RGB image of Pillow's.
+    """Draw images side by side, each with its best class, the score, and its name: an RGB image of Pillow's.
 
     Args:
         results: What `Classifier.predict_batch` or `Classifier.stream` gives, all of which is read first.
         columns: How many stand in a row; by default as many as make the sheet a little wider than high.
-        size: The side of a picture, in pixels, at least 64.
+        size: The side of an image, in pixels, at least 64.
         min_score: Results whose best score is below are marked as uncertain.
         font: The path of a font file. Pillow's own font has little beyond ASCII, and other letters come out as boxes.
 
-    A failed result has its error in place of the picture, and so has a picture that cannot be read again, see
-    `Result.picture`. Raises InvalidSpecError if there is no result, for arguments that cannot be right, and for a sheet
+    A failed result has its error in place of the image, and so has an image that cannot be read again, see
+    `Result.image`. Raises InvalidSpecError if there is no result, for arguments that cannot be right, and for a sheet
     of more pixels than `ImagePolicy.max_pixels`.
 
     >>> from pretrained_cnn import Classifier
@@ -84,19 +84,19 @@ def contact_sheet(
 
 
 def show(result: Result, size: int) -> None:
-    """Open a result in the machine's own program. Raises ImageError if there is no picture to show."""
-    contact_sheet([replace(result, picture=_thumbnail(result, size))], size=size).show()
+    """Open a result in the machine's own program. Raises ImageError if there is no image to show."""
+    contact_sheet([replace(result, image=_thumbnail(result, size))], size=size).show()
 
 
 def html(result: Result) -> str:
     """A result for a notebook, light or dark: a thumbnail, the name, and a bar for each class."""
     try:
-        picture = _image_tag(_thumbnail(result, THUMBNAIL))
+        image = _image_tag(_thumbnail(result, THUMBNAIL))
         problem = ""
     except ImageError as error:
-        picture = ""
-        mark, colour = ("failed: ", ERROR) if result.error is not None else ("", "inherit")
-        problem = f'<div style="color:{colour};overflow-wrap:anywhere">{_escape(mark + error.reason)}</div>'
+        image = ""
+        mark, color = ("failed: ", ERROR) if result.error is not None else ("", "inherit")
+        problem = f'<div style="color:{color};overflow-wrap:anywhere">{_escape(mark + error.reason)}</div>'
     rows = "".join(
         f'<div style="overflow-wrap:anywhere">{_escape(label)}</div>'
         '<div style="background:rgba(127,127,127,.2);border-radius:3px">'
@@ -106,7 +106,7 @@ def html(result: Result) -> str:
     )
     return (
         '<div style="display:flex;flex-wrap:wrap;gap:1em;align-items:flex-start;color:inherit">'
-        f'{picture}<div style="flex:1;min-width:16em;max-width:34em">'
+        f'{image}<div style="flex:1;min-width:16em;max-width:34em">'
         f'<div style="opacity:.7;overflow-wrap:anywhere;margin-bottom:.5em">{_escape(result.source, end=True)}</div>'
         f'{problem}<div style="display:grid;grid-template-columns:fit-content(14em) minmax(5em,1fr) auto;'
         f'gap:.25em .75em;align-items:center">{rows}</div></div></div>'
@@ -130,7 +130,7 @@ class _Sheet:
         most = ImagePolicy().max_pixels
         if width * height > most:
             raise InvalidSpecError(
-                f"a sheet of {count:,} pictures with size={size} would have {width} x {height} pixels, which are more "
+                f"a sheet of {count:,} images with size={size} would have {width} x {height} pixels, which are more "
                 f"than {most:,}; give fewer results, or a smaller size"
             )
         self.image = Image.new("RGB", (width, height), PAPER)
@@ -147,29 +147,29 @@ class _Sheet:
         size, failed = self.size, result.error is not None
         best = result.predictions[0] if result.predictions and not failed else None
         uncertain = best is not None and self.min_score is not None and not best.score >= self.min_score
-        colour = FAILED if failed else UNCERTAIN if uncertain else None
+        color = FAILED if failed else UNCERTAIN if uncertain else None
         frame = (left, top, left + size - 1, top + size - 1)
         self.pen.rectangle(frame, fill=BACK)
         try:
-            picture = _thumbnail(result, size)
-            self.image.paste(picture, (left + (size - picture.width) // 2, top + (size - picture.height) // 2))
+            image = _thumbnail(result, size)
+            self.image.paste(image, (left + (size - image.width) // 2, top + (size - image.height) // 2))
         except ImageError as error:
-            self._paragraph(error.reason, left, top, below_mark=colour is not None)
-        if colour is not None:
-            self.pen.rectangle(frame, outline=colour, width=max(3, size // 40))
-            self._mark("failed" if failed else "uncertain", left, top, colour)
+            self._paragraph(error.reason, left, top, below_mark=color is not None)
+        if color is not None:
+            self.pen.rectangle(frame, outline=color, width=max(3, size // 40))
+            self._mark("failed" if failed else "uncertain", left, top, color)
         top += size + self.gap // 4
         score = _percent(best.score) if best else ""
         room = size - (self.font.getlength(f" {score}") if score else 0)
         label = best.label if best else "" if failed else "no class named"
-        self.pen.text((left, top), _cut(label, self.font, room), colour or INK, self.font)
-        self.pen.text((left + size - self.font.getlength(score), top), score, colour or INK, self.font)
+        self.pen.text((left, top), _cut(label, self.font, room), color or INK, self.font)
+        self.pen.text((left + size - self.font.getlength(score), top), score, color or INK, self.font)
         name = _cut(result.source, self.small, size, end=True)
         self.pen.text((left, top + (self.line if label else 0)), name, FAINT, self.small)
 
-    def _mark(self, word: str, left: int, top: int, colour: str) -> None:
+    def _mark(self, word: str, left: int, top: int, color: str) -> None:
         width = self.small.getlength(word) + self.gap
-        self.pen.rectangle((left, top, left + width, top + self.small_line), fill=colour)
+        self.pen.rectangle((left, top, left + width, top + self.small_line), fill=color)
         self.pen.text((left + self.gap / 2, top + self.small_line / 2), word, PAPER, self.small, anchor="lm")
 
     def _paragraph(self, text: str, left: int, top: int, *, below_mark: bool) -> None:
@@ -187,25 +187,25 @@ class _Sheet:
 
 
 def _thumbnail(result: Result, size: int) -> Image.Image:
-    """The picture of a result, undistorted, as large as it goes into a square. Raises ImageError."""
+    """The image of a result, undistorted, as large as it goes into a square. Raises ImageError."""
     if result.error is not None:
         raise result.error
-    if result.picture is None:
+    if result.image is None:
         raise ImageError(
             result.source,
-            "it was not kept, so it cannot be shown; predict keeps a picture, and so does predict_batch one in a list; "
+            "it was not kept, so it cannot be shown; predict keeps an image, and so does predict_batch one in a list; "
             "stream keeps paths and addresses only",
         )
     square = (size, size)
-    image = decode(Item(0, result.source, result.picture), ImagePolicy(), enough(square, ResizePolicy("pad")))
+    image = decode(Item(0, result.source, result.image), ImagePolicy(), enough(square, ResizePolicy("pad")))
     return fit(image, square)
 
 
-def _image_tag(picture: Image.Image) -> str:
+def _image_tag(image: Image.Image) -> str:
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=85)
+    image.save(file, "JPEG", quality=85)
     data = base64.b64encode(file.getvalue()).decode()
-    return f'<img src="data:image/jpeg;base64,{data}" width="{picture.width}" height="{picture.height}" alt="">'
+    return f'<img src="data:image/jpeg;base64,{data}" width="{image.width}" height="{image.height}" alt="">'
 
 
 def _font(path: str | os.PathLike[str] | None, height: int) -> Font:

@@ -7,11 +7,11 @@ that a caller would expect to catch::
     ├── UnknownModelError       (ValueError)    no backbone of that name; says the nearest names
     ├── ModelExistsError        (ValueError)    the name is taken
     ├── InvalidSpecError        (ValueError)    a spec, or an argument, that cannot be right
-    ├── ImageError              (ValueError)    a picture that cannot be used; names it and says why
-    ├── DataError               (ValueError)    labelled pictures from which nothing can be learnt or measured
+    ├── ImageError              (ValueError)    an image that cannot be used; names it and says why
+    ├── DataError               (ValueError)    labeled images from which nothing can be learnt or measured
     ├── WeightsError            (OSError)       a weights file that is missing, broken or of another network
     ├── BundleError             (OSError)       a bundle that is missing, broken or unsafe
-    ├── OutputError             (OSError)       a file of results, or a sorted picture, that cannot be written
+    ├── OutputError             (OSError)       a file of results, or a sorted image, that cannot be written
     └── MissingDependencyError  (ImportError)   an optional package is not installed; says the install line
 """
 
@@ -80,7 +80,7 @@ choose 'crop', 'squash' or 'pad'
 
 
 class ImageError(PretrainedCNNError, ValueError):
-    """A picture that cannot be used.
+    """An image that cannot be used.
 
     >>> error = ImageError("cat.jpg", "no such file")
     >>> str(error), error.source, error.reason
@@ -90,7 +90,7 @@ class ImageError(PretrainedCNNError, ValueError):
     def __init__(self, source: str, reason: str) -> None:
         super().__init__(source, reason)
         self.source = source
-        """The picture's name, as in `Result.source`."""
+        """The image's name, as in `Result.source`."""
         self.reason = reason
         """What is wrong with it, and what to do."""
 
@@ -99,13 +99,13 @@ class ImageError(PretrainedCNNError, ValueError):
 
 
 class DataError(PretrainedCNNError, ValueError):
-    """Labelled pictures from which nothing can be learnt or measured: no picture, one class, an unknown label.
+    """Labeled images from which nothing can be learnt or measured: no image, one class, an unknown label.
 
     >>> from pretrained_cnn import Classifier
     >>> Classifier.train([("examples/images/clock.png", "clock")])
     Traceback (most recent call last):
     ...
-    pretrained_cnn.errors.DataError: <pairs>: all pictures are of one class, 'clock'; at least two are needed
+    pretrained_cnn.errors.DataError: <pairs>: all images are of one class, 'clock'; at least two are needed
     """
 
 
@@ -130,7 +130,7 @@ class BundleError(PretrainedCNNError, OSError):
 
 
 class OutputError(PretrainedCNNError, OSError):
-    """A file of results that cannot be written or gone on with, or a picture that cannot be sorted into its folder.
+    """A file of results that cannot be written or gone on with, or an image that cannot be sorted into its folder.
 
     >>> issubclass(OutputError, OSError)
     True

@@ -40,24 +40,24 @@ class ClassScore(NamedTuple):
     id: str
     label: str
     precision: float
-    """Of the pictures given this class, the part that is of it."""
+    """Of the images given this class, the part that is of it."""
     recall: float
-    """Of the pictures of this class, the part that is given it."""
+    """Of the images of this class, the part that is given it."""
     f1: float
     """The harmonic mean of the two."""
     support: int
-    """How many pictures are of this class."""
+    """How many images are of this class."""
 
 
 class Mistake(NamedTuple):
-    """A picture that was given a wrong class.
+    """An image that was given a wrong class.
 
     >>> Mistake(source="a.jpg", label="cat", predicted="dog", score=0.9).predicted
     'dog'
     """
 
     source: str
-    """The picture's name, as in `Result.source`."""
+    """The image's name, as in `Result.source`."""
     label: str
     """The id of its class."""
     predicted: str
@@ -88,23 +88,23 @@ class Evaluation:
     labels: Sequence[Label] = field(repr=False)
     """The classes, in the order of the columns of `scores`."""
     targets: NDArray[np.intp] = field(repr=False)
-    """``(N,)``: the column of each picture's class."""
+    """``(N,)``: the column of each image's class."""
     scores: NDArray[np.floating] = field(repr=False)
     """``(N, C)``: probabilities, 0 to 1."""
     sources: Sequence[str] = field(repr=False)
-    """The name of each picture."""
+    """The name of each image."""
     failed: Sequence[ImageError] = ()
-    """The pictures that could not be read. They are not among the N, and count neither as right nor as wrong."""
+    """The images that could not be read. They are not among the N, and count neither as right nor as wrong."""
 
     def __post_init__(self) -> None:
         targets, scores = np.asarray(self.targets, np.intp), np.asarray(self.scores)
         count, classes = len(self.sources), len(self.labels)
         if not count:
-            raise DataError("no picture could be read, so there is nothing to evaluate")
+            raise DataError("no image could be read, so there is nothing to evaluate")
         if targets.shape != (count,) or scores.shape != (count, classes):
             raise DataError(
                 f"targets of shape {targets.shape} and scores of shape {scores.shape} "
-                f"do not fit {count} pictures and {classes} classes"
+                f"do not fit {count} images and {classes} classes"
             )
         if targets.min() < 0 or targets.max() >= classes:
             raise DataError(f"targets from {targets.min()} to {targets.max()} are not columns of {classes} classes")
@@ -113,7 +113,7 @@ class Evaluation:
 
     @property
     def count(self) -> int:
-        """How many pictures were evaluated."""
+        """How many images were evaluated."""
         return len(self.sources)
 
     @cached_property
@@ -130,12 +130,12 @@ class Evaluation:
 
     @property
     def top1(self) -> float:
-        """The part of the pictures whose class comes first, 0 to 1."""
+        """The part of the images whose class comes first, 0 to 1."""
         return float((self._rank < 1).mean())
 
     @property
     def top5(self) -> float:
-        """The part of the pictures whose class is among the first five, 0 to 1."""
+        """The part of the images whose class is among the first five, 0 to 1."""
         return float((self._rank < 5).mean())
 
     @property
@@ -154,7 +154,7 @@ class Evaluation:
 
     @cached_property
     def confusion(self) -> NDArray[np.intp]:
-        """``(C, C)``: how many pictures of the row's class were given the column's."""
+        """``(C, C)``: how many images of the row's class were given the column's."""
         matrix = np.zeros((len(self.labels),) * 2, np.intp)
         np.add.at(matrix, (self.targets, self.predicted), 1)
         return matrix
@@ -178,7 +178,7 @@ class Evaluation:
     def ece(self) -> float:
         """Expected calibration error, 0 to 1: how far the best class's probability is from how often it is right.
 
-        The mean, weighted by pictures, over 15 bins of equal width, each open to the left.
+        The mean, weighted by images, over 15 bins of equal width, each open to the left.
         """
         confidence = self.scores.max(axis=1).astype(float)
         right = self.predicted == self.targets
@@ -187,7 +187,7 @@ class Evaluation:
         return float(np.abs(gaps).sum() / self.count)
 
     def mistakes(self, top: int = 10) -> list[Mistake]:
-        """The ``top`` pictures that were given a wrong class with the highest probability, highest first."""
+        """The ``top`` images that were given a wrong class with the highest probability, highest first."""
         confidence = self.scores.max(axis=1)
         wrong = np.flatnonzero(self.predicted != self.targets)
         worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:top]
@@ -202,10 +202,10 @@ class Evaluation:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, ready for JSON; the classes are those with a picture, or that a picture was given."""
+        """Plain data, ready for JSON; the classes are those with an image, or that an image was given."""
         met = self._met()
         return {
-            "pictures": self.count,
+            "images": self.count,
             "top1": self.top1,
             "top1_interval": list(self.top1_interval),
             "top5": self.top5,
@@ -234,9 +234,9 @@ class Evaluation:
         return pd.DataFrame(self.classes, columns=list(ClassScore._fields)).set_index("id")
 
     def plot(self, ax: Axes | None = None) -> Figure:
-        """Draw the confusion matrix of the classes that were met: those with a picture, or that a picture was given.
+        """Draw the confusion matrix of the classes that were met: those with an image, or that an image was given.
 
-        A row is a true class, its colours the parts of its pictures that were given each class. Up to 25 classes have
+        A row is a true class, its colors the parts of its images that were given each class. Up to 25 classes have
         numbers, up to 80 have names. Draws on ``ax`` of matplotlib's, or on a new figure, and returns the figure: a new
         one shows itself in a notebook. Raises MissingDependencyError without matplotlib (extra ``plot``).
 
@@ -257,7 +257,7 @@ class Evaluation:
         rows = [self.classes[i] for i in self._met()]
         width = max(12, *(len(row.id) for row in rows))
         lines = [
-            f"{self.count} pictures, {len(rows)} classes",
+            f"{self.count} images, {len(rows)} classes",
             f"top-1  {_percent(self.top1, self.top1_interval)}",
             f"top-5  {_percent(self.top5, self.top5_interval)}",
             f"ECE    {self.ece:.3f}",
@@ -273,13 +273,13 @@ class Evaluation:
         return "\n".join(lines)
 
     def _met(self) -> list[int]:
-        """The classes with a picture, or that a picture was given."""
+        """The classes with an image, or that an image was given."""
         return np.flatnonzero(self.confusion.sum(axis=0) + self.confusion.sum(axis=1)).tolist()
 
     def __repr__(self) -> str:
         low, high = self.top1_interval
         failed = f", {len(self.failed)} failed" if self.failed else ""
-        return f"Evaluation({self.count} pictures, top1={self.top1:.3f} ({low:.3f} to {high:.3f}){failed})"
+        return f"Evaluation({self.count} images, top1={self.top1:.3f} ({low:.3f} to {high:.3f}){failed})"
 
 
 def wilson(right: int, count: int) -> tuple[float, float]:
@@ -289,9 +289,9 @@ def wilson(right: int, count: int) -> tuple[float, float]:
     [0.5958, 0.9821]
     """
     share, spread = right / count, Z * Z / count
-    centre = (share + spread / 2) / (1 + spread)
+    center = (share + spread / 2) / (1 + spread)
     half = math.sqrt(share * (1 - share) * spread + spread * spread / 4) / (1 + spread)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, center - half), min(1.0, center + half)
 
 
 def find_classes(labels: Iterable[str], table: Sequence[Label], source: str) -> NDArray[np.intp]:

@@ -1,4 +1,4 @@
-"""Pictures that need matplotlib: a confusion matrix, and accuracy against time. The only module that imports it.
+"""Images that need matplotlib: a confusion matrix, and accuracy against time. The only module that imports it.
 
 The figures are made without pyplot: nothing of its state changes, no display is needed, and nothing has to be closed.
 """
@@ -51,7 +51,7 @@ class Drawing(Figure):
 
 
 def confusion(matrix: NDArray[np.intp], names: Sequence[str], ax: Axes | None) -> Figure:
-    """Draw a confusion matrix ``(C, C)``, rows the true classes, coloured by the part of the row."""
+    """Draw a confusion matrix ``(C, C)``, rows the true classes, colored by the part of the row."""
     count = len(names)
     if ax is None:
         side = min(16.0, max(3.2, (0.32 if count <= MOST_NUMBERS else 0.2) * count + 1.6))
@@ -73,9 +73,9 @@ def confusion(matrix: NDArray[np.intp], names: Sequence[str], ax: Axes | None) -
         ax.set_yticks([])
     if count <= MOST_NUMBERS:
         for row, column in np.argwhere(matrix):
-            colour = "white" if parts[row, column] > 0.3 else "black"
+            color = "white" if parts[row, column] > 0.3 else "black"
             number = f"{matrix[row, column]}"
-            ax.text(column, row, number, ha="center", va="center", color=colour, fontsize=8 if len(number) < 4 else 6)
+            ax.text(column, row, number, ha="center", va="center", color=color, fontsize=8 if len(number) < 4 else 6)
     return figure
 
 
@@ -86,21 +86,21 @@ def accuracy_and_time(rows: Sequence[Timing], best: Sequence[Timing]) -> Figure:
     points = []
     for runtime, look in zip(dict.fromkeys(row.runtime for row in rows), itertools.cycle(LOOKS)):
         known = [
-            Point(row.name, row.milliseconds, row.top1, row in best, look.colour)
+            Point(row.name, row.milliseconds, row.top1, row in best, look.color)
             for row in rows
             if row.runtime == runtime and row.top1 is not None
         ]
         line = sorted((point.x, point.y) for point in known if point.best)
-        ax.plot(*np.array(line).reshape(-1, 2).T, f"{look.marker}-", color=look.colour, ms=7, lw=1.2, label=runtime)
+        ax.plot(*np.array(line).reshape(-1, 2).T, f"{look.marker}-", color=look.color, ms=7, lw=1.2, label=runtime)
         for point in known:
             if not point.best:
-                ax.plot(point.x, point.y, look.marker, color=look.colour, markerfacecolor="white", ms=7)
+                ax.plot(point.x, point.y, look.marker, color=look.color, markerfacecolor="white", ms=7)
         points += known
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(3, 0.5)))  # as many as there is room for
     ax.tick_params(axis="x", which="both", labelsize=8)
-    ax.set(xlabel="milliseconds for one picture, measured here", ylabel="top-1 accuracy on ImageNet in %, as published")
+    ax.set(xlabel="milliseconds for one image, measured here", ylabel="top-1 accuracy on ImageNet in %, as published")
     ax.margins(0.1)
     ax.grid(alpha=0.25, which="both", lw=0.5)
     ax.legend(title="filled: on the frontier", loc="lower right")
@@ -111,7 +111,7 @@ def accuracy_and_time(rows: Sequence[Timing], best: Sequence[Timing]) -> Figure:
 class Look(NamedTuple):
     """Of the points of one runtime."""
 
-    colour: str
+    color: str
     marker: str
 
 
@@ -125,7 +125,7 @@ class Point(NamedTuple):
     x: float
     y: float
     best: bool
-    colour: str
+    color: str
 
 
 ROUND = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
@@ -151,9 +151,9 @@ def _write_names(figure: Figure, ax: Axes, points: Sequence[Point]) -> None:
                 ha=("right", "center", "left")[right + 1],
                 va=("top", "center", "bottom")[up + 1],
                 fontsize=8,
-                color=point.colour,
+                color=point.color,
                 parse_math=False,
-                arrowprops={"arrowstyle": "-", "lw": 0.6, "color": point.colour} if distance > 7 else None,
+                arrowprops={"arrowstyle": "-", "lw": 0.6, "color": point.color} if distance > 7 else None,
             )
             text.set_in_layout(False)
             text.update_positions(renderer)

@@ -1,7 +1,7 @@
-"""Names to specs: the catalogue, what the program registers, and what installed plugins offer.
+"""Names to specs: the catalog, what the program registers, and what installed plugins offer.
 
 Looking a name up goes through three layers, the first that has it wins: specs registered by the
-program, the built-in catalogue, plugins of the entry-point group ``pretrained_cnn.models``. A plugin
+program, the built-in catalog, plugins of the entry-point group ``pretrained_cnn.models``. A plugin
 is known by its package's metadata and imported only when its name is asked for.
 """
 

@@ -1,4 +1,4 @@
-"""What users get back: a `Result` for each picture, made of `Prediction` rows."""
+"""What users get back: a `Result` for each image, made of `Prediction` rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Prediction", "Result"]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The answer for one picture: its best classes, or the error that it met.
+    """The answer for one image: its best classes, or the error that it met.
 
     Iterating gives the predictions, best first; a failed result has none.
 
@@ -30,21 +30,21 @@ class Result:
     """
 
     source: str
-    """The picture's name: its path or URL, else a description such as ``<array 0>``."""
+    """The image's name: its path or URL, else a description such as ``<array 0>``."""
     predictions: tuple[Prediction, ...]
-    """Best first; empty if the picture failed."""
+    """Best first; empty if the image failed."""
     error: ImageError | None = None
-    """What went wrong with this picture, or None."""
-    picture: Any = field(default=None, repr=False, compare=False)
+    """What went wrong with this image, or None."""
+    image: Any = field(default=None, repr=False, compare=False)
     """What `show` draws: the path or address, which is read again; or what was handed over to `Classifier.predict`, or
     in a list to `Classifier.predict_batch`, which is not copied. None where nothing is kept: for an open file, which
-    is read only once, and for a picture in memory that came through `Classifier.stream`, or from an archive."""
+    is read only once, and for an image in memory that came through `Classifier.stream`, or from an archive."""
 
     @property
     def top(self) -> Prediction:
         """The best prediction.
 
-        Raises the picture's own error if it has one, and IndexError if a decode function of the user's own
+        Raises the image's own error if it has one, and IndexError if a decode function of the user's own
         named nothing.
         """
         if self.error is not None:
@@ -71,15 +71,15 @@ class Result:
         }
 
     def show(self, *, size: int = 480) -> None:
-        """Open the picture, with its best class below it, in the program that shows pictures on this machine.
+        """Open the image, with its best class below it, in the program that shows images on this machine.
 
-        ``size`` is its side in pixels. Raises the picture's own error if it has one, and ImageError if the picture
+        ``size`` is its side in pixels. Raises the image's own error if it has one, and ImageError if the image
         cannot be read again. In a notebook, a result shows itself.
 
         >>> Result("clock.png", ()).show()
         Traceback (most recent call last):
         ...
-        pretrained_cnn.errors.ImageError: clock.png: it was not kept, so it cannot be shown; predict keeps a picture, \
+        pretrained_cnn.errors.ImageError: clock.png: it was not kept, so it cannot be shown; predict keeps an image, \
 and so does predict_batch one in a list; stream keeps paths and addresses only
         """
         from pretrained_cnn.drawing import show
@@ -93,9 +93,9 @@ and so does predict_batch one in a list; stream keeps paths and addresses only
         return html(self)
 
     def __reduce__(self) -> tuple[object, ...]:
-        """A pickle has the path or address, but not a picture that is in memory: it is to be small, and to load."""
-        picture = self.picture if isinstance(self.picture, str) else None
-        return Result, (self.source, self.predictions, self.error, picture)
+        """A pickle has the path or address, but not an image that is in memory: it is to be small, and to load."""
+        image = self.image if isinstance(self.image, str) else None
+        return Result, (self.source, self.predictions, self.error, image)
 
     def __repr__(self) -> str:
         if self.error is not None:

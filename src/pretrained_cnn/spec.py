@@ -21,14 +21,14 @@ Interpolation = Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lan
 
 @dataclass(frozen=True)
 class ResizePolicy:
-    """How a picture of any size becomes exactly the network's input size.
+    """How an image of any size becomes exactly the network's input size.
 
     - ``"crop"``: the short side is resized to ``size / crop_fraction``, keeping the aspect ratio, and the
-      centre is cut out. With bicubic interpolation and 0.875 this is how the accuracies that Keras
+      center is cut out. With bicubic interpolation and 0.875 this is how the accuracies that Keras
       publishes were measured (keras-team/keras-applications, issues 88 and 99).
     - ``"squash"``: both sides are resized independently. ``ResizePolicy("squash",
       interpolation="nearest")`` is what ``keras.utils.load_img(target_size=...)`` does.
-    - ``"pad"``: the whole picture is fitted in, keeping the aspect ratio, and the rest is black.
+    - ``"pad"``: the whole image is fitted in, keeping the aspect ratio, and the rest is black.
 
     ``crop_fraction`` matters for ``"crop"`` only. Raises InvalidSpecError for anything else.
 
@@ -67,7 +67,7 @@ class Published:
     top5: float | None
     """Percent; None where the source does not print it."""
     input_size: int | None
-    """Side, in pixels, of the pictures that were measured; None where the source does not say."""
+    """Side, in pixels, of the images that were measured; None where the source does not say."""
     source: str
     """Where it was printed."""
 
@@ -104,10 +104,10 @@ class ModelSpec:
     """The classes in the order of the outputs; given as names, as ``(id, name)`` pairs, or as ``"imagenet"``.
     Empty if the spec has a ``decode`` function of its own."""
     decode: Callable[..., Any]
-    """``(scores (N, C), top=5)`` -> for each picture ``(id, label, score)`` or ``(id, label, score,
+    """``(scores (N, C), top=5)`` -> for each image ``(id, label, score)`` or ``(id, label, score,
     index)`` rows, best first; by default through ``labels``."""
     resize: ResizePolicy
-    """How pictures become ``input_size``."""
+    """How images become ``input_size``."""
     embedding_size: int | None
     """Width of what comes just before the last dense layer; None if not known before building."""
     parameters: int | None
@@ -252,11 +252,11 @@ class ModelSpec:
     def from_dict(cls, data: Mapping[str, Any]) -> ModelSpec:
         """The spec that `to_dict` described. Imports nothing. Raises InvalidSpecError for what is not one.
 
-        >>> ModelSpec.from_dict({"name": "A", "colour": "red"})
+        >>> ModelSpec.from_dict({"name": "A", "color": "red"})
         Traceback (most recent call last):
         ...
         pretrained_cnn.errors.InvalidSpecError: not the description of a spec: \
-ModelSpec.__init__() got an unexpected keyword argument 'colour'
+ModelSpec.__init__() got an unexpected keyword argument 'color'
         """
         data = dict(data)
         try:

@@ -28,7 +28,7 @@ COLUMNS = {
 
 
 def rows(result: Result) -> list[dict[str, Any]]:
-    """A row for each class named, best first, with ``rank`` from 1; for a picture that has none, one row.
+    """A row for each class named, best first, with ``rank`` from 1; for an image that has none, one row.
 
     ``error`` is the reason alone, since ``source`` stands beside it. Every row has all `COLUMNS`.
 
@@ -46,7 +46,7 @@ def rows(result: Result) -> list[dict[str, Any]]:
 
 
 def key(source: str) -> str:
-    """A picture's name as any format can hold it: bytes that are not UTF-8 are written out.
+    """An image's name as any format can hold it: bytes that are not UTF-8 are written out.
 
     >>> key("caf\\udce9.jpg")
     'caf\\\\xe9.jpg'
@@ -91,7 +91,7 @@ def to_frame(results: Iterable[Result]) -> pandas.DataFrame:
     """Results as a pandas table, with the rows and columns that ``pretrained-cnn classify --output`` writes.
 
     The columns are ``source``, ``rank`` (from 1), ``index`` (of the class), ``id``, ``label``, ``score`` and ``error``.
-    A picture has a row for each class named, a failed one a row with its error and nothing else. Raises
+    An image has a row for each class named, a failed one a row with its error and nothing else. Raises
     MissingDependencyError without pandas (extra ``pandas``).
 
     >>> from pretrained_cnn import Classifier

@@ -24,7 +24,7 @@ class RuntimeConformance:
     """Tests for pytest; subclass it in a test module and name the runtime.
 
     They build a small network, give it to the runtime in the way that a `pretrained_cnn.Classifier` does, and compare
-    with the runtime ``"keras"``: shapes, dtypes, any number of pictures, several threads, closing.
+    with the runtime ``"keras"``: shapes, dtypes, any number of images, several threads, closing.
 
     >>> from pretrained_cnn.testing import RuntimeConformance
     >>> class TestOpenVINO(RuntimeConformance):
@@ -42,7 +42,7 @@ class RuntimeConformance:
         input_size=(40, 24),
         preprocess="pretrained_cnn.testing:preprocess_small",
         labels=[f"class{i}" for i in range(CLASSES)],
-        resize=ResizePolicy("squash"),  # so that pictures of its size stay as they are
+        resize=ResizePolicy("squash"),  # so that images of its size stay as they are
     )
     """The backbone that it is tested with; its builder must give the same weights each time."""
 
@@ -50,45 +50,45 @@ class RuntimeConformance:
         assert {info.name: info.installed for info in list_runtimes()}.get(self.runtime)
 
     def test_gives_the_scores_of_keras(self) -> None:
-        pictures, expected = self._pictures(16), self._classifier("keras").predict_proba(self._pictures(16))
+        images, expected = self._images(16), self._classifier("keras").predict_proba(self._images(16))
         assert np.ptp(expected, axis=0).min() > self.tolerance * 10, "the network is mute, and the test proves nothing"
         runtime = self._open()
         for count in (1, 3, 16):
-            scores = runtime.run(pictures[:count])
+            scores = runtime.run(images[:count])
             assert scores.dtype == np.float32
             assert scores.shape == (count, expected.shape[1])
             np.testing.assert_allclose(scores, expected[:count], atol=self.tolerance, rtol=0)
             np.testing.assert_array_equal(scores.argmax(axis=1), expected[:count].argmax(axis=1))
 
     def test_takes_an_odd_last_batch(self) -> None:
-        clf, pictures = self._classifier(self.runtime), list(self._pictures(19))
-        expected = self._classifier("keras").predict_proba(pictures)
+        clf, images = self._classifier(self.runtime), list(self._images(19))
+        expected = self._classifier("keras").predict_proba(images)
         for batch_size in (16, 7):
             np.testing.assert_allclose(
-                clf.predict_proba(pictures, batch_size=batch_size), expected, atol=self.tolerance, rtol=0
+                clf.predict_proba(images, batch_size=batch_size), expected, atol=self.tolerance, rtol=0
             )
 
-    def test_leaves_pictures_and_earlier_scores_alone(self) -> None:
-        runtime, pictures = self._open(), self._pictures(4)
-        before = pictures.copy()
-        pictures.setflags(write=False)
-        first = runtime.run(pictures[:2])
+    def test_leaves_images_and_earlier_scores_alone(self) -> None:
+        runtime, images = self._open(), self._images(4)
+        before = images.copy()
+        images.setflags(write=False)
+        first = runtime.run(images[:2])
         kept = first.copy()
-        runtime.run(pictures[2:])
+        runtime.run(images[2:])
         np.testing.assert_array_equal(first, kept)
-        np.testing.assert_array_equal(pictures, before)
+        np.testing.assert_array_equal(images, before)
 
-    def test_takes_pictures_that_are_not_contiguous(self) -> None:
-        runtime, pictures = self._open(), self._pictures(6)
-        expected = runtime.run(np.ascontiguousarray(pictures[::2]))
-        np.testing.assert_allclose(runtime.run(pictures[::2]), expected, atol=1e-6)
+    def test_takes_images_that_are_not_contiguous(self) -> None:
+        runtime, images = self._open(), self._images(6)
+        expected = runtime.run(np.ascontiguousarray(images[::2]))
+        np.testing.assert_allclose(runtime.run(images[::2]), expected, atol=1e-6)
 
     def test_serves_eight_threads(self) -> None:
-        runtime, pictures = self._open(), self._pictures(16)
-        expected = [runtime.run(picture[np.newaxis]) for picture in pictures]
+        runtime, images = self._open(), self._images(16)
+        expected = [runtime.run(image[np.newaxis]) for image in images]
 
         def work(start: int) -> list[NDArray[np.float32]]:
-            return [runtime.run(pictures[(start + i) % 16][np.newaxis]) for i in range(32)]
+            return [runtime.run(images[(start + i) % 16][np.newaxis]) for i in range(32)]
 
         with ThreadPoolExecutor(8) as pool:
             for start, answers in enumerate(pool.map(work, range(8))):
@@ -97,19 +97,19 @@ class RuntimeConformance:
 
     def test_closes_twice(self) -> None:
         runtime = self._open()
-        runtime.run(self._pictures(1))
+        runtime.run(self._images(1))
         runtime.close()
         runtime.close()
         try:
-            runtime.run(self._pictures(1))
+            runtime.run(self._images(1))
         except ValueError:
             return
         raise AssertionError("a closed runtime must raise ValueError")
 
     def test_embeds(self) -> None:
-        pictures = list(self._pictures(3))
-        expected = self._classifier("keras").embed(pictures)
-        np.testing.assert_allclose(self._classifier(self.runtime).embed(pictures), expected, atol=self.tolerance)
+        images = list(self._images(3))
+        expected = self._classifier("keras").embed(images)
+        np.testing.assert_allclose(self._classifier(self.runtime).embed(images), expected, atol=self.tolerance)
 
     def _classifier(self, runtime: str) -> Classifier:
         return Classifier(self.spec, runtime=runtime)
@@ -118,13 +118,13 @@ class RuntimeConformance:
         runtime, _ = self._classifier(self.runtime)._get_runtime("scores")
         return runtime
 
-    def _pictures(self, count: int) -> NDArray[np.uint8]:
-        """Plain colours under noise, so that the classes differ."""
+    def _images(self, count: int) -> NDArray[np.uint8]:
+        """Plain colors under noise, so that the classes differ."""
         random = np.random.default_rng(count)
-        colours = random.integers(0, 256, (count, 1, 1, 3))
+        colors = random.integers(0, 256, (count, 1, 1, 3))
         noise = random.integers(-40, 41, (count, *self.spec.input_size, 3))
-        pictures: NDArray[np.uint8] = np.clip(colours + noise, 0, 255).astype(np.uint8)
-        return pictures
+        images: NDArray[np.uint8] = np.clip(colors + noise, 0, 255).astype(np.uint8)
+        return images
 
 
 def preprocess_small(x: Any) -> Any:
@@ -135,7 +135,7 @@ def preprocess_small(x: Any) -> Any:
 
 
 def build_small(input_shape: tuple[int, int, int]) -> keras.Model:
-    """Convolutions of several kinds, normalisation, a residual and a softmax, with weights that are always the same."""
+    """Convolutions of several kinds, normalization, a residual and a softmax, with weights that are always the same."""
     import keras
     from keras import layers
 

@@ -53,7 +53,7 @@ BACKOFF = 1.0
 """Seconds to wait after the first failed attempt; twice as long after each further one."""
 
 MAX_BYTES = 4 * 2**30
-"""More than this is not written, whatever a server sends; the largest file of the catalogue has 1.4 GB."""
+"""More than this is not written, whatever a server sends; the largest file of the catalog has 1.4 GB."""
 
 CHUNK = 256 * 1024
 

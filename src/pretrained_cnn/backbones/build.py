@@ -95,7 +95,7 @@ def copy(backbone: Backbone) -> Backbone:
 
 
 def check_outputs(spec: ModelSpec, model: keras.Model) -> None:
-    """Raise InvalidSpecError unless ``model`` takes pictures of the spec's size and gives a score for each label."""
+    """Raise InvalidSpecError unless ``model`` takes images of the spec's size and gives a score for each label."""
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise InvalidSpecError(
             f"{spec.name}: a classifier has one input and one output, not {len(model.inputs)} and {len(model.outputs)}"
@@ -198,7 +198,7 @@ def _resolve(spec: ModelSpec) -> Any:
 def _as_published(function: Any, model: keras.Model) -> keras.Model:
     """Give EfficientNet v1 the layer that its builder, ``function``, adds only for ``weights="imagenet"``.
 
-    The published weights were trained on pictures divided by the standard deviations twice, and the
+    The published weights were trained on images divided by the standard deviations twice, and the
     builder makes up for it with one more Rescaling behind the Normalization (tensorflow/tensorflow
     issue 49930). A path to the same file builds a graph without it, and answers differently.
     """

@@ -1,7 +1,7 @@
 """EfficientNet-Lite0, a backbone whose ImageNet weights install from the package index.
 
 It is also the example of how to add a backbone: a builder with Keras's signature, a preprocess
-function, and a row in the catalogue.
+function, and a row in the catalog.
 
 EfficientNet-B0 without squeeze-and-excitation and with ReLU6 for swish. Described in the README of
 ``models/official/efficientnet/lite`` in tensorflow/tpu; the blocks are those of Tan and Le, "EfficientNet:

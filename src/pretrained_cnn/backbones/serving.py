@@ -1,4 +1,4 @@
-"""From a network to its serving graph: uint8 pictures in, scores or embeddings out.
+"""From a network to its serving graph: uint8 images in, scores or embeddings out.
 
 Preprocessing is a part of the graph, so that no caller can forget it or apply it twice, no export
 can lose it, and a runtime is handed one byte a channel.
@@ -33,17 +33,17 @@ def serving_graph(backbone: Backbone, output: Output = "scores", layer: str | No
         network = backbone.model
     else:
         network = embedding_model(backbone, layer)
-    pictures = keras.Input((*spec.input_size, 3), dtype="uint8", name="pictures")
-    pixels = ops.cast(pictures, "float32")
+    images = keras.Input((*spec.input_size, 3), dtype="uint8", name="images")
+    pixels = ops.cast(images, "float32")
     outputs = network(_preprocess(backbone, pixels))
-    return keras.Model(pictures, ops.cast(outputs, "float32"), name="serving")
+    return keras.Model(images, ops.cast(outputs, "float32"), name="serving")
 
 
 def embedding_model(backbone: Backbone, layer: str | None = None) -> keras.Model:
     """The network up to the input of its head, the last layer with a kernel, as ``(N, embedding_size)``.
 
     Or up to the output of ``layer``, a map as the mean over its pixels. Raises InvalidSpecError if there is no layer
-    of that name, or its output is not one vector or map a picture.
+    of that name, or its output is not one vector or map an image.
     """
     model = backbone.model
     if layer is not None:

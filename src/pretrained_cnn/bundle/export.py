@@ -125,16 +125,16 @@ def _onnx(graph: keras.Model, path: Path) -> None:
     from keras.src.export.tf2onnx_lib import patch_tf2onnx
 
     patch_tf2onnx()  # for NumPy 2
-    signature = tf.TensorSpec((None, *graph.input_shape[1:]), tf.uint8, name="pictures")
+    signature = tf.TensorSpec((None, *graph.input_shape[1:]), tf.uint8, name="images")
     eagerly, log = tf.config.functions_run_eagerly(), tf.get_logger()
     level = log.level
     tf.config.run_functions_eagerly(True)
     log.setLevel("ERROR")  # it is told to use sessions no more, and only tf2onnx can heed that
     try:
-        traced = tf.function(lambda pictures: graph(pictures, training=False)).get_concrete_function(signature)
-        inputs, outputs = ["pictures:0"], [traced.outputs[0].name]
+        traced = tf.function(lambda images: graph(images, training=False)).get_concrete_function(signature)
+        inputs, outputs = ["images:0"], [traced.outputs[0].name]
         frozen = tf2onnx.tf_loader.from_function(traced, inputs, outputs)
-        names = {inputs[0]: "pictures", outputs[0]: "scores"}
+        names = {inputs[0]: "images", outputs[0]: "scores"}
         with tf.Graph().as_default() as plain:
             tf.import_graph_def(frozen, name="")
             converted = tf2onnx.tfonnx.process_tf_graph(
@@ -175,15 +175,15 @@ def _half() -> dict[str, Any]:
 
 
 def _compress(path: Path, calibration: NDArray[np.uint8] | None) -> None:
-    """Rewrite an OpenVINO model: weights in 16 bits or, with pictures to take ranges from, all of it in 8."""
+    """Rewrite an OpenVINO model: weights in 16 bits or, with images to take ranges from, all of it in 8."""
     from pretrained_cnn.runtimes.openvino import openvino
 
     model = openvino.Core().read_model(path)
     if calibration is not None:
         import nncf
 
-        pictures = [calibration[i : i + 1] for i in range(len(calibration))]
-        model = nncf.quantize(model, nncf.Dataset(pictures), subset_size=len(pictures))
+        images = [calibration[i : i + 1] for i in range(len(calibration))]
+        model = nncf.quantize(model, nncf.Dataset(images), subset_size=len(images))
     # Under another name first: the weights are still mapped from the file.
     new = path.with_name("new.xml")
     openvino.save_model(model, new, compress_to_fp16=calibration is None)
@@ -195,27 +195,27 @@ def _compress(path: Path, calibration: NDArray[np.uint8] | None) -> None:
 def _saved_model(graph: keras.Model, path: Path, spec: ModelSpec) -> None:
     """A SavedModel as TensorFlow Serving takes it: a folder a version, signatures, the labels among its assets.
 
-    ``serving_default`` takes pictures as the network does; ``jpeg`` takes encoded ones, of any size, where
+    ``serving_default`` takes images as the network does; ``jpeg`` takes encoded ones, of any size, where
     TensorFlow has the interpolation of the resize policy.
     """
     if keras.backend.backend() != "tensorflow":
         raise BundleError("Keras runs on another backend; set KERAS_BACKEND=tensorflow")
     import tensorflow as tf
 
-    def scores(pictures: Any) -> dict[str, Any]:
-        return {"scores": graph(pictures, training=False)}
+    def scores(images: Any) -> dict[str, Any]:
+        return {"scores": graph(images, training=False)}
 
     def jpeg(image_bytes: Any) -> dict[str, Any]:
-        return scores(tf.map_fn(picture, image_bytes, fn_output_signature=tf.uint8))
+        return scores(tf.map_fn(image, image_bytes, fn_output_signature=tf.uint8))
 
     archive = keras.export.ExportArchive()
     archive.track(graph)
     size = (*spec.input_size, 3)
-    archive.add_endpoint("serving_default", scores, [tf.TensorSpec((None, *size), tf.uint8, name="pictures")])
+    archive.add_endpoint("serving_default", scores, [tf.TensorSpec((None, *size), tf.uint8, name="images")])
     if spec.resize.interpolation in KERNELS:
         resize = _resize_in_tensorflow(spec.input_size, spec.resize)
 
-        def picture(encoded: Any) -> Any:
+        def image(encoded: Any) -> Any:
             pixels = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
             return tf.ensure_shape(resize(pixels), size)
 

@@ -33,12 +33,12 @@ MODEL: dict[Format, str] = {
 class Agreement:
     """How well what was written agrees with the network that it was written from.
 
-    >>> Agreement(pictures=4, same_top1=1.0, largest_difference=3e-7).same_top1
+    >>> Agreement(images=4, same_top1=1.0, largest_difference=3e-7).same_top1
     1.0
     """
 
-    pictures: int
-    """How many pictures were compared."""
+    images: int
+    """How many images were compared."""
     same_top1: float
     """The share of them, 0 to 1, that both give the same best class; a tie within the tolerance counts as the same."""
     largest_difference: float
@@ -58,7 +58,7 @@ class Manifest:
     """``[None, C]``, float32."""
     spec: dict[str, Any]
     """The spec's fields that outlive the code that built the network; the labels have a file of their own."""
-    images: dict[str, Any]
+    image_policy: dict[str, Any]
     """The `ImagePolicy`."""
     tolerance: float
     """How far scores may be from those in ``check.npz``."""

@@ -34,7 +34,7 @@ TOLERANCE: dict[Precision, float] = {"float32": 1e-4, "float16": 0.05, "int8": 0
 """How far a score may be from the network's own. In 8 bits it is only how near two classes count as a tie."""
 
 MIN_SAME_TOP1: dict[Precision, float] = {"float32": 1.0, "float16": 1.0, "int8": 0.9}
-"""The share of pictures that must keep their best class."""
+"""The share of images that must keep their best class."""
 
 KEPT = ("name", "input_size", "embedding_size", "parameters", "license", "source")
 """Fields of a spec that a manifest has as they are."""
@@ -52,8 +52,8 @@ class Bundle:
     manifest: Manifest
     spec: ModelSpec
     """Without a builder and a preprocess function: both are in the model."""
-    images: ImagePolicy
-    """How the classifier that was saved read its pictures."""
+    image_policy: ImagePolicy
+    """How the classifier that was saved read its images."""
     width: int
     """``C`` of the output ``(N, C)``."""
 
@@ -95,7 +95,7 @@ def write_bundle(
     path: Path,
     graph: keras.Model,
     spec: ModelSpec,
-    images: ImagePolicy,
+    image_policy: ImagePolicy,
     *,
     format: Format,
     output: Output,
@@ -117,12 +117,12 @@ def write_bundle(
         )
     if os.path.lexists(path):
         raise BundleError(f"{path} exists already; choose another name, or remove it first")
-    pictures = probes(spec.input_size) if calibration is None else calibration
-    expected = _run(get_runtime("keras").factory(graph), pictures)
+    images = probes(spec.input_size) if calibration is None else calibration
+    expected = _run(get_runtime("keras").factory(graph), images)
     with _made_whole(path) as folder:
         export(graph, folder, format=format, spec=spec, precision=precision, calibration=calibration)
         (folder / LABELS).write_text(json.dumps([list(label) for label in spec.labels], indent=0), "utf-8")
-        np.savez_compressed(folder / CHECK, pictures=pictures[:16], scores=expected[:16])
+        np.savez_compressed(folder / CHECK, images=images[:16], scores=expected[:16])
         if card is not None:
             (folder / CARD).write_text(card, "utf-8")
         manifest = Manifest(
@@ -132,18 +132,18 @@ def write_bundle(
             input_shape=[None, *spec.input_size, 3],
             output_shape=[None, expected.shape[1]],
             spec=_describe(spec),
-            images=dataclasses.asdict(images) | {"background": list(images.background)},
+            image_policy=dataclasses.asdict(image_policy) | {"background": list(image_policy.background)},
             tolerance=TOLERANCE[precision],
             agreement=None,
             versions=installed_versions(),
             files={name: _sha256(folder / name) for name in _files(folder)},
         )
         (folder / NAME).write_text(manifest.to_text(), "utf-8")
-        agreement = compare(expected, _run(open_bundle(folder).open(), pictures), manifest)
+        agreement = compare(expected, _run(open_bundle(folder).open(), images), manifest)
         if not agrees(agreement, manifest):
             raise BundleError(
                 f"{spec.name} in format={format!r} with precision={precision!r} does not agree with the network, and "
-                f"was not saved: of {agreement.pictures} pictures {agreement.same_top1:.0%} keep their best class, and "
+                f"was not saved: of {agreement.images} images {agreement.same_top1:.0%} keep their best class, and "
                 f"the largest difference of a score is {agreement.largest_difference:.2g}, where "
                 f"{MIN_SAME_TOP1[precision]:.0%} and {manifest.tolerance:g} are asked for"
             )
@@ -183,13 +183,13 @@ def means_bundle(model: str) -> bool:
 
 
 def verify(bundle: Bundle, runtime: Runtime) -> Agreement:
-    """Run the pictures of ``check.npz``, and compare with the scores that are kept with them."""
+    """Run the images of ``check.npz``, and compare with the scores that are kept with them."""
     try:
         with np.load(io.BytesIO((bundle.path / CHECK).read_bytes()), allow_pickle=False) as kept:
-            pictures, expected = kept["pictures"], kept["scores"]
+            images, expected = kept["images"], kept["scores"]
     except (ValueError, KeyError, OSError) as error:
-        raise BundleError(f"{bundle.path / CHECK} holds no pictures and scores: {error}") from error
-    return compare(expected, _run(runtime, pictures), bundle.manifest)
+        raise BundleError(f"{bundle.path / CHECK} holds no images and scores: {error}") from error
+    return compare(expected, _run(runtime, images), bundle.manifest)
 
 
 def compare(expected: NDArray[np.float32], found: NDArray[np.float32], manifest: Manifest) -> Agreement:
@@ -199,7 +199,7 @@ def compare(expected: NDArray[np.float32], found: NDArray[np.float32], manifest:
     scale = 1.0 if manifest.output == "scores" else max(1.0, float(np.abs(expected).max()))
     best = np.take_along_axis(expected, found.argmax(axis=1)[:, np.newaxis], axis=1)[:, 0]
     return Agreement(
-        pictures=len(expected),
+        images=len(expected),
         same_top1=float((best >= expected.max(axis=1) - manifest.tolerance * scale).mean()),
         largest_difference=float(np.abs(found - expected).max()) / scale,
     )
@@ -213,21 +213,21 @@ def agrees(agreement: Agreement, manifest: Manifest) -> bool:
 
 
 def probes(size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Four pictures, RGB uint8 ``(4, *size, 3)``, the same each time: a wash of colours, and noise of three grains."""
+    """Four images, RGB uint8 ``(4, *size, 3)``, the same each time: a wash of colors, and noise of three grains."""
     height, width = size
     random = np.random.default_rng(0)
     down, across = np.meshgrid(np.linspace(0, 255, height), np.linspace(0, 255, width), indexing="ij")
-    pictures: list[NDArray[Any]] = [np.stack([down, across, 255 - down], axis=-1)]
+    images: list[NDArray[Any]] = [np.stack([down, across, 255 - down], axis=-1)]
     for grain in (1, 8, 64):
         coarse = random.integers(0, 256, (-(-height // grain), -(-width // grain), 3))
-        pictures.append(coarse.repeat(grain, axis=0).repeat(grain, axis=1)[:height, :width])
-    return np.stack(pictures).astype(np.uint8)
+        images.append(coarse.repeat(grain, axis=0).repeat(grain, axis=1)[:height, :width])
+    return np.stack(images).astype(np.uint8)
 
 
-def _run(runtime: Runtime, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The first picture alone and then several at once: a model must take both."""
-    rows = [runtime.run(pictures[:1])]
-    rows += [runtime.run(pictures[start : start + 16]) for start in range(1, len(pictures), 16)]
+def _run(runtime: Runtime, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The first image alone and then several at once: a model must take both."""
+    rows = [runtime.run(images[:1])]
+    rows += [runtime.run(images[start : start + 16]) for start in range(1, len(images), 16)]
     return np.concatenate(rows)
 
 
@@ -316,8 +316,10 @@ def _read(path: Path, manifest: Manifest) -> Bundle:
             resize=ResizePolicy(**described["resize"]),
             published=published and Published(**published),
         )
-        images = ImagePolicy(**{**manifest.images, "background": tuple(manifest.images["background"])})
-        return Bundle(path, manifest, spec, images, width=int(manifest.output_shape[1] or 0))
+        image_policy = ImagePolicy(
+            **{**manifest.image_policy, "background": tuple(manifest.image_policy["background"])}
+        )
+        return Bundle(path, manifest, spec, image_policy, width=int(manifest.output_shape[1] or 0))
     except (ValueError, TypeError, KeyError, IndexError) as error:
         raise BundleError(f"{path / NAME} and {LABELS} do not describe a classifier: {error}") from error
 

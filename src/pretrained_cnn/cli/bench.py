@@ -33,7 +33,7 @@ def add(commands: Any) -> None:
     )
     bench.add_argument("--batch-size", type=count, default=16, metavar="N", help="default: %(default)s")
     bench.add_argument("--rounds", type=count, default=15, metavar="N", help="how often each (default: %(default)s)")
-    bench.add_argument("--picture", metavar="FILE", help="is read each time (default: pixels in memory)")
+    bench.add_argument("--image", metavar="FILE", help="is read each time (default: pixels in memory)")
     bench.add_argument("--json", action="store_true", help="one JSON array")
     bench.add_argument("--plot", metavar="FILE", help="draw accuracy against time, such as to frontier.png")
     bench.set_defaults(run=_bench)
@@ -54,7 +54,7 @@ def _bench(options: argparse.Namespace) -> int:
             weights=None if options.weights == "random" else options.weights,
             batch_size=options.batch_size,
             rounds=options.rounds,
-            picture=options.picture,
+            image=options.image,
         )
     rows.sort(key=lambda row: (row.runtime, row.milliseconds))
     best = frontier(rows)
@@ -68,8 +68,8 @@ def _bench(options: argparse.Namespace) -> int:
 
 
 def _print(rows: Sequence[Timing], best: Sequence[Timing], options: argparse.Namespace) -> None:
-    picture = options.picture or "pixels in memory"
-    print(f"Time: measured here, {options.rounds} rounds, {picture}, {options.weights} weights.")
+    image = options.image or "pixels in memory"
+    print(f"Time: measured here, {options.rounds} rounds, {image}, {options.weights} weights.")
     print("TOP-1 %: as published, not measured here. INPUT: the size that it was published for.")
     print("FRONTIER: no other on the same runtime is as quick and as accurate, and better in one of the two.")
     print()

@@ -18,7 +18,7 @@ def add(commands: Any) -> None:
     add_model_options(export)
     export.add_argument("--format", choices=get_args(Format), default="keras", help="default: %(default)s")
     export.add_argument("--precision", choices=["float32", "float16"], default="float32", help="of the weights")
-    export.add_argument("--quantize", metavar="SOURCE", help="pictures by which to make an OpenVINO model of 8 bits")
+    export.add_argument("--quantize", metavar="SOURCE", help="images by which to make an OpenVINO model of 8 bits")
     export.set_defaults(run=_export)
 
     check = commands.add_parser("check", help="see whether a bundle is whole, and answers here as where it was made")
@@ -59,7 +59,7 @@ def _check(options: argparse.Namespace) -> int:
 
 def _describe(agreement: Any) -> str:
     return (
-        f"{agreement.pictures} pictures\tsame best class {agreement.same_top1:.0%}\t"
+        f"{agreement.images} images\tsame best class {agreement.same_top1:.0%}\t"
         f"largest difference {agreement.largest_difference:.1e}"
     )
 

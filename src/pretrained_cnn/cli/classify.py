@@ -1,4 +1,4 @@
-"""``pretrained-cnn classify``: pictures to names and scores."""
+"""``pretrained-cnn classify``: images to names and scores."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ if TYPE_CHECKING:
 
 def add(commands: Any) -> None:
     """Add the command to the parser's."""
-    classify = commands.add_parser("classify", help="name what is in pictures")
+    classify = commands.add_parser("classify", help="name what is in images")
     classify.add_argument(
         "source",
         nargs="+",
         metavar="SOURCE",
-        help="a picture, an http(s) address, a folder, a glob, a tar or zip archive, a .txt file with a path or "
+        help="an image, an http(s) address, a folder, a glob, a tar or zip archive, a .txt file with a path or "
         "address in each line, or - for the same from stdin",
     )
     add_model_options(classify)
     classify.add_argument(
         "--top", type=count, metavar="N", help="how many classes to name (default: 5, with --output 1)"
     )
-    classify.add_argument("--json", action="store_true", help="one JSON object a picture")
+    classify.add_argument("--json", action="store_true", help="one JSON object an image")
     classify.add_argument(
         "--output", metavar="FILE", help="write rows to FILE, which ends in .csv, .jsonl or .parquet, not to stdout"
     )
@@ -60,10 +60,10 @@ def add(commands: Any) -> None:
     existing.add_argument("--resume", action="store_true", help="go on with FILE where it ends, if it is there")
     existing.add_argument("--overwrite", action="store_true", help="begin FILE anew, if it is there")
     sort = classify.add_mutually_exclusive_group()
-    sort.add_argument("--copy-to", metavar="DIR", help="copy each picture to DIR/class/")
-    sort.add_argument("--link-to", metavar="DIR", help="link to each picture from DIR/class/")
+    sort.add_argument("--copy-to", metavar="DIR", help="copy each image to DIR/class/")
+    sort.add_argument("--link-to", metavar="DIR", help="link to each image from DIR/class/")
     classify.add_argument(
-        "--min-score", type=share, metavar="S", help="mark pictures whose best score is below S as uncertain"
+        "--min-score", type=share, metavar="S", help="mark images whose best score is below S as uncertain"
     )
     classify.add_argument("--on", choices=["ray"], help="where to classify: on a Ray cluster (default: here)")
     classify.add_argument(
@@ -71,11 +71,11 @@ def add(commands: Any) -> None:
         help='of the cluster, or "auto" for the one that this machine is in (default: a new one, of this machine)',
     )
     classify.add_argument(
-        "--shard", type=count, metavar="N", help="with --on, how many pictures are in one file (default: 10000)"
+        "--shard", type=count, metavar="N", help="with --on, how many images are in one file (default: 10000)"
     )
-    classify.add_argument("--batch-size", type=count, metavar="N", help="how many pictures the network takes at once")
+    classify.add_argument("--batch-size", type=count, metavar="N", help="how many images the network takes at once")
     classify.add_argument(
-        "--workers", type=count, metavar="N", help="how many threads decode pictures; with --on, in each worker"
+        "--workers", type=count, metavar="N", help="how many threads decode images; with --on, in each worker"
     )
     classify.set_defaults(run=_classify)
 
@@ -87,24 +87,24 @@ def _classify(options: argparse.Namespace) -> int:
 
     options.top = options.top or (1 if options.output else 5)
     clf = load_classifier(options)
-    pictures: Iterator[Any] = itertools.chain.from_iterable([expand(source) for source in options.source])
+    images: Iterator[Any] = itertools.chain.from_iterable([expand(source) for source in options.source])
     sorter = _sorter(options)
     if options.on:
-        return _on_ray(clf, pictures, options)
+        return _on_ray(clf, images, options)
     if options.output:
         from pretrained_cnn.cli.output import Output
-        from pretrained_cnn.cli.progress import count_pictures
+        from pretrained_cnn.cli.progress import count_images
 
         settings = _settings(clf, options)
         with Output(options.output, settings, resume=options.resume, overwrite=options.overwrite) as output:
-            found = _results(clf, output.without_done(pictures), sorter, options)
-            code = _to_file(output, found, lambda: count_pictures(options.source), options)
+            found = _results(clf, output.without_done(images), sorter, options)
+            code = _to_file(output, found, lambda: count_images(options.source), options)
     else:
-        code = _to_stdout(_results(clf, pictures, sorter, options), as_json=options.json)
+        code = _to_stdout(_results(clf, images, sorter, options), as_json=options.json)
     return FAILED if sorter is not None and sorter.left_out else code
 
 
-def _on_ray(clf: Classifier, pictures: Iterator[Any], options: argparse.Namespace) -> int:
+def _on_ray(clf: Classifier, images: Iterator[Any], options: argparse.Namespace) -> int:
     import pretrained_cnn.integrations.ray  # noqa: F401 - says what to install before anything is written
     from pretrained_cnn.bundle.store import means_bundle
     from pretrained_cnn.cli.on_ray import SHARD, Shards, results
@@ -113,7 +113,7 @@ def _on_ray(clf: Classifier, pictures: Iterator[Any], options: argparse.Namespac
     model = options.model if means_bundle(options.model) else clf.spec
     ways = {"resume": options.resume, "overwrite": options.overwrite}
     with (
-        Shards(options.output, settings, pictures, size=options.shard or SHARD, **ways) as output,
+        Shards(options.output, settings, images, size=options.shard or SHARD, **ways) as output,
         results(output, model, options) as found,
     ):
         return _to_file(output, (marked(result, options.min_score) for result in found), lambda: output.total, options)
@@ -154,7 +154,7 @@ def _sorter(options: argparse.Namespace) -> Sorter | None:
         deep = root == source or "**" in source or glob.has_magic(os.path.dirname(source))
         if deep and os.path.isdir(root or ".") and Path(folder).resolve().is_relative_to(Path(root).resolve()):
             raise InvalidSpecError(
-                f"{folder}: it lies within {source}, so sorted pictures would be found and classified again; "
+                f"{folder}: it lies within {source}, so sorted images would be found and classified again; "
                 "choose a folder outside"
             )
     from pretrained_cnn.cli.sorting import Sorter
@@ -163,16 +163,16 @@ def _sorter(options: argparse.Namespace) -> Sorter | None:
 
 
 def _results(
-    clf: Classifier, pictures: Iterator[Any], sorter: Sorter | None, options: argparse.Namespace
+    clf: Classifier, images: Iterator[Any], sorter: Sorter | None, options: argparse.Namespace
 ) -> Iterator[Result]:
-    """The results, marked where they are uncertain, and their pictures sorted."""
-    first = list(itertools.islice(pictures, 1))
+    """The results, marked where they are uncertain, and their images sorted."""
+    first = list(itertools.islice(images, 1))
     if not first:
         return  # and no network is built
     with quiet():
         clf.predict_proba([])  # builds or loads the network
     stream: Any = clf.stream(
-        itertools.chain(first, pictures), top=options.top, batch_size=options.batch_size, workers=options.workers
+        itertools.chain(first, images), top=options.top, batch_size=options.batch_size, workers=options.workers
     )
     with contextlib.closing(stream):
         for result in stream:
@@ -214,15 +214,15 @@ def _to_file(
 ) -> int:
     from pretrained_cnn.cli.progress import progress, summary
 
-    before, start = output.pictures, time.monotonic()
+    before, start = output.images, time.monotonic()
     with progress(total, before) as report:
         for result in results:
             output.write(result)
-            report(output.pictures, output.failed)
+            report(output.images, output.failed)
     output.finish()
     seconds = time.monotonic() - start
     uncertain = None if options.min_score is None else output.uncertain
-    complain(summary(options.output, output.pictures, output.failed, uncertain, seconds, before))
+    complain(summary(options.output, output.images, output.failed, uncertain, seconds, before))
     return FAILED if output.failed else OK
 
 

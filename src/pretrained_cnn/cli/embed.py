@@ -1,4 +1,4 @@
-"""``pretrained-cnn embed``: pictures to a file of embeddings."""
+"""``pretrained-cnn embed``: images to a file of embeddings."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pretrained_cnn.errors import InvalidSpecError, MissingDependencyError
 
 def add(commands: Any) -> None:
     """Add the command to the parser's."""
-    embed = commands.add_parser("embed", help="write the embeddings of pictures to a file")
-    embed.add_argument("source", nargs="+", metavar="SOURCE", help="a picture, an http(s) address, a folder or a glob")
+    embed = commands.add_parser("embed", help="write the embeddings of images to a file")
+    embed.add_argument("source", nargs="+", metavar="SOURCE", help="an image, an http(s) address, a folder or a glob")
     add_model_options(embed)
     embed.add_argument("--layer", metavar="NAME", help="what this layer gives, in place of the head's input")
     embed.add_argument(
@@ -45,12 +45,12 @@ def _embed(options: argparse.Namespace) -> int:
         clf.embed([], layer=options.layer)  # builds or loads the network
     names = []
 
-    def pictures() -> Iterator[tuple[str, Any]]:
+    def images() -> Iterator[tuple[str, Any]]:
         for item in items(found):
             names.append(item.name)
-            yield item.name, item.picture
+            yield item.name, item.image
 
-    write(output, names, clf.embed(pictures(), layer=options.layer))
+    write(output, names, clf.embed(images(), layer=options.layer))
     print(f"{output}\t{len(names)}")
     return OK
 

@@ -16,7 +16,7 @@ def add(commands: Any) -> None:
         "source",
         metavar="SOURCE",
         help="a folder with a folder for each class, or a CSV file with the columns path and label; "
-        "for ImageNet's classes also a folder of pictures whose names have their WordNet id",
+        "for ImageNet's classes also a folder of images whose names have their WordNet id",
     )
     add_model_options(evaluate)
     evaluate.add_argument("--json", action="store_true", help="one JSON object")

@@ -1,8 +1,8 @@
-"""``classify --on ray``: the pictures go to a Ray cluster, and their rows come back to a folder of files.
+"""``classify --on ray``: the images go to a Ray cluster, and their rows come back to a folder of files.
 
-The folder is a data set to whatever reads such: a file for each so many pictures, in their order, each there at once
+The folder is a data set to whatever reads such: a file for each so many images, in their order, each there at once
 and whole. What is to be classified is written down first, in the file ``_sources``, so that going on is to make the
-files that are not there yet, whatever has changed among the pictures meanwhile.
+files that are not there yet, whatever has changed among the images meanwhile.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ if TYPE_CHECKING:
     from pretrained_cnn.spec import ModelSpec
 
 SHARD = 10_000
-"""Pictures in a file, unless ``--shard`` says otherwise: what is done again at most after the run was cut off."""
+"""Images in a file, unless ``--shard`` says otherwise: what is done again at most after the run was cut off."""
 
 BLOCK = 1_000
-"""Pictures that Ray hands to a worker at once, and hands to another if that one dies."""
+"""Images that Ray hands to a worker at once, and hands to another if that one dies."""
 
 Entry = str | list[str]
-"""A picture's path or address; or, for what could not be listed, its name and what was wrong."""
+"""An image's path or address; or, for what could not be listed, its name and what was wrong."""
 
 
 class Shards(Target):
-    """A folder of files, each with the rows of ``size`` pictures, the last with those that are left.
+    """A folder of files, each with the rows of ``size`` images, the last with those that are left.
 
     Raises OutputError if it cannot be written, if there is one already and neither ``resume`` nor ``overwrite`` is
-    said, or if it was made with other settings; InvalidSpecError for a picture in an archive.
+    said, or if it was made with other settings; InvalidSpecError for an image in an archive.
     """
 
     def __init__(
         self,
         path: str,
         settings: Mapping[str, Any],
-        pictures: Iterable[Any],
+        images: Iterable[Any],
         *,
         size: int,
         resume: bool = False,
@@ -65,7 +65,7 @@ class Shards(Target):
         self._ready: list[Result] = []
         try:
             with self._explained():
-                self._open(pictures, resume, overwrite)
+                self._open(images, resume, overwrite)
         except BaseException:  # Ctrl-C included: nobody else will let go of the lock
             self.close()
             raise
@@ -90,11 +90,11 @@ class Shards(Target):
             self._ready = []
 
     def finish(self) -> None:
-        """Say that all pictures have their rows."""
+        """Say that all images have their rows."""
         with self._explained():
             self._note(finished=True)
 
-    def _open(self, pictures: Iterable[Any], resume: bool, overwrite: bool) -> None:
+    def _open(self, images: Iterable[Any], resume: bool, overwrite: bool) -> None:
         if os.path.lexists(self.path):
             if resume:
                 self._check_settings()
@@ -109,14 +109,14 @@ class Shards(Target):
         self.path.mkdir(exist_ok=True)
         if not self._sources.exists():
             try:
-                replace(self._sources, lambda file: _list(pictures, file))
+                replace(self._sources, lambda file: _list(images, file))
             except BaseException:  # Ctrl-C included: a folder without its list could not be gone on with
                 with contextlib.suppress(OSError):
                     self.path.rmdir()
                 raise
         with open(self._sources, "rb") as lines:
             self.total = sum(1 for _ in lines)
-        """How many pictures there are."""
+        """How many images there are."""
         numbers = range(-(-self.total // self._size))
         self._missing = deque(number for number in numbers if not self._file(number).exists())
         for number in sorted(set(numbers) - set(self._missing)):
@@ -138,15 +138,15 @@ class Shards(Target):
                 path.unlink()
 
 
-def _list(pictures: Iterable[Any], file: BinaryIO) -> None:
-    for picture in pictures:
-        if isinstance(picture, str):
-            entry: Entry = picture
-        elif isinstance(picture[1], ImageError):
-            entry = [picture[0], picture[1].reason]
+def _list(images: Iterable[Any], file: BinaryIO) -> None:
+    for image in images:
+        if isinstance(image, str):
+            entry: Entry = image
+        elif isinstance(image[1], ImageError):
+            entry = [image[0], image[1].reason]
         else:
             raise InvalidSpecError(
-                f"{picture[0]}: --on ray takes no archives, which only one process can read; unpack it, or leave "
+                f"{image[0]}: --on ray takes no archives, which only one process can read; unpack it, or leave "
                 "--on ray away"
             )
         file.write(json.dumps(entry).encode() + b"\n")
@@ -155,7 +155,7 @@ def _list(pictures: Iterable[Any], file: BinaryIO) -> None:
 @contextlib.contextmanager
 def results(shards: Shards, model: str | ModelSpec, options: argparse.Namespace) -> Iterator[Iterator[Result]]:
     """The results that the folder wants, in its order. Raises OutputError if Ray gives up."""
-    if shards.pictures == shards.total:
+    if shards.images == shards.total:
         yield iter(())  # and no cluster is looked for
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
@@ -235,24 +235,24 @@ def _results(shards: Shards, model: str | ModelSpec, options: argparse.Namespace
         **({"weights": weights} if weights else {}),
     )
     tables = dataset.iter_batches(batch_size=None, batch_format="pyarrow")
-    pictures = _pictures(row for table in tables for row in table.to_pylist())
+    images = _images(row for table in tables for row in table.to_pylist())
     for entry in shards.entries():
-        yield _result(entry, next(pictures)) if isinstance(entry, str) else Result(entry[0], (), ImageError(*entry))
+        yield _result(entry, next(images)) if isinstance(entry, str) else Result(entry[0], (), ImageError(*entry))
 
 
-def _pictures(found: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """The rows of a picture at a time."""
-    picture: list[dict[str, Any]] = []
+def _images(found: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """The rows of an image at a time."""
+    image: list[dict[str, Any]] = []
     for row in found:
-        if picture and row["rank"] in (None, 1):
-            yield picture
-            picture = []
-        picture.append(row)
-    yield picture
+        if image and row["rank"] in (None, 1):
+            yield image
+            image = []
+        image.append(row)
+    yield image
 
 
 def _result(name: str, found: list[dict[str, Any]]) -> Result:
-    """What `rows` made these rows of, but with the picture's name as it was given."""
+    """What `rows` made these rows of, but with the image's name as it was given."""
     error = found[0]["error"]
     predictions = [
         Prediction(row["id"], row["label"], row["score"], row["index"]) for row in found if row["rank"] is not None

@@ -3,9 +3,9 @@
 Rows are written as soon as they are known. CSV and JSON lines grow at their end. Parquet cannot, so its rows are
 kept as JSON lines in ``NAME.unfinished`` until the run is through. In ``NAME.settings.json`` stands what the rows
 were made with, and whether the run was finished; it stays, so that the file can also be gone on with later, when
-there are new pictures.
+there are new images.
 
-A process that is killed leaves at most one picture's rows torn, the last. `Output` cuts these off when it goes on.
+A process that is killed leaves at most one image's rows torn, the last. `Output` cuts these off when it goes on.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Target:
             import_arrow()
         if not self.path.parent.is_dir():
             raise OutputError(f"{path}: the folder {self.path.parent} does not exist; make it first")
-        self.pictures = self.failed = self.uncertain = 0
-        """How many pictures have their rows, how many of them failed, and how many are marked as uncertain."""
+        self.images = self.failed = self.uncertain = 0
+        """How many images have their rows, how many of them failed, and how many are marked as uncertain."""
         self._settings = dict(settings)
         self._beside = self.path.with_name(f"{self.path.name}.settings.json")
         self._lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
@@ -73,8 +73,8 @@ class Target:
         self.close()
 
     def _count(self, first: Mapping[str, Any]) -> None:
-        """Count a picture by the first of its rows."""
-        self.pictures += 1
+        """Count an image by the first of its rows."""
+        self.images += 1
         self.failed += first["rank"] is None and first["error"] is not None
         self.uncertain += first["rank"] is not None and first["error"] is not None
 
@@ -113,7 +113,7 @@ class Target:
             raise OutputError(f"{self.path}: {reason}") from None
         except OSError as error:
             reason = error.strerror or str(error)
-            kept = "; what is in it stays, and --resume goes on from there" if self.pictures else ""
+            kept = "; what is in it stays, and --resume goes on from there" if self.images else ""
             raise OutputError(f"{self.path}: it cannot be written: {reason}{kept}") from error
 
 
@@ -140,23 +140,23 @@ class Output(Target):
             raise
 
     def write(self, result: Result) -> None:
-        """Write a picture's rows, all or, if the process is killed meanwhile, some that will be cut off again."""
+        """Write an image's rows, all or, if the process is killed meanwhile, some that will be cut off again."""
         encode = _csv_line if self._csv else _json_line
         found = rows(result)
         self._append(b"".join(map(encode, found)))
         self._count(found[0])
 
-    def without_done(self, pictures: Iterable[Any]) -> Iterator[Any]:
-        """The pictures, as `expand` gives them, that have no rows yet."""
-        for picture in pictures:
-            name = key(picture if isinstance(picture, str) else picture[0])
+    def without_done(self, images: Iterable[Any]) -> Iterator[Any]:
+        """The images, as `expand` gives them, that have no rows yet."""
+        for image in images:
+            name = key(image if isinstance(image, str) else image[0])
             if self._done[name]:
                 self._done[name] -= 1
             else:
-                yield picture
+                yield image
 
     def finish(self) -> None:
-        """Say that all pictures have their rows. Only now a parquet file appears."""
+        """Say that all images have their rows. Only now a parquet file appears."""
         with self._explained():
             if self._parquet:
                 self._write_parquet()
@@ -213,7 +213,7 @@ class Output(Target):
                 rest = rest[self._file.write(rest) :]
 
     def _scan(self, file: BinaryIO, finished: bool) -> int:
-        """Count what is done, and return where it ends: behind the last picture that has all of its rows."""
+        """Count what is done, and return where it ends: behind the last image that has all of its rows."""
         position = end = 0
         begun: dict[str, Any] | None = None
         for number, record in enumerate(_csv_records(file) if self._csv else file):
@@ -232,7 +232,7 @@ class Output(Target):
                 rank = (row["source"], row["error"], row["rank"])[-1]
             except (ValueError, KeyError, TypeError, csv.Error):
                 raise OutputError(f"{self.path}: its record {number + 1} is not one of ours") from None
-            if begun is not None and rank in (None, 1):  # the next picture: the one before has all that it will have
+            if begun is not None and rank in (None, 1):  # the next image: the one before has all that it will have
                 self._have(begun)
                 end = position - len(record)
             begun = row if rank in (None, 1) else begun

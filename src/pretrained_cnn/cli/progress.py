@@ -17,12 +17,12 @@ INTERVAL = 60.0
 """Seconds between two lines."""
 
 Report = Callable[[int, int], None]
-"""Takes how many pictures are done, and how many of them failed."""
+"""Takes how many images are done, and how many of them failed."""
 
 
 @contextlib.contextmanager
 def progress(count: Callable[[], int | None], done: int) -> Iterator[Report]:
-    """Show how far the run is. ``done`` pictures were there before it began.
+    """Show how far the run is. ``done`` images were there before it began.
 
     ``count`` tells how many there are in all, or None; it runs in a thread, for it may have to list a million files.
     """
@@ -57,12 +57,12 @@ def line(done: int, before: int, failed: int, total: int | None, seconds: float)
     """How far a run is, in a line.
 
     >>> line(13_000, 1_000, 2, 100_000, 60)
-    '13,000 of 100,000 pictures, 200.0 a second, 0:07:15 left, 2 failed'
+    '13,000 of 100,000 images, 200.0 a second, 0:07:15 left, 2 failed'
     """
     rate = (done - before) / max(seconds, 1e-9)
     of = f" of {total:,}" if total is not None and total >= done else ""
     left = f", {timedelta(seconds=round((total - done) / rate))} left" if total is not None and of and rate else ""
-    return f"{done:,}{of} pictures, {rate:,.1f} a second{left}, {failed:,} failed"
+    return f"{done:,}{of} images, {rate:,.1f} a second{left}, {failed:,} failed"
 
 
 @contextlib.contextmanager
@@ -83,20 +83,20 @@ def _bar(total: list[int], before: int) -> Iterator[Report]:
         yield report
 
 
-def count_pictures(sources: Iterable[str]) -> int | None:
-    """How many pictures there are, or None if only reading them would tell."""
+def count_images(sources: Iterable[str]) -> int | None:
+    """How many images there are, or None if only reading them would tell."""
     from pretrained_cnn.images.sources import count
 
     counts = [count(source) for source in sources]
     return None if None in counts else sum(filter(None, counts))
 
 
-def summary(path: str, pictures: int, failed: int, uncertain: int | None, seconds: float, before: int = 0) -> str:
-    """What a run did, in a sentence; ``before`` is how many of the pictures are from the run that it went on with."""
-    what = "1 picture is" if pictures == 1 else f"{pictures:,} pictures are"
+def summary(path: str, images: int, failed: int, uncertain: int | None, seconds: float, before: int = 0) -> str:
+    """What a run did, in a sentence; ``before`` is how many of the images are from the run that it went on with."""
+    what = "1 image is" if images == 1 else f"{images:,} images are"
     there = f", {before:,} of them from before" if before else ""
     unsure = "" if uncertain is None else f", {uncertain:,} uncertain"
     return (
         f"{what} in {path}{there}: {failed:,} failed{unsure}; "
-        f"{timedelta(seconds=round(seconds))}, {(pictures - before) / seconds:,.1f} a second"
+        f"{timedelta(seconds=round(seconds))}, {(images - before) / seconds:,.1f} a second"
     )

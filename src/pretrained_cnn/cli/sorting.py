@@ -1,4 +1,4 @@
-"""``classify --copy-to`` and ``--link-to``: pictures into a folder for each class."""
+"""``classify --copy-to`` and ``--link-to``: images into a folder for each class."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from pretrained_cnn.errors import ImageError, OutputError
 from pretrained_cnn.results import Prediction, Result
 
 UNCERTAIN = "uncertain"
-"""The folder of the pictures whose best score is below ``--min-score``."""
+"""The folder of the images whose best score is below ``--min-score``."""
 
 MAX_NAME = 100
 """Bytes that a class may add to a path; file systems end at 255."""
 
 
 class Sorter:
-    """Puts pictures into ``folder/class/``, and overwrites nothing.
+    """Puts images into ``folder/class/``, and overwrites nothing.
 
-    A picture that is there already, as the same link or with the same bytes, is left alone, so a run can be repeated.
-    Another picture of the same name gets the beginning of a hash of its path behind its own.
+    An image that is there already, as the same link or with the same bytes, is left alone, so a run can be repeated.
+    Another image of the same name gets the beginning of a hash of its path behind its own.
     """
 
     def __init__(self, folder: str, *, link: bool) -> None:
         self.folder = Path(folder)
         self.left_out = 0
-        """How many pictures could not be sorted, because they are no files on disk."""
+        """How many images could not be sorted, because they are no files on disk."""
         self._same, self._put = (_same_link, _link) if link else (_same_bytes, _copy)
 
     def put(self, result: Result, *, uncertain: bool) -> None:
-        """Sort one picture by its best class.
+        """Sort one image by its best class.
 
-        Raises ImageError for a picture that is no file on disk, OutputError if the folder cannot be written to.
+        Raises ImageError for an image that is no file on disk, OutputError if the folder cannot be written to.
         """
         source = Path(result.source)
         folder = self.folder / (UNCERTAIN if uncertain else folder_name(result.predictions[0]))

@@ -1,4 +1,4 @@
-"""``pretrained-cnn train``: a folder of pictures to a classifier of its classes."""
+"""``pretrained-cnn train``: a folder of images to a classifier of its classes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def add(commands: Any) -> None:
     train.add_argument(
         "data",
         metavar="DATA",
-        help="a folder with a folder of pictures for each class, or a CSV file with the columns path and label",
+        help="a folder with a folder of images for each class, or a CSV file with the columns path and label",
     )
     train.add_argument(
         "--validation",
         metavar="DATA",
-        help="pictures that choose the settings; by default a fifth of each class is set aside",
+        help="images that choose the settings; by default a fifth of each class is set aside",
     )
     add_model_options(train)
     train.add_argument("--output", required=True, metavar="DIR", help="the bundle's folder, which must not exist yet")
@@ -36,7 +36,7 @@ def add(commands: Any) -> None:
         metavar="N",
         help="train the last N layers too, or from the one named N on",
     )
-    train.add_argument("--augment", action="store_true", help="change the pictures a little while layers are trained")
+    train.add_argument("--augment", action="store_true", help="change the images a little while layers are trained")
     train.add_argument("--epochs", type=count, metavar="N", help="at most, to train layers, or an mlp head")
     train.add_argument("--learning-rate", type=float, metavar="RATE", help="of the same")
     train.add_argument("--balanced", action="store_true", help="let all classes count the same")

@@ -1,4 +1,4 @@
-"""Where a network looks: heat maps over a picture for one of its classes.
+"""Where a network looks: heat maps over an image for one of its classes.
 
 Three methods, each of one forward pass and the gradient of the class's linear score (the logit, not the probability,
 whose gradient also falls when other classes rise) with respect to the last map of features:
@@ -34,13 +34,13 @@ __all__ = ["Explanation", "Method"]
 
 Method = Literal["grad_cam", "grad_cam++", "hires_cam"]
 
-COLOURS = ((0, 0, 60), (90, 20, 140), (200, 40, 110), (250, 120, 40), (255, 235, 120))
-"""From nothing to most, each brighter than the one before it, so that the order shows in grey too."""
+COLORS = ((0, 0, 60), (90, 20, 140), (200, 40, 110), (250, 120, 40), (255, 235, 120))
+"""From nothing to most, each brighter than the one before it, so that the order shows in gray too."""
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Where a network saw a class in a picture.
+    """Where a network saw a class in an image.
 
     >>> from pretrained_cnn import Classifier
     >>> explanation = Classifier("EfficientNetLite0").explain("examples/images/clock.png")
@@ -51,30 +51,30 @@ class Explanation:
     """
 
     source: str
-    """The picture's name, as in `Result.source`."""
+    """The image's name, as in `Result.source`."""
     prediction: Prediction
     """The class that is explained, and its score."""
     method: Method
     heat_map: NDArray[np.float32] = field(repr=False)
-    """``(h, w)``, 0 to 1, over the picture at its own size; the maximum is 1, or 0 if nothing speaks for the class.
+    """``(h, w)``, 0 to 1, over the image at its own size; the maximum is 1, or 0 if nothing speaks for the class.
 
-    What the network was not shown, such as the rim that a centre crop cuts off, is 0.
+    What the network was not shown, such as the rim that a center crop cuts off, is 0.
     """
     image: Image.Image = field(repr=False)
-    """The picture, upright, RGB, ``w`` x ``h``."""
+    """The image, upright, RGB, ``w`` x ``h``."""
 
     def overlay(self, opacity: float = 0.6) -> Image.Image:
-        """The picture with the heat map laid over it: RGB, of the picture's size.
+        """The image with the heat map laid over it: RGB, of the image's size.
 
-        ``opacity``, 0 to 1, is that of the hottest place; where the map is 0 the picture shows as it is.
+        ``opacity``, 0 to 1, is that of the hottest place; where the map is 0 the image shows as it is.
         """
         if not 0 <= opacity <= 1:
             raise InvalidSpecError(f"opacity={opacity!r} is not a number from 0 to 1")
         levels = np.rint(self.heat_map * 255).astype(np.uint8)
-        steps = np.linspace(0, 255, len(COLOURS))
-        palette = np.stack([np.interp(range(256), steps, channel) for channel in zip(*COLOURS, strict=True)], axis=-1)
-        colours = Image.fromarray(palette.astype(np.uint8)[levels])
-        return Image.composite(colours, self.image, Image.fromarray(np.rint(levels * opacity).astype(np.uint8)))
+        steps = np.linspace(0, 255, len(COLORS))
+        palette = np.stack([np.interp(range(256), steps, channel) for channel in zip(*COLORS, strict=True)], axis=-1)
+        colors = Image.fromarray(palette.astype(np.uint8)[levels])
+        return Image.composite(colors, self.image, Image.fromarray(np.rint(levels * opacity).astype(np.uint8)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the overlay to a file, in the format that its suffix names.
@@ -101,9 +101,9 @@ class Explanation:
 def place(
     heat_map: NDArray[np.float32], image_size: tuple[int, int], input_size: tuple[int, int], policy: ResizePolicy
 ) -> NDArray[np.float32]:
-    """A heat map over what the network was shown as one over the whole picture: float32 ``(h, w)``.
+    """A heat map over what the network was shown as one over the whole image: float32 ``(h, w)``.
 
-    ``image_size`` is the picture's ``(width, height)``, ``input_size`` the network's ``(height, width)``.
+    ``image_size`` is the image's ``(width, height)``, ``input_size`` the network's ``(height, width)``.
     """
     left, top, right, bottom = window(image_size, input_size, policy)
     down, across = heat_map.shape[0] / (bottom - top), heat_map.shape[1] / (right - left)

@@ -21,7 +21,7 @@ ACTIVATIONS = ("Softmax", "Sigmoid", "Activation")
 
 
 class Explainer:
-    """Makes heat maps with one backbone, many pictures at once. It may be used from several threads.
+    """Makes heat maps with one backbone, many images at once. It may be used from several threads.
 
     The map of features is the last one that has more than one pixel, that of a model within the model included; where
     it is pooled before it is flattened, as in VGG, the one before the pooling. Raises InvalidSpecError if there is

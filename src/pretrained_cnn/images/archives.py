@@ -1,7 +1,7 @@
-"""The pictures within a tar or zip archive, one after the other, in the archive's order.
+"""The images within a tar or zip archive, one after the other, in the archive's order.
 
 An archive may come from anywhere, so whatever is wrong with it is an ImageError: of the member, and the others
-follow, or of the archive where it cannot be read any further. One picture is in memory at a time. Nothing is
+follow, or of the archive where it cannot be read any further. One image is in memory at a time. Nothing is
 unpacked to disk; the names of members are only names.
 """
 

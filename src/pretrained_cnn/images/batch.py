@@ -22,7 +22,7 @@ from pretrained_cnn.images.sources import Item
 from pretrained_cnn.spec import ResizePolicy
 
 BATCH_SIZE = 16
-"""On 2 cores a picture took MobileNetV2 a third more time alone than in fours, and from there to batches of 128 the
+"""On 2 cores an image took MobileNetV2 a third more time alone than in fours, and from there to batches of 128 the
 same to within a tenth (``benchmarks/batches.py``). 16 leaves something for more cores to share, in little memory."""
 
 MAX_WORKERS = 16
@@ -31,15 +31,15 @@ threads would only wait for each other, each with a whole photo in memory."""
 
 
 class Batch(NamedTuple):
-    """Some pictures, side by side."""
+    """Some images, side by side."""
 
     names: list[str]
     errors: list[ImageError | None]
-    """For each name the error that its picture met, or None."""
+    """For each name the error that its image met, or None."""
     pixels: NDArray[np.uint8]
-    """RGB ``(n, H, W, 3)`` of the pictures without an error, in order; ``n`` may be 0."""
+    """RGB ``(n, H, W, 3)`` of the images without an error, in order; ``n`` may be 0."""
     paths: list[str | None]
-    """For each name the path or address of its picture, or None if that was in memory."""
+    """For each name the path or address of its image, or None if that was in memory."""
 
 
 def default_workers() -> int:
@@ -49,11 +49,11 @@ def default_workers() -> int:
 
 
 def load(item: Item, size: tuple[int, int], policy: ResizePolicy, reading: ImagePolicy) -> NDArray[np.uint8]:
-    """One picture as RGB uint8 ``(H, W, 3)``. Raises ImageError."""
+    """One image as RGB uint8 ``(H, W, 3)``. Raises ImageError."""
     image = decode(item, reading, enough(size, policy))
     try:
         return resize(image, size, policy)
-    except (MemoryError, ValueError) as error:  # one picture's error, and not the run's
+    except (MemoryError, ValueError) as error:  # one image's error, and not the run's
         reason = f"its {image.width} x {image.height} pixels cannot be resized: {str(error) or type(error).__name__}"
         raise ImageError(item.name, reason) from error
 
@@ -71,8 +71,8 @@ def batches(
     """Decode and resize ``items`` in ``workers`` threads, and give them in their order, ``batch_size`` at a time.
 
     At most ``prefetch`` batches are alive: the one that the consumer was given last, and those that are in the making
-    while it is busy with that. By default these are as many as give each worker two pictures, and at least two, so
-    that a picture that takes long does not hold up the consumer. The items are taken from their iterable in
+    while it is busy with that. By default these are as many as give each worker two images, and at least two, so
+    that an image that takes long does not hold up the consumer. The items are taken from their iterable in
     the consumer's own thread and no faster. Closing the iterator ends the threads.
     """
     batch_size = batch_size or BATCH_SIZE
@@ -95,7 +95,7 @@ def batches(
 
 
 class _Pending:
-    """A batch in the making: each worker writes its pictures where they belong."""
+    """A batch in the making: each worker writes its images where they belong."""
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ def _load_into(
 
 
 def _let_go(error: BaseException | None) -> None:
-    """Leave an error the lines that it came by, but not the pictures at hand there: results are kept for long."""
+    """Leave an error the lines that it came by, but not the images at hand there: results are kept for long."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__

@@ -1,11 +1,11 @@
-"""From one picture, in whatever form, to an RGB image of eight bits a channel.
+"""From one image, in whatever form, to an RGB image of eight bits a channel.
 
-What becomes of a picture:
+What becomes of an image:
 
 - EXIF orientation is applied; of an animation, or a file of several pages, the first one is taken.
-- An embedded colour profile is converted to sRGB; one that cannot be read counts as none.
+- An embedded color profile is converted to sRGB; one that cannot be read counts as none.
 - Transparency is laid on white.
-- 16-bit grey is scaled from its nominal range, 0 to 65,535; 32-bit integers and floats, which have no nominal
+- 16-bit gray is scaled from its nominal range, 0 to 65,535; 32-bit integers and floats, which have no nominal
   range, from their own minimum and maximum.
 - CMYK, YCbCr, LAB, HSV and palettes are converted by Pillow.
 
@@ -38,21 +38,21 @@ _quiet = threading.Lock()
 
 
 def decode(item: Item, policy: ImagePolicy, enough: tuple[int, int] | None = None) -> Image.Image:
-    """Decode one picture to a Pillow image of mode ``RGB``.
+    """Decode one image to a Pillow image of mode ``RGB``.
 
     Takes a path, an http(s) address, bytes, a binary file, a Pillow image, or an array or tensor of
     shape ``(h, w)``, ``(h, w, 1)``, ``(h, w, 3)`` or ``(h, w, 4)``, uint8 or float in 0..255. ``enough`` is a
     ``(width, height)`` below which a JPEG need not be decoded in full. Raises ImageError, which names the
-    picture, for anything that is not a picture. The picture is only read.
+    image, for anything that is not an image. The image is only read.
     """
-    picture = item.picture
-    if isinstance(picture, ImageError):  # what its source met in place of it
-        raise picture
+    image = item.image
+    if isinstance(image, ImageError):  # what its source met in place of it
+        raise image
     try:
-        if isinstance(picture, Image.Image):
-            return _quietly(_to_rgb, item, picture, policy)
-        if hasattr(picture, "__array__") and not isinstance(picture, str | bytes):  # numpy's own strings have it too
-            return _from_array(item, _as_numpy(picture), policy)
+        if isinstance(image, Image.Image):
+            return _quietly(_to_rgb, item, image, policy)
+        if hasattr(image, "__array__") and not isinstance(image, str | bytes):  # numpy's own strings have it too
+            return _from_array(item, _as_numpy(image), policy)
         data = _read(item, policy)
         return _quietly(_decode_bytes, item, data, policy, enough)
     except ImageError:
@@ -72,30 +72,30 @@ def _quietly(work: Callable[..., Image.Image], *arguments: Any) -> Image.Image:
 
 
 def _read(item: Item, policy: ImagePolicy) -> io.BytesIO:
-    """The bytes of a picture that is not one yet."""
-    picture = item.picture
-    if is_url(picture):
-        return fetch(picture, policy)
-    if isinstance(picture, str | os.PathLike):
+    """The bytes of an image that is not one yet."""
+    image = item.image
+    if is_url(image):
+        return fetch(image, policy)
+    if isinstance(image, str | os.PathLike):
         try:
-            with open(picture, "rb") as file:
+            with open(image, "rb") as file:
                 return _limited(item, file.read(policy.max_bytes + 1), policy)
         except FileNotFoundError:
             raise ImageError(item.name, "there is no such file") from None
         except IsADirectoryError:
-            raise ImageError(item.name, "this is a folder, not a picture; give it to stream or predict_batch") from None
+            raise ImageError(item.name, "this is a folder, not an image; give it to stream or predict_batch") from None
         except (OSError, ValueError) as error:
             raise ImageError(item.name, f"it cannot be opened: {_reason(error)}") from None
-    if isinstance(picture, bytes | bytearray | memoryview):
-        return _limited(item, picture, policy)
-    if hasattr(picture, "read"):
-        data = picture.read(policy.max_bytes + 1)
+    if isinstance(image, bytes | bytearray | memoryview):
+        return _limited(item, image, policy)
+    if hasattr(image, "read"):
+        data = image.read(policy.max_bytes + 1)
         if not isinstance(data, bytes):
             raise ImageError(item.name, 'the file was opened for text; open it with "rb"')
         return _limited(item, data, policy)
     raise ImageError(
         item.name,
-        f"an object of type {type(picture).__name__} is not a picture; give a path, an http(s) address, bytes, "
+        f"an object of type {type(image).__name__} is not an image; give a path, an http(s) address, bytes, "
         "a binary file, a PIL image, or an array of shape (h, w), (h, w, 1), (h, w, 3) or (h, w, 4)",
     )
 
@@ -115,11 +115,11 @@ def _decode_bytes(item: Item, data: io.BytesIO, policy: ImagePolicy, enough: tup
         start = data.read(24)
         if not start:
             raise ImageError(item.name, "it is empty") from None
-        reason = f"this is not a picture in a format that can be read; it begins with {start!r}"
+        reason = f"this is not an image in a format that can be read; it begins with {start!r}"
         raise ImageError(item.name, reason) from None
     with image:
         if image.format == "EPS":  # to decode it, Pillow would have Ghostscript run what is in the file
-            raise ImageError(item.name, "PostScript is a program, not a picture; convert it to PNG first")
+            raise ImageError(item.name, "PostScript is a program, not an image; convert it to PNG first")
         if enough is not None and policy.draft and image.format in ("JPEG", "MPO"):  # MPO is what many phones write
             _check_pixels(item, image, policy)
             turned = image.getexif().get(ORIENTATION, 1) >= 5
@@ -142,7 +142,7 @@ def _to_rgb(item: Item, image: Image.Image, policy: ImagePolicy) -> Image.Image:
     except OSError:
         if policy.truncated == "error" or not isinstance(image, ImageFile.ImageFile):
             raise
-        image.tile = []  # what there is of the picture counts as all of it
+        image.tile = []  # what there is of the image counts as all of it
         image.load()
     if image.getexif().get(ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)
@@ -161,7 +161,7 @@ def _to_rgb(item: Item, image: Image.Image, policy: ImagePolicy) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert by an embedded colour profile; without one, or with one that does not fit, as Pillow does."""
+    """Convert by an embedded color profile; without one, or with one that does not fit, as Pillow does."""
     if profile:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
@@ -176,7 +176,7 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def _scaled(item: Item, image: Image.Image) -> Image.Image:
-    """Grey values of 16 or 32 bits, or floats, in eight bits."""
+    """Gray values of 16 or 32 bits, or floats, in eight bits."""
     values = np.asarray(image).astype(np.float32)
     low, high = 0.0, 65535.0
     if not image.mode.startswith("I;16"):
@@ -192,23 +192,23 @@ def _scaled(item: Item, image: Image.Image) -> Image.Image:
     return Image.fromarray(values.astype(np.uint8)).convert("RGB")
 
 
-def _as_numpy(picture: Any) -> NDArray[Any]:
-    if isinstance(picture, np.ndarray):
-        return picture
-    if hasattr(picture, "detach"):  # torch: off the graph and the GPU
-        picture = picture.detach().cpu()
-    return np.asarray(picture)
+def _as_numpy(image: Any) -> NDArray[Any]:
+    if isinstance(image, np.ndarray):
+        return image
+    if hasattr(image, "detach"):  # torch: off the graph and the GPU
+        image = image.detach().cpu()
+    return np.asarray(image)
 
 
 def _from_array(item: Item, array: NDArray[Any], policy: ImagePolicy) -> Image.Image:
-    """Check that an array can only be one picture in 0..255, and wrap it. It is never written to."""
+    """Check that an array can only be one image in 0..255, and wrap it. It is never written to."""
 
     def refuse(reason: str) -> ImageError:
         return ImageError(item.name, f"this array of shape {array.shape} and dtype {array.dtype} {reason}")
 
     shape = array.shape
     if array.ndim == 4:
-        raise refuse("holds several pictures; give it to predict_batch, or one of its rows to predict")
+        raise refuse("holds several images; give it to predict_batch, or one of its rows to predict")
     channels = shape[2] if array.ndim == 3 else 1
     if array.ndim not in (2, 3) or channels not in (1, 3, 4):
         if array.ndim == 3 and shape[0] in (1, 3, 4) and min(shape[1:]) > 4:

@@ -1,4 +1,4 @@
-"""How pictures are read, and how much of them: `ImagePolicy`."""
+"""How images are read, and how much of them: `ImagePolicy`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePolicy:
-    """How pictures are decoded, and the limits within which they are.
+    """How images are decoded, and the limits within which they are.
 
-    A picture beyond a limit is an ImageError that names the limit and the setting. Raises InvalidSpecError
+    An image beyond a limit is an ImageError that names the limit and the setting. Raises InvalidSpecError
     for a setting that cannot be right.
 
     >>> ImagePolicy(max_pixels=1_000_000).max_pixels
@@ -25,7 +25,7 @@ class ImagePolicy:
 
     max_pixels: int = 89_478_485
     """Width times height at most; the default is where Pillow begins to warn of decompression bombs. Pillow itself
-    refuses pictures of more than twice ``PIL.Image.MAX_IMAGE_PIXELS``, whatever is set here."""
+    refuses images of more than twice ``PIL.Image.MAX_IMAGE_PIXELS``, whatever is set here."""
     max_bytes: int = 256 * MIB
     """Size at most of a file, of bytes, or of what an open file gives."""
     max_url_bytes: int = 64 * MIB
@@ -38,15 +38,15 @@ class ImagePolicy:
     strangers wants False: then each connection, those after a redirect included, is checked before it is made,
     on the address that it is made to, and no proxy is used."""
     background: tuple[int, int, int] = (255, 255, 255)
-    """RGB, 0 to 255, what shows through where a picture is transparent."""
+    """RGB, 0 to 255, what shows through where an image is transparent."""
     color_profile: Literal["convert", "ignore"] = "convert"
-    """What to do with an embedded colour profile: convert the picture to sRGB, or take its numbers as they are,
+    """What to do with an embedded color profile: convert the image to sRGB, or take its numbers as they are,
     as ``keras.utils.load_img`` does."""
     truncated: Literal["error", "allow"] = "error"
     """Whether a file that ends early is an error, or what is there is taken."""
     draft: bool = True
     """Whether a large JPEG may be decoded at a half, a quarter or an eighth of its size, where at least three times
-    the pixels are left, each way, that the network needs. It is several times as fast; nearest-neighbour
+    the pixels are left, each way, that the network needs. It is several times as fast; nearest-neighbor
     interpolation never does it."""
 
     def __post_init__(self) -> None:
@@ -58,9 +58,9 @@ class ImagePolicy:
             raise InvalidSpecError(f'color_profile={self.color_profile!r} is not known; choose "convert" or "ignore"')
         if self.truncated not in ("error", "allow"):
             raise InvalidSpecError(f'truncated={self.truncated!r} is not known; choose "error" or "allow"')
-        colour = self.background
-        if not (isinstance(colour, tuple) and len(colour) == 3 and all(map(_is_byte, colour))):
-            raise InvalidSpecError(f"background={colour!r} is not (red, green, blue), each 0 to 255")
+        color = self.background
+        if not (isinstance(color, tuple) and len(color) == 3 and all(map(_is_byte, color))):
+            raise InvalidSpecError(f"background={color!r} is not (red, green, blue), each 0 to 255")
 
 
 def _is_byte(value: object) -> bool:

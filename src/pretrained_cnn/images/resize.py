@@ -17,7 +17,7 @@ MARGIN = 3
 
 EXTREME = 100
 """From about this many pixels for one on, a side is averaged before it is interpolated. Interpolation keeps tables that
-grow with the ratio, gigabytes for a picture of 80,000,000 x 1. Photos are far below it."""
+grow with the ratio, gigabytes for an image of 80,000,000 x 1. Photos are far below it."""
 
 
 def resize(image: Image.Image, size: tuple[int, int], policy: ResizePolicy) -> NDArray[np.uint8]:
@@ -42,9 +42,9 @@ def resize(image: Image.Image, size: tuple[int, int], policy: ResizePolicy) -> N
 def window(
     image_size: tuple[int, int], size: tuple[int, int], policy: ResizePolicy
 ) -> tuple[float, float, float, float]:
-    """The part of a picture that `resize` shows the network: left, top, right and bottom in the picture's pixels.
+    """The part of an image that `resize` shows the network: left, top, right and bottom in the image's pixels.
 
-    ``image_size`` is the picture's ``(width, height)``. With ``"pad"``, the part reaches beyond the picture.
+    ``image_size`` is the image's ``(width, height)``. With ``"pad"``, the part reaches beyond the image.
     """
     (image_width, image_height), (height, width) = image_size, size
     if policy.method == "squash":
@@ -58,7 +58,7 @@ def window(
 
 
 def fit(image: Image.Image, size: tuple[int, int], filter_: Image.Resampling = Image.Resampling.BICUBIC) -> Image.Image:
-    """The whole picture, undistorted, as large as it goes into ``size`` ``(width, height)``; a side is 1 at least."""
+    """The whole image, undistorted, as large as it goes into ``size`` ``(width, height)``; a side is 1 at least."""
     scale = min(size[0] / image.width, size[1] / image.height)
     return _scale(image, (max(1, round(image.width * scale)), max(1, round(image.height * scale))), filter_)
 
@@ -74,9 +74,9 @@ def _scale(image: Image.Image, size: tuple[int, int], filter_: Image.Resampling)
 
 
 def enough(size: tuple[int, int], policy: ResizePolicy) -> tuple[int, int] | None:
-    """The ``(width, height)`` of a picture that still has `MARGIN` times the pixels, each way, that `resize` needs.
+    """The ``(width, height)`` of an image that still has `MARGIN` times the pixels, each way, that `resize` needs.
 
-    None if it needs all of them, as nearest-neighbour interpolation does: it would pick others.
+    None if it needs all of them, as nearest-neighbor interpolation does: it would pick others.
     """
     if policy.interpolation == "nearest":
         return None

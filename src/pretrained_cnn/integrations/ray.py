@@ -1,6 +1,6 @@
-"""Pictures in Ray Data, for when one machine is not enough: `classify` and `embed`, and what an actor runs for them.
+"""Images in Ray Data, for when one machine is not enough: `classify` and `embed`, and what an actor runs for them.
 
-Reading, spreading, retrying and writing are Ray's. What is added is the way from a picture to its rows, which is that
+Reading, spreading, retrying and writing are Ray's. What is added is the way from an image to its rows, which is that
 of ``Classifier.stream``.
 """
 
@@ -38,7 +38,7 @@ PATH = "path"
 
 
 class _OfBatches:
-    """What both have: a classifier, and pictures by name out of a batch of Ray's."""
+    """What both have: a classifier, and images by name out of a batch of Ray's."""
 
     def __init__(
         self,
@@ -55,23 +55,23 @@ class _OfBatches:
         self._classifier: Classifier = make(found, **arguments)
         self._column, self._batch_size, self._workers, self._errors = column, batch_size, workers, errors
 
-    def _pictures(self, batch: Mapping[str, NDArray[Any]]) -> Iterable[Any]:
-        """The pictures, or ``(name, picture)`` pairs."""
-        pictures = batch.get(self._column)
-        if pictures is None:
+    def _images(self, batch: Mapping[str, NDArray[Any]]) -> Iterable[Any]:
+        """The images, or ``(name, image)`` pairs."""
+        images = batch.get(self._column)
+        if images is None:
             raise InvalidSpecError(f"column={self._column!r} is not in the dataset, which has {', '.join(batch)}")
         if PATH in batch:
-            return zip(map(str, batch[PATH]), pictures, strict=True)
-        if not all(isinstance(picture, str) for picture in pictures):
+            return zip(map(str, batch[PATH]), images, strict=True)
+        if not all(isinstance(image, str) for image in images):
             raise InvalidSpecError(
-                f"the pictures of column={self._column!r} have no names: read them with include_paths=True, or rename "
+                f"the images of column={self._column!r} have no names: read them with include_paths=True, or rename "
                 f"a column to {PATH!r}"
             )
-        return pictures
+        return images
 
 
 class BatchClassifier(_OfBatches):
-    """For ``Dataset.map_batches``: from a batch of pictures to rows as ``pretrained-cnn classify --output`` has them.
+    """For ``Dataset.map_batches``: from a batch of images to rows as ``pretrained-cnn classify --output`` has them.
 
     Args:
         model: A name that ``list_models`` gives, a ``ModelSpec``, or the path of a bundle.
@@ -100,7 +100,7 @@ class BatchClassifier(_OfBatches):
     def __call__(self, batch: Mapping[str, NDArray[Any]]) -> pa.Table:
         """The rows, with the columns of ``to_frame``. Raises InvalidSpecError if ``column`` is not in the batch."""
         results = self._classifier.stream(
-            self._pictures(batch),
+            self._images(batch),
             top=self._top,
             batch_size=self._batch_size,
             workers=self._workers,
@@ -110,7 +110,7 @@ class BatchClassifier(_OfBatches):
 
 
 class BatchEmbedder(_OfBatches):
-    """For ``Dataset.map_batches``: from a batch of pictures to a row each, with its embedding or its error.
+    """For ``Dataset.map_batches``: from a batch of images to a row each, with its embedding or its error.
 
     Args:
         model: As for `BatchClassifier`.
@@ -139,12 +139,12 @@ class BatchEmbedder(_OfBatches):
     def __call__(self, batch: Mapping[str, NDArray[Any]]) -> pa.Table:
         """Columns ``source``, ``embedding``, float32 of a fixed width, and ``error``; of the last two one is empty."""
         clf = self._classifier
-        pictures = clf._batches(self._pictures(batch), self._batch_size, self._workers)
+        images = clf._batches(self._images(batch), self._batch_size, self._workers)
         sources: list[str] = []
         reasons: list[str | None] = []
         embeddings: list[NDArray[np.float32] | None] = []
         _, width = clf._get_runtime("embedding", self._layer)
-        for names, errors, _, vectors in clf._rows("embedding", pictures, self._errors, self._layer):
+        for names, errors, _, vectors in clf._rows("embedding", images, self._errors, self._layer):
             seen = iter(vectors)
             for name, error in zip(names, errors, strict=True):
                 sources.append(key(name))
@@ -172,24 +172,25 @@ def classify(
     errors: Literal["raise", "return"] = "return",
     **arguments: Any,
 ) -> ray.data.Dataset:
-    """Name what is in the pictures of a dataset: a lazy dataset of rows, each with the columns of ``to_frame``.
+    """Name what is in the images of a dataset: a lazy dataset of rows, each with the columns of ``to_frame``.
 
     Args:
-        dataset: Pictures in ``column``, and their names in a column ``path``, as Ray's readers give it with
+        dataset: Images in ``column``, and their names in a column ``path``, as Ray's readers give it with
             ``include_paths=True``; paths need no other name.
         model: A name that ``list_models`` gives, a ``ModelSpec``, or the path of a bundle, which must be the same on
             each machine. What is registered here need not be there.
         runtime: As for ``Classifier``, or for a bundle as for ``Classifier.load``.
         top: How many classes to name.
-        batch_size: How many pictures the network takes at once, as for ``Classifier.stream``. An actor is handed eight
+        batch_size: How many images the network takes at once, as for ``Classifier.stream``. An actor is handed eight
             times as many.
         concurrency: How many actors, or the least and the most; by default as many as the cluster has room for.
         num_cpus: The cores that an actor reserves, and the threads that decode in it.
         num_gpus: The GPUs that an actor reserves; may be a part of one.
-        column: Where the pictures are: bytes as of ``read_binary_files``, arrays as of ``read_images``, or paths and
+        column: Where the images are: bytes as of ``read_binary_files``, arrays as of ``read_images``, or paths and
             addresses, which the workers open.
-        errors: ``"return"`` gives a bad picture a row with its error; ``"raise"`` ends the run.
-        **arguments: Go to ``Classifier``, or for a bundle to ``Classifier.load``: ``weights``, ``images`` and others.
+        errors: ``"return"`` gives a bad image a row with its error; ``"raise"`` ends the run.
+        **arguments: Go to ``Classifier``, or for a bundle to ``Classifier.load``: ``weights``, ``image_policy`` and
+            others.
 
     Nothing runs until the rows are asked for. Raises UnknownModelError, or InvalidSpecError for arguments that cannot
     be right; what only an actor can find is raised by Ray when it runs.
@@ -212,7 +213,7 @@ def embed(
     errors: Literal["raise", "return"] = "return",
     **arguments: Any,
 ) -> ray.data.Dataset:
-    """What a network sees in the pictures of a dataset: a lazy dataset with a row for each.
+    """What a network sees in the images of a dataset: a lazy dataset with a row for each.
 
     The columns are ``source``, ``embedding``, float32 of a fixed width, and ``error``; of the last two one is empty.
     ``layer`` is as for ``Classifier.embed``, everything else as for `classify`.

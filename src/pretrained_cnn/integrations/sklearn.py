@@ -1,10 +1,10 @@
-"""Pictures in scikit-learn: `ImageEmbedder`, a transformer, and `ImageClassifier`, an estimator.
+"""Images in scikit-learn: `ImageEmbedder`, a transformer, and `ImageClassifier`, an estimator.
 
 >>> from sklearn.linear_model import LogisticRegression
 >>> from sklearn.pipeline import make_pipeline
->>> pictures = ["examples/images/clock.png", "examples/images/candle.png"]
+>>> images = ["examples/images/clock.png", "examples/images/candle.png"]
 >>> pipeline = make_pipeline(ImageEmbedder("EfficientNetLite0"), LogisticRegression())
->>> pipeline.fit(pictures, ["clock", "candle"]).predict(pictures).tolist()
+>>> pipeline.fit(images, ["clock", "candle"]).predict(images).tolist()
 ['clock', 'candle']
 """
 
@@ -31,8 +31,8 @@ except ImportError:
 __all__ = ["ImageClassifier", "ImageEmbedder"]
 
 
-class _OfPictures(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
-    """What both have: their X is pictures, and no table of numbers.
+class _OfImages(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
+    """What both have: their X is images, and no table of numbers.
 
     So scikit-learn's ``check_estimator`` skips what would hand them one. What it checks beside that, they pass; each
     check that they cannot pass, and why, is in ``tests/test_sklearn.py``.
@@ -42,12 +42,12 @@ class _OfPictures(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyp
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         tags.input_tags.string = True
-        tags.no_validation = True  # of X as numbers; the pictures are checked as everywhere
+        tags.no_validation = True  # of X as numbers; the images are checked as everywhere
         return tags
 
 
-class ImageEmbedder(TransformerMixin, _OfPictures):  # type: ignore[misc]
-    """From pictures to embeddings, float32 ``(N, D)``: what a pretrained network sees in them.
+class ImageEmbedder(TransformerMixin, _OfImages):  # type: ignore[misc]
+    """From images to embeddings, float32 ``(N, D)``: what a pretrained network sees in them.
 
     Args:
         model: A name that ``list_models`` gives, or a ``ModelSpec``.
@@ -56,10 +56,10 @@ class ImageEmbedder(TransformerMixin, _OfPictures):  # type: ignore[misc]
         runtime: As for ``Classifier``.
         resize: As for ``Classifier``.
         input_size: As for ``Classifier``.
-        images: As for ``Classifier``; None for its default.
+        image_policy: As for ``Classifier``; None for its default.
         batch_size: As for ``Classifier.stream``.
 
-    X is pictures as ``Classifier.predict_batch`` takes them. Nothing is learnt from them: `fit` builds the network, and
+    X is images as ``Classifier.predict_batch`` takes them. Nothing is learnt from them: `fit` builds the network, and
     so finds what cannot be right. It can be pickled; the copy builds the network anew. Raises what ``Classifier``
     raises.
 
@@ -76,7 +76,7 @@ class ImageEmbedder(TransformerMixin, _OfPictures):  # type: ignore[misc]
         runtime: str = "keras",
         resize: ResizePolicy | None = None,
         input_size: tuple[int, int] | None = None,
-        images: ImagePolicy | None = None,
+        image_policy: ImagePolicy | None = None,
         batch_size: int | None = None,
     ) -> None:
         self.model = model
@@ -85,7 +85,7 @@ class ImageEmbedder(TransformerMixin, _OfPictures):  # type: ignore[misc]
         self.runtime = runtime
         self.resize = resize
         self.input_size = input_size
-        self.images = images
+        self.image_policy = image_policy
         self.batch_size = batch_size
 
     def fit(self, X: Any, y: Any = None) -> ImageEmbedder:  # noqa: N803 - scikit-learn's names
@@ -96,13 +96,13 @@ class ImageEmbedder(TransformerMixin, _OfPictures):  # type: ignore[misc]
             runtime=self.runtime,
             resize=self.resize,
             input_size=self.input_size,
-            images=self.images or ImagePolicy(),
+            image_policy=self.image_policy or ImagePolicy(),
         )
         self._n_features_out = self.classifier_.embed([], layer=self.layer).shape[1]
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:  # noqa: N803
-        """The embedding of each picture, float32 ``(N, D)``. Raises the ImageError of the first bad one."""
+        """The embedding of each image, float32 ``(N, D)``. Raises the ImageError of the first bad one."""
         check_is_fitted(self)
         return self.classifier_.embed(X, layer=self.layer, batch_size=self.batch_size)
 
@@ -122,15 +122,15 @@ class ImageEmbedder(TransformerMixin, _OfPictures):  # type: ignore[misc]
         return np.array([f"embedding{i}" for i in range(self._n_features_out)], object)
 
 
-class ImageClassifier(ClassifierMixin, _OfPictures):  # type: ignore[misc]
-    """``Classifier.train`` as an estimator: X is pictures, y their classes, of any kind that scikit-learn takes.
+class ImageClassifier(ClassifierMixin, _OfImages):  # type: ignore[misc]
+    """``Classifier.train`` as an estimator: X is images, y their classes, of any kind that scikit-learn takes.
 
     The arguments are those of ``Classifier.train``. The trained ``Classifier`` is ``classifier_``, whose labels are the
     classes as text; once fitted it cannot be pickled, but that one can be saved. Raises what ``Classifier.train``
     raises.
 
-    >>> pictures = ["examples/images/clock.png", "examples/images/candle.png"] * 2
-    >>> ImageClassifier("EfficientNetLite0").fit(pictures, [1, 0, 1, 0]).predict(pictures).tolist()
+    >>> images = ["examples/images/clock.png", "examples/images/candle.png"] * 2
+    >>> ImageClassifier("EfficientNetLite0").fit(images, [1, 0, 1, 0]).predict(images).tolist()
     [1, 0, 1, 0]
     """
 
@@ -150,7 +150,7 @@ class ImageClassifier(ClassifierMixin, _OfPictures):  # type: ignore[misc]
         runtime: str = "keras",
         resize: ResizePolicy | None = None,
         input_size: tuple[int, int] | None = None,
-        images: ImagePolicy | None = None,
+        image_policy: ImagePolicy | None = None,
     ) -> None:
         self.model = model
         self.head = head
@@ -165,14 +165,14 @@ class ImageClassifier(ClassifierMixin, _OfPictures):  # type: ignore[misc]
         self.runtime = runtime
         self.resize = resize
         self.input_size = input_size
-        self.images = images
+        self.image_policy = image_policy
 
     def fit(self, X: Any, y: Sequence[Any]) -> ImageClassifier:  # noqa: N803
-        """Train on pictures and the class of each. Pictures that cannot be read are left out, and logged."""
-        pictures = [(item.name, item.picture) for item in items(X)]
+        """Train on images and the class of each. Images that cannot be read are left out, and logged."""
+        images = [(item.name, item.image) for item in items(X)]
         classes, targets = np.unique(np.asarray(y), return_inverse=True)
-        if len(pictures) != len(targets):
-            raise DataError(f"{len(targets)} classes in y do not fit {len(pictures)} pictures in X")
+        if len(images) != len(targets):
+            raise DataError(f"{len(targets)} classes in y do not fit {len(images)} images in X")
         width = len(str(len(classes)))
         # Sorted as text, the labels have to come in the order of the classes.
         labels = [f"{i:0{width}} {value}" for i, value in enumerate(classes)]
@@ -181,7 +181,7 @@ class ImageClassifier(ClassifierMixin, _OfPictures):  # type: ignore[misc]
             index = dict(zip(classes.tolist(), labels, strict=True))
             given = {index.get(value, str(value)): weight for value, weight in given.items()}
         self.classifier_ = Classifier.train(
-            list(zip(pictures, [labels[target] for target in targets], strict=True)),
+            list(zip(images, [labels[target] for target in targets], strict=True)),
             self.model,
             head=self.head,
             epochs=self.epochs,
@@ -195,17 +195,17 @@ class ImageClassifier(ClassifierMixin, _OfPictures):  # type: ignore[misc]
             runtime=self.runtime,
             resize=self.resize,
             input_size=self.input_size,
-            images=self.images or ImagePolicy(),
+            image_policy=self.image_policy or ImagePolicy(),
         )
         self.classes_ = classes
         return self
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:  # noqa: N803
-        """The probabilities of ``classes_``, float32 ``(N, C)``. Raises the ImageError of the first bad picture."""
+        """The probabilities of ``classes_``, float32 ``(N, C)``. Raises the ImageError of the first bad image."""
         check_is_fitted(self)
         return self.classifier_.predict_proba(X)
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
-        """The best class of each picture, ``(N,)``. Raises the ImageError of the first bad picture."""
+        """The best class of each image, ``(N,)``. Raises the ImageError of the first bad image."""
         best = self.predict_proba(X).argmax(axis=1)
         return np.asarray(self.classes_[best])

@@ -1,4 +1,4 @@
-"""A report: one page, in a file, with which a person looks through many pictures and what was seen in them."""
+"""A report: one page, in a file, with which a person looks through many images and what was seen in them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pretrained_cnn.errors import (
     MissingDependencyError,
 )
 from pretrained_cnn.evaluate import Evaluation
-from pretrained_cnn.explain import COLOURS, Method
+from pretrained_cnn.explain import COLORS, Method
 from pretrained_cnn.images.batch import Batch
 from pretrained_cnn.report.page import Page, check_path
 from pretrained_cnn.spec import ResizePolicy
@@ -58,19 +58,19 @@ class Report:
     """What `write_report` wrote.
 
     >>> Report(Path("report.html"), 3, (ImageError("a.jpg", "there is no such file"),))
-    Report(path=PosixPath('report.html'), pictures=3, failed=(ImageError('a.jpg', 'there is no such file'),), \
+    Report(path=PosixPath('report.html'), images=3, failed=(ImageError('a.jpg', 'there is no such file'),), \
 uncertain=0, evaluation=None)
     """
 
     path: Path
-    pictures: int
+    images: int
     """How many there are in all."""
     failed: Sequence[ImageError]
     """Those that could not be read."""
     uncertain: int = 0
     """How many have a best score below ``min_score``."""
     evaluation: Evaluation | None = None
-    """With ``labelled=True``: how often the classifier was right, unless no picture could be read."""
+    """With ``labeled=True``: how often the classifier was right, unless no image could be read."""
 
 
 def write_report(
@@ -79,34 +79,34 @@ def write_report(
     path: str | os.PathLike[str],
     *,
     top: int = 5,
-    labelled: bool = False,
+    labeled: bool = False,
     heat_maps: Method | None = "grad_cam",
     min_score: float | None = None,
     title: str | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Classify pictures, and write a page that shows them: to search, filter, sort, and look at one by one.
+    """Classify images, and write a page that shows them: to search, filter, sort, and look at one by one.
 
     Args:
-        classifier: What names the pictures.
-        source: As for `pretrained_cnn.Classifier.stream`; with ``labelled``, as for
+        classifier: What names the images.
+        source: As for `pretrained_cnn.Classifier.stream`; with ``labeled``, as for
             `pretrained_cnn.Classifier.evaluate`.
         path: The HTML file. It holds everything, thumbnails included, and needs no network.
-        top: How many classes to name for each picture.
-        labelled: The classes of the pictures are known: the page also says how often the classifier is right, and
+        top: How many classes to name for each image.
+        labeled: The classes of the images are known: the page also says how often the classifier is right, and
             shows its worst mistakes.
         heat_maps: The method of the heat maps that show where the network saw its best class, as for
             `pretrained_cnn.Classifier.explain`; None for a page without.
-        min_score: Pictures whose best score, 0 to 1, is below are marked as uncertain.
+        min_score: Images whose best score, 0 to 1, is below are marked as uncertain.
         title: The page's; by default the name of the source.
         overwrite: Replace a file that is there already.
-        progress: Is called after each batch with how many pictures are done, and how many of them failed.
+        progress: Is called after each batch with how many images are done, and how many of them failed.
 
     Thumbnails show what the network was shown, so heat maps lie on them exactly. A heat map takes a second pass through
     the network. Where there can be none, as for a bundle of another format than ``"keras"``, this is logged, and said
-    in the page. The file appears when it is whole. Memory does not grow with the number of pictures, except, with
-    ``labelled``, by their scores.
+    in the page. The file appears when it is whole. Memory does not grow with the number of images, except, with
+    ``labeled``, by their scores.
 
     Raises OutputError if the file cannot be written, and what `pretrained_cnn.Classifier.stream` or
     `pretrained_cnn.Classifier.evaluate` raises.
@@ -114,7 +114,7 @@ def write_report(
     >>> import tempfile
     >>> path = tempfile.mkdtemp() + "/report.html"
     >>> report = write_report(Classifier("EfficientNetLite0"), "examples/images", path, heat_maps=None)
-    >>> report.pictures, len(report.failed)
+    >>> report.images, len(report.failed)
     (6, 0)
     """
     path, start = Path(path), time.monotonic()
@@ -123,17 +123,17 @@ def write_report(
     if min_score is not None and not 0 <= min_score <= 1:
         raise InvalidSpecError(f"min_score={min_score!r} is not a number from 0 to 1")
     check_path(path, overwrite)
-    pictures, targets = classifier._with_targets(source) if labelled else (source, None)
+    images, targets = classifier._with_targets(source) if labeled else (source, None)
     explain, about_maps = _explainer(classifier, heat_maps)
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else None
     seen = _Seen(classifier, targets, min_score, explain)
-    stream = classifier._batches(pictures, None)
+    stream = classifier._batches(images, None)
     with contextlib.closing(stream), contextlib.closing(Page(path, title or _title(name))) as page:
         for batch in stream:
             seen.add_to(page, batch, top)
             del batch  # before the next one is asked for
             if progress is not None:
-                progress(seen.pictures, len(seen.failed))
+                progress(seen.images, len(seen.failed))
         evaluation = seen.evaluation()
         seconds = time.monotonic() - start
         facts = {
@@ -141,14 +141,14 @@ def write_report(
             "date": f"{datetime.now().day} {datetime.now():%B %Y}",
             "errors": [[error.source, error.reason] for error in seen.failed],
             "evaluation": evaluation and _figures(evaluation),
-            "heat_maps": seen.map_size and {"size": seen.map_size, "colours": COLOURS},
-            "labelled": labelled,
+            "heat_maps": seen.map_size and {"size": seen.map_size, "colors": COLORS},
+            "labeled": labeled,
             "min_score": min_score,
             "model": classifier.spec.name,
             "size": classifier.spec.input_size,
         }
         page.finish(facts)
-    return Report(path, seen.pictures, tuple(seen.failed), seen.uncertain, evaluation)
+    return Report(path, seen.images, tuple(seen.failed), seen.uncertain, evaluation)
 
 
 class _Seen:
@@ -164,18 +164,18 @@ class _Seen:
         self._classifier, self._targets, self._min_score, self._explain = classifier, targets, min_score, explain
         self._labels = classifier.spec.labels or ()
         self._runtime, width = classifier._get_runtime("scores")
-        self.pictures = self.uncertain = 0
+        self.images = self.uncertain = 0
         self.failed: list[ImageError] = []
         self.map_size: tuple[int, ...] | None = None
-        # These three of labelled pictures only, for their evaluation.
+        # These three of labeled images only, for their evaluation.
         self._sources: list[str] = []
         self._truths = [np.empty(0, np.intp)]
         self._scores = [np.empty((0, width), np.float32)]
 
     def add_to(self, page: Page, batch: Batch, top: int) -> None:
-        """Classify a batch, and add its pictures to the page."""
+        """Classify a batch, and add its images to the page."""
         read = np.array([error is None for error in batch.errors])
-        begin, self.pictures = self.pictures, self.pictures + len(read)
+        begin, self.images = self.images, self.images + len(read)
         self.failed += [error for error in batch.errors if error is not None]
         if not read.any():
             return
@@ -187,7 +187,7 @@ class _Seen:
             maps = self._explain(batch.pixels, scores.argmax(axis=1))
             self.map_size = maps.shape[1:]
         if self._targets is not None:
-            targets = self._targets[begin : self.pictures][read]
+            targets = self._targets[begin : self.images][read]
             truths = [self._labels[target] for target in targets]
             self._sources += names
             self._truths.append(targets)
@@ -197,7 +197,7 @@ class _Seen:
         page.add(names, predictions, batch.pixels, truths=truths, uncertain=uncertain, heat_maps=maps)
 
     def evaluation(self) -> Evaluation | None:
-        """How often the classifier was right; None unless there are labelled pictures that could be read."""
+        """How often the classifier was right; None unless there are labeled images that could be read."""
         if not self._sources:
             return None
         scores = np.concatenate(self._scores)
@@ -211,7 +211,7 @@ def _explainer(classifier: Classifier, method: Method | None) -> tuple[HeatMaps 
     if method not in get_args(Method):
         raise InvalidSpecError(f"heat_maps={method!r} is not known; choose one of {', '.join(get_args(Method))}")
     try:
-        return classifier._get_explainer(method), f"{method}, for the best class of each picture"
+        return classifier._get_explainer(method), f"{method}, for the best class of each image"
     except (BundleError, InvalidSpecError, MissingDependencyError) as error:
         return _no_heat_maps(error)
 
@@ -234,7 +234,7 @@ def _about(
     height, width = spec.input_size
     facts = [
         *([("Source", source)] if source else []),
-        ("Pictures", f"{seen.pictures:,}, of which {len(seen.failed):,} could not be read"),
+        ("Images", f"{seen.images:,}, of which {len(seen.failed):,} could not be read"),
         ("Classifier", repr(classifier)),
         ("Model", spec.name),
         ("Runtime", classifier.runtime),
@@ -252,13 +252,13 @@ def _about(
 def _title(source: str | None) -> str:
     """What a source is called: a folder or a file by its own name, a pattern or an address as it is."""
     if source is None or source == "-":
-        return "Pictures"
+        return "Images"
     return os.path.basename(os.path.abspath(source)) if os.path.exists(source) else source
 
 
 def _describe(policy: ResizePolicy) -> str:
     how = {
-        "crop": f"the centre {_percent(policy.crop_fraction)} of the short side",
+        "crop": f"the center {_percent(policy.crop_fraction)} of the short side",
         "squash": "squashed to it",
         "pad": "fitted into it",
     }

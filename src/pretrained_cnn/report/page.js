@@ -23,7 +23,7 @@
   const collator = new Intl.Collator("en", { numeric: true });
   const pressed = (button, on) => button.setAttribute("aria-pressed", String(on));
 
-  // The data: a block of rows for each batch of pictures, and beside it a block of their thumbnails and heat maps.
+  // The data: a block of rows for each batch of images, and beside it a block of their thumbnails and heat maps.
 
   const facts = JSON.parse($("facts").textContent);
   const classes = facts.classes.map(([id, label]) => ({ id, label }));
@@ -42,7 +42,7 @@
       name, best, truth, unsure, block, offset, top, score,
       index: rows.length,
       short: name.split(/[\\/]/).pop() || name,
-      wrong: facts.labelled && top !== truth,
+      wrong: facts.labeled && top !== truth,
       text: plain(words.join(" ")),
     };
   }
@@ -80,21 +80,21 @@
 
   function refreshHeat() {
     pressed($("heat-all"), allHot);
-    for (const picture of document.querySelectorAll(".picture")) if (picture.row) heat(picture);
+    for (const image of document.querySelectorAll(".image")) if (image.row) heat(image);
     if (openRow) pressed($("heat"), isHot(openRow));
   }
 
-  function heat(picture) {
-    picture.querySelector(".heat")?.remove();
-    if (isHot(picture.row)) picture.append(painted(picture.row));
-    const eye = picture.closest(".card")?.querySelector(".eye");
-    if (eye) pressed(eye, isHot(picture.row));
+  function heat(image) {
+    image.querySelector(".heat")?.remove();
+    if (isHot(image.row)) image.append(painted(image.row));
+    const eye = image.closest(".card")?.querySelector(".eye");
+    if (eye) pressed(eye, isHot(image.row));
   }
 
-  /** The colour of each level, 0 to 255, and how opaque it is: four bytes each. */
+  /** The color of each level, 0 to 255, and how opaque it is: four bytes each. */
   let palette = null;
   function makePalette() {
-    const stops = facts.heat_maps.colours;
+    const stops = facts.heat_maps.colors;
     return Uint8ClampedArray.from({ length: 1024 }, (_, byte) => {
       const [level, channel] = [byte >> 2, byte & 3];
       if (channel === 3) return 0.6 * level;
@@ -106,7 +106,7 @@
 
   const canvas = document.createElement("canvas"); // one for all: Chromium stalls where there are many
 
-  /** The map of a picture: bilinear between the centres of its cells, and the more opaque the hotter. */
+  /** The map of an image: bilinear between the centers of its cells, and the more opaque the hotter. */
   function painted(row) {
     palette ??= makePalette();
     const [height, width] = facts.heat_maps.size;
@@ -134,16 +134,16 @@
     return make("img", { src: canvas.toDataURL(), class: "heat", alt: "" });
   }
 
-  function fillPicture(picture, row) {
+  function fillImage(image, row) {
     const source = `data:image/webp;base64,${images(row).thumbnail}`;
-    picture.replaceChildren(make("img", { src: source, alt: "", decoding: "async", draggable: "false" }));
-    picture.row = row;
-    if (isHot(row)) picture.append(painted(row));
+    image.replaceChildren(make("img", { src: source, alt: "", decoding: "async", draggable: "false" }));
+    image.row = row;
+    if (isHot(row)) image.append(painted(row));
   }
 
   // What is shown: the state, which also stands in the address, and the rows that fit it.
 
-  const defaults = { view: "pictures", q: "", sort: "given", show: "all", from: 0, to: 100, classes: [], truth: null };
+  const defaults = { view: "images", q: "", sort: "given", show: "all", from: 0, to: 100, classes: [], truth: null };
   const state = { ...defaults };
   let list = rows;
 
@@ -155,11 +155,11 @@
     best: ["Highest score", byScore],
     least: ["Lowest score", (a, b) => byScore(b, a)],
     class: ["Class", (a, b) => collator.compare(labelOf(a.top), labelOf(b.top)) || byScore(a, b)],
-    ...(facts.labelled && { wrong: ["Worst mistakes first", (a, b) => b.wrong - a.wrong || byScore(a, b)] }),
+    ...(facts.labeled && { wrong: ["Worst mistakes first", (a, b) => b.wrong - a.wrong || byScore(a, b)] }),
   };
   const shows = {
     all: ["All", () => true],
-    ...(facts.labelled && { right: ["Right", (row) => !row.wrong], wrong: ["Wrong", (row) => row.wrong] }),
+    ...(facts.labeled && { right: ["Right", (row) => !row.wrong], wrong: ["Wrong", (row) => row.wrong] }),
     ...(facts.min_score !== null && { unsure: ["Uncertain", (row) => row.unsure] }),
   };
 
@@ -221,7 +221,7 @@
     grid.reset();
   }
 
-  // The filters beside the pictures.
+  // The filters beside the images.
 
   const counts = new Map();
   for (const { top } of rows) counts.set(top, (counts.get(top) ?? 0) + 1);
@@ -285,13 +285,13 @@
     $("chips").replaceChildren(...chips);
     const many = make("b", {}, number(list.length));
     $("count").replaceChildren(
-      ...(list.length === rows.length ? [many, rows.length === 1 ? " picture" : " pictures"]
-        : [many, ` of ${plural(rows.length, "picture")}`]));
+      ...(list.length === rows.length ? [many, rows.length === 1 ? " image" : " images"]
+        : [many, ` of ${plural(rows.length, "image")}`]));
     $("none").hidden = list.length > 0;
-    if (rows.length) $("none").replaceChildren(say("p", "No picture fits."), make("p", {}, clearing()));
+    if (rows.length) $("none").replaceChildren(say("p", "No image fits."), make("p", {}, clearing()));
     else {
-      const why = facts.errors.length ? "None of the pictures could be read. The reasons are under Errors."
-        : "There are no pictures.";
+      const why = facts.errors.length ? "None of the images could be read. The reasons are under Errors."
+        : "There are no images.";
       $("none").replaceChildren(say("p", why));
     }
     $("cards").hidden = list.length === 0;
@@ -308,12 +308,12 @@
   // The cards: only those near the window are in the page.
 
   function cardOf(row, small = false) {
-    const picture = make("span", { class: "picture" });
-    picture.style.display = "block";
-    fillPicture(picture, row);
+    const image = make("span", { class: "image" });
+    image.style.display = "block";
+    fillImage(image, row);
     const truth = row.wrong ? `is ${labelOf(row.truth)}` : "";
-    if (row.wrong) picture.append(make("span", { class: "badge cut" }, truth));
-    else if (row.unsure) picture.append(make("span", { class: "badge unsure" }, "uncertain"));
+    if (row.wrong) image.append(make("span", { class: "badge cut" }, truth));
+    else if (row.unsure) image.append(make("span", { class: "badge unsure" }, "uncertain"));
     const meter = make("span", { class: "meter" }, make("i"));
     meter.style.setProperty("--score", row.score ?? 0);
     const spoken = [row.name, labelOf(row.top), shown(row.score), row.wrong && `wrong, ${truth}`,
@@ -321,7 +321,7 @@
     const open = make("button", { class: "open", type: "button", tabindex: small ? "0" : "-1", "aria-label": spoken,
       title: row.name });
     const line = make("span", { class: "line" }, say("b", labelOf(row.top), "cut"), say("span", shown(row.score)));
-    open.append(picture, line, meter, say("small", row.short, "cut soft"));
+    open.append(image, line, meter, say("small", row.short, "cut soft"));
     const kind = row.wrong ? " wrong" : row.unsure ? " unsure" : "";
     const card = make(small ? "div" : "li", { class: `card${kind}` }, open);
     if (facts.heat_maps !== null) {
@@ -367,13 +367,13 @@
       this.cards.clear();
       this.active = 0;
       if (this.element.getBoundingClientRect().top < 0) {
-        scrollTo({ top: $("pictures").getBoundingClientRect().top + scrollY });
+        scrollTo({ top: $("images").getBoundingClientRect().top + scrollY });
       }
       this.layout();
     },
 
     render() {
-      if (!list.length || $("pictures").hidden || this.printing) return;
+      if (!list.length || $("images").hidden || this.printing) return;
       const top = this.element.getBoundingClientRect().top;
       const first = Math.max(0, Math.floor((-top - 600) / this.pitch)) * this.columns;
       const last = Math.min(list.length, Math.ceil((innerHeight - top + 600) / this.pitch) * this.columns);
@@ -451,7 +451,7 @@
     else grid.go(to);
   });
 
-  // One picture, large.
+  // One image, large.
 
   let openRow = null;
   let walk = []; // the rows that the arrows go through
@@ -460,15 +460,15 @@
   function showDetail(position, within = list) {
     [walk, place, openRow] = [within, position, within[position]];
     const row = openRow;
-    fillPicture($("detail-picture"), row);
+    fillImage($("detail-image"), row);
     $("detail-place").textContent = `${number(place + 1)} of ${number(walk.length)}`;
     $("detail-name").textContent = row.short;
     $("detail-path").textContent = row.name;
     $("detail-path").hidden = row.short === row.name;
     const truth = $("detail-truth");
-    truth.hidden = !facts.labelled && !row.unsure;
-    truth.className = row.wrong ? "bad" : facts.labelled ? "good" : "soft";
-    truth.textContent = [facts.labelled && (row.wrong ? `Wrong: it is ${labelOf(row.truth)}` : "Right"),
+    truth.hidden = !facts.labeled && !row.unsure;
+    truth.className = row.wrong ? "bad" : facts.labeled ? "good" : "soft";
+    truth.textContent = [facts.labeled && (row.wrong ? `Wrong: it is ${labelOf(row.truth)}` : "Right"),
       row.unsure && "Uncertain"].filter(Boolean).join(", ");
     $("bars").replaceChildren(...row.best.map(([index, score]) => {
       const { id, label } = classes[index];
@@ -493,8 +493,8 @@
   function closed() {
     const last = openRow;
     openRow = null;
-    $("detail-picture").row = null;
-    if (state.view === "pictures" && walk === list && last) grid.go(place);
+    $("detail-image").row = null;
+    if (state.view === "images" && walk === list && last) grid.go(place);
   }
 
   async function copyName() {
@@ -512,18 +512,18 @@
 
   function buildErrors() {
     if (!facts.errors.length) {
-      $("errors").append(say("p", "Every picture could be read.", "empty"));
+      $("errors").append(say("p", "Every image could be read.", "empty"));
       return;
     }
     const items = facts.errors.map(([name, reason]) => make("li", {}, say("b", name), say("span", reason, "soft")));
-    $("errors").append(say("p", `${plural(items.length, "picture")} could not be read.`, "lead"),
+    $("errors").append(say("p", `${plural(items.length, "image")} could not be read.`, "lead"),
       make("ul", { class: "failures" }, ...items));
   }
 
   function buildEvaluation() {
     const view = $("evaluation");
     if (facts.evaluation === null) {
-      view.append(say("p", "No picture could be read, so there is nothing to evaluate.", "empty"));
+      view.append(say("p", "No image could be read, so there is nothing to evaluate.", "empty"));
       return;
     }
     const wrong = rows.filter((row) => row.wrong).sort(byScore);
@@ -552,14 +552,14 @@
       tile("Best class right", percent(top1), interval(top1_interval)),
       tile("Among the first five", percent(top5), interval(top5_interval)),
       tile("Calibration error", ece.toFixed(3), "how far scores are from how often they are right"),
-      tile("Wrong", number(wrong), `of ${plural(rows.length, "picture")}`));
+      tile("Wrong", number(wrong), `of ${plural(rows.length, "image")}`));
   }
 
-  /** Go to the pictures of one class that were given another, or the same. */
+  /** Go to the images of one class that were given another, or the same. */
   function showPair(truth, top) {
     change({ ...defaults, sort: state.sort, truth, classes: top === null ? [] : [top] });
     showView();
-    $("pictures").focus();
+    $("images").focus();
   }
 
   function confusion(met, cells) {
@@ -574,7 +574,7 @@
     const table = make("table", { class: "confusion" },
       make("thead", {}, make("tr", {}, say("th", "is \\ named"), ...heads)), make("tbody", {}, ...body));
     return make("div", { class: "part" }, say("h2", "Confusion matrix"),
-      say("p", "A row for each class as it is, a column for what it was named. A number shows its pictures.", "lead"),
+      say("p", "A row for each class as it is, a column for what it was named. A number shows its images.", "lead"),
       make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Confusion matrix" }, table));
   }
 
@@ -591,13 +591,13 @@
     const confused = found.filter(([truth, top]) => truth !== top).sort((a, b) => b[2] - a[2]).slice(0, 30);
     const part = make("div", { class: "part" }, say("h2", "Most confused"));
     if (!confused.length) {
-      part.append(say("p", "No picture was named wrongly.", "soft"));
+      part.append(say("p", "No image was named wrongly.", "soft"));
       return part;
     }
-    const heads = [["Is"], ["Was named"], ["Pictures", "count"]].map(([text, kind = null]) =>
+    const heads = [["Is"], ["Was named"], ["Images", "count"]].map(([text, kind = null]) =>
       make("th", { scope: "col", class: kind }, text));
     const body = confused.map(([truth, top, count]) => {
-      const spoken = `Show ${plural(count, "picture")} of ${labelOf(truth)} named ${labelOf(top)}`;
+      const spoken = `Show ${plural(count, "image")} of ${labelOf(truth)} named ${labelOf(top)}`;
       const show = make("button", { class: "link", type: "button", "aria-label": spoken,
         click: () => showPair(truth, top) }, number(count));
       return make("tr", {}, say("td", labelOf(truth)), say("td", labelOf(top)), make("td", { class: "count" }, show));
@@ -615,8 +615,8 @@
   // Tabs, theme, keys.
 
   const tabs = {
-    pictures: { label: "Pictures", count: rows.length },
-    ...(facts.labelled && { evaluation: { label: "Evaluation", build: buildEvaluation } }),
+    images: { label: "Images", count: rows.length },
+    ...(facts.labeled && { evaluation: { label: "Evaluation", build: buildEvaluation } }),
     errors: { label: "Errors", count: facts.errors.length, build: buildErrors },
     about: { label: "About", build: buildAbout },
   };
@@ -673,12 +673,12 @@
 
   const keys = [
     [["/"], "Search"],
-    [["\u2190", "\u2191", "\u2192", "\u2193"], "Go from picture to picture"],
-    [["Home", "End"], "First and last picture"],
-    [["Enter"], "Open the picture"],
-    [["\u2190", "\u2192"], "In an open picture: previous and next"],
-    [["h"], "Heat map of the picture"],
-    [["Shift", "h"], "Heat maps of all pictures"],
+    [["\u2190", "\u2191", "\u2192", "\u2193"], "Go from image to image"],
+    [["Home", "End"], "First and last image"],
+    [["Enter"], "Open the image"],
+    [["\u2190", "\u2192"], "In an open image: previous and next"],
+    [["h"], "Heat map of the image"],
+    [["Shift", "h"], "Heat maps of all images"],
     [["Esc"], "Close, or clear the search"],
     [["?"], "These keys"],
   ].filter(([, text]) => facts.heat_maps !== null || !text.startsWith("Heat"));
@@ -698,7 +698,7 @@
     if (event.key === "?") $("keys").showModal();
     else if (event.key === "/") {
       event.preventDefault();
-      state.view = "pictures";
+      state.view = "images";
       showView();
       $("search").focus();
       $("search").select();
@@ -760,7 +760,7 @@
   setTheme(savedTheme());
   document.documentElement.style.setProperty("--shape", `${facts.size[1]} / ${facts.size[0]}`);
   const date = facts.date.replaceAll(" ", "\u00a0");
-  $("subtitle").textContent = [plural(rows.length, "picture"), facts.model, date].join(" \u00b7 ");
+  $("subtitle").textContent = [plural(rows.length, "image"), facts.model, date].join(" \u00b7 ");
   for (const [names, text] of keys) {
     $("key-list").append(make("dt", {}, ...names.map((name) => say("kbd", name))), say("dd", text));
   }

@@ -1,4 +1,4 @@
-"""The page that a report is: written from its head to its end, a batch of pictures at a time.
+"""The page that a report is: written from its head to its end, a batch of images at a time.
 
 What comes from a user, such as names and labels, stands in the page as data only, in blocks of JSON that browsers do
 not run. The page's policy allows no network, and no script but the one of this package, by its hash.
@@ -34,7 +34,7 @@ SHARP, PLAIN = (224, 65), (160, 50)
 3.5 kB on average, and a third more in base64."""
 
 MANY = 500
-"""How many pictures get sharp thumbnails. So 10,000 stay near 50 MB, and the usual report can be looked at closely."""
+"""How many images get sharp thumbnails. So 10,000 stay near 50 MB, and the usual report can be looked at closely."""
 
 
 class Page:
@@ -48,7 +48,7 @@ class Page:
         self._path = path
         self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
         self._classes: dict[tuple[str, str], int] = {}
-        self._pictures = 0
+        self._images = 0
         style, self._script = _resource("page.css"), _resource("page.js")
         head, self._tail = _resource("page.html").split("<!-- data -->")
         policy = (
@@ -69,7 +69,7 @@ class Page:
         uncertain: Sequence[bool] = (),
         heat_maps: NDArray[np.float32] | None = None,
     ) -> None:
-        """Add pictures with their predictions; RGB ``(n, H, W, 3)``, and maps ``(n, h, w)``, 0 to 1, over all of them.
+        """Add images with their predictions; RGB ``(n, H, W, 3)``, and maps ``(n, h, w)``, 0 to 1, over all of them.
 
         ``truths`` are the id and the label of the class of each, ``uncertain`` says of each whether it is.
         """
@@ -106,8 +106,8 @@ class Page:
         return self._classes.setdefault((str(id_), str(label)), len(self._classes))
 
     def _thumbnail(self, pixels: NDArray[np.uint8]) -> str:
-        self._pictures += 1
-        size, quality = SHARP if self._pictures <= MANY else PLAIN
+        self._images += 1
+        size, quality = SHARP if self._images <= MANY else PLAIN
         image = Image.fromarray(pixels)
         image.thumbnail((size, size), Image.Resampling.LANCZOS)
         stream = io.BytesIO()

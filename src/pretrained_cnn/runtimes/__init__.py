@@ -1,7 +1,7 @@
 """What executes a serving graph: `RuntimeSpec`, a row each, by name.
 
 A runtime is one small class: made from a file (or from the Keras graph itself), then ``run(batch)`` until
-``close()``. It knows pixels and scores, and nothing of pictures, labels or backbones.
+``close()``. It knows pixels and scores, and nothing of images, labels or backbones.
 """
 
 from __future__ import annotations

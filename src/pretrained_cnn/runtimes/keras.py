@@ -36,7 +36,7 @@ class KerasRuntime:
 
 
 def _tensorflow_function(graph: keras.Model) -> Callable[[NDArray[np.uint8]], Any]:
-    """Trace the graph once, for any number of pictures.
+    """Trace the graph once, for any number of images.
 
     ``keras.Model.predict`` builds a data pipeline around every call, which costs several times what a
     small network does. Without XLA, which is slower here than TensorFlow's own kernels on a CPU.
@@ -44,7 +44,7 @@ def _tensorflow_function(graph: keras.Model) -> Callable[[NDArray[np.uint8]], An
     import tensorflow as tf
 
     signature = tf.TensorSpec((None, *graph.input_shape[1:]), tf.uint8)
-    traced = tf.function(lambda pictures: graph(pictures, training=False)).get_concrete_function(signature)
+    traced = tf.function(lambda images: graph(images, training=False)).get_concrete_function(signature)
     return lambda batch: traced(tf.constant(batch)).numpy()
 
 

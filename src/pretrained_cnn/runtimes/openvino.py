@@ -29,7 +29,7 @@ OPTIONS = {
 class OpenVINORuntime:
     """Runs ``model.xml`` with its ``model.bin`` on the CPU, in float32.
 
-    The model is compiled for one picture at a time, which then takes up to a fifth less, and for any number when
+    The model is compiled for one image at a time, which then takes up to a fifth less, and for any number when
     several come for the first time.
     """
 

@@ -1,4 +1,4 @@
-"""From a backbone and labelled pictures to a network with those classes."""
+"""From a backbone and labeled images to a network with those classes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pretrained_cnn._cache import cache_home
 from pretrained_cnn.errors import ImageError, InvalidSpecError
-from pretrained_cnn.images.labelled import labelled
+from pretrained_cnn.images.labeled import labeled
 from pretrained_cnn.spec import ModelSpec
 from pretrained_cnn.transfer import data, heads
 from pretrained_cnn.transfer.embeddings import Base, embed, key, open_store
@@ -67,7 +67,7 @@ class Settings:
             )
         if self.augment is not None and not self.unfreeze:
             raise InvalidSpecError(
-                "augment=... needs unfreeze: without it the network sees each picture once, and the head embeddings"
+                "augment=... needs unfreeze: without it the network sees each image once, and the head embeddings"
             )
         if self.head == "linear" and not self.unfreeze:
             for name in ("epochs", "learning_rate"):
@@ -95,7 +95,7 @@ LEARNING_RATES = {"mlp": 3e-4, "fine-tune": 1e-5}
 def train(base: Base, source: Any, validation: Any, settings: Settings) -> Trained:
     """Fit a head for the classes of ``source``, and train the last layers of the network if so set.
 
-    Raises DataError before any work if the pictures do not do, InvalidSpecError for settings that do not fit the
+    Raises DataError before any work if the images do not do, InvalidSpecError for settings that do not fit the
     network, MissingDependencyError without scikit-learn where the head needs it.
     """
     if settings.head == "linear":
@@ -105,7 +105,7 @@ def train(base: Base, source: Any, validation: Any, settings: Settings) -> Train
         classes, parts, failed = _read(source, validation, settings, base)
         twice = data.duplicates(*parts) if len(parts) == 2 else []
         if twice:
-            log.warning("%d validation pictures are among the train pictures too, such as %s", len(twice), twice[0])
+            log.warning("%d validation images are among the train images too, such as %s", len(twice), twice[0])
     if settings.unfreeze:
         trunk = _trunk(base)
         from pretrained_cnn.transfer.fine_tune import augmentation, to_thaw
@@ -179,15 +179,15 @@ def train(base: Base, source: Any, validation: Any, settings: Settings) -> Train
 
 def _read(
     source: Any, validation: Any, settings: Settings, base: Base
-) -> tuple[tuple[str, ...], list[data.Pictures], list[ImageError]]:
-    """The classes, the pictures to train and, where given, to validate with, and what is wrong with the others."""
-    given = [labelled(source)] if validation is None else [labelled(source), labelled(validation)]
+) -> tuple[tuple[str, ...], list[data.Images], list[ImageError]]:
+    """The classes, the images to train and, where given, to validate with, and what is wrong with the others."""
+    given = [labeled(source)] if validation is None else [labeled(source), labeled(validation)]
     classes = data.find_classes(*given)
     data.class_weights(settings.class_weight, np.empty(0, np.intp), classes)
     parts, failed = [], []
     for part in given:
-        pictures, errors = data.read(part, classes, base.images)
-        parts.append(pictures)
+        images, errors = data.read(part, classes, base.image_policy)
+        parts.append(images)
         failed += errors
     data.check_left(parts, classes, failed)
     return classes, parts, failed
@@ -197,7 +197,7 @@ def _fine_tune(
     base: Base,
     spec: ModelSpec,
     head: Head,
-    parts: Sequence[data.Pictures],
+    parts: Sequence[data.Images],
     weights: NDArray[np.float64],
     settings: Settings,
     identity: str | None,
@@ -215,7 +215,7 @@ def _fine_tune(
         parts[0],
         parts[1],
         weights,
-        images=base.images,
+        image_policy=base.image_policy,
         augment=settings.augment,
         seed=settings.seed,
         checkpoint=checkpoint,
@@ -226,8 +226,8 @@ def _fine_tune(
     return spec.replace(builder=lambda input_shape: network), rows
 
 
-def _checkpoint(head: Head, parts: Sequence[data.Pictures], settings: Settings, identity: str | None) -> Path | None:
-    """The file of this very training; None if its network or one of its pictures has no lasting identity."""
+def _checkpoint(head: Head, parts: Sequence[data.Images], settings: Settings, identity: str | None) -> Path | None:
+    """The file of this very training; None if its network or one of its images has no lasting identity."""
     digests = [digest for part in parts for digest in part.digests]
     if identity is None or None in digests:
         return None

@@ -1,4 +1,4 @@
-"""From labelled sources to pictures that a head can be fitted on: every check that needs no network."""
+"""From labeled sources to images that a head can be fitted on: every check that needs no network."""
 
 from __future__ import annotations
 
@@ -15,42 +15,40 @@ from PIL import Image
 
 from pretrained_cnn.errors import DataError, ImageError
 from pretrained_cnn.images.decode import decode
-from pretrained_cnn.images.labelled import Labelled
+from pretrained_cnn.images.labeled import Labeled
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item, is_url, items
 
 SHARE = 0.2
-"""The part of each class that is set aside where no validation pictures are given."""
+"""The part of each class that is set aside where no validation images are given."""
 
 
 @dataclass
-class Pictures:
-    """Pictures and their classes, by index."""
+class Images:
+    """Images and their classes, by index."""
 
     name: str
     items: list[Item]
     targets: NDArray[np.intp]
     digests: list[bytes | None]
-    """SHA-256 of what each picture is; None for what can be read only once, or may be another one next time."""
+    """SHA-256 of what each image is; None for what can be read only once, or may be another one next time."""
 
-    def keep(self, which: Sequence[bool] | NDArray[np.bool_]) -> Pictures:
+    def keep(self, which: Sequence[bool] | NDArray[np.bool_]) -> Images:
         kept = np.flatnonzero(which).tolist()
-        return Pictures(self.name, [self.items[i] for i in kept], self.targets[kept], [self.digests[i] for i in kept])
+        return Images(self.name, [self.items[i] for i in kept], self.targets[kept], [self.digests[i] for i in kept])
 
     def counts(self, classes: Sequence[str]) -> dict[str, int]:
-        """How many pictures each class has."""
+        """How many images each class has."""
         return dict(zip(classes, np.bincount(self.targets, minlength=len(classes)).tolist(), strict=True))
 
 
-def find_classes(train: Labelled, validation: Labelled | None = None) -> tuple[str, ...]:
+def find_classes(train: Labeled, validation: Labeled | None = None) -> tuple[str, ...]:
     """The classes to learn, sorted. Raises DataError unless each can be learnt and validation has no others."""
     if train.empty:
-        raise DataError(
-            f"{train.name}: no picture is in {_list(train.empty)}; put pictures there, or remove the folder"
-        )
+        raise DataError(f"{train.name}: no image is in {_list(train.empty)}; put images there, or remove the folder")
     classes = tuple(sorted(set(train.labels)))
     if len(classes) < 2:
-        raise DataError(f"{train.name}: all pictures are of one class, {classes[0]!r}; at least two are needed")
+        raise DataError(f"{train.name}: all images are of one class, {classes[0]!r}; at least two are needed")
     if validation is not None and (unknown := sorted(set(validation.labels) - set(classes))):
         raise DataError(
             f"{validation.name}: {_list(unknown)} is not in {train.name}, whose classes are {_list(classes)}"
@@ -58,51 +56,51 @@ def find_classes(train: Labelled, validation: Labelled | None = None) -> tuple[s
     return classes
 
 
-def read(data: Labelled, classes: Sequence[str], policy: ImagePolicy) -> tuple[Pictures, list[ImageError]]:
-    """The pictures of ``data`` whose files are there and begin as pictures do, and the errors of the others."""
+def read(data: Labeled, classes: Sequence[str], policy: ImagePolicy) -> tuple[Images, list[ImageError]]:
+    """The images of ``data`` whose files are there and begin as images do, and the errors of the others."""
     index = {name: i for i, name in enumerate(classes)}
-    pictures = list(items(data.pictures))
+    images = list(items(data.images))
     with ThreadPoolExecutor() as pool:
-        looks = list(pool.map(lambda item: _look(item, policy), pictures))
+        looks = list(pool.map(lambda item: _look(item, policy), images))
     targets = np.array([index[label] for label in data.labels], np.intp)
     errors = [look for look in looks if isinstance(look, ImageError)]
     digests = [None if isinstance(look, ImageError) else look for look in looks]
-    found = Pictures(data.name, pictures, targets, digests)
+    found = Images(data.name, images, targets, digests)
     return found.keep([not isinstance(look, ImageError) for look in looks]), errors
 
 
-def check_left(parts: Sequence[Pictures], classes: Sequence[str], skipped: Sequence[ImageError]) -> None:
-    """Raise DataError if no picture of some class is left to train with, or none to validate with."""
+def check_left(parts: Sequence[Images], classes: Sequence[str], skipped: Sequence[ImageError]) -> None:
+    """Raise DataError if no image of some class is left to train with, or none to validate with."""
     train, *validation = parts
     empty = [name for name, count in train.counts(classes).items() if not count]
     if empty:
         raise DataError(
-            f"{train.name}: no picture of {_list(empty)} can be read; {len(skipped)} failed, such as {skipped[0]}"
+            f"{train.name}: no image of {_list(empty)} can be read; {len(skipped)} failed, such as {skipped[0]}"
         )
     for part in validation:
         if not part.items:
-            raise DataError(f"{part.name}: none of these pictures can be read, such as {skipped[0]}")
+            raise DataError(f"{part.name}: none of these images can be read, such as {skipped[0]}")
 
 
-def duplicates(train: Pictures, validation: Pictures) -> list[str]:
-    """The names of the validation pictures whose content is in train too."""
+def duplicates(train: Images, validation: Images) -> list[str]:
+    """The names of the validation images whose content is in train too."""
     known = set(train.digests) - {None}
     return [item.name for item, digest in zip(validation.items, validation.digests, strict=True) if digest in known]
 
 
-def split(pictures: Pictures, seed: int) -> NDArray[np.bool_]:
-    """Which pictures are set aside for validation: `SHARE` of each class, at least one where it has two.
+def split(images: Images, seed: int) -> NDArray[np.bool_]:
+    """Which images are set aside for validation: `SHARE` of each class, at least one where it has two.
 
-    Raises DataError if each class has but one picture.
+    Raises DataError if each class has but one image.
     """
     generator = np.random.default_rng(seed)
-    aside = np.zeros(len(pictures.items), bool)
-    for target in np.unique(pictures.targets):
-        members = generator.permutation(np.flatnonzero(pictures.targets == target))
+    aside = np.zeros(len(images.items), bool)
+    for target in np.unique(images.targets):
+        members = generator.permutation(np.flatnonzero(images.targets == target))
         aside[members[: max(round(SHARE * len(members)), 1) if len(members) > 1 else 0]] = True
     if not aside.any():
         raise DataError(
-            f"{pictures.name}: with one picture a class, none can be set aside to choose the settings; give more, "
+            f"{images.name}: with one image a class, none can be set aside to choose the settings; give more, "
             "or validation=..."
         )
     return aside
@@ -111,7 +109,7 @@ def split(pictures: Pictures, seed: int) -> NDArray[np.bool_]:
 def class_weights(
     given: str | Mapping[str, float] | None, targets: NDArray[np.intp], classes: Sequence[str]
 ) -> NDArray[np.float64]:
-    """What a picture of each class counts: 1, or what ``given`` says.
+    """What an image of each class counts: 1, or what ``given`` says.
 
     ``"balanced"`` lets each class count the same in all. Raises DataError for a class that is not there.
     """
@@ -129,18 +127,18 @@ def class_weights(
 
 
 def _look(item: Item, policy: ImagePolicy) -> bytes | ImageError | None:
-    """A picture's SHA-256, or the error that keeps it from being one, without decoding it."""
-    picture = item.picture
-    if isinstance(picture, ImageError):
-        return picture
-    if isinstance(picture, np.ndarray):
-        content = np.ascontiguousarray(picture)
+    """An image's SHA-256, or the error that keeps it from being one, without decoding it."""
+    image = item.image
+    if isinstance(image, ImageError):
+        return image
+    if isinstance(image, np.ndarray):
+        content = np.ascontiguousarray(image)
         return hashlib.sha256(f"{content.shape}{content.dtype}".encode() + content.tobytes()).digest()
-    if isinstance(picture, bytes | bytearray):
-        data = bytes(picture)
-    elif isinstance(picture, str | os.PathLike) and not is_url(picture):
+    if isinstance(image, bytes | bytearray):
+        data = bytes(image)
+    elif isinstance(image, str | os.PathLike) and not is_url(image):
         try:
-            with open(picture, "rb") as file:
+            with open(image, "rb") as file:
                 data = file.read(policy.max_bytes + 1)
         except FileNotFoundError:
             return ImageError(item.name, "there is no such file")

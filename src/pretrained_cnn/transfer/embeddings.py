@@ -1,4 +1,4 @@
-"""Embeddings, computed once: kept on disk by the content of the picture and by everything that made them."""
+"""Embeddings, computed once: kept on disk by the content of the image and by everything that made them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pretrained_cnn.errors import ImageError
 from pretrained_cnn.images.batch import batches
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.spec import ModelSpec
-from pretrained_cnn.transfer.data import Pictures
+from pretrained_cnn.transfer.data import Images
 
 if TYPE_CHECKING:
     from pretrained_cnn.backbones.build import Backbone
@@ -51,7 +51,7 @@ class Base:
     options: Mapping[str, Any]
     """For the builder."""
     runtime: str
-    images: ImagePolicy
+    image_policy: ImagePolicy
     built: bool
     """Whether the network is there already, and so may have been changed since its weights were read."""
     backbone: Callable[[], Backbone]
@@ -60,7 +60,7 @@ class Base:
 
 
 def key(base: Base) -> str | None:
-    """What embeddings depend on beside the picture, in hexadecimal.
+    """What embeddings depend on beside the image, in hexadecimal.
 
     None if that cannot be told: a preprocess that is an object, or holds one. Builds the network only where no file
     stands for its weights.
@@ -74,23 +74,23 @@ def key(base: Base) -> str | None:
         "preprocess": preprocess,
         "input_size": base.spec.input_size,
         "resize": dataclasses.asdict(base.spec.resize),
-        "images": dataclasses.asdict(base.images),
+        "image_policy": dataclasses.asdict(base.image_policy),
         "runtime": base.runtime,
         "versions": [installed_versions(), PIL.__version__, os.environ.get("KERAS_BACKEND")],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def embed(base: Base, pictures: Pictures, store: Store) -> tuple[NDArray[np.float32], list[bool], list[ImageError]]:
-    """The embedding ``(n, D)`` of each picture that can be read; which those are; the errors of the others."""
-    known = store.get(pictures.digests)
-    missing = [i for i, digest in enumerate(pictures.digests) if digest is None or digest not in known]
+def embed(base: Base, images: Images, store: Store) -> tuple[NDArray[np.float32], list[bool], list[ImageError]]:
+    """The embedding ``(n, D)`` of each image that can be read; which those are; the errors of the others."""
+    known = store.get(images.digests)
+    missing = [i for i, digest in enumerate(images.digests) if digest is None or digest not in known]
     errors: list[ImageError] = []
     computed: dict[int, NDArray[np.float32]] = {}
     places = iter(missing)
     spec = base.spec
     stream = batches(
-        (pictures.items[i] for i in missing), spec.input_size, spec.resize, base.images, batch_size=BATCH_SIZE
+        (images.items[i] for i in missing), spec.input_size, spec.resize, base.image_policy, batch_size=BATCH_SIZE
     )
     said = time.monotonic()
     with contextlib.closing(stream):
@@ -103,13 +103,13 @@ def embed(base: Base, pictures: Pictures, store: Store) -> tuple[NDArray[np.floa
                     computed[place] = fresh[place] = next(rows)
                 else:
                     errors.append(error)
-            store.put([(pictures.digests[place], row) for place, row in fresh.items()])
+            store.put([(images.digests[place], row) for place, row in fresh.items()])
             if time.monotonic() - said > PROGRESS_SECONDS:
                 said = time.monotonic()
-                log.info("%s: %d of %d pictures are embedded", pictures.name, len(computed), len(missing))
+                log.info("%s: %d of %d images are embedded", images.name, len(computed), len(missing))
     vectors = [
         computed[i] if i in computed else known.get(digest) if digest else None
-        for i, digest in enumerate(pictures.digests)
+        for i, digest in enumerate(images.digests)
     ]
     there = [vector is not None for vector in vectors]
     found = [vector for vector in vectors if vector is not None]
@@ -146,7 +146,7 @@ class Store:
             for start in range(0, len(wanted), 500):
                 part = wanted[start : start + 500]
                 marks = ",".join("?" * len(part))
-                query = f"SELECT picture, vector FROM embeddings WHERE picture IN ({marks})"
+                query = f"SELECT image, vector FROM embeddings WHERE image IN ({marks})"
                 for digest, vector in connection.execute(query, part):
                     found[digest] = np.frombuffer(vector, "<f4")
         return found
@@ -168,7 +168,7 @@ class Store:
 
     def _create(self) -> None:
         with self._connect() as connection:
-            connection.execute("CREATE TABLE IF NOT EXISTS embeddings (picture BLOB PRIMARY KEY, vector BLOB NOT NULL)")
+            connection.execute("CREATE TABLE IF NOT EXISTS embeddings (image BLOB PRIMARY KEY, vector BLOB NOT NULL)")
 
     @contextlib.contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:

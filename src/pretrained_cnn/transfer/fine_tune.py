@@ -1,4 +1,4 @@
-"""Training the last layers of the network itself, end to end, on the pictures."""
+"""Training the last layers of the network itself, end to end, on the images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pretrained_cnn.errors import InvalidSpecError
 from pretrained_cnn.images.batch import batches
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.runtimes.keras import KerasRuntime
-from pretrained_cnn.transfer.data import Pictures
+from pretrained_cnn.transfer.data import Images
 from pretrained_cnn.transfer.fit import Step, fit
 from pretrained_cnn.transfer.heads import measure
 
@@ -54,11 +54,11 @@ def to_thaw(trunk: keras.Model, unfreeze: int | str) -> list[Any]:
 def fine_tune(
     backbone: Backbone,
     thawed: Sequence[Any],
-    train: Pictures,
-    validation: Pictures,
+    train: Images,
+    validation: Images,
     weights: NDArray[np.float64],
     *,
-    images: ImagePolicy,
+    image_policy: ImagePolicy,
     augment: Any,
     epochs: int,
     learning_rate: float,
@@ -67,7 +67,7 @@ def fine_tune(
 ) -> list[dict[str, Any]]:
     """Train ``thawed`` and the head of ``backbone`` in place, with the preprocessing that serves; a row each epoch.
 
-    ``thawed`` are layers of the network. ``weights`` is what each picture of ``train`` counts. BatchNormalization stays
+    ``thawed`` are layers of the network. ``weights`` is what each image of ``train`` counts. BatchNormalization stays
     in inference mode: neither its statistics nor its scale and offset change. The log loss on ``validation`` decides
     which epoch's weights stay.
     """
@@ -75,10 +75,10 @@ def fine_tune(
     with _only(backbone.model, thawed):
         graph = serving_graph(backbone)
 
-        def pixels(part: Pictures, order: NDArray[np.intp]) -> Iterator[NDArray[np.uint8]]:
+        def pixels(part: Images, order: NDArray[np.intp]) -> Iterator[NDArray[np.uint8]]:
             spec = backbone.spec
             chosen = (part.items[i] for i in order)
-            stream = batches(chosen, spec.input_size, spec.resize, images, batch_size=BATCH_SIZE)
+            stream = batches(chosen, spec.input_size, spec.resize, image_policy, batch_size=BATCH_SIZE)
             with contextlib.closing(stream):
                 for batch in stream:
                     for error in batch.errors:
@@ -131,7 +131,7 @@ def _only(model: keras.Model, thawed: Sequence[Any]) -> Iterator[None]:
 
 
 def augmentation(augment: Any) -> Any:
-    """The layer that changes pictures, RGB in 0..255, while training; None for none. Raises InvalidSpecError."""
+    """The layer that changes images, RGB in 0..255, while training; None for none. Raises InvalidSpecError."""
     if augment is not None and augment != "default" and not isinstance(augment, keras.Layer):
         raise InvalidSpecError(f'augment={augment!r} is not known; give "default", a keras layer or None')
     if augment != "default":

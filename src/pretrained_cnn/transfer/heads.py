@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import keras
 
 STRENGTHS = tuple(10.0 ** (exponent / 2) for exponent in range(-8, 3))
-"""The inverse strengths of regularisation that are tried, scikit-learn's ``C``: 0.0001 to 10 in half decades."""
+"""The inverse strengths of regularization that are tried, scikit-learn's ``C``: 0.0001 to 10 in half decades."""
 
 HIDDEN = 256
 DROPOUT = 0.5
@@ -23,7 +23,7 @@ DROPOUT = 0.5
 
 @dataclass(frozen=True)
 class Part:
-    """Embeddings ``(n, D)``, the index of each picture's class, and what each picture counts."""
+    """Embeddings ``(n, D)``, the index of each image's class, and what each image counts."""
 
     vectors: NDArray[np.float32]
     targets: NDArray[np.intp]
@@ -78,7 +78,7 @@ def need_sklearn() -> None:
 
 
 def linear(train: Part, validation: Part, *, refit: bool) -> tuple[Head, list[dict[str, Any]], float]:
-    """Logistic regression on standardised embeddings, with the one of `STRENGTHS` that is best on ``validation``.
+    """Logistic regression on standardized embeddings, with the one of `STRENGTHS` that is best on ``validation``.
 
     That is the one with the least log loss. With it the head is fitted to convergence on ``train``, or, with ``refit``,
     on both. Gives the head, what each strength gave on validation, and the strength chosen.
@@ -101,7 +101,7 @@ def linear(train: Part, validation: Part, *, refit: bool) -> tuple[Head, list[di
 def _path(train: Part, strengths: Sequence[float], tolerance: float = 1e-4) -> list[Head]:
     """A head for each strength, each fit beginning where the one before it ended.
 
-    With fewer pictures than features, the fit is done in the coordinates of the pictures' span: the penalty is the
+    With fewer images than features, the fit is done in the coordinates of the images' span: the penalty is the
     same in any rotation, and the best kernel lies in that span, so the answer is the same and costs a part.
     """
     from sklearn.linear_model import LogisticRegression

@@ -29,18 +29,18 @@ class TrainingReport:
     """The name of the backbone."""
     classes: tuple[str, ...]
     counts: Mapping[str, Mapping[str, int]]
-    """For ``"train"`` and ``"validation"`` the number of pictures of each class."""
+    """For ``"train"`` and ``"validation"`` the number of images of each class."""
     split: str
-    """Where the validation pictures are from."""
+    """Where the validation images are from."""
     settings: Mapping[str, Any]
-    """The arguments, and what was chosen where one was left open, such as ``C``, the strength of regularisation."""
+    """The arguments, and what was chosen where one was left open, such as ``C``, the strength of regularization."""
     metrics: Mapping[str, float]
-    """``validation_loss``, the log loss in nats, and ``validation_accuracy``, of the validation pictures, which also
+    """``validation_loss``, the log loss in nats, and ``validation_accuracy``, of the validation images, which also
     chose the settings: so these figures are somewhat too good."""
     skipped: Sequence[str]
-    """The pictures that could not be read, each with the reason."""
+    """The images that could not be read, each with the reason."""
     duplicates: Sequence[str]
-    """The validation pictures whose content is among the train pictures too."""
+    """The validation images whose content is among the train images too."""
     seconds: Mapping[str, float]
     """How long each stage took."""
 
@@ -57,9 +57,9 @@ def model_card(report: TrainingReport, spec: ModelSpec) -> str:
     lines = [
         f"# An image classifier of {len(report.classes)} classes",
         "",
-        f"{report.model}, pretrained on other pictures, with a head for these classes. A picture of any size becomes",
+        f"{report.model}, pretrained on other images, with a head for these classes. An image of any size becomes",
         f"{height} x {width} pixels ({spec.resize.method}, {spec.resize.interpolation}), and each class gets a",
-        "probability. A picture of something else is given one of these classes all the same.",
+        "probability. An image of something else is given one of these classes all the same.",
         "",
         "## Classes",
         "",
@@ -70,15 +70,15 @@ def model_card(report: TrainingReport, spec: ModelSpec) -> str:
         f"Validation: {report.split}.",
     ]
     if report.skipped:
-        lines.append(f"{len(report.skipped)} pictures could not be read and were left out.")
+        lines.append(f"{len(report.skipped)} images could not be read and were left out.")
     if report.duplicates:
-        lines.append(f"{len(report.duplicates)} of the validation pictures are among the train pictures too.")
+        lines.append(f"{len(report.duplicates)} of the validation images are among the train images too.")
     lines += [
         "",
         "## How good it is",
         "",
-        f"{100 * accuracy:.1f} % of the validation pictures are named rightly; the log loss is {loss:.3f} nats.",
-        "These pictures also chose the settings: expect a little less on others.",
+        f"{100 * accuracy:.1f} % of the validation images are named rightly; the log loss is {loss:.3f} nats.",
+        "These images also chose the settings: expect a little less on others.",
         "",
         "## How it was trained",
         "",
@@ -89,7 +89,7 @@ def model_card(report: TrainingReport, spec: ModelSpec) -> str:
         f"It took {sum(report.seconds.values()):.0f} seconds.",
     ]
     if spec.license:
-        lines += ["", f"Licence of the pretrained weights: {spec.license}."]
+        lines += ["", f"License of the pretrained weights: {spec.license}."]
     if spec.source:
         lines += ["", f"The backbone is described at {spec.source}."]
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""Whatever a file is, it ends as a picture or as an ImageError that names it, soon and in little memory."""
+"""Whatever a file is, it ends as an image or as an ImageError that names it, soon and in little memory."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from pretrained_cnn.images.sources import one
 from pretrained_cnn.spec import ResizePolicy
 
 
-def decode(picture: Any, **options: Any) -> np.ndarray:
-    return np.asarray(decode_item(one(picture), ImagePolicy(**options)))
+def decode(image: Any, **options: Any) -> np.ndarray:
+    return np.asarray(decode_item(one(image), ImagePolicy(**options)))
 
 
 def encode(image: Image.Image, format_: str, **options: Any) -> bytes:
@@ -87,7 +87,7 @@ def outcomes(assets: Path) -> dict[str, Any]:
     return {path: outcome for path, outcome, *_ in rows}
 
 
-def test_each_awkward_file_is_a_picture_or_a_named_error(outcomes: dict[str, Any]) -> None:
+def test_each_awkward_file_is_a_image_or_a_named_error(outcomes: dict[str, Any]) -> None:
     right = wrong = 0
     for path, outcome in outcomes.items():
         with warnings.catch_warnings():
@@ -111,7 +111,7 @@ def test_each_awkward_file_is_a_picture_or_a_named_error(outcomes: dict[str, Any
 
 @pytest.mark.parametrize("kind", ["Landscape", "Portrait"])
 def test_exif_photos_give_the_same_class_in_all_orientations(assets: Path, kind: str) -> None:
-    """One picture stored in five orientations, but for the digit in its middle, which is covered here."""
+    """One image stored in five orientations, but for the digit in its middle, which is covered here."""
     paths = sorted((assets / "awkward" / "exif").glob(f"{kind}_*.jpg"))
     upright: list[Image.Image] = []
     stored = set()
@@ -166,7 +166,7 @@ def mutate(data: bytes, generator: random.Random) -> bytes:
 
 
 def survives(data: bytes) -> bool:
-    """Whether decoding gives a picture; else it must be an ImageError. Anything else is a failure."""
+    """Whether decoding gives an image; else it must be an ImageError. Anything else is a failure."""
     start = time.monotonic()
     try:
         image = decode_item(one(data), ImagePolicy(max_pixels=4_000_000))
@@ -213,21 +213,21 @@ def test_thousands_of_mutated_files(format_: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["crop", "squash", "pad"])
-def test_a_picture_of_one_very_long_row(method: Any) -> None:
+def test_a_image_of_one_very_long_row(method: Any) -> None:
     pixels = resize(Image.new("RGB", (80_000_000, 1), (200, 30, 40)), (32, 32), ResizePolicy(method))
     assert (pixels[15] == (200, 30, 40)).all()  # padded, it is the one row that is not black
 
 
 def test_a_long_row_keeps_its_order() -> None:
     row = np.repeat(np.arange(32, dtype=np.uint8) * 8, 40_000)[np.newaxis]
-    grey = Image.fromarray(row).convert("RGB")
-    pixels = resize(grey, (32, 32), ResizePolicy("squash", interpolation="box"))
+    gray = Image.fromarray(row).convert("RGB")
+    pixels = resize(gray, (32, 32), ResizePolicy("squash", interpolation="box"))
     np.testing.assert_allclose(pixels[0, :, 0].astype(int), np.arange(32) * 8, atol=2)
-    exact = resize(grey, (32, 32), ResizePolicy("squash", interpolation="nearest"))
+    exact = resize(gray, (32, 32), ResizePolicy("squash", interpolation="nearest"))
     np.testing.assert_array_equal(exact[0, :, 0], np.arange(32) * 8)
 
 
-def test_what_cannot_be_resized_is_one_pictures_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_resized_is_one_images_error(monkeypatch: pytest.MonkeyPatch) -> None:
     from pretrained_cnn.images import batch
 
     def fail(*_: object) -> None:
@@ -238,7 +238,7 @@ def test_what_cannot_be_resized_is_one_pictures_error(monkeypatch: pytest.Monkey
         load(one(FORMATS["PNG"]), (32, 32), ResizePolicy(), ImagePolicy())
 
 
-# A run with every tenth picture broken
+# A run with every tenth image broken
 
 
 def broken_in_ways(tmp_path: Path) -> list[Callable[[int], Any]]:
@@ -264,17 +264,17 @@ def test_a_thousand_items_with_every_tenth_broken(tmp_path: Path) -> None:
     ways = broken_in_ways(tmp_path)
     good = EXAMPLES / "clock.png"
     clf = Classifier("MobileNet", weights=None, alpha=0.25, input_size=(32, 32))
-    pictures = [ways[i // 10 % len(ways)](i) if i % 10 == 3 else good for i in range(1000)]
-    results = list(clf.stream(pictures))
+    images = [ways[i // 10 % len(ways)](i) if i % 10 == 3 else good for i in range(1000)]
+    results = list(clf.stream(images))
     assert len(results) == 1000
-    for i, (picture, result) in enumerate(zip(pictures, results, strict=True)):
-        assert result.source == one(picture).name.replace(" 0>", f" {i}>")
+    for i, (image, result) in enumerate(zip(images, results, strict=True)):
+        assert result.source == one(image).name.replace(" 0>", f" {i}>")
         assert (result.error is not None) == (i % 10 == 3)
         assert result.error is None or str(result.error).startswith(f"{result.source}: ")
     assert len({result.error.reason for result in results if result.error}) == len(ways)
 
 
-# Colour profiles
+# Color profiles
 
 
 def description(photo: Path) -> str:
@@ -284,7 +284,7 @@ def description(photo: Path) -> str:
 
 
 def profile_of_another_kind() -> bytes:
-    """One of LAB colours, which does not fit a picture in RGB."""
+    """One of LAB colors, which does not fit an image in RGB."""
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
 
 
@@ -338,7 +338,7 @@ def test_a_truncated_file_without_a_header_is_an_error_all_the_same() -> None:
 
 
 def test_postscript_is_not_run() -> None:
-    with pytest.raises(ImageError, match="PostScript is a program, not a picture"):
+    with pytest.raises(ImageError, match="PostScript is a program, not an image"):
         decode(encode(NOISE, "EPS"))
 
 
@@ -369,16 +369,16 @@ def test_drafts(format_: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_drafts_change_no_best_class(keras_home: Path, labelled: list[tuple[Path, str]], tmp_path: Path) -> None:
+def test_drafts_change_no_best_class(keras_home: Path, labeled: list[tuple[Path, str]], tmp_path: Path) -> None:
     photos = []
-    for photo, _ in labelled:
+    for photo, _ in labeled:
         with Image.open(photo) as image:
             factor = (12e6 / (image.width * image.height)) ** 0.5
             size = round(image.width * factor), round(image.height * factor)
             photos.append(tmp_path / f"{photo.stem}.jpg")
             image.convert("RGB").resize(size, Image.Resampling.BICUBIC).save(photos[-1], quality=92)
     full, drafts = (
-        [result.top.id for result in Classifier("MobileNet", images=ImagePolicy(draft=draft)).stream(photos)]
+        [result.top.id for result in Classifier("MobileNet", image_policy=ImagePolicy(draft=draft)).stream(photos)]
         for draft in (False, True)
     )
     assert full == drafts

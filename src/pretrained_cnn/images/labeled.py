@@ -1,4 +1,4 @@
-"""Pictures whose classes are known: a folder of class folders, a CSV file, or pairs."""
+"""Images whose classes are known: a folder of class folders, a CSV file, or pairs."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from pretrained_cnn.images.sources import SUFFIXES, expand, is_url
 
 WNID = re.compile(r"(?<![a-z0-9])n\d{8}(?!\d)")
 
-FORMS = "a folder with a folder for each class, a CSV file with the columns path and label, or pairs (picture, label)"
+FORMS = "a folder with a folder for each class, a CSV file with the columns path and label, or pairs (image, label)"
 
 
-class Labelled(NamedTuple):
-    """Pictures, not yet decoded, and the class of each."""
+class Labeled(NamedTuple):
+    """Images, not yet decoded, and the class of each."""
 
     name: str
     """What errors call the source."""
-    pictures: list[Any]
+    images: list[Any]
     labels: list[str]
     empty: list[str]
-    """Class folders without a picture."""
+    """Class folders without an image."""
 
 
-def labelled(source: Any, *, wnids: bool = False) -> Labelled:
-    """Read a source of pictures with their classes; no picture is opened.
+def labeled(source: Any, *, wnids: bool = False) -> Labeled:
+    """Read a source of images with their classes; no image is opened.
 
     ``source`` is a folder with a folder for each class, searched by suffix as other folders are; a CSV file with a
-    header and the columns ``path``, relative to the file, and ``label``; or an iterable of pairs of a picture and a
-    label. With ``wnids``, a WordNet id in the name of a folder or of a picture is its label. Raises DataError for
+    header and the columns ``path``, relative to the file, and ``label``; or an iterable of pairs of an image and a
+    label. With ``wnids``, a WordNet id in the name of a folder or of an image is its label. Raises DataError for
     what is none of these.
     """
     if isinstance(source, str | os.PathLike):
@@ -44,11 +44,11 @@ def labelled(source: Any, *, wnids: bool = False) -> Labelled:
             return _pairs(path, _rows(path))
         raise DataError(f"{path}: this is no folder and no CSV file; give {FORMS}")
     if not isinstance(source, Iterable):
-        raise DataError(f"an object of type {type(source).__name__} has no labelled pictures; give {FORMS}")
+        raise DataError(f"an object of type {type(source).__name__} has no labeled images; give {FORMS}")
     return _pairs("<pairs>", source)
 
 
-def _folder(folder: str, wnids: bool) -> Labelled:
+def _folder(folder: str, wnids: bool) -> Labeled:
     paths: list[Any] = []
     labels: list[str] = []
     empty = []
@@ -61,19 +61,19 @@ def _folder(folder: str, wnids: bool) -> Labelled:
         elif entry.startswith("."):
             continue
         else:
-            found = _pictures(path)
+            found = _images(path)
             if not found:
                 empty.append(entry)
         paths += found
-        names = (picture[0] if isinstance(picture, tuple) else picture for picture in found)
+        names = (image[0] if isinstance(image, tuple) else image for image in found)
         labels += [_wnid(os.path.relpath(name, folder)) or entry if wnids else entry for name in names]
     if not paths:
-        raise DataError(f"{folder}: no picture is in its folders, one for each class; give {FORMS}")
-    return Labelled(folder, paths, labels, empty)
+        raise DataError(f"{folder}: no image is in its folders, one for each class; give {FORMS}")
+    return Labeled(folder, paths, labels, empty)
 
 
-def _pictures(folder: str) -> list[Any]:
-    """The paths of the pictures; in place of a folder that cannot be listed, its name and the error."""
+def _images(folder: str) -> list[Any]:
+    """The paths of the images; in place of a folder that cannot be listed, its name and the error."""
     try:
         return list(expand(folder))
     except ValueError:  # there is none
@@ -96,18 +96,18 @@ def _rows(path: str) -> Iterable[tuple[str, str]]:
         for row in reader:
             if not (row["path"] and row["label"]):
                 raise DataError(f"{path}: line {reader.line_num} lacks its path or its label")
-            picture = row["path"]
-            yield picture if is_url(picture) else os.path.join(os.path.dirname(path), picture), row["label"]
+            image = row["path"]
+            yield image if is_url(image) else os.path.join(os.path.dirname(path), image), row["label"]
 
 
-def _pairs(name: str, pairs: Iterable[Any]) -> Labelled:
-    pictures: list[Any] = []
+def _pairs(name: str, pairs: Iterable[Any]) -> Labeled:
+    images: list[Any] = []
     labels: list[str] = []
     for pair in pairs:
         if not (isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[1], str)):
-            raise DataError(f"{name}: number {len(labels)} is not a pair of a picture and a label, which is a str")
-        pictures.append(pair[0])
+            raise DataError(f"{name}: number {len(labels)} is not a pair of an image and a label, which is a str")
+        images.append(pair[0])
         labels.append(pair[1])
-    if not pictures:
-        raise DataError(f"{name}: there is no picture; give {FORMS}")
-    return Labelled(name, pictures, labels, [])
+    if not images:
+        raise DataError(f"{name}: there is no image; give {FORMS}")
+    return Labeled(name, images, labels, [])

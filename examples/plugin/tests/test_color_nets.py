@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from colour_nets import COLOURS, MEAN_COLOUR
+from color_nets import COLORS, MEAN_COLOR
 from PIL import Image
 
 from pretrained_cnn import Classifier, get_spec, list_models
@@ -19,26 +19,26 @@ class TestEager(RuntimeConformance):
     runtime = "eager"
 
 
-class TestMeanColourInOpenVINO(RuntimeConformance):
+class TestMeanColorInOpenVINO(RuntimeConformance):
     """The backbone, converted for another runtime."""
 
     runtime = "openvino"
-    spec = MEAN_COLOUR
+    spec = MEAN_COLOR
 
 
 def test_it_is_found_by_its_name() -> None:
-    assert "MeanColour" in list_models()
-    assert get_spec("mean-colour") is MEAN_COLOUR
+    assert "MeanColor" in list_models()
+    assert get_spec("mean-color") is MEAN_COLOR
 
 
-@pytest.mark.parametrize("name", COLOURS)
-def test_a_colour_is_called_by_its_name(name: str) -> None:
-    picture = Image.new("RGB", (60, 40), COLOURS[name])
-    assert Classifier("MeanColour").predict(picture).top.label == name
+@pytest.mark.parametrize("name", COLORS)
+def test_a_color_is_called_by_its_name(name: str) -> None:
+    image = Image.new("RGB", (60, 40), COLORS[name])
+    assert Classifier("MeanColor").predict(image).top.label == name
 
 
 def test_looking_it_up_imports_no_keras() -> None:
     program = (
-        "import sys; from pretrained_cnn import get_spec; get_spec('MeanColour'); assert 'keras' not in sys.modules"
+        "import sys; from pretrained_cnn import get_spec; get_spec('MeanColor'); assert 'keras' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
