@@ -20,7 +20,7 @@ from pretrained_cnn import (
     BundleError,
     Classifier,
     ImagePolicy,
-    InvalidSpecError,
+    InvalidArgumentError,
     MissingDependencyError,
     ModelSpec,
     get_spec,
@@ -205,17 +205,25 @@ def refused(tmp_path: Path, error: type[Exception], message: str, clf: Classifie
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"format": "pickle"}, InvalidSpecError, "format='pickle' is not known; choose from keras, openvino, onnx"),
-        ({"precision": "float8"}, InvalidSpecError, "precision='float8' is not known; choose from float32, float16"),
+        ({"format": "pickle"}, InvalidArgumentError, "format='pickle' is not known; choose from keras, openvino, onnx"),
+        (
+            {"precision": "float8"},
+            InvalidArgumentError,
+            "precision='float8' is not known; choose from float32, float16",
+        ),
         (
             {"format": "onnx", "precision": "float16"},
-            InvalidSpecError,
+            InvalidArgumentError,
             "format='onnx' has no precision='float16'; openvino and litert have it",
         ),
-        ({"quantize": ["a.jpg"], "precision": "float16"}, InvalidSpecError, 'quantize goes with precision="float32"'),
+        (
+            {"quantize": ["a.jpg"], "precision": "float16"},
+            InvalidArgumentError,
+            'quantize goes with precision="float32"',
+        ),
         ({"format": "openvino", "quantize": ["no.jpg"]}, ValueError, "no.jpg: there is no such file"),
-        ({"format": "openvino", "quantize": []}, InvalidSpecError, "quantize=.* has no image"),
-        ({"format": "onnx", "quantize": [np.zeros((9, 9, 3), np.uint8)]}, InvalidSpecError, "openvino have it"),
+        ({"format": "openvino", "quantize": []}, InvalidArgumentError, "quantize=.* has no image"),
+        ({"format": "onnx", "quantize": [np.zeros((9, 9, 3), np.uint8)]}, InvalidArgumentError, "openvino have it"),
     ],
 )
 def test_arguments_that_do_not_go_together(
@@ -226,7 +234,9 @@ def test_arguments_that_do_not_go_together(
 
 def test_a_decode_function_is_code(tmp_path: Path) -> None:
     clf = Classifier(SPEC.replace(decode=lambda scores, top: []))
-    refused(tmp_path, InvalidSpecError, r"a decode function of its own, and a bundle holds no code; give labels", clf)
+    refused(
+        tmp_path, InvalidArgumentError, r"a decode function of its own, and a bundle holds no code; give labels", clf
+    )
 
 
 def test_a_package_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

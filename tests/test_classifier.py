@@ -16,7 +16,7 @@ from pretrained_cnn import (
     Classifier,
     ImageError,
     ImagePolicy,
-    InvalidSpecError,
+    InvalidArgumentError,
     MissingDependencyError,
     ModelSpec,
     ResizePolicy,
@@ -153,7 +153,7 @@ def test_a_stream_ends_its_threads_when_the_consumer_fails() -> None:
     ],
 )
 def test_arguments_of_stream_are_checked_at_once(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidSpecError, match=message):
+    with pytest.raises(InvalidArgumentError, match=message):
         Classifier(spec()).stream([RED], **arguments)
 
 
@@ -184,7 +184,7 @@ def test_keras_own_decode_function_fits(keras_home: Path, monkeypatch: pytest.Mo
     ],
 )
 def test_a_decode_function_that_does_not_fit(decode: Any, message: str) -> None:
-    with pytest.raises(InvalidSpecError) as caught:
+    with pytest.raises(InvalidArgumentError) as caught:
         Classifier(spec(decode=decode)).predict(RED)
     assert message in str(caught.value)
 
@@ -211,16 +211,24 @@ def test_builder_options_reach_the_builder() -> None:
     ("arguments", "error", "message"),
     [
         ({"model": "Xseption"}, UnknownModelError, "unknown model 'Xseption'; did you mean 'Xception'?"),
-        ({"model": "Xception", "runtime": "tpu"}, InvalidSpecError, "runtime='tpu' is not known; choose from keras"),
+        (
+            {"model": "Xception", "runtime": "tpu"},
+            InvalidArgumentError,
+            "runtime='tpu' is not known; choose from keras",
+        ),
         ({"model": "Xception", "weights": "no.h5"}, WeightsError, "weights='no.h5': no such file; give \"imagenet\""),
-        ({"model": "Xception", "input_size": 299}, InvalidSpecError, "Xception: input_size=299 is not (height, width)"),
+        (
+            {"model": "Xception", "input_size": 299},
+            InvalidArgumentError,
+            "Xception: input_size=299 is not (height, width)",
+        ),
         (
             {"model": "Xception", "image_policy": {"max_pixels": 1}},
-            InvalidSpecError,
+            InvalidArgumentError,
             "image_policy={'max_pixels': 1} is not an",
         ),
-        ({"model": "Xception", "resize": "pad"}, InvalidSpecError, "Xception: resize='pad' is not a ResizePolicy"),
-        ({"model": "Xception", "labels": ["a", "a"]}, InvalidSpecError, "Xception: labels has 'a' twice"),
+        ({"model": "Xception", "resize": "pad"}, InvalidArgumentError, "Xception: resize='pad' is not a ResizePolicy"),
+        ({"model": "Xception", "labels": ["a", "a"]}, InvalidArgumentError, "Xception: labels has 'a' twice"),
     ],
 )
 def test_what_is_wrong_is_said_at_once(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
@@ -269,7 +277,7 @@ def test_what_is_wrong_is_said_at_once(arguments: dict[str, Any], error: type[Ex
     ],
 )
 def test_what_does_not_fit_together(model: Any, arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidSpecError) as caught:
+    with pytest.raises(InvalidArgumentError) as caught:
         Classifier(model, **arguments).predict(RED)
     assert str(caught.value).startswith(message)
 
@@ -404,19 +412,21 @@ def test_from_keras() -> None:
 def test_logits_become_probabilities_when_the_caller_says_so() -> None:
     logits = tiny(activation=None)
     labels = ["red", "green", "blue"]
-    with pytest.raises(InvalidSpecError, match="last layer is linear, so its outputs are logits and not probabilities"):
+    with pytest.raises(
+        InvalidArgumentError, match="last layer is linear, so its outputs are logits and not probabilities"
+    ):
         Classifier.from_keras(logits, labels=labels)
     clf = Classifier.from_keras(logits, labels=labels, from_logits=True, preprocess=lambda x: x / 64)
     expected = Classifier.from_keras(tiny(), labels=labels, preprocess=lambda x: x / 64)
     np.testing.assert_allclose(clf.predict_proba([RED]), expected.predict_proba([RED]), rtol=1e-6)
     assert clf.embed([RED]).shape == (1, 4)
-    with pytest.raises(InvalidSpecError, match="from_logits=True, but the last layer of 'tiny' ends in softmax"):
+    with pytest.raises(InvalidArgumentError, match="from_logits=True, but the last layer of 'tiny' ends in softmax"):
         Classifier.from_keras(tiny(), labels=labels, from_logits=True)
 
 
 def test_from_keras_needs_a_size_where_the_model_leaves_it_open() -> None:
     model = tiny((None, None, 3))
-    with pytest.raises(InvalidSpecError, match=r"the input of 'tiny' leaves its size open; give input_size="):
+    with pytest.raises(InvalidArgumentError, match=r"the input of 'tiny' leaves its size open; give input_size="):
         Classifier.from_keras(model, labels=["a", "b", "c"])
     clf = Classifier.from_keras(model, labels=["a", "b", "c"], input_size=(9, 9))
     assert clf.predict_proba([RED]).shape == (1, 3)
@@ -445,7 +455,7 @@ def test_from_keras_with_a_subclassed_model() -> None:
     ],
 )
 def test_from_keras_with_what_does_not_fit(model: Any, message: str) -> None:
-    with pytest.raises(InvalidSpecError) as caught:
+    with pytest.raises(InvalidArgumentError) as caught:
         Classifier.from_keras(model, labels=["a", "b", "c"])
     assert str(caught.value).startswith(message)
 
@@ -514,6 +524,6 @@ def test_layers_that_give_no_embedding(layer: str, message: str) -> None:
         x = keras.layers.Dense(4, name="features")(keras.layers.GlobalAveragePooling1D(name="pool")(x))
         return keras.Model(inputs, keras.layers.Dense(3, activation="softmax", name="top")(x), name="tiny")
 
-    with pytest.raises(InvalidSpecError) as caught:
+    with pytest.raises(InvalidArgumentError) as caught:
         Classifier(spec(builder=build)).embed([RED], layer=layer)
     assert str(caught.value).startswith(message)

@@ -19,7 +19,7 @@ from paths import EXAMPLES
 from patterns import SMALL
 from PIL import Image, ImageColor
 
-from pretrained_cnn import Classifier, ImageError, InvalidSpecError, Prediction, Result, contact_sheet, drawing
+from pretrained_cnn import Classifier, ImageError, InvalidArgumentError, Prediction, Result, contact_sheet, drawing
 
 CLOCK = EXAMPLES / "clock.png"
 NOT_KEPT = "it was not kept, so it cannot be shown; predict keeps an image, and so does predict_batch one in a list"
@@ -176,7 +176,7 @@ def test_a_failed_image_is_not_read_again() -> None:
     ],
 )
 def test_what_cannot_be_drawn(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidSpecError) as caught:
+    with pytest.raises(InvalidArgumentError) as caught:
         contact_sheet(**{"results": [result()], **arguments})
     assert message in str(caught.value)
 

@@ -22,7 +22,7 @@ from PIL import Image
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support, top_k_accuracy_score
 
-from pretrained_cnn import Classifier, DataError, Evaluation, InvalidSpecError, Label, MissingDependencyError
+from pretrained_cnn import Classifier, DataError, Evaluation, InvalidArgumentError, Label, MissingDependencyError
 from pretrained_cnn.evaluate import find_classes, wilson
 
 TABLE = [Label("n1", "crane"), Label("n2", "crane"), Label("n3", "maillot"), Label("n4", "heron")]
@@ -309,7 +309,7 @@ def test_what_cannot_be_evaluated(tmp_path: Path) -> None:
         clf.evaluate(folder)
     with pytest.raises(DataError, match="2 labels do not fit 1 images"):
         clf.evaluate(folder, labels=["a", "b"])
-    with pytest.raises(InvalidSpecError, match="Small has a decode function in place of labels; give labels="):
+    with pytest.raises(InvalidArgumentError, match="Small has a decode function in place of labels; give labels="):
         Classifier(SMALL.replace(decode=lambda scores, top: [])).evaluate(folder)
 
 

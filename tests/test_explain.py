@@ -14,7 +14,7 @@ from paths import EXAMPLES
 from PIL import Image
 from waking import wake
 
-from pretrained_cnn import Classifier, DataError, InvalidSpecError, ResizePolicy, get_spec
+from pretrained_cnn import Classifier, DataError, InvalidArgumentError, ResizePolicy, get_spec
 from pretrained_cnn.backbones.build import Backbone
 from pretrained_cnn.catalog import CATALOG
 from pretrained_cnn.explain import place
@@ -192,7 +192,7 @@ def test_where_no_map_can_be_found(model: Any, clock: Path) -> None:
     clf = Classifier.from_keras(
         network, labels=[str(i) for i in range(network(np.zeros((1, 16, 16, 3))).shape[1])], input_size=(16, 16)
     )
-    with pytest.raises(InvalidSpecError, match="cannot be explained: no map of features was found in it"):
+    with pytest.raises(InvalidArgumentError, match="cannot be explained: no map of features was found in it"):
         clf.explain(clock)
 
 
@@ -237,7 +237,7 @@ def test_overlay_and_file(clock: Path, tmp_path: Path) -> None:
     explanation.save(tmp_path / "clock.png")
     assert (np.asarray(Image.open(tmp_path / "clock.png")) == laid).all()
     assert explanation._repr_png_().startswith(b"\x89PNG")
-    with pytest.raises(InvalidSpecError, match=r"opacity=2 is not a number from 0 to 1"):
+    with pytest.raises(InvalidArgumentError, match=r"opacity=2 is not a number from 0 to 1"):
         explanation.overlay(2)
 
 
@@ -254,10 +254,10 @@ def test_the_class_explained(clock: Path) -> None:
     with pytest.raises(DataError, match="target: 2 classes are named 'crane'; use their ids, n02012849 and n03126707"):
         clf.explain(clock, "crane")
     for target in (1000, -1, True, 1.5):
-        with pytest.raises(InvalidSpecError, match="is neither a class's name nor a number from 0 to 999"):
+        with pytest.raises(InvalidArgumentError, match="is neither a class's name nor a number from 0 to 999"):
             clf.explain(clock, target)
     with pytest.raises(
-        InvalidSpecError, match=r"method='lime' is not known; choose one of grad_cam, grad_cam\+\+, hir"
+        InvalidArgumentError, match=r"method='lime' is not known; choose one of grad_cam, grad_cam\+\+, hir"
     ):
         clf.explain(clock, method="lime")
 

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pretrained_cnn import ImageError, ImagePolicy, InvalidSpecError, ResizePolicy
+from pretrained_cnn import ImageError, ImagePolicy, InvalidArgumentError, ResizePolicy
 from pretrained_cnn.images import batch, sources
 from pretrained_cnn.images import decode as decoding
 from pretrained_cnn.images.resize import resize
@@ -192,7 +192,7 @@ def test_limits_are_named_with_their_setting(file: Path) -> None:
     ],
 )
 def test_a_policy_that_is_none(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidSpecError) as caught:
+    with pytest.raises(InvalidArgumentError) as caught:
         ImagePolicy(**settings)
     assert str(caught.value).startswith(message)
 

@@ -32,7 +32,7 @@ from waking import wake
 from pretrained_cnn import (
     Classifier,
     ImageError,
-    InvalidSpecError,
+    InvalidArgumentError,
     MissingDependencyError,
     OutputError,
     Prediction,
@@ -138,16 +138,16 @@ def test_what_is_registered_here_need_not_be_there(clean_registry: None) -> None
 def test_what_cannot_be_right_is_said_before_ray_starts() -> None:
     with pytest.raises(UnknownModelError, match="unknown model 'Xseption'; did you mean 'Xception'"):
         asked(classify, "Xseption")
-    with pytest.raises(InvalidSpecError, match='errors=\'ignore\' is not known; choose "raise" or "return"'):
+    with pytest.raises(InvalidArgumentError, match='errors=\'ignore\' is not known; choose "raise" or "return"'):
         asked(embed, "Xception", errors="ignore")
 
 
 def test_columns(bundle: Path) -> None:
     name = BatchClassifier(bundle)
-    with pytest.raises(InvalidSpecError, match="column='bytes' is not in the dataset, which has image, path"):
+    with pytest.raises(InvalidArgumentError, match="column='bytes' is not in the dataset, which has image, path"):
         name({"image": np.zeros((1, 8, 8, 3), np.uint8), "path": np.array(["a"])})
     with pytest.raises(
-        InvalidSpecError,
+        InvalidArgumentError,
         match="the images of column='bytes' have no names: read them with include_paths=True, or rename a column to "
         "'path'",
     ):
@@ -289,7 +289,7 @@ def test_a_folder_that_is_there_is_not_replaced_unasked(tmp_path: Path) -> None:
 def test_what_could_not_be_listed_keeps_its_place_and_archives_are_refused(tmp_path: Path) -> None:
     with shards(tmp_path / "r.csv", ["a.png", ("gone", ImageError("gone", "no such folder"))]) as output:
         assert list(output.entries()) == ["a.png", ["gone", "no such folder"]]
-    with pytest.raises(InvalidSpecError, match=r"a\.tar/b\.png: --on ray takes no archives"):
+    with pytest.raises(InvalidArgumentError, match=r"a\.tar/b\.png: --on ray takes no archives"):
         shards(tmp_path / "s.csv", [("a.tar/b.png", b"")])
     assert not tmp_path.joinpath("s.csv").exists()
 

@@ -7,7 +7,7 @@ import pytest
 
 import pretrained_cnn
 from pretrained_cnn import (
-    InvalidSpecError,
+    InvalidArgumentError,
     ModelExistsError,
     ModelSpec,
     UnknownModelError,
@@ -55,7 +55,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(name: str, message: str) -
 
 
 def test_a_name_is_a_string() -> None:
-    with pytest.raises(InvalidSpecError, match="a model's name is a str, not int: 50"):
+    with pytest.raises(InvalidArgumentError, match="a model's name is a str, not int: 50"):
         get_spec(50)  # type: ignore[arg-type]
 
 
@@ -71,7 +71,7 @@ def test_registering_a_name_twice() -> None:
 
 
 def test_only_specs_are_registered() -> None:
-    with pytest.raises(InvalidSpecError, match="register takes a ModelSpec, not str: 'Xception'"):
+    with pytest.raises(InvalidArgumentError, match="register takes a ModelSpec, not str: 'Xception'"):
         register("Xception")  # type: ignore[arg-type]
 
 
@@ -148,7 +148,7 @@ def test_a_broken_plugin_fails_only_when_asked_for_and_by_name(plugins: Any) -> 
     assert "Broken" in list_models()
     assert get_spec("PlugNet")
     with pytest.raises(
-        InvalidSpecError,
+        InvalidArgumentError,
         match=r"the plugin 'Broken' of plug 1\.2 \(broken_plugin:spec\) cannot be loaded: ModuleNotFoundError: "
         "No module named 'a_package_that_is_not_there'",
     ):
@@ -157,13 +157,13 @@ def test_a_broken_plugin_fails_only_when_asked_for_and_by_name(plugins: Any) -> 
 
 def test_a_plugin_that_is_no_spec(plugins: Any) -> None:
     plugins("Number", "good_plugin:number")
-    with pytest.raises(InvalidSpecError, match="is not a ModelSpec but a int"):
+    with pytest.raises(InvalidArgumentError, match="is not a ModelSpec but a int"):
         get_spec("Number")
 
 
 def test_a_plugin_under_another_name(plugins: Any) -> None:
     plugins("Other", "good_plugin:spec")
-    with pytest.raises(InvalidSpecError, match="names itself 'PlugNet'"):
+    with pytest.raises(InvalidArgumentError, match="names itself 'PlugNet'"):
         get_spec("Other")
 
 
@@ -177,7 +177,7 @@ def test_two_packages_that_offer_one_name_are_both_named(plugins: Any) -> None:
     plugins("PlugNet", "good_plugin:spec", "plug-a")
     plugins("PlugNet", "good_plugin:spec", "plug-b")
     with pytest.raises(
-        InvalidSpecError,
+        InvalidArgumentError,
         match=r"several packages offer a model named 'PlugNet': plug-a 1\.2 and plug-b 1\.2; uninstall one",
     ):
         get_spec("PlugNet")

@@ -18,7 +18,7 @@ import pytest
 from paths import EXAMPLES, ROOT
 from PIL import Image
 
-from pretrained_cnn import Classifier, DataError, ImageError, InvalidSpecError, OutputError, Prediction, cli
+from pretrained_cnn import Classifier, DataError, ImageError, InvalidArgumentError, OutputError, Prediction, cli
 from pretrained_cnn.report import write_report
 from pretrained_cnn.report.page import Page
 
@@ -218,7 +218,7 @@ def test_a_full_disk(small: Classifier, clock: Path, tmp_path: Path, monkeypatch
     ],
 )
 def test_arguments_that_cannot_be_right(small: Classifier, tmp_path: Path, arguments: Any, message: str) -> None:
-    with pytest.raises(InvalidSpecError, match=message):
+    with pytest.raises(InvalidArgumentError, match=message):
         write_report(small, [], tmp_path / "report.html", **arguments)
     assert list(tmp_path.iterdir()) == []
 

@@ -12,7 +12,7 @@ import pytest
 
 from pretrained_cnn import (
     Classifier,
-    InvalidSpecError,
+    InvalidArgumentError,
     MissingDependencyError,
     RuntimeSpec,
     list_runtimes,
@@ -83,9 +83,9 @@ def test_a_runtime_of_ones_own() -> None:
     assert list_runtimes()[-1] == ("Constant", True, None)
     clf = Classifier(RuntimeConformance.spec, runtime="con-stant")
     assert clf.predict(np.zeros((40, 24, 3), np.uint8)).top.score == pytest.approx(1 / 7)
-    with pytest.raises(InvalidSpecError, match="a runtime named 'constant' exists already; choose another name"):
+    with pytest.raises(InvalidArgumentError, match="a runtime named 'constant' exists already; choose another name"):
         register_runtime(RuntimeSpec(name="constant", factory=Constant, format="onnx"))
-    with pytest.raises(InvalidSpecError, match="a runtime named 'OpenVINO' exists already"):
+    with pytest.raises(InvalidArgumentError, match="a runtime named 'OpenVINO' exists already"):
         register_runtime(RuntimeSpec(name="OpenVINO", factory=Constant, format="onnx"))
 
 
@@ -113,9 +113,9 @@ def test_conformance_finds_what_is_wrong() -> None:
     ],
 )
 def test_a_runtime_that_cannot_be_right(fields: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidSpecError, match=message):
+    with pytest.raises(InvalidArgumentError, match=message):
         RuntimeSpec(**{"name": "mine", "factory": Constant, "format": "onnx", **fields})
-    with pytest.raises(InvalidSpecError, match="register_runtime takes a RuntimeSpec, not str: 'mine'"):
+    with pytest.raises(InvalidArgumentError, match="register_runtime takes a RuntimeSpec, not str: 'mine'"):
         register_runtime("mine")  # type: ignore[arg-type]
 
 
@@ -128,7 +128,7 @@ def test_a_runtime_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_runtime_that_nobody_knows() -> None:
-    with pytest.raises(InvalidSpecError, match="runtime='openvio' is not known; did you mean 'openvino'"):
+    with pytest.raises(InvalidArgumentError, match="runtime='openvio' is not known; did you mean 'openvino'"):
         Classifier("MobileNet", runtime="openvio")
 
 
@@ -161,9 +161,9 @@ def test_plugins_bring_runtimes(plugins: Any) -> None:
     assert "good_runtime" not in sys.modules, "listing imports nothing"
     assert runtimes.get_runtime("Plugged").format == "onnx"
     assert runtimes.get_runtime("keras").package == "keras", "no plugin shadows a built-in"
-    with pytest.raises(InvalidSpecError, match=r"the plugin 'broken' of an unknown package .* cannot be loaded"):
+    with pytest.raises(InvalidArgumentError, match=r"the plugin 'broken' of an unknown package .* cannot be loaded"):
         Classifier("MobileNet", runtime="broken")
-    with pytest.raises(InvalidSpecError, match=r"the plugin 'number' of .* is not a RuntimeSpec but a int"):
+    with pytest.raises(InvalidArgumentError, match=r"the plugin 'number' of .* is not a RuntimeSpec but a int"):
         runtimes.get_runtime("number")
 
 

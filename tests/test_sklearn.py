@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
-from pretrained_cnn import Classifier, DataError, ImageError, InvalidSpecError, register
+from pretrained_cnn import Classifier, DataError, ImageError, InvalidArgumentError, register
 from pretrained_cnn.integrations.sklearn import ImageClassifier, ImageEmbedder
 
 
@@ -46,7 +46,9 @@ def test_embedder(images: list[str]) -> None:
     assert ImageEmbedder(SMALL, layer="relu0").fit_transform(images).shape == (36, 8)
     with pytest.raises(ImageError, match=r"no\.png: there is no such file"):
         embedder.transform(["no.png"])
-    with pytest.raises(InvalidSpecError, match="layer='relu9': small has no layer of that name; did you mean 'relu"):
+    with pytest.raises(
+        InvalidArgumentError, match="layer='relu9': small has no layer of that name; did you mean 'relu"
+    ):
         ImageEmbedder(SMALL, layer="relu9").fit(images)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pretrained_cnn import InvalidSpecError, ModelSpec, ResizePolicy, WeightsError, get_spec, list_models
+from pretrained_cnn import InvalidArgumentError, ModelSpec, ResizePolicy, WeightsError, get_spec, list_models
 from pretrained_cnn.labels import imagenet_labels
 
 
@@ -38,7 +38,7 @@ GOOD: dict[str, Any] = {"name": "MyNet", "builder": "a:b", "input_size": (8, 8),
     ],
 )
 def test_what_cannot_be_right_is_refused_by_name(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidSpecError) as caught:
+    with pytest.raises(InvalidArgumentError) as caught:
         ModelSpec(**{**GOOD, **changes})
     assert str(caught.value) == message
 
@@ -53,7 +53,7 @@ def test_what_cannot_be_right_is_refused_by_name(changes: dict[str, Any], messag
     ],
 )
 def test_a_resize_policy_that_is_none(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidSpecError) as caught:
+    with pytest.raises(InvalidArgumentError) as caught:
         ResizePolicy(**arguments)
     assert str(caught.value).startswith(message)
 
@@ -67,7 +67,7 @@ def test_a_spec_survives_json_and_pickle(name: str) -> None:
 
 def test_functions_of_ones_own_are_named_where_they_can_be() -> None:
     assert ModelSpec(**{**GOOD, "builder": build}).to_dict()["builder"] == f"{__name__}:build"
-    with pytest.raises(InvalidSpecError, match=r'MyNet: preprocess=.* cannot be written as "module:attr"'):
+    with pytest.raises(InvalidArgumentError, match=r'MyNet: preprocess=.* cannot be written as "module:attr"'):
         ModelSpec(**GOOD, preprocess=lambda x: x).to_dict()
 
 

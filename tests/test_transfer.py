@@ -28,7 +28,7 @@ from pretrained_cnn import (
     Classifier,
     DataError,
     ImagePolicy,
-    InvalidSpecError,
+    InvalidArgumentError,
     MissingDependencyError,
     ResizePolicy,
 )
@@ -212,7 +212,7 @@ def test_from_a_classifier_that_stays_as_it_is(patterns: Path, tmp_path: Path) -
     assert [label.id for label in other.spec.labels] == ["across", "down"]
     assert other.spec.name == "Small-trained"
     with pytest.raises(
-        InvalidSpecError, match=r"weights=\.\.\., resize=\.\.\. cannot be given with a Classifier to go on"
+        InvalidArgumentError, match=r"weights=\.\.\., resize=\.\.\. cannot be given with a Classifier to go on"
     ):
         Classifier.train(two, one, weights=None, resize=ResizePolicy())
 
@@ -245,7 +245,7 @@ def test_from_a_network_that_cannot_be_copied(patterns: Path) -> None:
     inputs = keras.Input((32, 32, 3))
     x = keras.layers.GlobalAveragePooling2D()(Odd(lambda: 2.0)(inputs))
     model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(x), name="odd")
-    with pytest.raises(InvalidSpecError, match=r"the network of odd cannot be copied: .* a get_config method"):
+    with pytest.raises(InvalidArgumentError, match=r"the network of odd cannot be copied: .* a get_config method"):
         train(patterns, Classifier.from_keras(model, labels=["a", "b"]))
 
 
@@ -526,7 +526,7 @@ def test_class_weights_of_no_class(patterns: Path) -> None:
     ],
 )
 def test_settings_that_cannot_be_right(options: dict[str, Any], message: str, patterns: Path) -> None:
-    with pytest.raises(InvalidSpecError) as caught:
+    with pytest.raises(InvalidArgumentError) as caught:
         train(patterns, **options)
     assert str(caught.value).startswith(message)
 

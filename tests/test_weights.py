@@ -16,7 +16,7 @@ import pytest
 from paths import EXAMPLES
 from waking import wake
 
-from pretrained_cnn import Classifier, InvalidSpecError, ModelSpec, ResizePolicy, WeightsError, get_spec, weights
+from pretrained_cnn import Classifier, InvalidArgumentError, ModelSpec, ResizePolicy, WeightsError, get_spec, weights
 from pretrained_cnn.weights import WeightsFile, ensure
 
 BODY = b"weights " * 1000
@@ -256,7 +256,7 @@ def test_published_weights_at_another_size(name: str, cache: Path) -> None:
 
 @pytest.mark.parametrize("name", ["VGG16", pytest.param("VGG19", marks=pytest.mark.slow)])
 def test_published_weights_that_fit_one_size_only(name: str, server: Any, cache: Path) -> None:
-    with pytest.raises(InvalidSpecError) as caught:
+    with pytest.raises(InvalidArgumentError) as caught:
         Classifier(name, input_size=(256, 256)).predict(CLOCK)
     message = str(caught.value)
     assert message.startswith(f"input_size=(256, 256) does not fit {name}'s published weights: ")

@@ -9,11 +9,12 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from pretrained_cnn.bundle.manifest import Agreement
+from pretrained_cnn.bundle.manifest import ExportCheck
 from pretrained_cnn.errors import (
     BundleError,
     DataError,
     ImageError,
+    InvalidArgumentError,
     InvalidSpecError,
     MissingDependencyError,
     ModelExistsError,
@@ -41,15 +42,16 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "Agreement",
     "BundleError",
     "ClassScore",
     "Classifier",
     "DataError",
     "Evaluation",
     "Explanation",
+    "ExportCheck",
     "ImageError",
     "ImagePolicy",
+    "InvalidArgumentError",
     "InvalidSpecError",
     "Label",
     "MissingDependencyError",

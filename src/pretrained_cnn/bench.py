@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pretrained_cnn.classifier import Classifier
-from pretrained_cnn.errors import InvalidSpecError
+from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.registry import get_spec
 from pretrained_cnn.spec import ModelSpec
 
@@ -96,7 +96,7 @@ def measure(
     belong together: ResNet50V2 for 299. All of them are in memory at the same time. Rows come in the order of the
     models, and of the runtimes for each.
 
-    Raises InvalidSpecError for arguments that cannot be right, and whatever `pretrained_cnn.Classifier` raises.
+    Raises InvalidArgumentError for arguments that cannot be right, and whatever `pretrained_cnn.Classifier` raises.
 
     >>> (row,) = measure(["EfficientNetLite0"], rounds=2, batch_size=2)
     >>> row.top1, row.milliseconds > 0, row.per_second > 0
@@ -104,7 +104,7 @@ def measure(
     """
     for name, value in (("batch_size", batch_size), ("rounds", rounds)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise InvalidSpecError(f"{name}={value!r} is not a whole number of at least 1")
+            raise InvalidArgumentError(f"{name}={value!r} is not a whole number of at least 1")
     specs = [_as_published(get_spec(model) if isinstance(model, str) else model) for model in models]
     sides = [_Side(Classifier(spec, weights=weights, runtime=name), image) for spec in specs for name in runtimes]
     for number, side in enumerate(sides, 1):

@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn._lazy import Reference
-from pretrained_cnn.bundle.manifest import Agreement
+from pretrained_cnn.bundle.manifest import ExportCheck
 from pretrained_cnn.bundle.store import Bundle, open_bundle, write_bundle
 from pretrained_cnn.errors import (
     BundleError,
     DataError,
     ImageError,
+    InvalidArgumentError,
     InvalidSpecError,
     MissingDependencyError,
     WeightsError,
@@ -64,7 +65,7 @@ class Classifier:
 
     The network is built when it is first needed. One classifier may be used from several threads at once.
 
-    Raises UnknownModelError for a name that is not registered, InvalidSpecError for arguments that cannot be
+    Raises UnknownModelError for a name that is not registered, InvalidArgumentError for arguments that cannot be
     right, WeightsError for weights that are missing, broken, or of another network.
 
     >>> clf = Classifier("EfficientNetLite0")
@@ -97,7 +98,7 @@ class Classifier:
         self._runtime = get_runtime(runtime)
         self._runtime.require()
         if not isinstance(image_policy, ImagePolicy):
-            raise InvalidSpecError(f"image_policy={image_policy!r} is not an ImagePolicy")
+            raise InvalidArgumentError(f"image_policy={image_policy!r} is not an ImagePolicy")
         self._weights = weights if weights is None else os.fspath(weights)
         self._image_policy = image_policy
         self._options = builder_options
@@ -135,7 +136,7 @@ class Classifier:
             runtime: As for `Classifier`.
             image_policy: As for `Classifier`.
 
-        Raises InvalidSpecError if model and arguments do not fit together.
+        Raises InvalidArgumentError if model and arguments do not fit together.
 
         >>> import keras
         >>> model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Rescaling(1 / 255),
@@ -234,7 +235,7 @@ class Classifier:
                 ``image_policy``, and builder options.
 
         Images that cannot be read are left out, logged, and listed in `report`. Raises DataError before any work for
-        images from which nothing can be learnt, InvalidSpecError for arguments that cannot be right,
+        images from which nothing can be learnt, InvalidArgumentError for arguments that cannot be right,
         MissingDependencyError for ``"linear"`` without scikit-learn.
 
         >>> pairs = [("examples/images/clock.png", "clock"), ("examples/images/candle.png", "candle")]
@@ -259,7 +260,7 @@ class Classifier:
             source = cls(model, **arguments)
         elif arguments:
             given = ", ".join(f"{name}=..." for name in arguments)
-            raise InvalidSpecError(f"{given} cannot be given with a Classifier to go on from, which has its own")
+            raise InvalidArgumentError(f"{given} cannot be given with a Classifier to go on from, which has its own")
         else:
             source = model._copy()
         trained = transfer.train(source._as_base(), data, validation, settings)
@@ -393,7 +394,7 @@ class Classifier:
         """
         _check_count("top", top)
         if errors not in ("raise", "return"):
-            raise InvalidSpecError(f'errors={errors!r} is not known; choose "raise" or "return"')
+            raise InvalidArgumentError(f'errors={errors!r} is not known; choose "raise" or "return"')
         return self._stream(self._batches(source, batch_size, workers, prefetch), top, errors)
 
     def predict_proba(self, images: Any, *, batch_size: int | None = None) -> NDArray[np.float32]:
@@ -412,7 +413,7 @@ class Classifier:
         An embedding is the input of the last dense layer; for weights without a top, the pooled features.
         With ``layer``, the name of one of ``keras_model.layers``, it is what that layer gives, ``(N, D)``, a map as the
         mean over its pixels. ``images`` are as for `predict_batch`. Raises the ImageError of the first bad image,
-        and InvalidSpecError if there is no such layer.
+        and InvalidArgumentError if there is no such layer.
 
         >>> clf = Classifier("EfficientNetLite0")
         >>> clf.embed(["examples/images/clock.png"]).shape
@@ -469,7 +470,7 @@ class Classifier:
         The score is that of the image decoded in full, where `predict` may take a draft of a large JPEG. Gradients
         come from Keras, whatever the runtime, so a bundle must be of format ``"keras"``.
 
-        Raises ImageError as `predict` does; DataError for a class that is not there; InvalidSpecError for a network
+        Raises ImageError as `predict` does; DataError for a class that is not there; InvalidArgumentError for a network
         without a map of features or a method that is not known; BundleError for a bundle of another format.
 
         >>> clf = Classifier("EfficientNetLite0")
@@ -503,7 +504,7 @@ class Classifier:
         precision: Literal["float32", "float16"] = "float32",
         quantize: Any = None,
         output: Output | None = None,
-    ) -> Agreement:
+    ) -> ExportCheck:
         """Write the classifier to a bundle: a folder with the model, its preprocessing inside, and the labels.
 
         Args:
@@ -523,7 +524,7 @@ class Classifier:
         by, nine of ten must keep their best class, a tie within 0.1 aside. Returns how well they agree.
 
         Raises BundleError, and leaves nothing behind, if they do not agree, or if the format cannot express the
-        network; InvalidSpecError for arguments that do not go together; MissingDependencyError for a format
+        network; InvalidArgumentError for arguments that do not go together; MissingDependencyError for a format
         whose package is not installed.
 
         >>> import tempfile
@@ -545,11 +546,11 @@ class Classifier:
         calibration = None
         if quantize is not None:
             if precision != "float32" or output != "scores":
-                raise InvalidSpecError('quantize goes with precision="float32" and output="scores" only')
+                raise InvalidArgumentError('quantize goes with precision="float32" and output="scores" only')
             with contextlib.closing(self._batches(quantize, None)) as stream:
                 batches_ = [_pixels(batch) for batch in stream]
             if not batches_:
-                raise InvalidSpecError("quantize=[] has no image; give some hundreds of the kind to be classified")
+                raise InvalidArgumentError("quantize=[] has no image; give some hundreds of the kind to be classified")
             calibration = np.concatenate(batches_)
         return write_bundle(
             Path(path),
@@ -574,7 +575,7 @@ class Classifier:
         """The images that `evaluate` means, not yet decoded, and the column of each one's class."""
         table = self._spec.labels
         if not table:
-            raise InvalidSpecError(f"{self._spec.name} has a decode function in place of labels; give labels=[...]")
+            raise InvalidArgumentError(f"{self._spec.name} has a decode function in place of labels; give labels=[...]")
         if labels is None:
             name, images, labels, _ = labeled(source, wnids=all(WNID.fullmatch(label.id) for label in table))
         else:
@@ -672,7 +673,9 @@ class Classifier:
         if isinstance(target, str) and self._spec.labels:
             return int(find_classes([target], self._spec.labels, "target")[0])
         if not isinstance(target, int) or isinstance(target, bool) or not 0 <= target < width:
-            raise InvalidSpecError(f"target={target!r} is neither a class's name nor a number from 0 to {width - 1}")
+            raise InvalidArgumentError(
+                f"target={target!r} is neither a class's name nor a number from 0 to {width - 1}"
+            )
         return target
 
     def _copy(self) -> Classifier:
@@ -767,7 +770,7 @@ def _kept(item: Item) -> Any:
 
 def _check_count(name: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InvalidSpecError(f"{name}={value!r} is not a whole number of at least 1")
+        raise InvalidArgumentError(f"{name}={value!r} is not a whole number of at least 1")
 
 
 def _pixels(batch: Batch) -> NDArray[np.uint8]:

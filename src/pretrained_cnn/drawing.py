@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
-from pretrained_cnn.errors import ImageError, InvalidSpecError
+from pretrained_cnn.errors import ImageError, InvalidArgumentError
 from pretrained_cnn.images.decode import decode
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.resize import enough, fit
@@ -63,8 +63,8 @@ def contact_sheet(
         font: The path of a font file. Pillow's own font has little beyond ASCII, and other letters come out as boxes.
 
     A failed result has its error in place of the image, and so has an image that cannot be read again, see
-    `Result.image`. Raises InvalidSpecError if there is no result, for arguments that cannot be right, and for a sheet
-    of more pixels than `ImagePolicy.max_pixels`.
+    `Result.image`. Raises InvalidArgumentError if there is no result, for arguments that cannot be right, and for a
+    sheet of more pixels than `ImagePolicy.max_pixels`.
 
     >>> from pretrained_cnn import Classifier
     >>> clf = Classifier("EfficientNetLite0")
@@ -74,12 +74,12 @@ def contact_sheet(
     """
     results = list(results)
     if not results:
-        raise InvalidSpecError("results=[] has no result to draw")
+        raise InvalidArgumentError("results=[] has no result to draw")
     if columns is None:
         columns = math.ceil(math.sqrt(1.5 * len(results)))
     for name, value, least in (("columns", columns, 1), ("size", size, MIN_SIZE)):
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise InvalidSpecError(f"{name}={value!r} is not a whole number of at least {least}")
+            raise InvalidArgumentError(f"{name}={value!r} is not a whole number of at least {least}")
     return _Sheet(len(results), columns, size, min_score, font).draw(results)
 
 
@@ -129,7 +129,7 @@ class _Sheet:
         width, height = self.gap + self.columns * self.cell[0], self.gap + rows * self.cell[1]
         most = ImagePolicy().max_pixels
         if width * height > most:
-            raise InvalidSpecError(
+            raise InvalidArgumentError(
                 f"a sheet of {count:,} images with size={size} would have {width} x {height} pixels, which are more "
                 f"than {most:,}; give fewer results, or a smaller size"
             )
@@ -214,7 +214,7 @@ def _font(path: str | os.PathLike[str] | None, height: int) -> Font:
     try:
         return ImageFont.truetype(path, height)
     except OSError as error:
-        raise InvalidSpecError(f"font={os.fspath(path)!r} cannot be read as a font: {error}") from error
+        raise InvalidArgumentError(f"font={os.fspath(path)!r} cannot be read as a font: {error}") from error
 
 
 def _height(font: Font) -> float:

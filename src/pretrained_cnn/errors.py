@@ -6,7 +6,8 @@ that a caller would expect to catch::
     PretrainedCNNError
     ├── UnknownModelError       (ValueError)    no backbone of that name; says the nearest names
     ├── ModelExistsError        (ValueError)    the name is taken
-    ├── InvalidSpecError        (ValueError)    a spec, or an argument, that cannot be right
+    ├── InvalidArgumentError    (ValueError)    an argument that cannot be right
+    │   └── InvalidSpecError    (ValueError)    a spec that cannot be right, or does not fit its network
     ├── ImageError              (ValueError)    an image that cannot be used; names it and says why
     ├── DataError               (ValueError)    labeled images from which nothing can be learnt or measured
     ├── WeightsError            (OSError)       a weights file that is missing, broken or of another network
@@ -21,6 +22,7 @@ __all__ = [
     "BundleError",
     "DataError",
     "ImageError",
+    "InvalidArgumentError",
     "InvalidSpecError",
     "MissingDependencyError",
     "ModelExistsError",
@@ -67,15 +69,26 @@ choose another name, or pass overwrite=True to replace it
     """
 
 
-class InvalidSpecError(PretrainedCNNError, ValueError):
-    """A spec, or an argument, that cannot be right.
+class InvalidArgumentError(PretrainedCNNError, ValueError):
+    """An argument that cannot be right.
 
     >>> from pretrained_cnn import ResizePolicy
     >>> ResizePolicy("stretch")
     Traceback (most recent call last):
     ...
-    pretrained_cnn.errors.InvalidSpecError: method='stretch' is not a way to resize; \
+    pretrained_cnn.errors.InvalidArgumentError: method='stretch' is not a way to resize; \
 choose 'crop', 'squash' or 'pad'
+    """
+
+
+class InvalidSpecError(InvalidArgumentError):
+    """A `ModelSpec` or `RuntimeSpec` that cannot be right, or does not fit its network.
+
+    >>> from pretrained_cnn import ModelSpec
+    >>> ModelSpec(name="MyNet", builder=print, input_size=(0, 8), labels=["cat", "dog"])
+    Traceback (most recent call last):
+    ...
+    pretrained_cnn.errors.InvalidSpecError: MyNet: input_size=(0, 8) is not (height, width) in pixels
     """
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from pretrained_cnn._lazy import Reference
-from pretrained_cnn.errors import InvalidSpecError, WeightsError
+from pretrained_cnn.errors import InvalidArgumentError, InvalidSpecError, WeightsError
 from pretrained_cnn.labels import Label, LabelDecoder, as_labels, imagenet_labels
 from pretrained_cnn.weights import WeightsFile
 
@@ -30,7 +30,7 @@ class ResizePolicy:
       interpolation="nearest")`` is what ``keras.utils.load_img(target_size=...)`` does.
     - ``"pad"``: the whole image is fitted in, keeping the aspect ratio, and the rest is black.
 
-    ``crop_fraction`` matters for ``"crop"`` only. Raises InvalidSpecError for anything else.
+    ``crop_fraction`` matters for ``"crop"`` only. Raises InvalidArgumentError for anything else.
 
     >>> ResizePolicy()
     ResizePolicy(method='crop', crop_fraction=0.875, interpolation='bicubic')
@@ -42,15 +42,15 @@ class ResizePolicy:
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
-            raise InvalidSpecError(
+            raise InvalidArgumentError(
                 f"method={self.method!r} is not a way to resize; choose {_choices(get_args(Method))}"
             )
         if self.interpolation not in get_args(Interpolation):
-            raise InvalidSpecError(
+            raise InvalidArgumentError(
                 f"interpolation={self.interpolation!r} is not known; choose {_choices(get_args(Interpolation))}"
             )
         if not 0 < self.crop_fraction <= 1:
-            raise InvalidSpecError(f"crop_fraction={self.crop_fraction!r} is not above 0 and at most 1")
+            raise InvalidArgumentError(f"crop_fraction={self.crop_fraction!r} is not above 0 and at most 1")
 
 
 @dataclass(frozen=True)

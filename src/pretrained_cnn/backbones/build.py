@@ -16,7 +16,7 @@ from keras import layers
 
 from pretrained_cnn import weights as weights_files
 from pretrained_cnn._lazy import Reference
-from pretrained_cnn.errors import InvalidSpecError, PretrainedCNNError, WeightsError
+from pretrained_cnn.errors import InvalidArgumentError, InvalidSpecError, PretrainedCNNError, WeightsError
 from pretrained_cnn.spec import ModelSpec
 
 RESERVED = {
@@ -59,7 +59,7 @@ def build(
         model, has_top = _load_path(builder, Path(weights))
     elif spec.weights:
         if spec.labels and len(spec.labels) != 1000:
-            raise InvalidSpecError(
+            raise InvalidArgumentError(
                 f"{len(spec.labels)} labels do not fit {spec.name}'s ImageNet weights, which have 1000 outputs; "
                 "give 1000 labels, or weights=<path> of your own, or weights=None"
             )
@@ -86,7 +86,7 @@ def copy(backbone: Backbone) -> Backbone:
     try:
         model = keras.models.clone_model(backbone.model)
     except Exception as error:  # a layer may be anybody's code
-        raise InvalidSpecError(
+        raise InvalidArgumentError(
             f"the network of {backbone.spec.name} cannot be copied: {_brief(error)}; "
             "give its layers a get_config method"
         ) from error
@@ -139,7 +139,7 @@ class _Builder:
     def __init__(self, spec: ModelSpec, options: Mapping[str, Any]) -> None:
         for key in options:
             if key in RESERVED:
-                raise InvalidSpecError(f"{key}={options[key]!r} cannot be a builder option: {RESERVED[key]}")
+                raise InvalidArgumentError(f"{key}={options[key]!r} cannot be a builder option: {RESERVED[key]}")
         self.spec = spec
         self.options = dict(options)
         self.function = _resolve(spec)
@@ -151,7 +151,7 @@ class _Builder:
             self.options.setdefault("classes", len(spec.labels))
         for key in options:
             if not self.open and key not in self.known:
-                raise InvalidSpecError(
+                raise InvalidArgumentError(
                     f"the builder of {spec.name} has no option {key!r}; it has {', '.join(self.known) or 'none'}"
                 )
 
@@ -234,7 +234,7 @@ def _load_published(builder: _Builder, options: Mapping[str, Any]) -> keras.Mode
     model = builder.call(published=True)
     misfit = _misfit(spec, model)
     if misfit is not None:
-        raise InvalidSpecError(misfit)
+        raise InvalidArgumentError(misfit)
     path = weights_files.ensure(file, needed_by=spec.name)
     try:
         _load(model, path)

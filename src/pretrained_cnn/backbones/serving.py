@@ -13,7 +13,7 @@ import keras
 from keras import ops
 
 from pretrained_cnn.backbones.build import Backbone
-from pretrained_cnn.errors import BundleError, InvalidSpecError, WeightsError
+from pretrained_cnn.errors import BundleError, InvalidArgumentError, WeightsError
 from pretrained_cnn.spec import ModelSpec, Output
 
 
@@ -42,8 +42,8 @@ def serving_graph(backbone: Backbone, output: Output = "scores", layer: str | No
 def embedding_model(backbone: Backbone, layer: str | None = None) -> keras.Model:
     """The network up to the input of its head, the last layer with a kernel, as ``(N, embedding_size)``.
 
-    Or up to the output of ``layer``, a map as the mean over its pixels. Raises InvalidSpecError if there is no layer
-    of that name, or its output is not one vector or map an image.
+    Or up to the output of ``layer``, a map as the mean over its pixels. Raises InvalidArgumentError if there is no
+    layer of that name, or its output is not one vector or map an image.
     """
     model = backbone.model
     if layer is not None:
@@ -51,7 +51,7 @@ def embedding_model(backbone: Backbone, layer: str | None = None) -> keras.Model
     elif backbone.has_top:
         head = find_head(model)
         if head is None:
-            raise InvalidSpecError(f"{backbone.spec.name}: no last dense layer was found, so there is no embedding")
+            raise InvalidArgumentError(f"{backbone.spec.name}: no last dense layer was found, so there is no embedding")
         embedding = head.input
     else:
         embedding = model.outputs[0]
@@ -64,13 +64,13 @@ def _output(model: keras.Model, name: str) -> Any:
     names = [layer.name for layer in model.layers]
     if name not in names:
         near = difflib.get_close_matches(name, names, n=3) or names[-3:]
-        raise InvalidSpecError(
+        raise InvalidArgumentError(
             f"layer={name!r}: {model.name} has no layer of that name; did you mean {' or '.join(map(repr, near))}?"
         )
     output = model.get_layer(name).output
     shape = getattr(output, "shape", None)
     if shape is None or len(shape) not in (2, 4) or shape[-1] is None:
-        raise InvalidSpecError(f"layer={name!r}: it gives {shape}, which is neither (N, D) nor a map (N, h, w, D)")
+        raise InvalidArgumentError(f"layer={name!r}: it gives {shape}, which is neither (N, D) nor a map (N, h, w, D)")
     return output
 
 
@@ -103,7 +103,7 @@ def _preprocess(backbone: Backbone, pixels: Any) -> Any:
     try:
         return function(pixels)
     except Exception as error:  # a preprocess may be anybody's code
-        raise InvalidSpecError(
+        raise InvalidArgumentError(
             f"preprocess of {backbone.spec.name} cannot become part of the graph: {type(error).__name__}: {error}; "
             "write it with keras.ops or plain arithmetic"
         ) from error

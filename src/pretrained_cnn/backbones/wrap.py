@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from pretrained_cnn.backbones.build import last_activation
-from pretrained_cnn.errors import InvalidSpecError
+from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.spec import ModelSpec, ResizePolicy
 
 
@@ -23,7 +23,7 @@ def wrap(
 ) -> ModelSpec:
     """The spec whose builder gives ``model`` itself; with ``from_logits``, followed by a softmax."""
     if not isinstance(model, keras.Model):
-        raise InvalidSpecError(f"from_keras takes a keras.Model, not an object of type {type(model).__name__}")
+        raise InvalidArgumentError(f"from_keras takes a keras.Model, not an object of type {type(model).__name__}")
     size = input_size or _input_size(model)
     if not getattr(model, "inputs", None):  # a subclassed model: its graph is known only by calling it
         pixels = keras.Input((*size, 3))
@@ -31,7 +31,7 @@ def wrap(
     if from_logits:
         activation = last_activation(model)
         if activation not in (None, "linear"):
-            raise InvalidSpecError(
+            raise InvalidArgumentError(
                 f"from_logits=True, but the last layer of {model.name!r} ends in {activation}: "
                 "its outputs are no logits; leave from_logits out"
             )
@@ -53,5 +53,5 @@ def _input_size(model: keras.Model) -> tuple[int, int]:
     except (AttributeError, IndexError, TypeError, ValueError):
         height = width = None
     if height is None or width is None:
-        raise InvalidSpecError(f"the input of {model.name!r} leaves its size open; give input_size=(height, width)")
+        raise InvalidArgumentError(f"the input of {model.name!r} leaves its size open; give input_size=(height, width)")
     return height, width

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn.bundle.manifest import MODEL, Precision
-from pretrained_cnn.errors import BundleError, InvalidSpecError, MissingDependencyError
+from pretrained_cnn.errors import BundleError, InvalidArgumentError, MissingDependencyError
 from pretrained_cnn.runtimes import Format, runtime_for
 from pretrained_cnn.spec import ModelSpec, ResizePolicy
 
@@ -40,14 +40,16 @@ KERNELS = {"bilinear": "triangle", "bicubic": "keyscubic", "lanczos": "lanczos3"
 
 
 def check(format: Format, precision: Precision) -> None:
-    """Raise InvalidSpecError or MissingDependencyError unless ``format`` can be written here with ``precision``."""
+    """Raise InvalidArgumentError or MissingDependencyError unless ``format`` can be written here with ``precision``."""
     if format not in get_args(Format):
-        raise InvalidSpecError(f"format={format!r} is not known; choose from {', '.join(get_args(Format))}")
+        raise InvalidArgumentError(f"format={format!r} is not known; choose from {', '.join(get_args(Format))}")
     if precision not in get_args(Precision):
-        raise InvalidSpecError(f"precision={precision!r} is not known; choose from {', '.join(get_args(Precision))}")
+        raise InvalidArgumentError(
+            f"precision={precision!r} is not known; choose from {', '.join(get_args(Precision))}"
+        )
     if precision not in PRECISIONS[format]:
         able = [name for name, precisions in PRECISIONS.items() if precision in precisions]
-        raise InvalidSpecError(f"format={format!r} has no precision={precision!r}; {' and '.join(able)} have it")
+        raise InvalidArgumentError(f"format={format!r} has no precision={precision!r}; {' and '.join(able)} have it")
     runtime_for(format).require()
     needed = NEEDED.get(format, ()) + ((("nncf", "quantize"),) if precision == "int8" else ())
     for module, extra in needed:

@@ -30,10 +30,10 @@ MODEL: dict[Format, str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Agreement:
+class ExportCheck:
     """How well what was written agrees with the network that it was written from.
 
-    >>> Agreement(images=4, same_top1=1.0, largest_difference=3e-7).same_top1
+    >>> ExportCheck(images=4, same_top1=1.0, largest_difference=3e-7).same_top1
     1.0
     """
 
@@ -63,7 +63,7 @@ class Manifest:
     tolerance: float
     """How far scores may be from those in ``check.npz``."""
     agreement: dict[str, Any] | None
-    """An `Agreement`, found when the bundle was written."""
+    """An `ExportCheck`, found when the bundle was written."""
     versions: dict[str, str]
     """Of the packages that wrote it."""
     files: dict[str, str] = field(default_factory=dict)

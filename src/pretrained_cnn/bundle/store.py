@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrained_cnn.bundle.manifest import MODEL, NAME, Agreement, Manifest, Precision
-from pretrained_cnn.errors import BundleError, InvalidSpecError
+from pretrained_cnn.bundle.manifest import MODEL, NAME, ExportCheck, Manifest, Precision
+from pretrained_cnn.errors import BundleError, InvalidArgumentError
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.runtimes import Format, Runtime, RuntimeSpec, get_runtime, runtime_for
 from pretrained_cnn.spec import ModelSpec, Output, Published, ResizePolicy
@@ -102,7 +102,7 @@ def write_bundle(
     precision: Precision = "float32",
     calibration: NDArray[np.uint8] | None = None,
     card: str | None = None,
-) -> Agreement:
+) -> ExportCheck:
     """Write ``graph`` as a bundle to ``path``, and load it again to see that it agrees.
 
     ``calibration``, RGB uint8 ``(N, H, W, 3)``, is for ``precision="int8"``. Raises BundleError, and leaves
@@ -112,7 +112,7 @@ def write_bundle(
 
     check(format, precision)
     if output == "scores" and not spec.labels:
-        raise InvalidSpecError(
+        raise InvalidArgumentError(
             f"{spec.name} has a decode function of its own, and a bundle holds no code; give labels=[...] in its place"
         )
     if os.path.lexists(path):
@@ -182,7 +182,7 @@ def means_bundle(model: str) -> bool:
     return is_bundle(model) or os.sep in model
 
 
-def verify(bundle: Bundle, runtime: Runtime) -> Agreement:
+def verify(bundle: Bundle, runtime: Runtime) -> ExportCheck:
     """Run the images of ``check.npz``, and compare with the scores that are kept with them."""
     try:
         with np.load(io.BytesIO((bundle.path / CHECK).read_bytes()), allow_pickle=False) as kept:
@@ -192,20 +192,20 @@ def verify(bundle: Bundle, runtime: Runtime) -> Agreement:
     return compare(expected, _run(runtime, images), bundle.manifest)
 
 
-def compare(expected: NDArray[np.float32], found: NDArray[np.float32], manifest: Manifest) -> Agreement:
+def compare(expected: NDArray[np.float32], found: NDArray[np.float32], manifest: Manifest) -> ExportCheck:
     """How well ``found`` agrees with ``expected``, both ``(N, C)``."""
     if found.shape != expected.shape:
         raise BundleError(f"the model gives {found.shape} where the network gives {expected.shape}")
     scale = 1.0 if manifest.output == "scores" else max(1.0, float(np.abs(expected).max()))
     best = np.take_along_axis(expected, found.argmax(axis=1)[:, np.newaxis], axis=1)[:, 0]
-    return Agreement(
+    return ExportCheck(
         images=len(expected),
         same_top1=float((best >= expected.max(axis=1) - manifest.tolerance * scale).mean()),
         largest_difference=float(np.abs(found - expected).max()) / scale,
     )
 
 
-def agrees(agreement: Agreement, manifest: Manifest) -> bool:
+def agrees(agreement: ExportCheck, manifest: Manifest) -> bool:
     """Whether that is within what the bundle's precision is allowed."""
     if not agreement.same_top1 >= MIN_SAME_TOP1[manifest.precision]:
         return False

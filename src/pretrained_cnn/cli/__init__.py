@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pretrained_cnn import __version__
 from pretrained_cnn.cli import bench, bundles, classify, embed, evaluate, models, report, train, weights
 from pretrained_cnn.cli.shared import FAILED, INTERRUPTED, USAGE, complain
-from pretrained_cnn.errors import InvalidSpecError, PretrainedCNNError, UnknownModelError
+from pretrained_cnn.errors import InvalidArgumentError, PretrainedCNNError, UnknownModelError
 
 COMMANDS = (classify, report, train, evaluate, embed, models, bench, bundles, weights)
 
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     except PretrainedCNNError as error:
         complain(error)
-        return USAGE if isinstance(error, UnknownModelError | InvalidSpecError) else FAILED
+        return USAGE if isinstance(error, UnknownModelError | InvalidArgumentError) else FAILED
 
 
 def _parser() -> argparse.ArgumentParser:

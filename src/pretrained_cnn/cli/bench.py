@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pretrained_cnn.cli.shared import OK, complain, count, find_model, log_to_stderr, quiet
-from pretrained_cnn.errors import InvalidSpecError, OutputError
+from pretrained_cnn.errors import InvalidArgumentError, OutputError
 from pretrained_cnn.registry import list_models
 
 if TYPE_CHECKING:
@@ -89,13 +89,15 @@ def _print(rows: Sequence[Timing], best: Sequence[Timing], options: argparse.Nam
 
 
 def _check_plot(path: Path) -> None:
-    """Raise MissingDependencyError without matplotlib, InvalidSpecError for a file that could not be written."""
+    """Raise MissingDependencyError without matplotlib, InvalidArgumentError for a file that could not be written."""
     from pretrained_cnn.plots import FORMATS
 
     if path.suffix[1:] not in FORMATS:
-        raise InvalidSpecError(f"--plot {path}: its name ends in none of {', '.join(f'.{name}' for name in FORMATS)}")
+        raise InvalidArgumentError(
+            f"--plot {path}: its name ends in none of {', '.join(f'.{name}' for name in FORMATS)}"
+        )
     if not path.parent.is_dir():
-        raise InvalidSpecError(f"--plot {path}: there is no folder {path.parent}")
+        raise InvalidArgumentError(f"--plot {path}: there is no folder {path.parent}")
 
 
 def _plot(rows: Sequence[Timing], best: Sequence[Timing], path: Path) -> None:

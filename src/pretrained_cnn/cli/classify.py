@@ -28,7 +28,7 @@ from pretrained_cnn.cli.shared import (
     quiet,
     share,
 )
-from pretrained_cnn.errors import ImageError, InvalidSpecError
+from pretrained_cnn.errors import ImageError, InvalidArgumentError
 from pretrained_cnn.results import Result
 
 if TYPE_CHECKING:
@@ -121,24 +121,26 @@ def _on_ray(clf: Classifier, images: Iterator[Any], options: argparse.Namespace)
 
 def _check(options: argparse.Namespace) -> None:
     if options.output and options.json:
-        raise InvalidSpecError(
+        raise InvalidArgumentError(
             "--json is for stdout; with --output the name of the file says the format, such as .jsonl"
         )
     for name in ("resume", "overwrite"):
         if getattr(options, name) and not options.output:
-            raise InvalidSpecError(f"--{name} needs --output FILE")
+            raise InvalidArgumentError(f"--{name} needs --output FILE")
     _check_on_ray(options)
 
 
 def _check_on_ray(options: argparse.Namespace) -> None:
     for name in ("address", "shard"):
         if getattr(options, name) is not None and not options.on:
-            raise InvalidSpecError(f"--{name} needs --on ray")
+            raise InvalidArgumentError(f"--{name} needs --on ray")
     if options.on and not options.output:
-        raise InvalidSpecError("--on ray needs --output DIR.csv, DIR.jsonl or DIR.parquet, a folder of files of rows")
+        raise InvalidArgumentError(
+            "--on ray needs --output DIR.csv, DIR.jsonl or DIR.parquet, a folder of files of rows"
+        )
     for name in ("copy_to", "link_to"):
         if options.on and getattr(options, name):
-            raise InvalidSpecError(
+            raise InvalidArgumentError(
                 f"--{name.replace('_', '-')} does not go with --on ray; sort by the rows, when they are there"
             )
 
@@ -153,7 +155,7 @@ def _sorter(options: argparse.Namespace) -> Sorter | None:
             root = os.path.dirname(root)
         deep = root == source or "**" in source or glob.has_magic(os.path.dirname(source))
         if deep and os.path.isdir(root or ".") and Path(folder).resolve().is_relative_to(Path(root).resolve()):
-            raise InvalidSpecError(
+            raise InvalidArgumentError(
                 f"{folder}: it lies within {source}, so sorted images would be found and classified again; "
                 "choose a folder outside"
             )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pretrained_cnn.cli.shared import OK, add_model_options, load_classifier, log_to_stderr, quiet
-from pretrained_cnn.errors import InvalidSpecError, MissingDependencyError
+from pretrained_cnn.errors import InvalidArgumentError, MissingDependencyError
 
 
 def add(commands: Any) -> None:
@@ -32,11 +32,11 @@ def _embed(options: argparse.Namespace) -> int:
     output = Path(options.output)
     write = {".npy": _write_npy, ".parquet": _write_parquet}.get(output.suffix)
     if write is None:
-        raise InvalidSpecError(f"--output {output}: its name ends neither in .npy nor in .parquet")
+        raise InvalidArgumentError(f"--output {output}: its name ends neither in .npy nor in .parquet")
     if write is _write_parquet:
         _import_pyarrow()
     if not output.parent.is_dir():
-        raise InvalidSpecError(f"--output {output}: there is no folder {output.parent}")
+        raise InvalidArgumentError(f"--output {output}: there is no folder {output.parent}")
     from pretrained_cnn.images.sources import expand, items
 
     clf = load_classifier(options)

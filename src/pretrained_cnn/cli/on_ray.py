@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pretrained_cnn.cli.output import Target, read_file, replace, write_file
 from pretrained_cnn.cli.shared import quiet
-from pretrained_cnn.errors import ImageError, InvalidSpecError, OutputError
+from pretrained_cnn.errors import ImageError, InvalidArgumentError, OutputError
 from pretrained_cnn.images.sources import is_url
 from pretrained_cnn.results import Prediction, Result
 from pretrained_cnn.tables import rows
@@ -46,7 +46,7 @@ class Shards(Target):
     """A folder of files, each with the rows of ``size`` images, the last with those that are left.
 
     Raises OutputError if it cannot be written, if there is one already and neither ``resume`` nor ``overwrite`` is
-    said, or if it was made with other settings; InvalidSpecError for an image in an archive.
+    said, or if it was made with other settings; InvalidArgumentError for an image in an archive.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ def _list(images: Iterable[Any], file: BinaryIO) -> None:
         elif isinstance(image[1], ImageError):
             entry = [image[0], image[1].reason]
         else:
-            raise InvalidSpecError(
+            raise InvalidArgumentError(
                 f"{image[0]}: --on ray takes no archives, which only one process can read; unpack it, or leave "
                 "--on ray away"
             )
@@ -170,7 +170,7 @@ def results(shards: Shards, model: str | ModelSpec, options: argparse.Namespace)
         except OSError:
             if options.address is None:
                 raise
-            raise InvalidSpecError(f"--address {options.address}: no Ray cluster can be reached there") from None
+            raise InvalidArgumentError(f"--address {options.address}: no Ray cluster can be reached there") from None
         try:
             _check_cores(options.workers)
             yield _results(shards, model, options)
@@ -190,12 +190,12 @@ def _reach(address: str | None) -> None:
 
 
 def _check_cores(workers: int | None) -> None:
-    """Raise InvalidSpecError for more cores than a machine has: Ray would wait for one for ever."""
+    """Raise InvalidArgumentError for more cores than a machine has: Ray would wait for one for ever."""
     import ray
 
     most = max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
     if workers is not None and workers > most:
-        raise InvalidSpecError(
+        raise InvalidArgumentError(
             f"--workers {workers}: no machine of the cluster has so many cores to give, but {most:g}"
         )
 

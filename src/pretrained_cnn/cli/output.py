@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, Self
 
 from filelock import FileLock, Timeout
 
-from pretrained_cnn.errors import InvalidSpecError, OutputError
+from pretrained_cnn.errors import InvalidArgumentError, OutputError
 from pretrained_cnn.results import Result
 from pretrained_cnn.tables import COLUMNS, encode, import_arrow, key, rows, to_arrow
 
@@ -45,7 +45,7 @@ class Target:
         self.path = Path(path)
         suffix = self.path.suffix.lower()
         if suffix not in (".csv", ".jsonl", ".parquet"):
-            raise InvalidSpecError(f"--output {path}: the name must end in .csv, .jsonl or .parquet")
+            raise InvalidArgumentError(f"--output {path}: the name must end in .csv, .jsonl or .parquet")
         if suffix == ".parquet":
             import_arrow()
         if not self.path.parent.is_dir():

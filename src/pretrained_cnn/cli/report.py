@@ -20,7 +20,7 @@ from pretrained_cnn.cli.shared import (
     quiet,
     share,
 )
-from pretrained_cnn.errors import InvalidSpecError
+from pretrained_cnn.errors import InvalidArgumentError
 
 
 def add(commands: Any) -> None:
@@ -53,7 +53,7 @@ def add(commands: Any) -> None:
 
 def _report(options: argparse.Namespace) -> int:
     if options.labeled and len(options.source) > 1:
-        raise InvalidSpecError(f"--labeled takes one source, not {len(options.source)}")
+        raise InvalidArgumentError(f"--labeled takes one source, not {len(options.source)}")
     log_to_stderr()
     from pretrained_cnn.cli.progress import count_images, progress, summary
     from pretrained_cnn.images.sources import expand

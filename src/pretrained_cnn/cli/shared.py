@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from pretrained_cnn._lazy import Reference
-from pretrained_cnn.errors import InvalidSpecError
+from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.registry import get_spec
 from pretrained_cnn.spec import ModelSpec
 
@@ -93,7 +93,9 @@ def load_classifier(options: argparse.Namespace) -> Classifier:
 
     if means_bundle(options.model):
         if options.weights is not None:
-            raise InvalidSpecError(f"--weights {options.weights}: the bundle {options.model} has weights of its own")
+            raise InvalidArgumentError(
+                f"--weights {options.weights}: the bundle {options.model} has weights of its own"
+            )
         with quiet():
             return Classifier.load(options.model, runtime=options.runtime)
     weights = options.weights or "imagenet"
@@ -108,9 +110,9 @@ def find_model(name: str) -> ModelSpec:
     try:
         spec: Any = Reference(name).resolve()
     except (ImportError, AttributeError, ValueError) as error:
-        raise InvalidSpecError(f"--model {name}: {error}") from error
+        raise InvalidArgumentError(f"--model {name}: {error}") from error
     if not isinstance(spec, ModelSpec):
-        raise InvalidSpecError(f"--model {name}: this is not a ModelSpec but a {type(spec).__name__}")
+        raise InvalidArgumentError(f"--model {name}: this is not a ModelSpec but a {type(spec).__name__}")
     return spec
 
 
@@ -120,7 +122,7 @@ def get_specs(names: Iterable[str]) -> tuple[list[ModelSpec], int]:
     for name in names:
         try:
             specs.append(get_spec(name))
-        except InvalidSpecError as error:
+        except InvalidArgumentError as error:
             code = FAILED
             complain(error)
     return specs, code

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pretrained_cnn.cli.shared import FAILED, complain, get_specs, log_to_stderr
-from pretrained_cnn.errors import BundleError, InvalidSpecError, WeightsError
+from pretrained_cnn.errors import BundleError, InvalidArgumentError, WeightsError
 from pretrained_cnn.registry import get_spec, list_models
 from pretrained_cnn.spec import ModelSpec
 from pretrained_cnn.weights import WeightsFile, cache_dir, ensure
@@ -37,7 +37,7 @@ def _fetch(options: argparse.Namespace) -> int:
     folder = Path(options.to, "models") if options.to else cache_dir()
     patterns = ["*"] if options.all else options.name
     if not patterns:
-        raise InvalidSpecError("fetch needs the name of a backbone, or --all")
+        raise InvalidArgumentError("fetch needs the name of a backbone, or --all")
     names = [name for pattern in patterns for name in list_models(pattern) or [get_spec(pattern).name]]
     specs, code = get_specs(dict.fromkeys(names))
     for spec in specs:

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pretrained_cnn.errors import InvalidSpecError
+from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.images.resize import window
 from pretrained_cnn.labels import Prediction
 from pretrained_cnn.spec import ResizePolicy
@@ -69,7 +69,7 @@ class Explanation:
         ``opacity``, 0 to 1, is that of the hottest place; where the map is 0 the image shows as it is.
         """
         if not 0 <= opacity <= 1:
-            raise InvalidSpecError(f"opacity={opacity!r} is not a number from 0 to 1")
+            raise InvalidArgumentError(f"opacity={opacity!r} is not a number from 0 to 1")
         levels = np.rint(self.heat_map * 255).astype(np.uint8)
         steps = np.linspace(0, 255, len(COLORS))
         palette = np.stack([np.interp(range(256), steps, channel) for channel in zip(*COLORS, strict=True)], axis=-1)

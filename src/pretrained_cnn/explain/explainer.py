@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pretrained_cnn.backbones.build import Backbone
 from pretrained_cnn.backbones.serving import serving_graph
-from pretrained_cnn.errors import InvalidSpecError
+from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.explain import Method
 
 POOLING = (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
@@ -24,18 +24,18 @@ class Explainer:
     """Makes heat maps with one backbone, many images at once. It may be used from several threads.
 
     The map of features is the last one that has more than one pixel, that of a model within the model included; where
-    it is pooled before it is flattened, as in VGG, the one before the pooling. Raises InvalidSpecError if there is
+    it is pooled before it is flattened, as in VGG, the one before the pooling. Raises InvalidArgumentError if there is
     none, or if ``method`` is not known.
     """
 
     def __init__(self, backbone: Backbone, method: Method = "grad_cam") -> None:
         if method not in get_args(Method):
-            raise InvalidSpecError(f"method={method!r} is not known; choose one of {', '.join(get_args(Method))}")
+            raise InvalidArgumentError(f"method={method!r} is not known; choose one of {', '.join(get_args(Method))}")
         self.method = method
         self._graph = serving_graph(backbone)
         found = next(_maps(backbone.model), None)
         if found is None:
-            raise InvalidSpecError(
+            raise InvalidArgumentError(
                 f"{backbone.spec.name} cannot be explained: no map of features was found in it, of shape (N, h, w, C) "
                 "and more than one pixel; build it of keras layers, as a Functional or Sequential model"
             )
@@ -158,4 +158,4 @@ def _gradient(function: Callable[[Any], tuple[Any, Any]], at: Any) -> tuple[Any,
         with torch.enable_grad():
             value, rest = function(at)
         return torch.autograd.grad(value, at)[0], rest.detach()
-    raise InvalidSpecError(f"explain needs gradients, which the Keras backend {backend!r} does not give")
+    raise InvalidArgumentError(f"explain needs gradients, which the Keras backend {backend!r} does not give")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from pretrained_cnn.errors import InvalidSpecError
+from pretrained_cnn.errors import InvalidArgumentError
 
 __all__ = ["ImagePolicy"]
 
@@ -16,7 +16,7 @@ MIB = 1024 * 1024
 class ImagePolicy:
     """How images are decoded, and the limits within which they are.
 
-    An image beyond a limit is an ImageError that names the limit and the setting. Raises InvalidSpecError
+    An image beyond a limit is an ImageError that names the limit and the setting. Raises InvalidArgumentError
     for a setting that cannot be right.
 
     >>> ImagePolicy(max_pixels=1_000_000).max_pixels
@@ -53,14 +53,16 @@ class ImagePolicy:
         for name in ("max_pixels", "max_bytes", "max_url_bytes", "url_seconds"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-                raise InvalidSpecError(f"{name}={value!r} is not a number above 0")
+                raise InvalidArgumentError(f"{name}={value!r} is not a number above 0")
         if self.color_profile not in ("convert", "ignore"):
-            raise InvalidSpecError(f'color_profile={self.color_profile!r} is not known; choose "convert" or "ignore"')
+            raise InvalidArgumentError(
+                f'color_profile={self.color_profile!r} is not known; choose "convert" or "ignore"'
+            )
         if self.truncated not in ("error", "allow"):
-            raise InvalidSpecError(f'truncated={self.truncated!r} is not known; choose "error" or "allow"')
+            raise InvalidArgumentError(f'truncated={self.truncated!r} is not known; choose "error" or "allow"')
         color = self.background
         if not (isinstance(color, tuple) and len(color) == 3 and all(map(_is_byte, color))):
-            raise InvalidSpecError(f"background={color!r} is not (red, green, blue), each 0 to 255")
+            raise InvalidArgumentError(f"background={color!r} is not (red, green, blue), each 0 to 255")
 
 
 def _is_byte(value: object) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pretrained_cnn.bundle.store import means_bundle
 from pretrained_cnn.classifier import Classifier
-from pretrained_cnn.errors import InvalidSpecError, MissingDependencyError
+from pretrained_cnn.errors import InvalidArgumentError, MissingDependencyError
 from pretrained_cnn.images.batch import BATCH_SIZE
 from pretrained_cnn.registry import get_spec
 from pretrained_cnn.spec import ModelSpec
@@ -59,11 +59,11 @@ class _OfBatches:
         """The images, or ``(name, image)`` pairs."""
         images = batch.get(self._column)
         if images is None:
-            raise InvalidSpecError(f"column={self._column!r} is not in the dataset, which has {', '.join(batch)}")
+            raise InvalidArgumentError(f"column={self._column!r} is not in the dataset, which has {', '.join(batch)}")
         if PATH in batch:
             return zip(map(str, batch[PATH]), images, strict=True)
         if not all(isinstance(image, str) for image in images):
-            raise InvalidSpecError(
+            raise InvalidArgumentError(
                 f"the images of column={self._column!r} have no names: read them with include_paths=True, or rename "
                 f"a column to {PATH!r}"
             )
@@ -98,7 +98,7 @@ class BatchClassifier(_OfBatches):
         self._top = top
 
     def __call__(self, batch: Mapping[str, NDArray[Any]]) -> pa.Table:
-        """The rows, with the columns of ``to_frame``. Raises InvalidSpecError if ``column`` is not in the batch."""
+        """The rows, with the columns of ``to_frame``. Raises InvalidArgumentError if ``column`` is not in the batch."""
         results = self._classifier.stream(
             self._images(batch),
             top=self._top,
@@ -192,8 +192,8 @@ def classify(
         **arguments: Go to ``Classifier``, or for a bundle to ``Classifier.load``: ``weights``, ``image_policy`` and
             others.
 
-    Nothing runs until the rows are asked for. Raises UnknownModelError, or InvalidSpecError for arguments that cannot
-    be right; what only an actor can find is raised by Ray when it runs.
+    Nothing runs until the rows are asked for. Raises UnknownModelError, or InvalidArgumentError for arguments that
+    cannot be right; what only an actor can find is raised by Ray when it runs.
     """
     arguments |= {"top": top, "batch_size": batch_size, "column": column, "errors": errors}
     return _map(dataset, BatchClassifier, model, runtime, arguments, concurrency, num_cpus, num_gpus)
@@ -233,7 +233,7 @@ def _map(
     num_gpus: float | None,
 ) -> ray.data.Dataset:
     if arguments["errors"] not in ("raise", "return"):
-        raise InvalidSpecError(f'errors={arguments["errors"]!r} is not known; choose "raise" or "return"')
+        raise InvalidArgumentError(f'errors={arguments["errors"]!r} is not known; choose "raise" or "return"')
     if runtime is not None:
         arguments["runtime"] = runtime
     if isinstance(concurrency, tuple):

@@ -24,7 +24,7 @@ from pretrained_cnn.classifier import Classifier
 from pretrained_cnn.errors import (
     BundleError,
     ImageError,
-    InvalidSpecError,
+    InvalidArgumentError,
     MissingDependencyError,
 )
 from pretrained_cnn.evaluate import Evaluation
@@ -119,9 +119,9 @@ def write_report(
     """
     path, start = Path(path), time.monotonic()
     if top < 1:
-        raise InvalidSpecError(f"top={top!r} is not a whole number of at least 1")
+        raise InvalidArgumentError(f"top={top!r} is not a whole number of at least 1")
     if min_score is not None and not 0 <= min_score <= 1:
-        raise InvalidSpecError(f"min_score={min_score!r} is not a number from 0 to 1")
+        raise InvalidArgumentError(f"min_score={min_score!r} is not a number from 0 to 1")
     check_path(path, overwrite)
     images, targets = classifier._with_targets(source) if labeled else (source, None)
     explain, about_maps = _explainer(classifier, heat_maps)
@@ -209,10 +209,10 @@ def _explainer(classifier: Classifier, method: Method | None) -> tuple[HeatMaps 
     if method is None:
         return None, "none were asked for"
     if method not in get_args(Method):
-        raise InvalidSpecError(f"heat_maps={method!r} is not known; choose one of {', '.join(get_args(Method))}")
+        raise InvalidArgumentError(f"heat_maps={method!r} is not known; choose one of {', '.join(get_args(Method))}")
     try:
         return classifier._get_explainer(method), f"{method}, for the best class of each image"
-    except (BundleError, InvalidSpecError, MissingDependencyError) as error:
+    except (BundleError, InvalidArgumentError, MissingDependencyError) as error:
         return _no_heat_maps(error)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn._cache import cache_home
-from pretrained_cnn.errors import ImageError, InvalidSpecError
+from pretrained_cnn.errors import ImageError, InvalidArgumentError
 from pretrained_cnn.images.labeled import labeled
 from pretrained_cnn.spec import ModelSpec
 from pretrained_cnn.transfer import data, heads
@@ -38,7 +38,7 @@ SUFFIX = "-trained"
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train; what the arguments mean is told at `Classifier.train`. Raises InvalidSpecError."""
+    """How to train; what the arguments mean is told at `Classifier.train`. Raises InvalidArgumentError."""
 
     head: Literal["linear", "mlp"] = "linear"
     epochs: int | None = None
@@ -51,28 +51,28 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.head not in ("linear", "mlp"):
-            raise InvalidSpecError(f'head={self.head!r} is not known; choose "linear" or "mlp"')
+            raise InvalidArgumentError(f'head={self.head!r} is not known; choose "linear" or "mlp"')
         if not isinstance(self.unfreeze, str) and not _is_count(self.unfreeze):
-            raise InvalidSpecError(f"unfreeze={self.unfreeze!r} is neither a number of layers nor a layer's name")
+            raise InvalidArgumentError(f"unfreeze={self.unfreeze!r} is neither a number of layers nor a layer's name")
         if self.epochs is not None and not (_is_count(self.epochs) and self.epochs):
-            raise InvalidSpecError(f"epochs={self.epochs!r} is not a whole number of at least 1")
+            raise InvalidArgumentError(f"epochs={self.epochs!r} is not a whole number of at least 1")
         if not _is_count(self.seed):
-            raise InvalidSpecError(f"seed={self.seed!r} is not a whole number of at least 0")
+            raise InvalidArgumentError(f"seed={self.seed!r} is not a whole number of at least 0")
         rate = self.learning_rate
         if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0):
-            raise InvalidSpecError(f"learning_rate={rate!r} is not a number above 0")
+            raise InvalidArgumentError(f"learning_rate={rate!r} is not a number above 0")
         if not (self.class_weight in (None, "balanced") or isinstance(self.class_weight, Mapping)):
-            raise InvalidSpecError(
+            raise InvalidArgumentError(
                 f'class_weight={self.class_weight!r} is not known; give "balanced" or a number for each class'
             )
         if self.augment is not None and not self.unfreeze:
-            raise InvalidSpecError(
+            raise InvalidArgumentError(
                 "augment=... needs unfreeze: without it the network sees each image once, and the head embeddings"
             )
         if self.head == "linear" and not self.unfreeze:
             for name in ("epochs", "learning_rate"):
                 if getattr(self, name) is not None:
-                    raise InvalidSpecError(
+                    raise InvalidArgumentError(
                         f'{name}=... has no meaning for head="linear", which is fitted to convergence; '
                         'leave it out, or give head="mlp" or unfreeze'
                     )
@@ -95,7 +95,7 @@ LEARNING_RATES = {"mlp": 3e-4, "fine-tune": 1e-5}
 def train(base: Base, source: Any, validation: Any, settings: Settings) -> Trained:
     """Fit a head for the classes of ``source``, and train the last layers of the network if so set.
 
-    Raises DataError before any work if the images do not do, InvalidSpecError for settings that do not fit the
+    Raises DataError before any work if the images do not do, InvalidArgumentError for settings that do not fit the
     network, MissingDependencyError without scikit-learn where the head needs it.
     """
     if settings.head == "linear":

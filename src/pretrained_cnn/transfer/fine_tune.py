@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pretrained_cnn.backbones.build import Backbone
 from pretrained_cnn.backbones.serving import serving_graph
-from pretrained_cnn.errors import InvalidSpecError
+from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.images.batch import batches
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.runtimes.keras import KerasRuntime
@@ -29,14 +29,14 @@ def to_thaw(trunk: keras.Model, unfreeze: int | str) -> list[Any]:
     """The layers of ``trunk`` that ``unfreeze`` names, which are to be trained.
 
     A number counts from the end the layers that have weights, BatchNormalization not counted; a name stands for that
-    layer and all behind it. Raises InvalidSpecError if there are not so many, or there is none of that name.
+    layer and all behind it. Raises InvalidArgumentError if there are not so many, or there is none of that name.
     """
     leaves = _leaves(trunk)
     if isinstance(unfreeze, str):
         names = [layer.name for layer in leaves]
         if unfreeze not in names:
             near = difflib.get_close_matches(unfreeze, names, n=3) or names[-3:]
-            raise InvalidSpecError(
+            raise InvalidArgumentError(
                 f"unfreeze={unfreeze!r}: {trunk.name} has no layer of that name; "
                 f"did you mean {' or '.join(map(repr, near))}?"
             )
@@ -45,7 +45,7 @@ def to_thaw(trunk: keras.Model, unfreeze: int | str) -> list[Any]:
     if isinstance(unfreeze, str):
         return learning
     if unfreeze > len(learning):
-        raise InvalidSpecError(
+        raise InvalidArgumentError(
             f"unfreeze={unfreeze}: {trunk.name} has {len(learning)} layers with weights, BatchNormalization not counted"
         )
     return learning[-unfreeze:]
@@ -131,9 +131,9 @@ def _only(model: keras.Model, thawed: Sequence[Any]) -> Iterator[None]:
 
 
 def augmentation(augment: Any) -> Any:
-    """The layer that changes images, RGB in 0..255, while training; None for none. Raises InvalidSpecError."""
+    """The layer that changes images, RGB in 0..255, while training; None for none. Raises InvalidArgumentError."""
     if augment is not None and augment != "default" and not isinstance(augment, keras.Layer):
-        raise InvalidSpecError(f'augment={augment!r} is not known; give "default", a keras layer or None')
+        raise InvalidArgumentError(f'augment={augment!r} is not known; give "default", a keras layer or None')
     if augment != "default":
         return augment
     return keras.Sequential(
