@@ -20,7 +20,7 @@ from pretrained_cnn.errors import InvalidSpecError, PretrainedCNNError
 __all__ = ["Registry", "natural", "nearest", "normalize"]
 
 FEW = 8
-"""Up to so many names, an error lists all of them."""
+"""Up to so many names, an error lists all of them where none is near."""
 
 
 class _Named(Protocol):
@@ -73,6 +73,11 @@ class Registry(Generic[T]):
                 known.setdefault(key, points[0].name)
         return [name for key, name in known.items() if _matches(name, key, pattern)]
 
+    def __contains__(self, name: str) -> bool:
+        key = normalize(name)
+        with self._lock:
+            return key in self._registered or key in self._builtin or key in self._plugins()
+
     def get(self, name: str) -> T:
         """What has that name. A plugin is imported now.
 
@@ -85,8 +90,12 @@ class Registry(Generic[T]):
         points = self._plugins().get(key)
         if points is None:
             names = self.names()
-            every = f"choose {listed(names)}" if len(names) <= FEW else f"list_{self._kind}s() gives all names"
-            raise self._unknown(f"unknown {self._kind} {name!r}; {nearest(name, names)}{every}")
+            hint = nearest(name, names)
+            if len(names) > FEW:
+                hint += f"list_{self._kind}s() gives all names"
+            elif not hint:
+                hint = f"choose {listed(names)}"
+            raise self._unknown(f"unknown {self._kind} {name!r}; {hint.rstrip()}")
         loaded = self._load(points)  # without the lock: an import may wait for another thread's import
         with self._lock:
             return self._loaded.setdefault(key, loaded)
@@ -105,8 +114,7 @@ class Registry(Generic[T]):
             raise InvalidSpecError(f"expected a {self._type.__name__}, not {type(item).__name__}: {item!r}")
         key = normalize(item.name)
         with self._lock:
-            taken = key in self._registered or key in self._builtin or key in self._plugins()
-            if taken and not overwrite:
+            if item.name in self and not overwrite:
                 raise self._exists(
                     f"a {self._kind} named {item.name!r} exists already; "
                     "choose another name, or pass overwrite=True to replace it"
