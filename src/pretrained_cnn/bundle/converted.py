@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pretrained_cnn._cache import alone, cache_home
 from pretrained_cnn._lazy import Reference
-from pretrained_cnn.bundle.manifest import NAME
+from pretrained_cnn.bundle.manifest import NAME, VERSION
 from pretrained_cnn.bundle.store import Bundle, installed_versions, open_bundle, write_bundle
 from pretrained_cnn.errors import BundleError, MissingDependencyError
 from pretrained_cnn.images.policy import ImagePolicy
@@ -146,7 +146,7 @@ def convert(graph: keras.Model, spec: ModelSpec, output: Output, format: Format,
 
 
 def _write(path: Path, graph: keras.Model, spec: ModelSpec, output: Output, format: Format) -> Bundle:
-    labeled = spec if spec.labels else spec.replace(labels=[str(i) for i in range(graph.output_shape[1])])
+    labeled = spec if spec.labels else spec.replace(labels=[str(i) for i in range(graph.output[output].shape[1])])
     write_bundle(path, graph, labeled, ImagePolicy(), format=format, output=output)
     return open_bundle(path)
 
@@ -217,5 +217,5 @@ def _sha256(path: Path) -> str:
 
 
 def _key(facts: list[Any]) -> str:
-    text = json.dumps([installed_versions(), *facts], sort_keys=True)
+    text = json.dumps([VERSION, installed_versions(), *facts], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
