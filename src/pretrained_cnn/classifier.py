@@ -183,7 +183,7 @@ class Classifier:
             with _keras_is_needed():
                 from pretrained_cnn.backbones.serving import open_graph
 
-            clf._backbone = open_graph(bundle.load_graph(), bundle.spec, has_top=bundle.manifest.output == "scores")
+            clf._backbone = open_graph(bundle.load_graph(), bundle.spec, has_head=bundle.manifest.output == "scores")
             clf._spec = clf._backbone.spec
         else:
             clf._runtimes[bundle.manifest.output, None] = bundle.open(spec), bundle.width
@@ -542,7 +542,7 @@ class Classifier:
             from pretrained_cnn.transfer import model_card
 
             card = model_card(self._report, self._spec)
-        output = output or ("scores" if backbone.has_top else "embedding")
+        output = output or ("scores" if backbone.has_head else "embedding")
         calibration = None
         if quantize is not None:
             if precision != "float32" or output != "scores":

