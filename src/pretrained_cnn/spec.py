@@ -30,15 +30,20 @@ class ResizePolicy:
       interpolation="nearest")`` is what ``keras.utils.load_img(target_size=...)`` does.
     - ``"pad"``: the whole image is fitted in, keeping the aspect ratio, and the rest is black.
 
-    ``crop_fraction`` matters for ``"crop"`` only. Raises InvalidArgumentError for anything else.
+    ``crop_fraction`` matters for ``"crop"`` only. With ``antialias=False``, each pixel is interpolated between its four
+    nearest ones, as ``tf.image.resize`` does by default: ``ResizePolicy("squash", interpolation="bilinear",
+    antialias=False)`` is what ``keras.utils.image_dataset_from_directory`` feeds, and what `Classifier.from_keras` uses.
+    It needs every pixel of a file, so large JPEG files are not read at a reduced size. Raises InvalidArgumentError for
+    anything else.
 
     >>> ResizePolicy()
-    ResizePolicy(method='crop', crop_fraction=0.875, interpolation='bicubic')
+    ResizePolicy(method='crop', crop_fraction=0.875, interpolation='bicubic', antialias=True)
     """
 
     method: Method = "crop"
     crop_fraction: float = 0.875
     interpolation: Interpolation = "bicubic"
+    antialias: bool = True
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
@@ -51,6 +56,12 @@ class ResizePolicy:
             )
         if not 0 < self.crop_fraction <= 1:
             raise InvalidArgumentError(f"crop_fraction={self.crop_fraction!r} is not above 0 and at most 1")
+        if not isinstance(self.antialias, bool):
+            raise InvalidArgumentError(f"antialias={self.antialias!r} is neither True nor False")
+        if not self.antialias and self.interpolation not in ("nearest", "bilinear"):
+            raise InvalidArgumentError(
+                f"antialias=False goes with interpolation='bilinear' or 'nearest', not with {self.interpolation!r}"
+            )
 
 
 @dataclass(frozen=True)
@@ -278,8 +289,12 @@ def _read_labels(name: str, labels: Iterable[str | tuple[str, str]] | Literal["i
         return imagenet_labels()
     try:
         table = as_labels(labels)
-    except TypeError:
-        raise InvalidSpecError(f"{name}: labels={labels!r} is not a list of names or of (id, name) pairs") from None
+    except TypeError as error:
+        raise InvalidSpecError(
+            f"{name}: labels={_shown(labels)} is not a list of names or of (id, name) pairs: {error}"
+        ) from None
+    except ValueError as error:
+        raise InvalidSpecError(f"{name}: labels={_shown(labels)}: {error}") from None
     seen: set[str] = set()
     for label in table:
         if label.id in seen:
@@ -301,6 +316,11 @@ def _read_function(name: str, key: str, value: Callable[..., Any] | str) -> Call
 
 def _is_side(side: object) -> bool:
     return isinstance(side, int) and not isinstance(side, bool) and side > 0
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _choices(choices: tuple[str, ...]) -> str:
