@@ -719,13 +719,14 @@ class Classifier:
 
     def _open_converted(self, output: Output, layer: str | None) -> tuple[Runtime, int]:
         """The runtime on a converted graph: the one in the cache, else a new one."""
+        from pretrained_cnn import identity
         from pretrained_cnn.bundle import converted
 
         format, bundle = self._runtime.format, None
         key = None
         if self._backbone is None:
             what = output if layer is None else f"{output} {layer}"
-            key = converted.key_of_spec(self._spec, self._weights, self._options, what, format)
+            key = identity.conversion_key(self._spec, self._weights, self._options, what, format)
             bundle = converted.find(key)
         if bundle is None:
             backbone = self._get_backbone()
@@ -733,7 +734,7 @@ class Classifier:
 
             graph = serving_graph(backbone, output, layer)
             if self._weights is not None:  # random ones will not be seen again
-                key = key or converted.key_of_graph(graph, format)
+                key = key or identity.conversion_key_of_graph(graph, format)
             with converted.convert(graph, self._spec, output, format, key) as bundle:
                 return bundle.open(self._runtime), bundle.width
         return bundle.open(self._runtime), bundle.width

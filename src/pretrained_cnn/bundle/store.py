@@ -12,7 +12,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from pretrained_cnn.bundle.manifest import MODEL, NAME, ExportCheck, Manifest, Precision
 from pretrained_cnn.errors import BundleError, InvalidArgumentError
+from pretrained_cnn.identity import installed_versions
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.runtimes import Format, Runtime, RuntimeSpec, get_runtime, runtime_for
 from pretrained_cnn.spec import ModelSpec, Output, Published, ResizePolicy
@@ -38,8 +38,6 @@ MIN_SAME_TOP1: dict[Precision, float] = {"float32": 1.0, "float16": 1.0, "int8":
 
 KEPT = ("name", "input_size", "embedding_size", "parameters", "license", "source")
 """Fields of a spec that a manifest has as they are."""
-
-PACKAGES = ("pretrained-cnn", "keras", "tensorflow", "openvino", "onnx", "tf2onnx", "nncf")
 
 MAX_MANIFEST_BYTES = 16 * 2**20
 
@@ -229,15 +227,6 @@ def _run(runtime: Runtime, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     rows = [runtime.run(images[:1])]
     rows += [runtime.run(images[start : start + 16]) for start in range(1, len(images), 16)]
     return np.concatenate(rows)
-
-
-def installed_versions() -> dict[str, str]:
-    """The versions of those of `PACKAGES` that are installed. Imports none of them."""
-    found = {}
-    for package in PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
 
 
 @contextlib.contextmanager
