@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from pretrained_cnn._check import choice, number, whole_number
 from pretrained_cnn._lazy import Reference
-from pretrained_cnn.errors import InvalidSpecError, WeightsError
+from pretrained_cnn.errors import InvalidArgumentError, InvalidSpecError, WeightsError
 from pretrained_cnn.labels import Label, LabelDecoder, as_labels, imagenet_labels
 from pretrained_cnn.weights import WeightsFile
 
@@ -310,18 +310,13 @@ def _read_function(name: str, key: str, value: Callable[..., Any] | str) -> Call
     return value
 
 
-<<<<<<< HEAD
-def _is_side(side: object) -> bool:
-    return isinstance(side, int) and not isinstance(side, bool) and side > 0
+def _is_pair(value: object) -> bool:
+    return isinstance(value, tuple | list) and len(value) == 2
 
 
 def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}..."
-=======
-def _is_pair(value: object) -> bool:
-    return isinstance(value, tuple | list) and len(value) == 2
->>>>>>> main
 
 
 def _arguments(options: Mapping[str, Any]) -> str:
