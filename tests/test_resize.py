@@ -1,4 +1,4 @@
-"""How images become the network's size: what is taken as it is, what is cut out, what is interpolated, what is drafted."""
+"""How images become the network's size: as they are, cut out, interpolated, or from a draft."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ def test_what_is_cut_out_lies_within_the_image(seed: int) -> None:
         size = (int(random.integers(1, 700)), int(random.integers(1, 700)))
         fraction = 1.0 if random.random() < 0.5 else float(random.uniform(0.001, 1))
         left, top, right, bottom = window((across, down), size, ResizePolicy(crop_fraction=fraction))
-        assert 0 <= left < right <= across and 0 <= top < bottom <= down, (across, down, size, fraction)
+        found = (across, down, size, fraction)
+        assert 0 <= left < right <= across, found
+        assert 0 <= top < bottom <= down, found
 
 
 @pytest.mark.parametrize(
