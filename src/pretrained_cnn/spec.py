@@ -32,10 +32,11 @@ class ResizePolicy:
     - ``"pad"``: the whole image is fitted in, keeping the aspect ratio, and the rest is black.
 
     ``crop_fraction`` matters for ``"crop"`` only. With ``antialias=False``, each pixel is interpolated between its four
-    nearest ones, as ``tf.image.resize`` does by default: ``ResizePolicy("squash", interpolation="bilinear",
-    antialias=False)`` is what ``keras.utils.image_dataset_from_directory`` feeds, and what `Classifier.from_keras` uses.
-    It needs every pixel of a file, so large JPEG files are not read at a reduced size. Raises InvalidArgumentError for
-    anything else.
+    nearest ones, as ``tf.image.resize`` does by default. ``ResizePolicy("squash", interpolation="bilinear",
+    antialias=False)`` is what ``keras.utils.image_dataset_from_directory`` does and what `Classifier.from_keras`
+    uses. It needs every pixel of a file, so large JPEG files are not read at a reduced size.
+
+    Raises InvalidArgumentError for a setting that is not known.
 
     >>> ResizePolicy()
     ResizePolicy(method='crop', crop_fraction=0.875, interpolation='bicubic', antialias=True)

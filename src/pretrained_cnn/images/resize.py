@@ -29,7 +29,7 @@ grow with the ratio, gigabytes for an image of 80,000,000 x 1. Photos are far be
 
 
 def resize(image: Image.Image, size: tuple[int, int], policy: ResizePolicy, channels: int = 3) -> NDArray[np.uint8]:
-    """Resize by ``policy`` to ``size`` ``(height, width)``: uint8 ``(height, width, channels)``, RGB or one gray channel.
+    """Resize by ``policy`` to ``size`` ``(height, width)``: uint8 ``(height, width, channels)``, RGB or gray.
 
     >>> resize(Image.new("RGB", (640, 480)), (224, 224), ResizePolicy()).shape
     (224, 224, 3)
