@@ -19,8 +19,8 @@ MARGIN = 3
 (``benchmarks/large_photos.py``)."""
 
 SMALLEST_DRAFT = 640
-"""A draft keeps at least this many pixels each way. Below, the scores of small networks (28 to 96 pixels) moved by up to
-0.26 between a draft and the full image."""
+"""A draft keeps at least this many pixels each way. Below, a draft moved the scores of networks of 28 to 96 pixels by
+up to 0.26."""
 
 
 EXTREME = 100
