@@ -33,7 +33,7 @@ GOOD: dict[str, Any] = {"name": "MyNet", "builder": "a:b", "input_size": (8, 8),
         ({"labels": "cat"}, "MyNet: labels='cat' is neither a list nor \"imagenet\""),
         (
             {"labels": [1, 2]},
-            "MyNet: labels=[1, 2] is not a list of names or of (id, name) pairs: 1 is neither a name nor an (id, name) pair",
+            "MyNet: labels=[1, 2]: 1 is neither a name nor an (id, name) pair",
         ),
         ({"labels": ["a", "a"]}, "MyNet: labels has 'a' twice; give (id, name) pairs with different ids"),
         ({"resize": "crop"}, "MyNet: resize='crop' is not a ResizePolicy"),

@@ -67,8 +67,8 @@ def as_labels(labels: Iterable[str | tuple[str, str]] | Mapping[Any, Any]) -> tu
     r"""Turn names, or ``(id, name)`` pairs, in the order of the outputs into a table; a plain name is its own id.
 
     A mapping is ordered by its indices, whichever way around: name -> index, as the ``class_indices`` of Keras's
-    generators, or index -> name. Space around a name is removed. Raises TypeError for what is not names, ValueError for
-    names without an order or without content.
+    generators, or index -> name. Space around a name is removed. Raises TypeError for what is not several, ValueError
+    for names without an order or without content.
 
     >>> as_labels({"dog": 1, "cat": 0})
     (Label(id='cat', name='cat'), Label(id='dog', name='dog'))
@@ -86,7 +86,7 @@ def _as_label(label: Any) -> Label:
     parts = (label, label) if isinstance(label, str) else tuple(label) if isinstance(label, tuple | list) else ()
     if len(parts) != 2 or not all(isinstance(part, str) for part in parts):
         hint = "; decode it first: label.decode()" if isinstance(label, bytes) else ""
-        raise TypeError(f"{label!r} is neither a name nor an (id, name) pair{hint}")
+        raise ValueError(f"{label!r} is neither a name nor an (id, name) pair{hint}")
     id_, name = (str(part).strip() for part in parts)
     if not (id_ and name):
         raise ValueError(f"{label!r} is an empty name")

@@ -286,10 +286,8 @@ def _read_labels(name: str, labels: Iterable[str | tuple[str, str]] | Literal["i
         return imagenet_labels()
     try:
         table = as_labels(labels)
-    except TypeError as error:
-        raise InvalidSpecError(
-            f"{name}: labels={_shown(labels)} is not a list of names or of (id, name) pairs: {error}"
-        ) from None
+    except TypeError:
+        raise InvalidSpecError(f"{name}: labels={labels!r} is not a list of names or of (id, name) pairs") from None
     except ValueError as error:
         raise InvalidSpecError(f"{name}: labels={_shown(labels)}: {error}") from None
     seen: set[str] = set()
