@@ -39,8 +39,8 @@ def list_models(
 
     >>> list_models("efficientnet-b[0-2]")
     ['EfficientNetB0', 'EfficientNetB1', 'EfficientNetB2']
-    >>> list_models(max_params=10e6, min_top1=77)
-    ['EfficientNetB0', 'EfficientNetB1', 'EfficientNetV2B0', 'EfficientNetV2B1']
+    >>> list_models("efficientnetb*", max_params=10e6, min_top1=77)
+    ['EfficientNetB0', 'EfficientNetB1', 'EfficientNetB2']
     """
     names = sorted(MODELS.names(pattern), key=natural)
     if max_params is not None:
