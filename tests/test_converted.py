@@ -20,9 +20,8 @@ import pytest
 from paths import ROOT
 from test_laziness import heavy_imports
 
-from pretrained_cnn import Classifier, ModelSpec, get_spec
+from pretrained_cnn import Classifier, ModelSpec, get_spec, identity
 from pretrained_cnn.bundle import converted
-from pretrained_cnn.bundle import store as bundles
 from pretrained_cnn.testing import RuntimeConformance
 
 SPEC: ModelSpec = RuntimeConformance.spec
@@ -113,7 +112,7 @@ assert not [name for name in sys.modules if name.startswith("openvino_telemetry.
 
 
 def key(spec: ModelSpec, weights: str | None = "imagenet", options: dict[str, Any] = {}, **changes: Any) -> Any:
-    return converted.key_of_spec(spec, weights, options, **{"output": "scores", "format": "openvino", **changes})
+    return identity.conversion_key(spec, weights, options, **{"output": "scores", "format": "openvino", **changes})
 
 
 def test_whatever_changes_the_graph_changes_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +136,7 @@ def test_whatever_changes_the_graph_changes_the_key(tmp_path: Path, monkeypatch:
     assert None not in keys
     assert key(spec) == keys[0]
     assert key(spec.replace(published=None)) == keys[0], "what does not change the graph"
-    monkeypatch.setattr(bundles, "version", lambda package: "0")
+    monkeypatch.setattr(identity, "version", lambda package: "0")
     keys.append(key(spec))
     assert len(set(keys)) == len(keys)
 
@@ -150,7 +149,7 @@ def test_what_only_the_built_network_can_tell(monkeypatch: pytest.MonkeyPatch, t
     assert key(spec.replace(preprocess=lambda x: x)) is None
     assert key(get_spec("MobileNet").replace(weights=())) is None
     assert key(spec, options={"classifier_activation": keras.activations.softmax}) is None
-    monkeypatch.setattr(converted, "installed_file", lambda *_: (_ for _ in ()).throw(FileNotFoundError))
+    monkeypatch.setattr(identity, "installed_file", lambda *_: (_ for _ in ()).throw(FileNotFoundError))
     assert key(get_spec("EfficientNetLite0")) is None
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
@@ -186,7 +185,7 @@ def test_names_are_counted_anew() -> None:
         return keras.Model(inputs, second(first(inputs)))
 
     def described(model: Any) -> Any:
-        return converted.renumbered(json.loads(model.to_json()))
+        return identity.renumbered(json.loads(model.to_json()))
 
     first = build()
     assert described(build()) == described(first)
@@ -210,7 +209,7 @@ def _with_keras(clf: Classifier) -> Any:
     from pretrained_cnn.backbones.serving import serving_graph
 
     pixels = np.stack([batch.pixels[0] for batch in clf._batches([IMAGE], 1)])
-    return serving_graph(clf._get_backbone()).predict(pixels, verbose=0)
+    return serving_graph(clf._get_backbone()).predict(pixels, verbose=0)["scores"]
 
 
 # Right or not there
@@ -285,7 +284,7 @@ def test_a_process_that_is_killed_leaves_no_harm(cache: Path) -> None:
 
 
 def test_versions_are_known_without_importing(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = bundles.installed_versions()
+    found = identity.installed_versions()
     assert found["keras"] == keras.__version__
     assert found["tensorflow"] == metadata.version("tensorflow")
 

