@@ -110,6 +110,8 @@ def _check_plot(path: Path, overwrite: bool) -> None:
         )
     if not path.parent.is_dir():
         raise InvalidArgumentError(f"--plot {path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise InvalidArgumentError(f"--plot {path}: this is a folder; give the name of a file")
     if path.exists() and not overwrite:
         raise OutputError(f"--plot {path}: the file exists already; choose another name, or add --overwrite")
 
