@@ -9,7 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from pretrained_cnn import __version__, _names
+from pretrained_cnn import __version__
+from pretrained_cnn._registry import nearest
 from pretrained_cnn.cli import (
     bench,
     cache,
@@ -78,7 +79,7 @@ def _run(arguments: Sequence[str]) -> int:
     names = [command.name for command in COMMANDS]
     first = arguments[0]
     if not first.startswith("-") and first not in names:
-        parser.error(f"unknown command {first!r}; {_names.nearest(first, names)}".rstrip("; "))
+        parser.error(f"unknown command {first!r}; {nearest(first, names)}".rstrip("; "))
     options = parser.parse_args(arguments)
     return int(options.run(options))
 

@@ -20,7 +20,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, NoReturn, TypeVar
 
-from pretrained_cnn import _names
+from pretrained_cnn._registry import nearest
 from pretrained_cnn.cli.console import say
 
 __all__ = ["Command", "Parser", "argument", "count", "flag", "number", "option", "share"]
@@ -88,7 +88,7 @@ class Parser(argparse.ArgumentParser):
         word = word.partition("=")[0]
         flags = [flag for action in self._actions for flag in action.option_strings]
         longer = " or ".join(repr(flag) for flag in flags if flag.startswith(word))
-        hint = f"did you mean {longer}?" if longer else _names.nearest(word, flags)
+        hint = f"did you mean {longer}?" if longer else nearest(word, flags)
         return f"unknown option {word}; {hint}".rstrip("; ")
 
     def error(self, message: str) -> NoReturn:
