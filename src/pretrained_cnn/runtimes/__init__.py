@@ -115,7 +115,6 @@ class RuntimeSpec:
         if not self.installed:
             raise MissingDependencyError(str(self.package), extra=self.extra)
 
-
     def open(self, model: Any, outputs: Sequence[str], *, threads: int | None = None) -> Runtime:
         """A runtime, made from ``model``: see `factory`. It computes with ``threads`` threads, or as it chooses.
 
