@@ -13,7 +13,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,7 @@ from pretrained_cnn.cli.shared import (
     share,
 )
 from pretrained_cnn.errors import ImageError, InvalidArgumentError
-from pretrained_cnn.results import Result
+from pretrained_cnn.results.result import Result
 
 if TYPE_CHECKING:
     from pretrained_cnn.classifier import Classifier
@@ -100,7 +99,7 @@ def _classify(options: argparse.Namespace) -> int:
             found = _results(clf, output.without_done(images), sorter, options)
             code = _to_file(output, found, lambda: count_images(options.source), options)
     else:
-        code = _to_stdout(_results(clf, images, sorter, options), as_json=options.json)
+        code = _to_stdout(_results(clf, images, sorter, options), as_json=options.json, min_score=options.min_score)
     return FAILED if sorter is not None and sorter.left_out else code
 
 
@@ -116,7 +115,7 @@ def _on_ray(clf: Classifier, images: Iterator[Any], options: argparse.Namespace)
         Shards(options.output, settings, images, size=options.shard or SHARD, **ways) as output,
         results(output, model, options) as found,
     ):
-        return _to_file(output, (marked(result, options.min_score) for result in found), lambda: output.total, options)
+        return _to_file(output, found, lambda: output.total, options)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -167,42 +166,39 @@ def _sorter(options: argparse.Namespace) -> Sorter | None:
 def _results(
     clf: Classifier, images: Iterator[Any], sorter: Sorter | None, options: argparse.Namespace
 ) -> Iterator[Result]:
-    """The results, marked where they are uncertain, and their images sorted."""
+    """The results; their images are sorted on the way."""
     first = list(itertools.islice(images, 1))
     if not first:
         return  # and no network is built
     with quiet():
         clf.predict_proba([])  # builds or loads the network
     stream: Any = clf.stream(
-        itertools.chain(first, images), top=options.top, batch_size=options.batch_size, workers=options.workers
+        itertools.chain(first, images),
+        top=options.top,
+        min_score=options.min_score,
+        batch_size=options.batch_size,
+        workers=options.workers,
     )
     with contextlib.closing(stream):
         for result in stream:
-            final = marked(result, options.min_score)
             if sorter is not None and result.predictions:
                 try:
-                    sorter.put(result, uncertain=final is not result)
+                    sorter.put(result)
                 except ImageError as error:
                     complain(error)
-            yield final
+            yield result
 
 
-def marked(result: Result, min_score: float | None) -> Result:
-    """The result, with an error if its best score is below the least that is wanted."""
-    if min_score is None or not result.predictions or result.predictions[0].score >= min_score:
-        return result
-    reason = f"uncertain: its best score {result.predictions[0].score:.4f} is below {min_score:g}"
-    return replace(result, error=ImageError(result.source, reason))
-
-
-def _to_stdout(results: Iterable[Result], *, as_json: bool) -> int:
+def _to_stdout(results: Iterable[Result], *, as_json: bool, min_score: float | None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # a name that is not UTF-8 is printed as it is on disk
     code = OK
     for result in results:
         if result.error is not None:
-            code = code if result.predictions else FAILED
+            code = FAILED
             complain(result.error)
+        elif result.status == "uncertain":
+            complain(f"{result.source}: uncertain: its best score {result.score:.4f} is below {min_score:g}")
         if as_json:
             print(json.dumps(result.to_dict()), flush=True)
         else:

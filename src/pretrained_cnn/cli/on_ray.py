@@ -24,8 +24,8 @@ from pretrained_cnn.cli.output import Target, read_file, replace, write_file
 from pretrained_cnn.cli.shared import quiet
 from pretrained_cnn.errors import ImageError, InvalidArgumentError, OutputError
 from pretrained_cnn.images.sources import is_url
-from pretrained_cnn.results import Prediction, Result
-from pretrained_cnn.tables import rows
+from pretrained_cnn.results.result import Result
+from pretrained_cnn.results.rows import to_result, to_rows
 
 if TYPE_CHECKING:
     import argparse
@@ -80,7 +80,7 @@ class Shards(Target):
 
     def write(self, result: Result) -> None:
         """Take the next result; with the last of its file, the file is written."""
-        self._count(rows(result)[0])
+        self._count(to_rows(result)[0])
         self._ready.append(result)
         number = self._missing[0]
         if len(self._ready) == min(self._size, self.total - number * self._size):
@@ -229,6 +229,7 @@ def _results(shards: Shards, model: str | ModelSpec, options: argparse.Namespace
         model,
         runtime=options.runtime,
         top=options.top,
+        min_score=options.min_score,
         batch_size=options.batch_size,
         num_cpus=options.workers or 1,
         column="path",
@@ -237,7 +238,7 @@ def _results(shards: Shards, model: str | ModelSpec, options: argparse.Namespace
     tables = dataset.iter_batches(batch_size=None, batch_format="pyarrow")
     images = _images(row for table in tables for row in table.to_pylist())
     for entry in shards.entries():
-        yield _result(entry, next(images)) if isinstance(entry, str) else Result(entry[0], (), ImageError(*entry))
+        yield to_result(next(images), entry) if isinstance(entry, str) else Result(entry[0], (), ImageError(*entry))
 
 
 def _images(found: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
@@ -249,12 +250,3 @@ def _images(found: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
             image = []
         image.append(row)
     yield image
-
-
-def _result(name: str, found: list[dict[str, Any]]) -> Result:
-    """What `rows` made these rows of, but with the image's name as it was given."""
-    error = found[0]["error"]
-    predictions = [
-        Prediction(row["id"], row["label"], row["score"], row["index"]) for row in found if row["rank"] is not None
-    ]
-    return Result(name, tuple(predictions), None if error is None else ImageError(name, error))
