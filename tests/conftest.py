@@ -17,6 +17,11 @@ from paths import ASSETS, EXAMPLES
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="a test that skips fails the run")
+    parser.addoption("--children", action="append", default=[], metavar="NAME=VALUE", help="set for started programs")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    os.environ.update(setting.split("=", 1) for setting in config.getoption("--children"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

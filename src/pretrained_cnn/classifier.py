@@ -351,7 +351,7 @@ class Classifier:
         item = one(image)
         pixels = load(item, self._spec.input_size, self._spec.resize, self._image_policy)
         runtime, _ = self._get_runtime("scores")
-        (predictions,) = self._decode(runtime.run(pixels[np.newaxis]), top)
+        (predictions,) = self._decode(runtime.run(pixels[np.newaxis])[0], top)
         return Result(item.name, predictions, image=_kept(item), status=status_of(predictions, min_score))
 
     def predict_batch(
@@ -510,7 +510,7 @@ class Classifier:
         item = one(image)
         full = decode(item, self._image_policy)
         pixels = resize(full, self._spec.input_size, self._spec.resize)[np.newaxis]
-        (scores,) = self._get_runtime("scores")[0].run(pixels)
+        ((scores,),) = self._get_runtime("scores")[0].run(pixels)
         index = int(scores.argmax()) if target is None else self._find_class(target, len(scores))
         (heat_map,) = explainer(pixels, np.array([index]))
         ((prediction,),) = self._decode(np.eye(1, len(scores), index, np.float32), top=1)
@@ -580,7 +580,7 @@ class Classifier:
             calibration = np.concatenate(batches_)
         return write_bundle(
             Path(path),
-            serving_graph(backbone, output),
+            serving_graph(backbone, [output]),
             self._spec,
             self._image_policy,
             format=format,
@@ -627,7 +627,7 @@ class Classifier:
             for names, failures, pixels, paths in stream:
                 if errors == "raise":
                     _raise_first(failures)
-                rows = runtime.run(pixels) if len(pixels) else np.empty((0, width), np.float32)
+                rows = runtime.run(pixels)[0] if len(pixels) else np.empty((0, width), np.float32)
                 del pixels  # before the next batch is asked for
                 yield names, failures, paths, rows
 
@@ -734,14 +734,14 @@ class Classifier:
             image_policy=self._image_policy,
             built=self._backbone is not None,
             backbone=self._get_backbone,
-            embed=lambda pixels: self._get_runtime("embedding")[0].run(pixels),
+            embed=lambda pixels: self._get_runtime("embedding")[0].run(pixels)[0],
         )
 
     def _open_graph(self, output: Output, layer: str | None) -> tuple[Runtime, int]:
         from pretrained_cnn.backbones.serving import serving_graph
 
-        graph = serving_graph(self._get_backbone(), output, layer)
-        return self._runtime.factory(graph), graph.output_shape[1]
+        graph = serving_graph(self._get_backbone(), [output], layer)
+        return self._runtime.factory(graph, [output]), graph.output[output].shape[1]
 
     def _open_converted(self, output: Output, layer: str | None) -> tuple[Runtime, int]:
         """The runtime on a converted graph: the one in the cache, else a new one."""
@@ -758,7 +758,7 @@ class Classifier:
             backbone = self._get_backbone()
             from pretrained_cnn.backbones.serving import serving_graph
 
-            graph = serving_graph(backbone, output, layer)
+            graph = serving_graph(backbone, [output], layer)
             if self._weights is not None:  # random ones will not be seen again
                 key = key or identity.conversion_key_of_graph(graph, format)
             with converted.convert(graph, self._spec, output, format, key) as bundle:

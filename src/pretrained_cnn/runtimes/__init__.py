@@ -31,10 +31,13 @@ GROUP = "pretrained_cnn.runtimes"
 
 
 class Runtime(Protocol):
-    """A serving graph, ready to run. May be used from several threads at once."""
+    """A serving graph, ready to run. Several threads may use it at once."""
 
-    def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """From RGB uint8 ``(N, H, W, 3)`` to float32 ``(N, C)``; any ``N`` of at least 1."""
+    def run(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+        """From uint8 ``(N, H, W, C)``, with any ``N`` of at least 1, to one float32 array ``(N, width)`` per output.
+
+        The arrays come in the order of the output names that the runtime was opened for.
+        """
 
     def close(self) -> None:
         """Free what the runtime holds. Closing twice is fine; running afterwards is a ValueError."""
@@ -53,9 +56,9 @@ class RuntimeSpec:
     name: str
     """What it is asked for by; case, ``-`` and ``_`` do not matter."""
     factory: Callable[..., Runtime]
-    """From the path of a model to a `pretrained_cnn.runtimes.Runtime`: a class, a function, or the name of either as
-    ``"module:attr"``, which is imported when first called. A runtime of format ``"keras"`` is given the Keras graph,
-    not a path."""
+    """``factory(model, outputs)`` gives a `pretrained_cnn.runtimes.Runtime`: a class, a function, or the name of
+    either as ``"module:attr"``, which is imported when first called. ``model`` is the path of a model, for the format
+    ``"keras"`` the Keras graph; ``outputs`` are names of its outputs, such as ``("scores",)``."""
     format: Format
     """What it executes: ``"keras"``, ``"openvino"``, ``"onnx"``, ``"litert"`` or ``"saved_model"``."""
     package: str | None
