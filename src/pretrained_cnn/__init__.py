@@ -7,6 +7,7 @@
 """
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 from pretrained_cnn.bundle.manifest import ExportCheck
@@ -20,6 +21,7 @@ from pretrained_cnn.errors import (
     ModelExistsError,
     OutputError,
     PretrainedCNNError,
+    PretrainedCNNWarning,
     UnknownModelError,
     WeightsError,
 )
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # the program decides where its log goes
+
 __all__ = [
     "BundleError",
     "ClassScore",
@@ -61,6 +65,7 @@ __all__ = [
     "OutputError",
     "Prediction",
     "PretrainedCNNError",
+    "PretrainedCNNWarning",
     "Published",
     "ResizePolicy",
     "Result",
@@ -97,6 +102,10 @@ _LATE = {
 def __getattr__(name: str) -> Any:
     """What brings numpy and Pillow is imported when it is first used."""
     if name in _LATE:
-        globals()[name] = getattr(importlib.import_module(_LATE[name]), name)
+        try:
+            module = importlib.import_module(_LATE[name])
+        except AttributeError as error:  # of a broken package; `from ... import` would hide an AttributeError
+            raise ImportError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
+        globals()[name] = getattr(module, name)
         return globals()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

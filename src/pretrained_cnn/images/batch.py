@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import traceback
 from collections import deque
 from collections.abc import Generator, Iterable
@@ -14,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrained_cnn._process import cores
 from pretrained_cnn.errors import ImageError
 from pretrained_cnn.images.decode import decode
 from pretrained_cnn.images.policy import ImagePolicy
@@ -44,8 +44,7 @@ class Batch(NamedTuple):
 
 def default_workers() -> int:
     """How many threads decode: one for each core that this process may use, and `MAX_WORKERS` at most."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MAX_WORKERS)
+    return min(cores(), MAX_WORKERS)
 
 
 def load(
