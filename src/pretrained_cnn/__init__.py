@@ -20,6 +20,7 @@ from pretrained_cnn.errors import (
     ModelExistsError,
     OutputError,
     PretrainedCNNError,
+    PretrainedCNNWarning,
     UnknownModelError,
     WeightsError,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "OutputError",
     "Prediction",
     "PretrainedCNNError",
+    "PretrainedCNNWarning",
     "Published",
     "ResizePolicy",
     "Result",
