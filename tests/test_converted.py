@@ -209,7 +209,7 @@ def _with_keras(clf: Classifier) -> Any:
     from pretrained_cnn.backbones.serving import serving_graph
 
     pixels = np.stack([batch.pixels[0] for batch in clf._batches([IMAGE], 1)])
-    return serving_graph(clf._get_backbone()).predict(pixels, verbose=0)
+    return serving_graph(clf._get_backbone()).predict(pixels, verbose=0)["scores"]
 
 
 # Right or not there

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
+import random
 import sys
+import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["cores", "switch_off_telemetry"]
+from pretrained_cnn.errors import PretrainedCNNWarning
+
+__all__ = ["cores", "limited_cores", "random_kept", "switch_off_telemetry", "warn"]
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +26,36 @@ ORT_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 """The environment variable that ONNX Runtime reads when it is imported."""
 
 
+_reported: set[str] = set()
+_lock = threading.Lock()
+
+
+def warn(message: str) -> None:
+    """Issue a `PretrainedCNNWarning` at the caller's line outside of this package, once per message."""
+    with _lock:
+        if message in _reported:
+            return
+        _reported.add(message)
+    package = str(Path(__file__).parent)
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, PretrainedCNNWarning, stacklevel=level)
+
+
+@contextlib.contextmanager
+def random_kept() -> Iterator[None]:
+    """Leave the state of Python's `random` as it was.
+
+    Keras draws a seed from it for each layer that might need one, whether or not the weights come from a file.
+    """
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
 def cores() -> int:
     """How many CPU cores this process may use: those of its affinity, within the CPU quota of its container.
 
@@ -28,6 +64,15 @@ def cores() -> int:
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([affinity, *map(math.ceil, _quotas())]))
+
+
+def limited_cores() -> int | None:
+    """`cores`, or None where nothing keeps the process from using all of the machine's.
+
+    A runtime that chooses by itself may then leave some idle on purpose, such as the second thread of each core.
+    """
+    found = cores()
+    return found if found < (os.cpu_count() or 1) else None
 
 
 def _quotas() -> Iterator[float]:

@@ -180,7 +180,7 @@ class _Seen:
         if not read.any():
             return
         names = list(compress(batch.names, read))
-        scores = self._runtime.run(batch.pixels)
+        (scores,) = self._runtime.run(batch.pixels)
         predictions = self._classifier._decode(scores, top)
         maps = truths = None
         if self._explain is not None:

@@ -1,0 +1,260 @@
+"""The library is a guest in its host's process: what it changes there, and what threads may do at once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from paths import ROOT
+
+from pretrained_cnn import Classifier, InvalidArgumentError, PretrainedCNNWarning, _process, get_spec
+from pretrained_cnn.testing import RuntimeConformance
+
+SPEC = RuntimeConformance.spec
+
+
+def program(code: str, *arguments: object, **environment: str) -> Any:
+    """The JSON that a program prints last."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_log_that_nobody_configured_is_silent() -> None:
+    assert any(isinstance(handler, logging.NullHandler) for handler in logging.getLogger("pretrained_cnn").handlers)
+    code = "import logging, pretrained_cnn; logging.getLogger('pretrained_cnn.x').warning('hello')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stderr == ""
+
+
+def test_a_warning_is_the_callers_and_comes_once() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            _process.warn("the cache is full")
+        _process.warn("another cause")
+    assert [(str(warning.message), warning.category) for warning in caught] == [
+        ("the cache is full", PretrainedCNNWarning),
+        ("another cause", PretrainedCNNWarning),
+    ]
+    assert {warning.filename for warning in caught} == {__file__}
+
+
+def test_building_a_network_leaves_pythons_random_alone(keras_home: Path) -> None:
+    for build in (
+        lambda: Classifier("EfficientNetLite0").keras_model,
+        lambda: Classifier(SPEC).keras_model,
+        lambda: Classifier("EfficientNetLite0", runtime="keras").predict("examples/images/clock.png"),
+    ):
+        random.seed(0)
+        expected = random.Random(0).random()
+        build()
+        assert random.random() == expected
+
+
+def test_random_weights_are_drawn_from_it() -> None:
+    """As in Keras: two networks differ, and a seed repeats one."""
+    models = [Classifier("MobileNet", weights=None, alpha=0.25).keras_model for _ in range(2)]
+    first, second = (model.get_weights()[0] for model in models)
+    assert (first != second).any()
+
+
+BROKEN = """
+import sys
+sys.modules["PIL.Image"] = type(sys)("PIL.Image")  # a Pillow that lacks everything
+try:
+    from pretrained_cnn import Classifier
+except ImportError as error:
+    import json
+    print(json.dumps([type(error).__name__, str(error), str(error.__cause__)]))
+"""
+
+
+def test_a_broken_package_is_named() -> None:
+    name, message, cause = program(BROKEN)
+    assert name == "ImportError"
+    assert "PIL.Image" in cause
+    assert message.startswith("Classifier cannot be imported: ")
+    assert "PIL.Image" in message
+
+
+IMPORTING = """
+import json, sys, threading, time
+
+from pretrained_cnn import Classifier
+
+bundle = sys.argv[1]
+failed, made, over = [], 0, threading.Event()
+
+def use_keras():
+    try:
+        import keras
+    finally:
+        over.set()
+
+def make():
+    global made
+    try:
+        Classifier("EfficientNetLite0", runtime="litert")
+        from pretrained_cnn import identity
+        identity.has_dtype_policy()
+        Classifier.load(bundle)
+        made += 1
+    except Exception as error:
+        failed.append(repr(error))
+
+thread = threading.Thread(target=use_keras)
+thread.start()
+while not over.is_set():
+    make()
+    time.sleep(0.001)
+thread.join()
+print(json.dumps([made, failed[:3]]))
+"""
+
+
+def test_classifiers_are_made_while_another_thread_imports_keras(tmp_path: Path) -> None:
+    Classifier(SPEC).save(tmp_path / "b", format="litert")
+    made, failed = program(IMPORTING, tmp_path / "b")
+    assert failed == []
+    assert made >= 3, "the import was over before it could matter"
+
+
+@pytest.mark.slow
+def test_first_uses_in_many_threads_at_once(tmp_path: Path) -> None:
+    code = """
+import json, threading
+from pretrained_cnn import Classifier
+failed, labels = [], []
+def use():
+    try:
+        clf = Classifier("EfficientNetLite0", runtime="openvino")
+        labels.append(clf.predict("examples/images/clock.png").top.label)
+    except BaseException as error:
+        failed.append(repr(error))
+threads = [threading.Thread(target=use) for _ in range(6)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(json.dumps([failed, labels]))
+"""
+    failed, labels = program(code, PRETRAINED_CNN_CACHE=str(tmp_path))
+    assert failed == []
+    assert labels == ["analog_clock"] * 6
+
+
+def test_a_spec_is_found_without_pillow_or_keras() -> None:
+    assert get_spec("Xception").name == "Xception"
+
+
+# Threads of the runtimes
+
+COUNT = """
+import json, os, sys
+import numpy as np
+from pathlib import Path
+from pretrained_cnn import _process
+from pretrained_cnn.runtimes import get_runtime
+
+os.cpu_count = lambda: 16
+_process.cores = lambda: 5  # as in a container
+from pretrained_cnn.runtimes import litert, onnxruntime, openvino
+litert.cores = _process.cores
+name, path, threads = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]) or None
+if name == "openvino":  # its pool has as many threads as the machine has cores; it says how many it uses
+    _process.cores = lambda: 1
+    runtime = get_runtime(name).open(path, ["scores"], threads=threads)
+    print(json.dumps(runtime._requests[True]._compiled.get_property("INFERENCE_NUM_THREADS")))
+    raise SystemExit
+before = len(os.listdir("/proc/self/task"))
+runtime = get_runtime(name).open(path, ["scores"], threads=threads)
+runtime.run(np.zeros((4, 40, 24, 3), np.uint8))
+print(json.dumps(len(os.listdir("/proc/self/task")) - before + 1))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
+@pytest.mark.parametrize(
+    ("runtime", "format", "expected"),
+    [("openvino", "openvino", {0: 1, 2: 2}), ("onnxruntime", "onnx", {0: 5, 3: 3}), ("litert", "litert", {0: 5, 3: 3})],
+)
+def test_a_runtime_takes_the_cores_that_the_process_may_use(
+    runtime: str, format: str, expected: dict[int, int], tmp_path: Path
+) -> None:
+    Classifier(SPEC).save(tmp_path / "b", format=format)  # type: ignore[arg-type]
+    (path,) = (tmp_path / "b").glob("model.[xot]*")
+    assert {threads: program(COUNT, runtime, path, threads) for threads in expected} == expected
+
+
+def test_a_runtime_of_the_whole_process_takes_no_number() -> None:
+    from pretrained_cnn.runtimes import get_runtime
+
+    with pytest.raises(InvalidArgumentError, match="threads=2: runtime='keras' cannot be told how many"):
+        get_runtime("keras").open(None, ["scores"], threads=2)
+    with pytest.raises(InvalidArgumentError, match="threads"):
+        get_runtime("litert").open(None, ["scores"], threads=0)
+
+
+# What is sent
+
+LISTEN = """
+import json, os, sys, threading, time
+from pathlib import Path
+import numpy as np
+from pretrained_cnn import Classifier
+
+sockets, over = set(), threading.Event()
+
+def watch():
+    while not over.wait(0.002):
+        for number in os.listdir("/proc/self/fd"):
+            try:
+                target = os.readlink(f"/proc/self/fd/{number}")
+            except OSError:
+                continue
+            if target.startswith("socket:"):
+                sockets.add(target)
+
+watcher = threading.Thread(target=watch)
+watcher.start()
+classifiers = [Classifier.load(path) for path in sys.argv[2:]]
+end = time.monotonic() + float(sys.argv[1])
+while time.monotonic() < end:
+    for clf in classifiers:
+        clf.predict(np.zeros((40, 24, 3), np.uint8))
+    time.sleep(0.5)
+over.set()
+watcher.join()
+files = [str(path) for path in Path.home().rglob("*") if path.is_file()]
+print(json.dumps([len(sockets), files]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_no_runtime_reports_what_is_run(tmp_path: Path) -> None:
+    formats = ("openvino", "onnx", "litert")
+    for format in formats:
+        Classifier(SPEC).save(tmp_path / format, format=format)
+    bundles = [tmp_path / format for format in formats]
+    (tmp_path / "home").mkdir()
+    (tmp_path / "told").mkdir()
+    assert program(LISTEN, 30, *bundles, HOME=str(tmp_path / "home"), XDG_CACHE_HOME="") == [0, []]
+    sockets, files = program(
+        LISTEN, 20, *bundles, HOME=str(tmp_path / "told"), XDG_CACHE_HOME="", ORT_DISABLE_TELEMETRY="0"
+    )
+    assert sockets or files, "this test would not see it"
