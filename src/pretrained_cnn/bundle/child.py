@@ -176,7 +176,7 @@ def serve(request: Mapping[str, Any]) -> NoReturn:
         reply = {"result": Reference(request["function"])(**request["arguments"])}
     except BaseException as error:
         traceback.print_exc()
-        described = {"class": type(error).__name__, "message": str(error)}
+        described: dict[str, Any] = {"class": type(error).__name__, "message": str(error)}
         if isinstance(error, MissingDependencyError):
             described |= {"package": error.package, "extra": error.extra}
         reply = {"error": described}
