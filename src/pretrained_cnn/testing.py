@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pretrained_cnn.classifier import Classifier
-from pretrained_cnn.runtimes import Runtime, list_runtimes
+from pretrained_cnn.engine import Network
+from pretrained_cnn.runtimes import list_runtimes
 from pretrained_cnn.spec import ModelSpec, ResizePolicy
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class RuntimeConformance:
         assert np.ptp(expected, axis=0).min() > self.tolerance * 10, "the network is mute, and the test proves nothing"
         runtime = self._open()
         for count in (1, 3, 16):
-            scores = runtime.run(images[:count])
+            (scores,) = runtime.run(images[:count])
             assert scores.dtype == np.float32
             assert scores.shape == (count, expected.shape[1])
             np.testing.assert_allclose(scores, expected[:count], atol=self.tolerance, rtol=0)
@@ -72,7 +73,7 @@ class RuntimeConformance:
         runtime, images = self._open(), self._images(4)
         before = images.copy()
         images.setflags(write=False)
-        first = runtime.run(images[:2])
+        (first,) = runtime.run(images[:2])
         kept = first.copy()
         runtime.run(images[2:])
         np.testing.assert_array_equal(first, kept)
@@ -80,15 +81,15 @@ class RuntimeConformance:
 
     def test_takes_images_that_are_not_contiguous(self) -> None:
         runtime, images = self._open(), self._images(6)
-        expected = runtime.run(np.ascontiguousarray(images[::2]))
-        np.testing.assert_allclose(runtime.run(images[::2]), expected, atol=1e-6)
+        (expected,) = runtime.run(np.ascontiguousarray(images[::2]))
+        np.testing.assert_allclose(runtime.run(images[::2])[0], expected, atol=1e-6)
 
     def test_serves_eight_threads(self) -> None:
         runtime, images = self._open(), self._images(16)
-        expected = [runtime.run(image[np.newaxis]) for image in images]
+        expected = [runtime.run(image[np.newaxis])[0] for image in images]
 
         def work(start: int) -> list[NDArray[np.float32]]:
-            return [runtime.run(images[(start + i) % 16][np.newaxis]) for i in range(32)]
+            return [runtime.run(images[(start + i) % 16][np.newaxis])[0] for i in range(32)]
 
         with ThreadPoolExecutor(8) as pool:
             for start, answers in enumerate(pool.map(work, range(8))):
@@ -114,9 +115,8 @@ class RuntimeConformance:
     def _classifier(self, runtime: str) -> Classifier:
         return Classifier(self.spec, runtime=runtime)
 
-    def _open(self) -> Runtime:
-        runtime, _ = self._classifier(self.runtime)._get_runtime("scores")
-        return runtime
+    def _open(self) -> Network:
+        return self._classifier(self.runtime).engine.open()
 
     def _images(self, count: int) -> NDArray[np.uint8]:
         """Plain colors under noise, so that the classes differ."""
