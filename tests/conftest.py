@@ -17,6 +17,11 @@ from paths import ASSETS, EXAMPLES
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="a test that skips fails the run")
+    parser.addoption("--children", action="append", default=[], metavar="NAME=VALUE", help="set for started programs")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    os.environ.update(setting.split("=", 1) for setting in config.getoption("--children"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -70,12 +75,11 @@ def clock() -> Path:
 @pytest.fixture
 def clean_registry() -> Iterator[None]:
     """Forget what the test registers."""
-    from pretrained_cnn import registry
+    from pretrained_cnn.registry import MODELS
+    from pretrained_cnn.runtimes import RUNTIMES
 
-    before = dict(registry._registered)
-    yield
-    registry._registered.clear()
-    registry._registered.update(before)
+    with MODELS.temporary(), RUNTIMES.temporary():
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -83,7 +83,7 @@ def test_what_is_in_a_bundle(format: str, saved: Callable[[str], Path]) -> None:
     files = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()}
     assert set(manifest["files"]) == files - {"manifest.json"}
     assert {"labels.json", "check.npz", export.MODEL[format]} <= files | {"model"}
-    assert manifest["format_version"] == 1
+    assert manifest["format_version"] == 2
     assert (manifest["input_shape"], manifest["output_shape"]) == ([None, 40, 24, 3], [None, 7])
     assert manifest["agreement"]["same_top1"] == 1.0
     assert manifest["agreement"]["largest_difference"] <= manifest["tolerance"] == 1e-4
@@ -391,8 +391,16 @@ def test_a_manifest_that_leads_out(name: str, copied: Callable[[str], Path]) -> 
 def test_a_manifest_of_a_later_release(copied: Callable[[str], Path]) -> None:
     path = copied("openvino")
     data = json.loads((path / "manifest.json").read_text())
-    (path / "manifest.json").write_text(json.dumps({**data, "format_version": 2, "news": 1}))
-    with pytest.raises(BundleError, match="has the form 2 of a later release, and this one reads up to 1; pip install"):
+    (path / "manifest.json").write_text(json.dumps({**data, "format_version": 3, "news": 1}))
+    with pytest.raises(BundleError, match=r"has format version 3 of a later release, .* version 2; pip install"):
+        Classifier.load(path)
+
+
+def test_a_manifest_of_version_1_is_refused_with_one_sentence(copied: Callable[[str], Path]) -> None:
+    path = copied("openvino")
+    data = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps({**data, "format_version": 1}))
+    with pytest.raises(BundleError, match=r"version 1 of an earlier release, .* version 2; save the classifier again"):
         Classifier.load(path)
 
 
@@ -413,7 +421,7 @@ def test_a_manifest_that_makes_no_sense(changes: dict[str, Any], message: str, c
         Classifier.load(remade(copied("openvino"), **changes))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"format_version": 1}', "[" * 100_000, '{"a": 1e999}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"format_version": 2}', "[" * 100_000, '{"a": 1e999}'])
 def test_a_manifest_that_is_none(text: str, copied: Callable[[str], Path]) -> None:
     path = copied("openvino")
     (path / "manifest.json").write_text(text)

@@ -208,7 +208,7 @@ def test_random_weights_are_not_kept(cache: Path) -> None:
 def _with_keras(clf: Classifier) -> Any:
     from pretrained_cnn.backbones.serving import serving_graph
 
-    return serving_graph(clf.engine.backbone()).predict(clf.engine.pixels([IMAGE]), verbose=0)
+    return serving_graph(clf.engine.backbone()).predict(clf.engine.pixels([IMAGE]), verbose=0)["scores"]
 
 
 # Right or not there

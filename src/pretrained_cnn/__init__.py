@@ -7,6 +7,7 @@
 """
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 from pretrained_cnn.bundle.manifest import ExportCheck
@@ -20,6 +21,7 @@ from pretrained_cnn.errors import (
     ModelExistsError,
     OutputError,
     PretrainedCNNError,
+    PretrainedCNNWarning,
     UnknownModelError,
     WeightsError,
 )
@@ -27,7 +29,7 @@ from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.labels import Label, Prediction, imagenet_labels
 from pretrained_cnn.registry import get_spec, list_models, register, unregister
 from pretrained_cnn.results import Result
-from pretrained_cnn.runtimes import RuntimeInfo, RuntimeSpec, list_runtimes, register_runtime
+from pretrained_cnn.runtimes import RuntimeInfo, RuntimeSpec, list_runtimes, register_runtime, unregister_runtime
 from pretrained_cnn.spec import ModelSpec, Published, ResizePolicy
 from pretrained_cnn.tables import to_frame
 from pretrained_cnn.weights import WeightsFile
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from pretrained_cnn.transfer.report import TrainingReport
 
 __version__ = "0.1.0"
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # the program decides where its log goes
 
 __all__ = [
     "BundleError",
@@ -61,6 +65,7 @@ __all__ = [
     "OutputError",
     "Prediction",
     "PretrainedCNNError",
+    "PretrainedCNNWarning",
     "Published",
     "ResizePolicy",
     "Result",
@@ -79,6 +84,7 @@ __all__ = [
     "register_runtime",
     "to_frame",
     "unregister",
+    "unregister_runtime",
 ]
 
 
@@ -96,6 +102,10 @@ _LATE = {
 def __getattr__(name: str) -> Any:
     """What brings numpy and Pillow is imported when it is first used."""
     if name in _LATE:
-        globals()[name] = getattr(importlib.import_module(_LATE[name]), name)
+        try:
+            module = importlib.import_module(_LATE[name])
+        except AttributeError as error:  # of a broken package; `from ... import` would hide an AttributeError
+            raise ImportError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
+        globals()[name] = getattr(module, name)
         return globals()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

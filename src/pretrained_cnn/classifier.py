@@ -480,7 +480,7 @@ class Classifier:
                 raise InvalidArgumentError("quantize=[] has no image; give some hundreds of the kind to be classified")
         return write_bundle(
             Path(path),
-            serving_graph(backbone, output),
+            serving_graph(backbone, [output]),
             self._engine.spec,
             self._engine.image_policy,
             format=format,

@@ -96,7 +96,7 @@ class Network:
     def _run(self, pixels: NDArray[np.uint8]) -> tuple[tuple[NDArray[np.float32], ...], list[str | None]]:
         if not len(pixels):
             return tuple(np.empty((0, width), np.float32) for width in self.widths), []
-        found = (self._runtime.run(pixels),)
+        found = self._runtime.run(pixels)
         return found, check_outputs(self._spec, self.outputs, found, (len(pixels), self.widths))
 
 
@@ -404,30 +404,26 @@ class Engine:
             return identity.network_by_file(self.spec, self.weights, self.options)
 
     def _open(self, outputs: tuple[Output, ...], layer: str | None) -> tuple[Runtime, tuple[int, ...]]:
-        (output,) = outputs
         if self._backbone is None and self.bundle is not None:
-            return self._open_bundle(output, layer)
+            if layer is not None or outputs != (self.bundle.manifest.output,):
+                self.backbone()  # raises
+            return self.bundle.open(self.runtime), (self.bundle.width,)
         if self.runtime.format == "keras":
-            return self._open_graph(output, layer)
-        return self._open_converted(output, layer)
+            return self._open_graph(outputs, layer)
+        return self._open_converted(outputs, layer)
 
-    def _open_bundle(self, output: Output, layer: str | None) -> tuple[Runtime, tuple[int, ...]]:
-        assert self.bundle is not None
-        if layer is not None or output != self.bundle.manifest.output:
-            self.backbone()  # raises
-        return self.bundle.open(self.runtime), (self.bundle.width,)
-
-    def _open_graph(self, output: Output, layer: str | None) -> tuple[Runtime, tuple[int, ...]]:
+    def _open_graph(self, outputs: tuple[Output, ...], layer: str | None) -> tuple[Runtime, tuple[int, ...]]:
         backbone = self.backbone()
         from pretrained_cnn.backbones.serving import serving_graph
 
-        graph = serving_graph(backbone, output, layer)
-        return self.runtime.factory(graph), (graph.output_shape[1],)
+        graph = serving_graph(backbone, outputs, layer)
+        return self.runtime.factory(graph, outputs), tuple(graph.output[name].shape[1] for name in outputs)
 
-    def _open_converted(self, output: Output, layer: str | None) -> tuple[Runtime, tuple[int, ...]]:
+    def _open_converted(self, outputs: tuple[Output, ...], layer: str | None) -> tuple[Runtime, tuple[int, ...]]:
         """The runtime on a converted graph: the one in the cache, else a new one."""
         from pretrained_cnn.bundle import converted
 
+        (output,) = outputs
         format, bundle, key = self.runtime.format, None, None
         if self._backbone is None:
             what = output if layer is None else f"{output} {layer}"
@@ -438,7 +434,7 @@ class Engine:
         backbone = self.backbone()
         from pretrained_cnn.backbones.serving import serving_graph
 
-        graph = serving_graph(backbone, output, layer)
+        graph = serving_graph(backbone, outputs, layer)
         if self.weights is not None:  # random weights are not seen again
             key = key or identity.conversion_key_of_graph(graph, format)
         with converted.convert(graph, self.spec, output, format, key) as bundle:

@@ -47,6 +47,10 @@ PLAIN_TYPES = (int, float, complex, str, bytes, bool, type(None))
 """Types whose ``repr`` describes a value completely."""
 
 
+ID = "shared_object_id"
+"""The field by which Keras numbers the objects of a description, anew in each process."""
+
+
 def installed_versions() -> dict[str, str]:
     """The versions of those of `PACKAGES` that are installed. Imports none of them."""
     found = {}
@@ -177,8 +181,8 @@ def function_identity(function: Any) -> str | None:
 
 def has_dtype_policy() -> bool:
     """Whether the program has set another dtype policy in Keras, which changes what a builder builds."""
-    keras = sys.modules.get("keras")
-    return keras is not None and keras.config.dtype_policy().name != "float32"
+    config = getattr(sys.modules.get("keras"), "config", None)  # None also while another thread is importing Keras
+    return config is not None and config.dtype_policy().name != "float32"
 
 
 def renumbered(description: Any) -> Any:
@@ -191,7 +195,8 @@ def renumbered(description: Any) -> Any:
 
     def renumber(node: Any, field: str) -> Any:
         if isinstance(node, dict):
-            return {key: renumber(value, key) for key, value in node.items() if key != "shared_object_id"}
+            named = field == "output_layers"  # outputs by name: the values are layers
+            return {key: renumber(value, field if named else key) for key, value in node.items() if key != ID}
         if isinstance(node, list):
             return [renumber(value, field) for value in node]
         if isinstance(node, str) and field in ("name", "keras_history", "input_layers", "output_layers"):

@@ -84,7 +84,7 @@ class Explainer:
             return model._run_through_graph(inputs, call_fn=call)
 
         scores = walk(self._graph, ops.convert_to_tensor(pixels))
-        return scores, maps[-1]
+        return scores["scores"], maps[-1]
 
 
 def _combine(

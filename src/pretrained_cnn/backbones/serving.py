@@ -7,7 +7,8 @@ can lose it, and a runtime is handed one byte a channel.
 from __future__ import annotations
 
 import difflib
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, get_args
 
 import keras
 from keras import ops
@@ -17,26 +18,38 @@ from pretrained_cnn.errors import BundleError, InvalidArgumentError, WeightsErro
 from pretrained_cnn.spec import ModelSpec, Output
 
 
-def serving_graph(backbone: Backbone, output: Output = "scores", layer: str | None = None) -> keras.Model:
-    """One graph: RGB uint8 ``(N, H, W, 3)`` in, float32 out.
+def serving_graph(backbone: Backbone, outputs: Sequence[Output] = ("scores",), layer: str | None = None) -> keras.Model:
+    """One graph: RGB uint8 ``(N, H, W, 3)``, named ``images``, in; a dictionary of float32 arrays by name out.
 
-    The output is ``(N, C)`` for ``"scores"``, which need a backbone with a top, and ``(N, embedding_size)``
-    for ``"embedding"``, the input of the last dense layer, or what ``layer`` gives, by name.
+    The dictionary has exactly ``outputs``: ``"scores"``, ``(N, C)``, need a backbone with a top; ``"embedding"``,
+    ``(N, embedding_size)``, is the input of the last dense layer, or what ``layer`` gives, by name. Both come from one
+    pass of the network.
     """
     spec = backbone.spec
-    if output == "scores":
-        if not backbone.has_top:
-            raise WeightsError(
-                f"the weights given for {spec.name} end before the classes (a file without the top): "
-                "they serve embed; to predict, give weights with the top, or labels=[...] if it has classes of its own"
-            )
-        network = backbone.model
-    else:
-        network = embedding_model(backbone, layer)
+    names = list(dict.fromkeys(outputs))
+    if not names or not set(names) <= set(get_args(Output)):
+        raise InvalidArgumentError(f"outputs={outputs!r}: choose one or both of {', '.join(get_args(Output))}")
+    if "scores" in names and not backbone.has_top:
+        raise WeightsError(
+            f"the weights given for {spec.name} end before the classes (a file without the top): "
+            "they serve embed; to predict, give weights with the top, or labels=[...] if it has classes of its own"
+        )
+    network = _network(backbone, names, layer)
     images = keras.Input((*spec.input_size, 3), dtype="uint8", name="images")
-    pixels = ops.cast(images, "float32")
-    outputs = network(_preprocess(backbone, pixels))
-    return keras.Model(images, ops.cast(outputs, "float32"), name="serving")
+    found = network(_preprocess(backbone, ops.cast(images, "float32")))
+    found = found if isinstance(found, dict) else {names[0]: found}
+    return keras.Model(images, {name: ops.cast(found[name], "float32") for name in names}, name="serving")
+
+
+def _network(backbone: Backbone, names: Sequence[str], layer: str | None) -> keras.Model:
+    """What gives the one output, or a dictionary of several."""
+    if list(names) == ["scores"]:
+        return backbone.model
+    embedding = embedding_model(backbone, layer)
+    if list(names) == ["embedding"]:
+        return embedding
+    model = backbone.model
+    return keras.Model(model.inputs, {"scores": model.outputs[0], "embedding": embedding.outputs[0]}, name=model.name)
 
 
 def embedding_model(backbone: Backbone, layer: str | None = None) -> keras.Model:
@@ -82,6 +95,8 @@ def open_graph(graph: keras.Model, spec: ModelSpec, *, has_top: bool) -> Backbon
         raise BundleError(f"the model of {spec.name} is not a serving graph: no network is in it")
     network, pixels = networks[-1], casts[0].output
     (fed,) = network._inbound_nodes[-1].input_tensors
+    if isinstance(network.output, dict):
+        network = keras.Model(network.inputs, network.output["scores"], name=network.name)
     preprocess = None if fed is pixels else keras.Model(pixels, fed, name="preprocess")
     return Backbone(spec.replace(builder=lambda input_shape: network, preprocess=preprocess), network, has_top)
 

@@ -76,7 +76,7 @@ def convert(graph: keras.Model, spec: ModelSpec, output: Output, format: Format,
 
 
 def _write(path: Path, graph: keras.Model, spec: ModelSpec, output: Output, format: Format) -> Bundle:
-    labeled = spec if spec.labels else spec.replace(labels=[str(i) for i in range(graph.output_shape[1])])
+    labeled = spec if spec.labels else spec.replace(labels=[str(i) for i in range(graph.output[output].shape[1])])
     write_bundle(path, graph, labeled, ImagePolicy(), format=format, output=output)
     return open_bundle(path)
 

@@ -134,9 +134,11 @@ def _onnx(graph: keras.Model, path: Path) -> None:
     log.setLevel("ERROR")  # it is told to use sessions no more, and only tf2onnx can heed that
     try:
         traced = tf.function(lambda images: graph(images, training=False)).get_concrete_function(signature)
-        inputs, outputs = ["images:0"], [traced.outputs[0].name]
+        inputs = ["images:0"]
+        named = {name: tensor.name for name, tensor in traced.structured_outputs.items()}
+        outputs = list(named.values())
         frozen = tf2onnx.tf_loader.from_function(traced, inputs, outputs)
-        names = {inputs[0]: "images", outputs[0]: "scores"}
+        names = {inputs[0]: "images", **{tensor: name for name, tensor in named.items()}}
         with tf.Graph().as_default() as plain:
             tf.import_graph_def(frozen, name="")
             converted = tf2onnx.tfonnx.process_tf_graph(
@@ -204,16 +206,17 @@ def _saved_model(graph: keras.Model, path: Path, spec: ModelSpec) -> None:
         raise BundleError("Keras runs on another backend; set KERAS_BACKEND=tensorflow")
     import tensorflow as tf
 
-    def scores(images: Any) -> dict[str, Any]:
-        return {"scores": graph(images, training=False)}
+    def outputs(images: Any) -> dict[str, Any]:
+        found: dict[str, Any] = graph(images, training=False)
+        return found
 
     def jpeg(image_bytes: Any) -> dict[str, Any]:
-        return scores(tf.map_fn(image, image_bytes, fn_output_signature=tf.uint8))
+        return outputs(tf.map_fn(image, image_bytes, fn_output_signature=tf.uint8))
 
     archive = keras.export.ExportArchive()
     archive.track(graph)
     size = (*spec.input_size, 3)
-    archive.add_endpoint("serving_default", scores, [tf.TensorSpec((None, *size), tf.uint8, name="images")])
+    archive.add_endpoint("serving_default", outputs, [tf.TensorSpec((None, *size), tf.uint8, name="images")])
     if spec.resize.interpolation in KERNELS:
         resize = _resize_in_tensorflow(spec.input_size, spec.resize)
 
@@ -256,7 +259,7 @@ def _resize_in_tensorflow(size: tuple[int, int], policy: ResizePolicy) -> Callab
             scale=scale,
             translation=shift,
             kernel_type=KERNELS[policy.interpolation],
-            antialias=True,
+            antialias=policy.antialias,
         )
         return tf.cast(tf.clip_by_value(tf.round(resized[0]), 0, 255), tf.uint8)
 

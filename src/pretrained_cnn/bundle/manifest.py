@@ -16,8 +16,8 @@ from pretrained_cnn.spec import Output
 Precision = Literal["float32", "float16", "int8"]
 
 NAME = "manifest.json"
-VERSION = 1
-"""Of the manifest's own form. A bundle of a later one is refused."""
+VERSION = 2
+"""The version of the manifest's form. A bundle of any other version is refused."""
 
 MODEL: dict[Format, str] = {
     "keras": "model.keras",
@@ -80,10 +80,15 @@ class Manifest:
         try:
             data = json.loads(text)
             version = data.pop("format_version")
-            if isinstance(version, int) and version > VERSION:
+            if isinstance(version, int) and version != VERSION:
+                age, way_out = (
+                    ("a later", "pip install --upgrade pretrained-cnn")
+                    if version > VERSION
+                    else ("an earlier", "save the classifier again with this release")
+                )
                 raise BundleError(
-                    f"{where} has the form {version} of a later release, and this one reads up to {VERSION}; "
-                    "pip install --upgrade pretrained-cnn"
+                    f"{where} has format version {version} of {age} release, and this release reads version {VERSION}; "
+                    f"{way_out}"
                 )
             checksum = data.pop("checksum")
             manifest = cls(**data)

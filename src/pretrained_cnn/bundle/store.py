@@ -70,9 +70,9 @@ class Bundle:
             )
         runtime.require()
         if self.manifest.format == "keras":
-            return runtime.factory(self.load_graph())
+            return runtime.factory(self.load_graph(), [self.manifest.output])
         try:
-            return runtime.factory(self.model_path)
+            return runtime.factory(self.model_path, [self.manifest.output])
         except Exception as error:  # each runtime raises its own
             raise BundleError(f"{self.model_path} cannot be loaded by {runtime.name}: {_brief(error)}") from error
 
@@ -116,7 +116,7 @@ def write_bundle(
     if os.path.lexists(path):
         raise BundleError(f"{path} exists already; choose another name, or remove it first")
     images = probes(spec.input_size) if calibration is None else calibration
-    expected = _run(get_runtime("keras").factory(graph), images)
+    expected = _run(get_runtime("keras").factory(graph, [output]), images)
     with _made_whole(path) as folder:
         export(graph, folder, format=format, spec=spec, precision=precision, calibration=calibration)
         (folder / LABELS).write_text(json.dumps([list(label) for label in spec.labels], indent=0), "utf-8")
@@ -224,8 +224,8 @@ def probes(size: tuple[int, int]) -> NDArray[np.uint8]:
 
 def _run(runtime: Runtime, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The first image alone and then several at once: a model must take both."""
-    rows = [runtime.run(images[:1])]
-    rows += [runtime.run(images[start : start + 16]) for start in range(1, len(images), 16)]
+    rows = [runtime.run(images[:1])[0]]
+    rows += [runtime.run(images[start : start + 16])[0] for start in range(1, len(images), 16)]
     return np.concatenate(rows)
 
 

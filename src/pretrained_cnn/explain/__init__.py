@@ -27,7 +27,7 @@ from PIL import Image
 from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.images.decode import decode
-from pretrained_cnn.images.resize import resize, window
+from pretrained_cnn.images.resize import policy_for, resize, window
 from pretrained_cnn.images.sources import Item
 from pretrained_cnn.labels import Prediction, class_indices
 from pretrained_cnn.spec import HeatMapMethod, ModelSpec, ResizePolicy
@@ -104,7 +104,8 @@ def explain(
     """Explain a class in one image; the arguments are those of `Classifier.explain`."""
     explainer, spec = engine.explainer(method), engine.spec
     full = decode(item, engine.image_policy)
-    pixels = resize(full, spec.input_size, spec.resize)[np.newaxis]
+    policy = policy_for(item.image, full.size, spec.input_size, spec.resize)
+    pixels = resize(full, spec.input_size, policy)[np.newaxis]
     ((scores,),) = engine.open().run(pixels)
     index = int(scores.argmax()) if target is None else _class_index(target, spec, len(scores))
     (heat_map,) = explainer(pixels, np.array([index]))
@@ -113,7 +114,7 @@ def explain(
         item.name,
         prediction._replace(score=float(scores[index]), index=index),
         method,
-        project_to_image(heat_map, full.size, spec.input_size, spec.resize),
+        project_to_image(heat_map, full.size, spec.input_size, policy),
         full,
     )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
+
+_Call = Callable[[NDArray[np.uint8]], list[Any]]
 
 
 class KerasRuntime:
@@ -16,26 +18,24 @@ class KerasRuntime:
     With TensorFlow it is one traced function for any batch size. JAX compiles once for each batch size.
     """
 
-    def __init__(self, graph: keras.Model) -> None:
+    def __init__(self, graph: keras.Model, outputs: Sequence[str]) -> None:
         self._graph: keras.Model | None = graph  # a traced function keeps its variables only weakly
         functions = {"tensorflow": _tensorflow_function, "jax": _jax_function}
-        backend = keras.backend.backend()
-        self._call: Callable[[NDArray[np.uint8]], Any] | None = (
-            functions[backend](graph) if backend in functions else graph.predict_on_batch
-        )
+        make = functions.get(keras.backend.backend(), _plain_function)
+        self._call: _Call | None = make(graph, outputs)
 
-    def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """From RGB uint8 ``(N, H, W, 3)`` to float32 ``(N, C)``."""
+    def run(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+        """From uint8 ``(N, H, W, C)`` to one float32 array ``(N, width)`` per output, in the order asked for."""
         if self._call is None:
             raise ValueError("this runtime is closed")
-        return np.asarray(self._call(batch), dtype=np.float32)
+        return tuple(np.asarray(output, dtype=np.float32) for output in self._call(batch))
 
     def close(self) -> None:
         """Let go of the graph."""
         self._call = self._graph = None
 
 
-def _tensorflow_function(graph: keras.Model) -> Callable[[NDArray[np.uint8]], Any]:
+def _tensorflow_function(graph: keras.Model, outputs: Sequence[str]) -> _Call:
     """Trace the graph once, for any number of images.
 
     ``keras.Model.predict`` builds a data pipeline around every call, which costs several times what a
@@ -44,21 +44,43 @@ def _tensorflow_function(graph: keras.Model) -> Callable[[NDArray[np.uint8]], An
     import tensorflow as tf
 
     signature = tf.TensorSpec((None, *graph.input_shape[1:]), tf.uint8)
-    traced = tf.function(lambda images: graph(images, training=False)).get_concrete_function(signature)
-    return lambda batch: traced(tf.constant(batch)).numpy()
+
+    def call(images: Any) -> list[Any]:
+        found = graph(images, training=False)
+        return [found[name] for name in outputs]
+
+    traced = tf.function(call).get_concrete_function(signature)
+    return lambda batch: [output.numpy() for output in traced(tf.constant(batch))]
 
 
-def _jax_function(graph: keras.Model) -> Callable[[NDArray[np.uint8]], Any]:
+def _jax_function(graph: keras.Model, outputs: Sequence[str]) -> _Call:
     """Compile the graph as a pure function.
 
     ``predict_on_batch`` hands its variables' buffers over to the computation, so that only one thread could use it.
     """
     import jax
 
-    compiled = jax.jit(lambda trainable, rest, batch: graph.stateless_call(trainable, rest, batch, training=False)[0])
+    def pure(trainable: Any, rest: Any, batch: Any) -> list[Any]:
+        found, _ = graph.stateless_call(trainable, rest, batch, training=False)
+        return [found[name] for name in outputs]
 
-    def call(batch: NDArray[np.uint8]) -> Any:
+    compiled = jax.jit(pure)
+
+    def call(batch: NDArray[np.uint8]) -> list[Any]:
         trainable, rest = graph.trainable_variables, graph.non_trainable_variables
-        return compiled([variable.value for variable in trainable], [variable.value for variable in rest], batch)
+        values: list[Any] = compiled(
+            [variable.value for variable in trainable], [variable.value for variable in rest], batch
+        )
+        return values
+
+    return call
+
+
+def _plain_function(graph: keras.Model, outputs: Sequence[str]) -> _Call:
+    """Keras's own way, for a backend without a way of ours."""
+
+    def call(batch: NDArray[np.uint8]) -> list[Any]:
+        found = graph.predict_on_batch(batch)
+        return [found[name] for name in outputs]
 
     return call

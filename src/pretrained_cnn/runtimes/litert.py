@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +15,18 @@ from numpy.typing import NDArray
 class LiteRTRuntime:
     """Runs ``model.tflite`` on the CPU. Several threads take turns: an interpreter serves one at a time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, outputs: Sequence[str]) -> None:
         self._lock = threading.Lock()
         self._interpreter: Interpreter | None = Interpreter(str(path), num_threads=os.cpu_count())
         self._interpreter.allocate_tensors()
-        self._input = self._interpreter.get_input_details()[0]["index"]
-        self._output = self._interpreter.get_output_details()[0]["index"]
+        signature = self._interpreter.get_signature_runner()
+        self._input = signature.get_input_details()["images"]["index"]
+        details = signature.get_output_details()
+        self._outputs = [details[name]["index"] for name in outputs]
         self._shape: tuple[int, ...] | None = None
 
-    def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """From RGB uint8 ``(N, H, W, 3)`` to float32 ``(N, C)``."""
+    def run(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+        """From uint8 ``(N, H, W, C)`` to one float32 array ``(N, width)`` per output, in the order asked for."""
         with self._lock:
             if self._interpreter is None:
                 raise ValueError("this runtime is closed")
@@ -33,7 +36,7 @@ class LiteRTRuntime:
                 self._shape = batch.shape
             self._interpreter.set_tensor(self._input, batch)
             self._interpreter.invoke()
-            return np.asarray(self._interpreter.get_tensor(self._output), dtype=np.float32)
+            return tuple(np.asarray(self._interpreter.get_tensor(i), dtype=np.float32) for i in self._outputs)
 
     def close(self) -> None:
         """Free the interpreter."""

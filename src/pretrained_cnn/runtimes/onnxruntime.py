@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +13,18 @@ from numpy.typing import NDArray
 class ONNXRuntime:
     """Runs ``model.onnx`` on the CPU."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, outputs: Sequence[str]) -> None:
         self._session: onnxruntime.InferenceSession | None = onnxruntime.InferenceSession(
             path, providers=["CPUExecutionProvider"]
         )
-        self._input = self._session.get_inputs()[0].name
+        self._outputs = list(outputs)
 
-    def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """From RGB uint8 ``(N, H, W, 3)`` to float32 ``(N, C)``."""
+    def run(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+        """From uint8 ``(N, H, W, C)`` to one float32 array ``(N, width)`` per output, in the order asked for."""
         if self._session is None:
             raise ValueError("this runtime is closed")
-        return np.asarray(self._session.run(None, {self._input: batch})[0], dtype=np.float32)
+        found = self._session.run(self._outputs, {"images": batch})
+        return tuple(np.asarray(output, dtype=np.float32) for output in found)
 
     def close(self) -> None:
         """Free the session."""

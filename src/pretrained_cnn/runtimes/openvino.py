@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +34,16 @@ class OpenVINORuntime:
     several come for the first time.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, outputs: Sequence[str]) -> None:
         self._lock = threading.Lock()
+        self._outputs = tuple(outputs)
         self._core = openvino.Core()
         self._model: openvino.Model | None = self._core.read_model(path)
         self._requests: dict[bool, _Requests] = {}
         self._get_requests(single=True)
 
-    def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """From RGB uint8 ``(N, H, W, 3)`` to float32 ``(N, C)``."""
+    def run(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+        """From uint8 ``(N, H, W, C)`` to one float32 array ``(N, width)`` per output, in the order asked for."""
         return self._get_requests(single=len(batch) == 1).run(batch)
 
     def close(self) -> None:
@@ -59,22 +61,24 @@ class OpenVINORuntime:
                 if single:
                     model = model.clone()
                     model.reshape([1, *model.input().get_partial_shape()[1:]])
-                self._requests[single] = _Requests(self._core.compile_model(model, "CPU", OPTIONS))
+                self._requests[single] = _Requests(self._core.compile_model(model, "CPU", OPTIONS), self._outputs)
             return self._requests[single]
 
 
 class _Requests:
     """A compiled model's requests. One serves one thread at a time; more are made as threads ask."""
 
-    def __init__(self, compiled: openvino.CompiledModel) -> None:
+    def __init__(self, compiled: openvino.CompiledModel, outputs: Sequence[str]) -> None:
         self._compiled = compiled
+        self._outputs = [compiled.output(name) for name in outputs]
         self._idle: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
 
-    def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def run(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
         try:
             request = self._idle.get_nowait()
         except queue.Empty:
             request = self._compiled.create_infer_request()
-        scores = np.array(request.infer([batch], share_inputs=True)[0], dtype=np.float32)  # not the request's own
+        found = request.infer([batch], share_inputs=True)
+        copies = tuple(np.array(found[output], dtype=np.float32) for output in self._outputs)  # not the request's own
         self._idle.put(request)
-        return scores
+        return copies

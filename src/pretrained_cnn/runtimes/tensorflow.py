@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,17 @@ from numpy.typing import NDArray
 class TensorFlowRuntime:
     """Runs the signature ``serving_default`` of the SavedModel in ``path/1``, on the device that TensorFlow chooses."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, outputs: Sequence[str]) -> None:
         self._model: Any = tf.saved_model.load(str(path / "1"))  # a signature keeps its variables only weakly
-        signature = self._model.signatures["serving_default"]
-        (self._input,) = signature.structured_input_signature[1]
-        (self._output,) = signature.structured_outputs
-        self._call: Any = signature
+        self._call: Any = self._model.signatures["serving_default"]
+        self._outputs = tuple(outputs)
 
-    def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """From RGB uint8 ``(N, H, W, 3)`` to float32 ``(N, C)``."""
+    def run(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+        """From uint8 ``(N, H, W, C)`` to one float32 array ``(N, width)`` per output, in the order asked for."""
         if self._call is None:
             raise ValueError("this runtime is closed")
-        scores: NDArray[np.float32] = self._call(**{self._input: tf.constant(batch)})[self._output].numpy()
-        return scores
+        found = self._call(images=tf.constant(batch))
+        return tuple(np.asarray(found[name].numpy(), dtype=np.float32) for name in self._outputs)
 
     def close(self) -> None:
         """Let go of the model."""

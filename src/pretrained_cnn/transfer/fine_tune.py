@@ -94,14 +94,14 @@ def fine_tune(
                 start += len(batch)
                 yield Step(_augmented(layer, batch), train.targets[which], weights[which])
 
-        runtime = KerasRuntime(graph)
+        runtime = KerasRuntime(graph, ["scores"])
 
         def on_validation() -> tuple[float, float]:
-            scores = [runtime.run(batch) for batch in pixels(validation, np.arange(len(validation.items)))]
+            scores = [runtime.run(batch)[0] for batch in pixels(validation, np.arange(len(validation.items)))]
             return measure(np.concatenate(scores), validation.targets)
 
         return fit(
-            graph,
+            keras.Model(graph.inputs, graph.output["scores"]),
             steps,
             on_validation,
             stage="fine-tune",

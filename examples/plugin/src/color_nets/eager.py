@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -10,14 +12,16 @@ from numpy.typing import NDArray
 class Eager:
     """Runs a serving graph as plain Python calls."""
 
-    def __init__(self, graph: keras.Model) -> None:
+    def __init__(self, graph: keras.Model, outputs: Sequence[str]) -> None:
         self._graph: keras.Model | None = graph
+        self._outputs = outputs
 
-    def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """From RGB uint8 ``(N, H, W, 3)`` to float32 ``(N, C)``."""
+    def run(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+        """From uint8 ``(N, H, W, C)`` to one float32 array ``(N, width)`` per output, in the order asked for."""
         if self._graph is None:
             raise ValueError("this runtime is closed")
-        return np.asarray(keras.ops.convert_to_numpy(self._graph(batch, training=False)), np.float32)
+        found = self._graph(batch, training=False)
+        return tuple(np.asarray(keras.ops.convert_to_numpy(found[name]), np.float32) for name in self._outputs)
 
     def close(self) -> None:
         """Let go of the graph."""

@@ -1,0 +1,112 @@
+"""The process that the library is a guest in: what it may use of the machine, and what must not be started in it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import random
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from pretrained_cnn.errors import PretrainedCNNWarning
+
+__all__ = ["cores", "random_kept", "switch_off_telemetry", "warn"]
+
+log = logging.getLogger(__name__)
+
+CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUPS = Path("/proc/self/cgroup")
+
+ORT_TELEMETRY = "ORT_DISABLE_TELEMETRY"
+"""The environment variable that ONNX Runtime reads when it is imported."""
+
+
+_reported: set[str] = set()
+_lock = threading.Lock()
+
+
+def warn(message: str) -> None:
+    """Issue a `PretrainedCNNWarning` at the caller's line outside of this package, once per message."""
+    with _lock:
+        if message in _reported:
+            return
+        _reported.add(message)
+    package = str(Path(__file__).parent)
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, PretrainedCNNWarning, stacklevel=level)
+
+
+@contextlib.contextmanager
+def random_kept() -> Iterator[None]:
+    """Leave the state of Python's `random` as it was.
+
+    Keras draws a seed from it for each layer that might need one, whether or not the weights come from a file.
+    """
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
+def cores() -> int:
+    """How many CPU cores this process may use: those of its affinity, within the CPU quota of its container.
+
+    >>> cores() >= 1
+    True
+    """
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([affinity, *map(math.ceil, _quotas())]))
+
+
+def _quotas() -> Iterator[float]:
+    """How many cores' time each control group that the process is in may use (cgroups, version 1 and 2)."""
+    try:
+        lines = OWN_CGROUPS.read_text("utf-8").splitlines()
+    except OSError:  # not Linux
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            root, read = CGROUPS, _quota_2
+        elif "cpu" in controllers.split(","):
+            root, read = CGROUPS / controllers, _quota_1
+        else:
+            continue
+        # In a container, the path may be the host's: then the group itself is at the root.
+        inside = Path(path.lstrip("/"))
+        for folder in (root / inside, *(root / parent for parent in inside.parents)):
+            try:
+                quota, period = read(folder)
+            except (OSError, ValueError):  # no such group here, or no limit
+                continue
+            if quota > 0 and period > 0:
+                yield quota / period
+
+
+def _quota_2(folder: Path) -> tuple[int, int]:
+    quota, period = (folder / "cpu.max").read_text("utf-8").split()
+    return int(quota), int(period)
+
+
+def _quota_1(folder: Path) -> tuple[int, int]:
+    quota, period = ((folder / f"cpu.cfs_{name}_us").read_text("utf-8") for name in ("quota", "period"))
+    return int(quota), int(period)
+
+
+def switch_off_telemetry() -> None:
+    """Keep ONNX Runtime from reporting to Microsoft what is run here. Call this before it is imported.
+
+    From 1.32 on its Linux wheels send a device's id, the program's path and run times, unless this variable is set when
+    the module is imported; its own function for that comes too late. A value that the user has set stays.
+    """
+    if "onnxruntime" in sys.modules and ORT_TELEMETRY not in os.environ:
+        log.debug("onnxruntime was imported before; set %s=1 to keep it from sending telemetry", ORT_TELEMETRY)
+    os.environ.setdefault(ORT_TELEMETRY, "1")
