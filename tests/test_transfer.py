@@ -524,7 +524,7 @@ def test_class_weights_of_no_class(patterns: Path) -> None:
         ({"seed": None}, "seed=None is not a whole number of at least 0"),
         ({"class_weight": "even"}, "class_weight='even' is not known; give \"balanced\" or a number for each class"),
         ({"depth": 3}, "the builder of Small has no option 'depth'; it has none"),
-        ({"runtime": "abacus"}, "runtime='abacus' is not known"),
+        ({"runtime": "abacus"}, "unknown runtime 'abacus'; choose 'keras'"),
     ],
 )
 def test_settings_that_cannot_be_right(options: dict[str, Any], message: str, patterns: Path) -> None:
