@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrained_cnn._check import whole_number
+from pretrained_cnn._check import number, whole_number
 from pretrained_cnn.bundle.manifest import ExportCheck
 from pretrained_cnn.bundle.store import write_bundle
 from pretrained_cnn.engine import Engine, Rows
@@ -21,8 +21,9 @@ from pretrained_cnn.evaluate import Evaluation, evaluate
 from pretrained_cnn.explain import Explanation, explain
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item, items, one
+from pretrained_cnn.labels import Label
 from pretrained_cnn.registry import get_spec
-from pretrained_cnn.results import Result
+from pretrained_cnn.results.result import Result, status_of
 from pretrained_cnn.runtimes import Format
 from pretrained_cnn.spec import HeatMapMethod, ModelSpec, Output, ResizePolicy
 from pretrained_cnn.transfer.report import Trained, TrainingReport, model_card
@@ -276,30 +277,49 @@ class Classifier:
         """
         return None if self._trained is None else self._trained.report
 
-    def predict(self, image: Any, *, top: int = 5) -> Result:
+    def __call__(self, image: Any, *, top: int = 5, min_score: float | None = None) -> Result:
+        """The same as `predict`.
+
+        >>> Classifier("EfficientNetLite0")("examples/images/clock.png").label
+        'analog_clock'
+        """
+        return self.predict(image, top=top, min_score=min_score)
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """The classes, in the order of the scores; empty for a spec with a decode function of its own.
+
+        >>> Classifier("MobileNet").labels[281].name
+        'tabby'
+        """
+        return self._engine.spec.labels
+
+    def predict(self, image: Any, *, top: int = 5, min_score: float | None = None) -> Result:
         """Name what is in one image.
 
         Args:
             image: A path, an http(s) address, bytes, a binary file, a Pillow image, or an array or tensor
                 of shape ``(h, w, 3)``, ``(h, w)``, ``(h, w, 1)`` or ``(h, w, 4)``, uint8 or float in 0..255.
             top: How many classes to name; more than there are gives all of them.
+            min_score: The status of a result whose best score is below, 0 to 1, is ``"uncertain"``.
 
         Raises ImageError, which names the image and says what is wrong with it.
 
         >>> Classifier("EfficientNetLite0").predict("examples/images/clock.png").top.id
         'n02708093'
         """
-        top = whole_number("top", top)
+        top, min_score = whole_number("top", top), _check_score(min_score)
         item = one(image)
         (scores,) = self._engine.row(item)
         (predictions,) = self._engine.predictions(scores, top)
-        return Result(item.name, predictions, image=_kept(item))
+        return Result(item.name, predictions, image=_kept(item), status=status_of(predictions, min_score))
 
     def predict_batch(
         self,
         images: Any,
         *,
         top: int = 5,
+        min_score: float | None = None,
         batch_size: int | None = None,
         errors: Literal["raise", "return"] = "raise",
     ) -> list[Result]:
@@ -308,6 +328,7 @@ class Classifier:
         Args:
             images: An iterable of images as `predict` takes them, or any other source that `stream` takes.
             top: How many classes to name.
+            min_score: As for `predict`.
             batch_size: As for `stream`.
             errors: ``"raise"`` raises the ImageError of the first bad image; ``"return"`` gives a bad
                 image a `Result` with its error, in its place.
@@ -316,7 +337,7 @@ class Classifier:
         >>> clf.predict_batch(["examples/images/clock.png", "no.jpg"], errors="return")[1]
         Result('no.jpg': error: there is no such file)
         """
-        results = list(self.stream(images, top=top, batch_size=batch_size, errors=errors))
+        results = list(self.stream(images, top=top, min_score=min_score, batch_size=batch_size, errors=errors))
         if isinstance(images, list | tuple | np.ndarray):  # the caller has them all in memory anyway
             kept = map(_kept, items(images, self._engine.image_policy))
             results = [replace(result, image=image) for result, image in zip(results, kept, strict=True)]
@@ -327,6 +348,7 @@ class Classifier:
         source: Any,
         *,
         top: int = 5,
+        min_score: float | None = None,
         batch_size: int | None = None,
         workers: int | None = None,
         errors: Literal["raise", "return"] = "return",
@@ -339,6 +361,7 @@ class Classifier:
                 in each line, ``"-"`` for the same from standard input, or any iterable, endless ones included, of
                 images or of ``(name, image)`` pairs.
             top: How many classes to name.
+            min_score: As for `predict`.
             batch_size: How many images the network takes at once; by default 16.
             workers: How many threads decode; by default one for each core that the process may use, at most 16.
             errors: As for `predict_batch`.
@@ -354,9 +377,9 @@ class Classifier:
         >>> sum(1 for result in clf.stream("examples/images/*.png"))
         6
         """
-        top = whole_number("top", top)
+        top, min_score = whole_number("top", top), _check_score(min_score)
         batches = self._engine.batches(source, batch_size, workers, prefetch)
-        return _results(self._engine, self._engine.rows(batches, errors=errors), top)
+        return _results(self._engine, self._engine.rows(batches, errors=errors), top, min_score)
 
     def predict_proba(self, images: Any, *, batch_size: int | None = None) -> NDArray[np.float32]:
         """The probabilities of all classes: float32 ``(N, C)``, a row for each image, in their order.
@@ -500,17 +523,22 @@ class Classifier:
         return f"Classifier({engine.spec.name!r}, weights={engine.weights!r}, {runtime}{options})"
 
 
-def _results(engine: Engine, rows: Generator[Rows], top: int) -> Generator[Result]:
+def _results(engine: Engine, rows: Generator[Rows], top: int, min_score: float | None) -> Generator[Result]:
     with contextlib.closing(rows):
         for names, errors, images, (scores,) in rows:
             decoded = iter(engine.predictions(scores, top))
             for name, error, image in zip(names, errors, images, strict=True):
-                yield Result(name, next(decoded) if error is None else (), error, image)
+                predictions = next(decoded) if error is None else ()
+                yield Result(name, predictions, error, image, status_of(predictions, min_score))
 
 
 def _kept(item: Item) -> Any:
     """What shows the image again; None for an open file, which is read only once."""
     return item.path or (None if hasattr(item.image, "read") else item.image)
+
+
+def _check_score(min_score: float | None) -> float | None:
+    return None if min_score is None else number("min_score", min_score, least=0, most=1)
 
 
 def _refuse(arguments: Mapping[str, Any], model: str) -> None:

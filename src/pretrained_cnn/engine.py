@@ -452,8 +452,10 @@ def keras_is_needed() -> Iterator[None]:
         raise MissingDependencyError(error.name, extra=None) from error
 
 
-def _as_prediction(row: Sequence[Any]) -> Prediction:
+def _as_prediction(row: Prediction | Sequence[Any]) -> Prediction:
     """A row of a decode function, with its index or, like a row of Keras's, without."""
+    if isinstance(row, Prediction):
+        return row
     id_, label, score, *index = row
     return Prediction(id_, label, float(score), *(index or [None]))
 

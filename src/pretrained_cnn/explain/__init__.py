@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import io
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,7 +112,7 @@ def explain(
     ((prediction,),) = engine.predictions(np.eye(1, len(scores), index, np.float32), top=1)
     return Explanation(
         item.name,
-        prediction._replace(score=float(scores[index]), index=index),
+        replace(prediction, score=float(scores[index]), index=index),
         method,
         project_to_image(heat_map, full.size, spec.input_size, policy),
         full,
