@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
-from collections.abc import Iterable, Mapping, Set
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from importlib import resources
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pretrained_cnn.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,14 +34,17 @@ class Label(NamedTuple):
     """What people read; need not be unique."""
 
 
-class Prediction(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Prediction:
     """One class and its score.
 
-    The first three fields are those of ``keras.applications``' ``decode_predictions``, in its order.
+    Iterates and indexes as ``(id, label, score)``, like a row of ``keras.applications``' ``decode_predictions``.
+    The index of the class stands beside these three.
 
-    >>> wnid, label, score, index = Prediction("n02123045", "tabby", 0.83, 281)
-    >>> label
-    'tabby'
+    >>> prediction = Prediction("n02123045", "tabby", 0.83, 281)
+    >>> wnid, label, score = prediction
+    >>> label, prediction[2], prediction.index
+    ('tabby', 0.83, 281)
     """
 
     id: str
@@ -45,8 +53,26 @@ class Prediction(NamedTuple):
     """The class's name. Not a key: ImageNet has two classes named ``crane``."""
     score: float
     """The probability, 0 to 1."""
-    index: int | None  # type: ignore[assignment]  # hides tuple.index, which nobody wants of a prediction
-    """The column of the scores, or None where a spec's own ``decode`` function does not tell it."""
+    index: int | None = None
+    """The column of the scores, or None where a spec's own ``decode`` function does not give it."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.id, self.label, self.score))
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, place: int | slice) -> Any:
+        return (self.id, self.label, self.score)[place]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON; a score that is not finite is None.
+
+        >>> Prediction("n02123045", "tabby", 0.83, 281).to_dict()
+        {'id': 'n02123045', 'label': 'tabby', 'score': 0.83, 'index': 281}
+        """
+        score = self.score if math.isfinite(self.score) else None
+        return {"id": self.id, "label": self.label, "score": score, "index": self.index}
 
 
 @functools.cache
@@ -111,6 +137,32 @@ def _is_index(value: Any) -> bool:
     if isinstance(value, str):
         return value.isascii() and value.isdigit()
     return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def class_indices(labels: Iterable[str], table: Sequence[Label], source: str) -> list[int]:
+    """The index in ``table`` of each label: a class's id, or its name if only one class has that name.
+
+    Raises DataError, which names ``source``, for the first label that is neither.
+
+    >>> class_indices(["dog"], as_labels(["cat", "dog"]), "labels.csv")
+    [1]
+    """
+    indices = {id_: index for index, (id_, _) in enumerate(table)}
+    count = Counter(name for _, name in table)
+    for index, (_, name) in enumerate(table):
+        if count[name] == 1:
+            indices.setdefault(name, index)
+    found = []
+    for label in labels:
+        if label not in indices:
+            if count[label] > 1:
+                ids = " and ".join(row.id for row in table if row.name == label)
+                raise DataError(f"{source}: {count[label]} classes are named {label!r}; use their ids, {ids}")
+            near = difflib.get_close_matches(label, indices, n=3)
+            known = f"did you mean {' or '.join(map(repr, near))}?" if near else f"they begin with {table[0].id!r}"
+            raise DataError(f"{source}: {label!r} is not one of the {len(table)} classes; {known}")
+        found.append(indices[label])
+    return found
 
 
 @dataclass(frozen=True)
