@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from doctest import ELLIPSIS
@@ -19,14 +20,11 @@ ROOT = Path(__file__).parent
 @pytest.fixture(scope="module")
 def a_page_of_its_own() -> Iterator[None]:
     """The repository's root as working directory, and after the page nothing that it registered."""
-    from pretrained_cnn import registry
+    from pretrained_cnn.registry import MODELS
+    from pretrained_cnn.runtimes import RUNTIMES
 
-    before, folder = dict(registry._registered), Path.cwd()
-    os.chdir(ROOT)
-    yield
-    os.chdir(folder)
-    registry._registered.clear()
-    registry._registered.update(before)
+    with MODELS.temporary(), RUNTIMES.temporary(), contextlib.chdir(ROOT):
+        yield
 
 
 pytest_collect_file = Sybil(

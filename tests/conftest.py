@@ -75,12 +75,11 @@ def clock() -> Path:
 @pytest.fixture
 def clean_registry() -> Iterator[None]:
     """Forget what the test registers."""
-    from pretrained_cnn import registry
+    from pretrained_cnn.registry import MODELS
+    from pretrained_cnn.runtimes import RUNTIMES
 
-    before = dict(registry._registered)
-    yield
-    registry._registered.clear()
-    registry._registered.update(before)
+    with MODELS.temporary(), RUNTIMES.temporary():
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

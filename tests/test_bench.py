@@ -126,7 +126,7 @@ def test_each_of_the_default_has_an_accuracy() -> None:
         ({"rounds": 0}, "rounds=0 is not a whole number of at least 1"),
         ({"batch_size": 2.5}, "batch_size=2.5 is not a whole number of at least 1"),
         ({"models": ["Xseption"]}, "unknown model 'Xseption'; did you mean 'Xception'?"),
-        ({"runtimes": ["kerras"]}, "runtime='kerras' is not known; did you mean 'keras'?"),
+        ({"runtimes": ["kerras"]}, "unknown runtime 'kerras'; did you mean 'keras'?"),
     ],
 )
 def test_what_cannot_be_measured(arguments: dict[str, Any], message: str) -> None:
@@ -204,7 +204,7 @@ def test_the_plot_is_written(main: Any, tmp_path: Path) -> None:
     ("arguments", "code", "message"),
     [
         (["Xseption"], 2, "unknown model 'Xseption'; did you mean 'Xception'?"),
-        (["SmallA", "--runtime", "kerras"], 2, "runtime='kerras' is not known; did you mean 'keras'?"),
+        (["SmallA", "--runtime", "kerras"], 2, "unknown runtime 'kerras'; did you mean 'keras'?"),
         (["SmallA", "--plot", "a.gif"], 2, "--plot a.gif: its name ends in none of .png, .svg, .pdf"),
         (["SmallA", "--plot", "no/a.png"], 2, "--plot no/a.png: there is no folder no"),
         (["SmallA", "--image", "no.jpg"], 1, "no.jpg: there is no such file"),

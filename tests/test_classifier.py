@@ -214,7 +214,7 @@ def test_builder_options_reach_the_builder() -> None:
         (
             {"model": "Xception", "runtime": "tpu"},
             InvalidArgumentError,
-            "runtime='tpu' is not known; choose from keras",
+            "unknown runtime 'tpu'; choose 'keras'",
         ),
         ({"model": "Xception", "weights": "no.h5"}, WeightsError, "weights='no.h5': no such file; give \"imagenet\""),
         (

@@ -22,7 +22,8 @@ import h5py
 import pytest
 from paths import ROOT
 
-from pretrained_cnn import ModelSpec, cli, get_spec, list_models, registry
+from pretrained_cnn import ModelSpec, cli, get_spec, list_models, register
+from pretrained_cnn.registry import MODELS
 from pretrained_cnn.weights import WeightsFile
 
 
@@ -180,12 +181,11 @@ def test_models_sorted_filtered_and_as_json(main: Any) -> None:
     assert main("models", "--sort", "size")[1].splitlines()[-1].startswith("EfficientNetB7")
 
 
-def test_models_lists_the_others_when_a_plugin_is_broken(main: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_lists_the_others_when_a_plugin_is_broken(main: Any) -> None:
     from importlib.metadata import EntryPoint
 
-    broken = EntryPoint("Broken", "no_such_module:spec", registry.GROUP)
-    monkeypatch.setattr(registry, "_plugins", lambda: {"broken": [broken]})
-    code, out, err = main("models")
+    with MODELS.temporary([EntryPoint("Broken", "no_such_module:spec", MODELS.group)]):
+        code, out, err = main("models")
     assert code == 1
     assert "Xception" in out
     assert "the plugin 'Broken' of an unknown package (no_such_module:spec) cannot be loaded" in err
@@ -240,9 +240,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean_registry: None) 
                     f"https://example.org/{stem}_notop.h5", f"md5:{hashlib.md5(TINY[1:]).hexdigest()}", top=False
                 ),
             ]
-            registry.register(
-                ModelSpec(name=name, builder="no:where", input_size=(8, 8), labels="imagenet", weights=files)
-            )
+            register(ModelSpec(name=name, builder="no:where", input_size=(8, 8), labels="imagenet", weights=files))
         yield tmp_path / "keras" / "models"
         server.shutdown()
         thread.join()
@@ -395,7 +393,7 @@ def test_a_bundle_that_answers_otherwise_than_where_it_was_made(
         (["classify", "a.jpg", "--model", "./no.bundle"], 1, "no.bundle does not exist"),
         (["classify", "a.jpg", "--model", "BUNDLE", "--weights", "imagenet"], 2, "has weights of its own"),
         (["classify", "a.jpg", "--model", "BUNDLE", "--runtime", "litert"], 1, "runtime='litert' does not execute"),
-        (["check", "BUNDLE", "--runtime", "litre"], 2, "runtime='litre' is not known; did you mean 'litert'?"),
+        (["check", "BUNDLE", "--runtime", "litre"], 2, "unknown runtime 'litre'; did you mean 'litert'?"),
         (["export", "docs", "--model", "EfficientNetLite0"], 1, "docs exists already; choose another name"),
         (["export", "x", "--format", "pickle"], 2, "invalid choice: 'pickle'"),
     ],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -11,13 +12,14 @@ from pretrained_cnn import (
     ModelExistsError,
     ModelSpec,
     UnknownModelError,
-    _names,
     get_spec,
     list_models,
     register,
-    registry,
     unregister,
 )
+from pretrained_cnn._registry import Registry
+from pretrained_cnn.registry import MODELS
+from pretrained_cnn.runtimes import RUNTIMES, RuntimeSpec
 
 pytestmark = pytest.mark.usefixtures("clean_registry")
 
@@ -44,7 +46,7 @@ def test_listing_is_in_natural_order_and_takes_patterns() -> None:
     ("name", "message"),
     [
         ("Xseption", "unknown model 'Xseption'; did you mean 'Xception'? list_models() gives all names"),
-        ("resnet51", "did you mean 'ResNet50' or 'ResNet152' or 'ResNet101'?"),
+        ("resnet51", "did you mean 'ResNet50', 'ResNet152' or 'ResNet101'?"),
         ("qqqqqqqqq", "unknown model 'qqqqqqqqq'; list_models() gives all names"),
     ],
 )
@@ -71,7 +73,7 @@ def test_registering_a_name_twice() -> None:
 
 
 def test_only_specs_are_registered() -> None:
-    with pytest.raises(InvalidArgumentError, match="register takes a ModelSpec, not str: 'Xception'"):
+    with pytest.raises(InvalidArgumentError, match="expected a ModelSpec, not str: 'Xception'"):
         register("Xception")  # type: ignore[arg-type]
 
 
@@ -97,6 +99,67 @@ def test_overwriting_drops_what_was_resolved(tmp_path: Any, monkeypatch: pytest.
     assert get_spec("MyNet").decode(None, 1) == "second"
 
 
+# One registry for all kinds
+
+
+def runtime(name: str, format: Any = "onnx") -> RuntimeSpec:
+    return RuntimeSpec(name=name, factory="a:b", format=format)
+
+
+KINDS = [
+    pytest.param(MODELS, "Xception", spec, UnknownModelError, ModelExistsError, id="models"),
+    pytest.param(RUNTIMES, "openvino", runtime, InvalidArgumentError, InvalidArgumentError, id="runtimes"),
+]
+
+
+@pytest.mark.parametrize(("registry", "built_in", "make", "unknown", "exists"), KINDS)
+def test_models_and_runtimes_are_looked_up_replaced_and_refused_alike(
+    registry: Registry[Any], built_in: str, make: Any, unknown: type[Exception], exists: type[Exception]
+) -> None:
+    original = registry.get(built_in)
+    with pytest.raises(exists, match=f"named '{built_in}' exists already; .* pass overwrite=True to replace it"):
+        registry.register(make(built_in))
+    mine = make(built_in.upper())
+    registry.register(mine, overwrite=True)
+    assert registry.get(built_in) is mine
+    assert mine.name in registry.names()
+    assert original.name not in registry.names()
+    registry.unregister(f"-{built_in}_")
+    assert registry.get(built_in) is original
+    with pytest.raises(unknown, match=f"'{built_in}' was not registered by this program"):
+        registry.unregister(built_in)
+    with pytest.raises(unknown, match=f"unknown [a-z]+ '{built_in}x'; did you mean '{built_in}'"):
+        registry.get(f"{built_in}x")
+    with pytest.raises(InvalidArgumentError, match="name is a str, not int: 3"):
+        registry.get(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("registry", "built_in", "make", "unknown", "exists"), KINDS)
+def test_a_name_that_a_plugin_has_is_taken_and_what_the_program_registers_wins(
+    registry: Registry[Any], built_in: str, make: Any, unknown: type[Exception], exists: type[Exception]
+) -> None:
+    offered = [EntryPoint("Mine", "no_such_module:spec", registry.group)]
+    with registry.temporary(offered):
+        assert registry.names()[-1] == "Mine"
+        assert registry.peek("mine") is None
+        with pytest.raises(exists, match="named 'mine' exists already"):
+            registry.register(make("mine"))
+        registry.register(make("mine"), overwrite=True)
+        assert registry.get("MINE").name == "mine"
+        assert registry.names()[-1] == "mine"
+    with pytest.raises(unknown):
+        registry.get("mine")
+    assert "Mine" not in registry.names()
+
+
+def test_a_program_may_replace_a_runtime_and_its_format_is_run_by_the_new_one() -> None:
+    from pretrained_cnn.runtimes import runtime_for
+
+    mine = runtime("OpenVINO", "openvino")
+    RUNTIMES.register(mine, overwrite=True)
+    assert runtime_for("openvino") is mine
+
+
 # Plugins
 
 
@@ -116,19 +179,15 @@ def plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
     )
     (tmp_path / "broken_plugin.py").write_text("import a_package_that_is_not_there")
     points: list[EntryPoint] = []
-    monkeypatch.setattr(registry, "entry_points", lambda group: points)
-    registry._plugins.cache_clear()
-    _names._load_point.cache_clear()
+    with contextlib.ExitStack() as stack:
 
-    def offer(name: str, value: str, package: str = "plug") -> None:
-        point = EntryPoint(name, value, registry.GROUP)
-        vars(point)["dist"] = FakePackage(package)
-        points.append(point)
-        registry._plugins.cache_clear()
+        def offer(name: str, value: str, package: str = "plug") -> None:
+            point = EntryPoint(name, value, MODELS.group)
+            vars(point)["dist"] = FakePackage(package)
+            points.append(point)
+            stack.enter_context(MODELS.temporary(points))
 
-    yield offer
-    registry._plugins.cache_clear()
-    _names._load_point.cache_clear()
+        yield offer
 
 
 def test_a_plugin_is_listed_from_its_metadata_and_loaded_when_asked_for(plugins: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -19,6 +20,7 @@ from pretrained_cnn import (
     register_runtime,
     runtimes,
 )
+from pretrained_cnn.runtimes import RUNTIMES
 from pretrained_cnn.testing import RuntimeConformance
 
 
@@ -58,12 +60,6 @@ def test_the_hundred_photos(runtime: str, keras_home: Path, labeled: list[tuple[
 # By name
 
 
-@pytest.fixture
-def clean_runtimes() -> Iterator[None]:
-    yield
-    runtimes._registered.clear()
-
-
 class Constant:
     """The same score for each class, whatever comes in."""
 
@@ -77,19 +73,19 @@ class Constant:
         pass
 
 
-@pytest.mark.usefixtures("clean_runtimes")
+@pytest.mark.usefixtures("clean_registry")
 def test_a_runtime_of_ones_own() -> None:
     register_runtime(RuntimeSpec(name="Constant", factory="test_runtimes:Constant", format="onnx"))
     assert list_runtimes()[-1] == ("Constant", True, None)
     clf = Classifier(RuntimeConformance.spec, runtime="con-stant")
     assert clf.predict(np.zeros((40, 24, 3), np.uint8)).top.score == pytest.approx(1 / 7)
-    with pytest.raises(InvalidArgumentError, match="a runtime named 'constant' exists already; choose another name"):
+    with pytest.raises(InvalidArgumentError, match="a runtime named 'constant' exists already; choose another"):
         register_runtime(RuntimeSpec(name="constant", factory=Constant, format="onnx"))
     with pytest.raises(InvalidArgumentError, match="a runtime named 'OpenVINO' exists already"):
         register_runtime(RuntimeSpec(name="OpenVINO", factory=Constant, format="onnx"))
 
 
-@pytest.mark.usefixtures("clean_runtimes")
+@pytest.mark.usefixtures("clean_registry")
 def test_conformance_finds_what_is_wrong() -> None:
     register_runtime(RuntimeSpec(name="constant", factory=Constant, format="onnx"))
 
@@ -115,7 +111,7 @@ def test_conformance_finds_what_is_wrong() -> None:
 def test_a_runtime_that_cannot_be_right(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidArgumentError, match=message):
         RuntimeSpec(**{"name": "mine", "factory": Constant, "format": "onnx", **fields})
-    with pytest.raises(InvalidArgumentError, match="register_runtime takes a RuntimeSpec, not str: 'mine'"):
+    with pytest.raises(InvalidArgumentError, match="expected a RuntimeSpec, not str: 'mine'"):
         register_runtime("mine")  # type: ignore[arg-type]
 
 
@@ -128,7 +124,7 @@ def test_a_runtime_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_runtime_that_nobody_knows() -> None:
-    with pytest.raises(InvalidArgumentError, match="runtime='openvio' is not known; did you mean 'openvino'"):
+    with pytest.raises(InvalidArgumentError, match="unknown runtime 'openvio'; did you mean 'openvino'"):
         Classifier("MobileNet", runtime="openvio")
 
 
@@ -141,16 +137,13 @@ def plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
         "spec = RuntimeSpec(name='Plugged', factory='test_runtimes:Constant', format='onnx')\n"
         "number = 3\n"
     )
-    points: list[EntryPoint] = []
-    monkeypatch.setattr(runtimes, "entry_points", lambda group: points)
+    with contextlib.ExitStack() as stack:
 
-    def offer(**named: str) -> None:
-        points.extend(EntryPoint(name, value, runtimes.GROUP) for name, value in named.items())
-        runtimes._plugins.cache_clear()
+        def offer(**named: str) -> None:
+            points = [EntryPoint(name, value, RUNTIMES.group) for name, value in named.items()]
+            stack.enter_context(RUNTIMES.temporary(points))
 
-    yield offer
-    monkeypatch.undo()
-    runtimes._plugins.cache_clear()
+        yield offer
 
 
 def test_plugins_bring_runtimes(plugins: Any) -> None:

@@ -27,7 +27,7 @@ from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.labels import Label, Prediction, imagenet_labels
 from pretrained_cnn.registry import get_spec, list_models, register, unregister
 from pretrained_cnn.results import Result
-from pretrained_cnn.runtimes import RuntimeInfo, RuntimeSpec, list_runtimes, register_runtime
+from pretrained_cnn.runtimes import RuntimeInfo, RuntimeSpec, list_runtimes, register_runtime, unregister_runtime
 from pretrained_cnn.spec import ModelSpec, Published, ResizePolicy
 from pretrained_cnn.tables import to_frame
 from pretrained_cnn.weights import WeightsFile
@@ -79,6 +79,7 @@ __all__ = [
     "register_runtime",
     "to_frame",
     "unregister",
+    "unregister_runtime",
 ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import pkgutil
 from collections.abc import Callable
 from typing import Any
 
@@ -28,11 +28,7 @@ class Reference:
     def resolve(self) -> Callable[..., Any]:
         """The function itself, imported if need be."""
         if self._target is None:
-            module, _, attribute = self.path.partition(":")
-            target: Any = importlib.import_module(module)
-            for name in attribute.split("."):
-                target = getattr(target, name)
-            self._target = target
+            self._target = pkgutil.resolve_name(self.path)
         return self._target
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

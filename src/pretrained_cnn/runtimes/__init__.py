@@ -6,28 +6,32 @@ A runtime is one small class: made from a file (or from the Keras graph itself),
 
 from __future__ import annotations
 
-import functools
 import importlib.util
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, get_args
 
-from pretrained_cnn import _names
 from pretrained_cnn._lazy import Reference
-from pretrained_cnn.errors import InvalidSpecError, MissingDependencyError, install_line
+from pretrained_cnn._registry import Registry
+from pretrained_cnn.errors import InvalidArgumentError, InvalidSpecError, MissingDependencyError, install_line
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Format", "Runtime", "RuntimeInfo", "RuntimeSpec", "get_runtime", "list_runtimes", "register_runtime"]
+__all__ = [
+    "RUNTIMES",
+    "Format",
+    "Runtime",
+    "RuntimeInfo",
+    "RuntimeSpec",
+    "get_runtime",
+    "list_runtimes",
+    "register_runtime",
+    "unregister_runtime",
+]
 
 Format = Literal["keras", "openvino", "onnx", "litert", "saved_model"]
-
-GROUP = "pretrained_cnn.runtimes"
-"""The entry-point group in which other packages offer their runtimes."""
 
 
 class Runtime(Protocol):
@@ -124,18 +128,21 @@ def _builtin(name: str, attribute: str, format: Format, package: str, extra: str
     return RuntimeSpec(name=name, factory=factory, format=format, package=package, extra=extra)
 
 
-_BUILTIN = {
-    spec.name: spec
-    for spec in (
+RUNTIMES = Registry(
+    "runtime",
+    RuntimeSpec,
+    "pretrained_cnn.runtimes",
+    (
         _builtin("keras", "KerasRuntime", "keras", "keras", None),
         _builtin("openvino", "OpenVINORuntime", "openvino", "openvino", "openvino"),
         _builtin("onnxruntime", "ONNXRuntime", "onnx", "onnxruntime", "onnxruntime"),
         _builtin("litert", "LiteRTRuntime", "litert", "ai_edge_litert", "litert"),
         _builtin("tensorflow", "TensorFlowRuntime", "saved_model", "tensorflow", None),
-    )
-}
-_registered: dict[str, RuntimeSpec] = {}
-_lock = threading.RLock()
+    ),
+    unknown=InvalidArgumentError,
+    exists=InvalidArgumentError,
+)
+"""All runtimes that are known by a name."""
 
 
 def list_runtimes() -> list[RuntimeInfo]:
@@ -144,75 +151,60 @@ def list_runtimes() -> list[RuntimeInfo]:
     >>> [info.name for info in list_runtimes()]
     ['keras', 'openvino', 'onnxruntime', 'litert', 'tensorflow']
     """
-    with _lock:
-        known = [*_BUILTIN.values(), *_registered.values()]
-    rows = [RuntimeInfo(spec.name, spec.installed, _install_line(spec)) for spec in known]
-    names = {_names.key(spec.name) for spec in known}
-    return rows + [RuntimeInfo(points[0].name, True, None) for key, points in _plugins().items() if key not in names]
+    rows = []
+    for name in RUNTIMES.names():
+        spec = RUNTIMES.peek(name)  # None: a plugin, which is installed
+        rows.append(RuntimeInfo(name, True, None) if spec is None else _info(spec))
+    return rows
 
 
 def get_runtime(name: str) -> RuntimeSpec:
     """The runtime of that name; case, ``-`` and ``_`` do not matter.
 
-    Raises InvalidSpecError, with the nearest names, if there is none, or if the plugin that offers it is broken.
+    What the program registered comes first, then the built-in ones, then plugins of the entry-point group
+    ``pretrained_cnn.runtimes``. Raises InvalidArgumentError, with the nearest names, if none has the name, and
+    InvalidSpecError if a plugin that offers the name is broken.
 
     >>> get_runtime("ONNXRuntime").name
     'onnxruntime'
     """
-    key = _names.key(str(name))
-    with _lock:
-        spec = _BUILTIN.get(key) or _registered.get(key)
-    if spec is not None:
-        return spec
-    points = _plugins().get(key)
-    if points is None:
-        names = [info.name for info in list_runtimes()]
-        hint = _names.nearest(str(name), names) or f"choose from {', '.join(names)}"
-        raise InvalidSpecError(f"runtime={name!r} is not known; {hint.rstrip()}")
-    return _names.load_plugin(points, RuntimeSpec)
+    return RUNTIMES.get(name)
 
 
-def register_runtime(spec: RuntimeSpec) -> None:
-    """Make a runtime known by its name, in this process. The built-in ones keep their names.
+def register_runtime(spec: RuntimeSpec, *, overwrite: bool = False) -> None:
+    """Make a runtime known by its name, in this process.
 
-    Raises InvalidSpecError if the name is taken. `pretrained_cnn.testing.RuntimeConformance` tests whether a
-    runtime does what is expected of it.
+    Raises InvalidArgumentError if the name is taken, unless ``overwrite=True``, which replaces the old one.
+    `pretrained_cnn.testing.RuntimeConformance` tests whether a runtime does what is expected of it.
 
     >>> register_runtime(RuntimeSpec(name="mine", factory="my_package:MyRuntime", format="onnx"))
     >>> get_runtime("mine").format
     'onnx'
     >>> unregister_runtime("mine")
     """
-    if not isinstance(spec, RuntimeSpec):
-        raise InvalidSpecError(f"register_runtime takes a RuntimeSpec, not {type(spec).__name__}: {spec!r}")
-    key = _names.key(spec.name)
-    with _lock:
-        if key in _BUILTIN or key in _registered or key in _plugins():
-            raise InvalidSpecError(f"a runtime named {spec.name!r} exists already; choose another name")
-        _registered[key] = spec
+    RUNTIMES.register(spec, overwrite=overwrite)
 
 
 def unregister_runtime(name: str) -> None:
-    """Forget a runtime that `register_runtime` made known. Raises InvalidSpecError for any other name."""
-    with _lock:
-        if _registered.pop(_names.key(name), None) is None:
-            raise InvalidSpecError(f"{name!r} was not registered by this program, so it cannot be unregistered")
+    """Forget a runtime that `register_runtime` made known.
+
+    If it had replaced a built-in one, that one is back. Raises InvalidArgumentError for any other name.
+
+    >>> unregister_runtime("keras")
+    Traceback (most recent call last):
+    ...
+    pretrained_cnn.errors.InvalidArgumentError: 'keras' was not registered by this program, \
+so it cannot be unregistered
+    """
+    RUNTIMES.unregister(name)
 
 
 def runtime_for(format: str) -> RuntimeSpec:
-    """The built-in runtime that executes a format."""
-    return next(spec for spec in _BUILTIN.values() if spec.format == format)
+    """The first runtime that executes a format; the built-in ones come first."""
+    known = filter(None, map(RUNTIMES.peek, RUNTIMES.names()))
+    return next(spec for spec in known if spec.format == format)
 
 
-@functools.cache
-def _plugins() -> dict[str, list[EntryPoint]]:
-    """The entry points by name; those named like a built-in are left out: none can shadow one."""
-    found: dict[str, list[EntryPoint]] = {}
-    for point in entry_points(group=GROUP):
-        if _names.key(point.name) not in _BUILTIN:
-            found.setdefault(_names.key(point.name), []).append(point)
-    return found
-
-
-def _install_line(spec: RuntimeSpec) -> str | None:
-    return None if spec.package is None else install_line(spec.package, spec.extra)
+def _info(spec: RuntimeSpec) -> RuntimeInfo:
+    install = None if spec.package is None else install_line(spec.package, spec.extra)
+    return RuntimeInfo(spec.name, spec.installed, install)
