@@ -7,7 +7,7 @@ import math
 __all__ = ["Z", "wilson"]
 
 Z = 1.959963984540054
-"""95 % of a normal distribution lie within so many standard deviations."""
+"""The normal distribution's 97.5th percentile, for intervals of 95 %."""
 
 
 def wilson(right: int, count: int) -> tuple[float, float]:

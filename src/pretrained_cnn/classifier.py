@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn._lazy import Reference
+from pretrained_cnn.bundle.formats import Dtype
 from pretrained_cnn.bundle.manifest import ExportCheck
 from pretrained_cnn.bundle.store import Bundle, open_bundle, write_bundle
 from pretrained_cnn.errors import (
@@ -35,7 +36,7 @@ from pretrained_cnn.images.resize import resize
 from pretrained_cnn.images.sources import Item, items, one
 from pretrained_cnn.registry import get_spec
 from pretrained_cnn.results import Prediction, Result
-from pretrained_cnn.runtimes import Format, Runtime, get_runtime, runtime_for
+from pretrained_cnn.runtimes import Runtime, get_runtime, runtime_for
 from pretrained_cnn.spec import ModelSpec, Output, ResizePolicy
 
 if TYPE_CHECKING:
@@ -183,10 +184,11 @@ class Classifier:
             with _keras_is_needed():
                 from pretrained_cnn.backbones.serving import open_graph
 
-            clf._backbone = open_graph(bundle.load_graph(), bundle.spec, has_top=bundle.manifest.output == "scores")
+            clf._backbone = open_graph(bundle.load_graph(), bundle.spec, has_top="scores" in bundle.outputs)
             clf._spec = clf._backbone.spec
         else:
-            clf._runtimes[bundle.manifest.output, None] = bundle.open(spec), bundle.width
+            for output in bundle.outputs:
+                clf._runtimes[output, None] = bundle.open(spec, [output]), bundle.width(output)
         clf._bundle = bundle
         return clf
 
@@ -500,28 +502,35 @@ class Classifier:
         self,
         path: str | os.PathLike[str],
         *,
-        format: Format = "keras",
-        precision: Literal["float32", "float16"] = "float32",
+        format: str = "keras",
+        dtype: Dtype = "float32",
+        output: Output | Sequence[Output] | None = None,
         quantize: Any = None,
-        output: Output | None = None,
+        min_agreement: float | None = None,
+        overwrite: bool = False,
     ) -> ExportCheck:
         """Write the classifier to a bundle: a folder with the model, its preprocessing inside, and the labels.
 
         Args:
-            path: The folder, which must not exist yet.
+            path: The folder.
             format: ``"keras"`` can be trained further, and loaded with any runtime. ``"openvino"``, ``"onnx"`` and
                 ``"litert"`` need neither TensorFlow nor Keras where they are loaded. ``"saved_model"`` is what
                 TensorFlow Serving takes: give it ``path/model``.
-            precision: ``"float16"`` halves the size of an ``"openvino"`` or ``"litert"`` model. It computes in
-                float32 all the same.
-            quantize: Images, as `predict_batch` takes them, of the kind that will be classified, some hundreds
-                rather than tens. Their ranges make an ``"openvino"`` model of 8-bit integers.
-            output: ``"scores"`` for a bundle that predicts, ``"embedding"`` for one that embeds; by default
-                whichever the weights allow, scores first. Format ``"keras"`` with scores does both.
+                Other names are those of formats that you or a package registered.
+            dtype: What the file stores weights in. ``"float16"`` halves the size of an ``"openvino"`` or ``"litert"``
+                model, which still computes in float32.
+            output: ``"scores"`` for a bundle that predicts, ``"embedding"`` for one that embeds, or both in a list, in
+                one pass of the network; by default whichever the weights allow, scores first. Format ``"keras"`` with
+                scores does both.
+            quantize: Images, as `predict_batch` takes them, of the kind that will be classified, about 300. Their
+                ranges of values make an ``"openvino"`` model of 8-bit integers, ``dtype="int8"``. A fifth of the images
+                is held back to judge the result.
+            min_agreement: The share of images, 0 to 1, that must keep their best class; by default all, and 0.95
+                of those held back with ``quantize``.
+            overwrite: Replace a bundle at ``path``. Anything else there is left alone.
 
         Before it returns, the bundle is loaded again, and must give the same scores as this classifier within
-        1e-4 (float16: 0.05) and the same best classes, for four test images. Of the images to quantize
-        by, nine of ten must keep their best class, a tie within 0.1 aside. Returns how well they agree.
+        1e-4 (float16: 0.05) and the same best classes, for four test images. Returns how well the two agree.
 
         Raises BundleError, and leaves nothing behind, if they do not agree, or if the format cannot express the
         network; InvalidArgumentError for arguments that do not go together; MissingDependencyError for a format
@@ -542,26 +551,30 @@ class Classifier:
             from pretrained_cnn.transfer import model_card
 
             card = model_card(self._report, self._spec)
-        output = output or ("scores" if backbone.has_top else "embedding")
-        calibration = None
+        outputs = output or ("scores" if backbone.has_top else "embedding")
+        pixels = None
         if quantize is not None:
-            if precision != "float32" or output != "scores":
-                raise InvalidArgumentError('quantize goes with precision="float32" and output="scores" only')
+            if dtype == "float16":
+                raise InvalidArgumentError('quantize=... makes dtype="int8"; leave dtype="float16" out')
+            dtype = "int8"
             with contextlib.closing(self._batches(quantize, None)) as stream:
                 batches_ = [_pixels(batch) for batch in stream]
             if not batches_:
                 raise InvalidArgumentError("quantize=[] has no image; give some hundreds of the kind to be classified")
-            calibration = np.concatenate(batches_)
+            pixels = np.concatenate(batches_)
+        elif dtype == "int8":
+            raise InvalidArgumentError('dtype="int8" needs quantize=..., about 300 images of the kind to be classified')
         return write_bundle(
             Path(path),
-            serving_graph(backbone, [output]),
+            serving_graph(backbone, [outputs] if isinstance(outputs, str) else outputs),
             self._spec,
             self._image_policy,
             format=format,
-            output=output,
-            precision=precision if calibration is None else "int8",
-            calibration=calibration,
+            dtype=dtype,
+            images=pixels,
+            min_agreement=min_agreement,
             card=card,
+            overwrite=overwrite,
         )
 
     def _run(
@@ -642,7 +655,7 @@ class Classifier:
                 if self._bundle is not None:
                     raise BundleError(
                         f"{self._bundle.path} is of format={self._bundle.manifest.format!r} and gives "
-                        f"{self._bundle.manifest.output} only; what else is in the network is in a bundle of "
+                        f"{' and '.join(self._bundle.outputs)} only; what else is in the network is in a bundle of "
                         'format="keras"'
                     )
                 with _keras_is_needed():
@@ -735,8 +748,8 @@ class Classifier:
             if self._weights is not None:  # random ones will not be seen again
                 key = key or identity.conversion_key_of_graph(graph, format)
             with converted.convert(graph, self._spec, output, format, key) as bundle:
-                return bundle.open(self._runtime), bundle.width
-        return bundle.open(self._runtime), bundle.width
+                return bundle.open(self._runtime), bundle.width(output)
+        return bundle.open(self._runtime), bundle.width(output)
 
     def __repr__(self) -> str:
         if self._bundle is not None:

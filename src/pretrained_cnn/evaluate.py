@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -26,9 +25,6 @@ __all__ = ["ClassScore", "Evaluation", "Mistake"]
 
 BINS = 15
 """Bins of the calibration error, as in Guo et al., "On Calibration of Modern Neural Networks" (arXiv:1706.04599)."""
-
-Z = 1.959963984540054
-"""The normal distribution's 97.5th percentile, for intervals of 95 %."""
 
 
 class ClassScore(NamedTuple):

@@ -16,7 +16,6 @@ from pretrained_cnn.bundle.manifest import NAME
 from pretrained_cnn.bundle.store import Bundle, open_bundle, write_bundle
 from pretrained_cnn.errors import BundleError
 from pretrained_cnn.images.policy import ImagePolicy
-from pretrained_cnn.runtimes import Format
 from pretrained_cnn.spec import ModelSpec, Output
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def find(key: str | None) -> Bundle | None:
 
 
 @contextlib.contextmanager
-def convert(graph: keras.Model, spec: ModelSpec, output: Output, format: Format, key: str | None) -> Iterator[Bundle]:
+def convert(graph: keras.Model, spec: ModelSpec, output: Output, format: str, key: str | None) -> Iterator[Bundle]:
     """``graph`` as a bundle: in the cache under that key or, without a key, for as long as the context lasts.
 
     Another process that converts the same graph is waited for, and its bundle taken.
@@ -75,9 +74,9 @@ def convert(graph: keras.Model, spec: ModelSpec, output: Output, format: Format,
     yield found
 
 
-def _write(path: Path, graph: keras.Model, spec: ModelSpec, output: Output, format: Format) -> Bundle:
+def _write(path: Path, graph: keras.Model, spec: ModelSpec, output: Output, format: str) -> Bundle:
     labeled = spec if spec.labels else spec.replace(labels=[str(i) for i in range(graph.output[output].shape[1])])
-    write_bundle(path, graph, labeled, ImagePolicy(), format=format, output=output)
+    write_bundle(path, graph, labeled, ImagePolicy(), format=format)
     return open_bundle(path)
 
 

@@ -270,7 +270,9 @@ def compare(
     shapes = [[output.shape for output in outputs] for outputs in (found, expected)]
     if shapes[0] != shapes[1]:
         raise BundleError(f"the model gives {shapes[0]} where the network gives {shapes[1]}")
-    scales = [1.0 if name == "scores" else max(1.0, float(np.abs(y).max())) for name, y in zip(names, expected, strict=True)]
+    scales = [
+        1.0 if name == "scores" else max(1.0, float(np.abs(y).max())) for name, y in zip(names, expected, strict=True)
+    ]
     judge = names.index("scores") if "scores" in names else 0
     wanted, scale = expected[judge], scales[judge]
     best = np.take_along_axis(wanted, found[judge].argmax(axis=1)[:, np.newaxis], axis=1)[:, 0]
@@ -323,7 +325,7 @@ def _check_free(path: Path, *, overwrite: bool) -> None:
     if not os.path.lexists(path):
         return
     if not overwrite:
-        raise BundleError(f"{path} already exists; choose another name, or replace it with overwrite=True")
+        raise BundleError(f"{path} already exists; choose another name, or pass overwrite=True to replace it")
     if path.is_symlink() or not is_bundle(path):
         raise BundleError(f"{path} is not a bundle, so it is not replaced; choose another name, or remove it first")
 

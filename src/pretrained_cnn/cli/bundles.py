@@ -5,20 +5,33 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
+from pretrained_cnn.bundle.formats import list_formats
 from pretrained_cnn.cli.shared import FAILED, OK, add_model_options, complain, load_classifier, log_to_stderr, quiet
-from pretrained_cnn.runtimes import Format, get_runtime, list_runtimes
+from pretrained_cnn.runtimes import get_runtime, list_runtimes
 
 
 def add(commands: Any) -> None:
     """Add the commands to the parser's."""
     export = commands.add_parser("export", help="write a classifier to a bundle, to be used elsewhere")
-    export.add_argument("output", metavar="DIR", help="the bundle's folder, which must not exist yet")
+    export.add_argument("output", metavar="DIR", help="the bundle's folder")
     add_model_options(export)
-    export.add_argument("--format", choices=get_args(Format), default="keras", help="default: %(default)s")
-    export.add_argument("--precision", choices=["float32", "float16"], default="float32", help="of the weights")
-    export.add_argument("--quantize", metavar="SOURCE", help="images by which to make an OpenVINO model of 8 bits")
+    export.add_argument("--format", choices=list_formats(), default="keras", help="default: %(default)s")
+    export.add_argument(
+        "--dtype",
+        choices=["float32", "float16"],
+        default="float32",
+        help="what the file stores weights in (default: %(default)s)",
+    )
+    export.add_argument("--quantize", metavar="SOURCE", help="images to quantize an OpenVINO model to int8 by")
+    export.add_argument(
+        "--min-agreement",
+        type=float,
+        metavar="SHARE",
+        help="share of images, 0 to 1, that must keep their best class (default: 1; with --quantize 0.95)",
+    )
+    export.add_argument("--overwrite", action="store_true", help="replace the bundle, if one exists already")
     export.set_defaults(run=_export)
 
     check = commands.add_parser("check", help="see whether a bundle is whole, and answers here as where it was made")
@@ -36,7 +49,12 @@ def _export(options: argparse.Namespace) -> int:
     clf = load_classifier(options)
     with quiet():
         agreement = clf.save(
-            options.output, format=options.format, precision=options.precision, quantize=options.quantize
+            options.output,
+            format=options.format,
+            dtype=options.dtype,
+            quantize=options.quantize,
+            min_agreement=options.min_agreement,
+            overwrite=options.overwrite,
         )
     print(f"{options.output}\t{_describe(agreement)}")
     return OK

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from typing import Any, get_args
+from typing import Any
 
+from pretrained_cnn.bundle.formats import list_formats
 from pretrained_cnn.cli.shared import OK, add_model_options, count, load_classifier, log_to_stderr, quiet
 from pretrained_cnn.errors import BundleError
-from pretrained_cnn.runtimes import Format
 
 
 def add(commands: Any) -> None:
@@ -26,8 +26,8 @@ def add(commands: Any) -> None:
         help="images that choose the settings; by default a fifth of each class is set aside",
     )
     add_model_options(train)
-    train.add_argument("--output", required=True, metavar="DIR", help="the bundle's folder, which must not exist yet")
-    train.add_argument("--format", choices=get_args(Format), default="keras", help="default: %(default)s")
+    train.add_argument("--output", required=True, metavar="DIR", help="the bundle's folder")
+    train.add_argument("--format", choices=list_formats(), default="keras", help="default: %(default)s")
     train.add_argument("--head", choices=("linear", "mlp"), default="linear", help="default: %(default)s")
     train.add_argument(
         "--unfreeze",
@@ -42,6 +42,7 @@ def add(commands: Any) -> None:
     train.add_argument("--balanced", action="store_true", help="let all classes count the same")
     train.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
     train.add_argument("--no-cache", action="store_true", help="keep no embeddings on disk")
+    train.add_argument("--overwrite", action="store_true", help="replace the bundle, if one exists already")
     train.add_argument("--json", action="store_true", help="print the report as one JSON object")
     train.set_defaults(run=_train)
 
@@ -50,8 +51,8 @@ def _train(options: argparse.Namespace) -> int:
     log_to_stderr()
     from pretrained_cnn.classifier import Classifier
 
-    if os.path.lexists(options.output):
-        raise BundleError(f"{options.output} exists already; choose another name, or remove it first")
+    if os.path.lexists(options.output) and not options.overwrite:
+        raise BundleError(f"{options.output} already exists; choose another name, or pass --overwrite")
     model = load_classifier(options)
     with quiet():
         import keras  # noqa: F401
@@ -69,7 +70,7 @@ def _train(options: argparse.Namespace) -> int:
         cache=not options.no_cache,
     )
     with quiet():
-        clf.save(options.output, format=options.format)
+        clf.save(options.output, format=options.format, overwrite=options.overwrite)
     report = clf.report
     assert report is not None
     if options.json:

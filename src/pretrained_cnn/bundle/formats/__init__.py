@@ -68,6 +68,7 @@ def unregister_format(name: str) -> None:
     >>> unregister_format("nothing")
     Traceback (most recent call last):
     ...
-    pretrained_cnn.errors.InvalidArgumentError: 'nothing' was not registered by this program, so it cannot be unregistered
+    pretrained_cnn.errors.InvalidArgumentError: 'nothing' was not registered by this program, \
+so it cannot be unregistered
     """
     FORMATS.unregister(name)

@@ -67,7 +67,9 @@ class Format(ABC):
         """
         choice("dtype", dtype, DTYPES)
         if dtype not in self.dtypes:
-            raise InvalidArgumentError(f"format={self.name!r} stores no dtype={dtype!r}; it stores {listed(self.dtypes)}")
+            raise InvalidArgumentError(
+                f"format={self.name!r} does not store dtype={dtype!r}; it stores {listed(self.dtypes)}"
+            )
         for module, extra in (*self.needs, *((("nncf", "quantize"),) if dtype == "int8" else ())):
             if find_spec(module) is None:
                 raise MissingDependencyError(module, extra=extra)

@@ -52,7 +52,9 @@ class SavedModel(Format):
         archive = keras.export.ExportArchive()
         archive.track(graph)
         size = graph.input_shape[1:]
-        archive.add_endpoint("serving_default", serving_default, [tf.TensorSpec((None, *size), tf.uint8, name="images")])
+        archive.add_endpoint(
+            "serving_default", serving_default, [tf.TensorSpec((None, *size), tf.uint8, name="images")]
+        )
         if spec.resize.interpolation in KERNELS:
             resize = _resize_in_tensorflow(spec.input_size, spec.resize)
 
