@@ -9,6 +9,8 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from pretrained_cnn._version import __version__ as __version__
+from pretrained_cnn.bundle.formats import Format, get_format, list_formats, register_format, unregister_format
 from pretrained_cnn.bundle.manifest import ExportCheck
 from pretrained_cnn.errors import (
     BundleError,
@@ -39,8 +41,6 @@ if TYPE_CHECKING:
     from pretrained_cnn.explain import Explanation
     from pretrained_cnn.transfer.report import TrainingReport
 
-__version__ = "0.1.0"
-
 __all__ = [
     "BundleError",
     "ClassScore",
@@ -49,6 +49,7 @@ __all__ = [
     "Evaluation",
     "Explanation",
     "ExportCheck",
+    "Format",
     "ImageError",
     "ImagePolicy",
     "InvalidArgumentError",
@@ -71,14 +72,18 @@ __all__ = [
     "WeightsError",
     "WeightsFile",
     "contact_sheet",
+    "get_format",
     "get_spec",
     "imagenet_labels",
+    "list_formats",
     "list_models",
     "list_runtimes",
     "register",
+    "register_format",
     "register_runtime",
     "to_frame",
     "unregister",
+    "unregister_format",
     "unregister_runtime",
 ]
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-import pretrained_cnn
 from pretrained_cnn._check import number
 from pretrained_cnn._files import sha256
+from pretrained_cnn._version import __version__
 from pretrained_cnn.bundle.formats import Dtype, Format, get_format
 from pretrained_cnn.bundle.manifest import NAME, ExportCheck, FileInfo, Kind, Manifest
 from pretrained_cnn.errors import BundleError, InvalidArgumentError
@@ -163,12 +163,12 @@ def write_bundle(
         export(graph, folder, format=kind_of_file, spec=spec, dtype=dtype, images=given)
         (folder / LABELS).write_text(json.dumps([list(label) for label in spec.labels], indent=0), "utf-8")
         kept = {name: output[:16] for name, output in zip(names, expected, strict=True)}
-        np.savez_compressed(folder / CHECK, images=judges[:16], **kept)
+        _write_arrays(folder / CHECK, {"images": judges[:16], **kept})
         if calibration is not None:
-            np.savez_compressed(folder / CALIBRATION, **calibration)
+            _write_arrays(folder / CALIBRATION, calibration)
         if card is not None:
             (folder / CARD).write_text(card, "utf-8")
-        versions = installed_versions()
+        versions = {package: v for package, v in installed_versions().items() if package != "pretrained-cnn"}
         manifest = Manifest(
             format=format,
             dtype=dtype,
@@ -177,14 +177,14 @@ def write_bundle(
             outputs={name: [None, output.shape[1]] for name, output in zip(names, expected, strict=True)},
             kind=_kind(spec),
             thresholds=None,
-            calibration=calibration and {name: list(array.shape) for name, array in calibration.items()},
+            calibration=None if calibration is None else {name: list(a.shape) for name, a in calibration.items()},
             spec=_describe(spec),
             license=spec.license,
             image_policy=dataclasses.asdict(image_policy) | {"background": list(image_policy.background)},
             tolerance=TOLERANCE[dtype],
             min_agreement=asked,
             check=None,
-            library=versions.pop("pretrained-cnn", pretrained_cnn.__version__),
+            library=__version__,
             versions=versions,
             files={name: _file_info(folder / name) for name in _files(folder)},
         )
@@ -309,6 +309,10 @@ def _run(runtime: Runtime, images: NDArray[np.uint8]) -> tuple[NDArray[np.float3
     rows = [runtime.run(images[:1])]
     rows += [runtime.run(images[start : start + 16]) for start in range(1, len(images), 16)]
     return tuple(map(np.concatenate, zip(*rows, strict=True)))
+
+
+def _write_arrays(file: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the arrays for allow_pickle
 
 
 def _read_arrays(file: Path) -> dict[str, NDArray[Any]]:

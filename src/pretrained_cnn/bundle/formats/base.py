@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -25,7 +24,7 @@ Dtype = Literal["float32", "float16", "int8"]
 DTYPES: tuple[Dtype, ...] = ("float32", "float16", "int8")
 
 
-class Format(ABC):
+class Format:
     """A format that serving graphs are written in. Subclass it, and register an instance with `register_format`.
 
     >>> from pretrained_cnn.bundle.formats.onnx import ONNX
@@ -42,7 +41,6 @@ class Format(ABC):
     needs: ClassVar[tuple[tuple[str, str | None], ...]] = ()
     """Modules that writing takes, each with the extra of this library that installs it, or None."""
 
-    @abstractmethod
     def write(
         self, graph: keras.Model, path: Path, spec: ModelSpec, *, dtype: Dtype, images: NDArray[np.uint8] | None
     ) -> None:
@@ -52,10 +50,11 @@ class Format(ABC):
         arrays, and the model must have exactly those, by the same names. ``images``, uint8 ``(N, H, W, C)``, are what
         ``dtype="int8"`` takes ranges of values from. Any exception says that the format cannot express the graph.
         """
+        raise NotImplementedError
 
-    @abstractmethod
     def outputs(self, path: Path) -> list[str]:
         """The names of all outputs of the model at ``path``, those that nobody asked for included."""
+        raise NotImplementedError
 
     def require(self, dtype: Dtype = "float32") -> None:
         """Raise unless this format stores ``dtype`` (InvalidArgumentError) and can be written here.

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pretrained_cnn.bundle.formats.base import Dtype, Format
-from pretrained_cnn.runtimes.openvino import import_openvino
 
 if TYPE_CHECKING:
     import keras
@@ -32,7 +31,7 @@ class OpenVINO(Format):
         self, graph: keras.Model, path: Path, spec: ModelSpec, *, dtype: Dtype, images: NDArray[np.uint8] | None
     ) -> None:
         """Convert the graph, leave it no output but its own, and store its weights as ``dtype``."""
-        ov = import_openvino()  # before Keras imports it
+        ov = _import()  # before Keras imports it
         whole = path.with_name("whole.xml")
         graph.export(str(whole), format="openvino", verbose=False)
         model = _only(ov.Core().read_model(whole), list(graph.output))
@@ -45,7 +44,13 @@ class OpenVINO(Format):
 
     def outputs(self, path: Path) -> list[str]:
         """The names of all results of the model."""
-        return [_name(output) for output in import_openvino().Core().read_model(path).outputs]
+        return [_name(output) for output in _import().Core().read_model(path).outputs]
+
+
+def _import() -> Any:
+    from pretrained_cnn.runtimes.openvino import import_openvino
+
+    return import_openvino()
 
 
 def _only(model: openvino.Model, names: Iterable[str]) -> openvino.Model:
@@ -55,7 +60,7 @@ def _only(model: openvino.Model, names: Iterable[str]) -> openvino.Model:
     activation becomes an output: 50 and more of EfficientNet, which nothing then fuses or overwrites, and which are
     copied to the caller. That made the network two to three times as slow.
     """
-    ov = import_openvino()
+    ov = _import()
     found = {_name(output): output for output in model.outputs}
     results = [found[name].get_node() for name in names]
     return ov.Model(results, model.get_parameters(), "serving")
