@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from sphinx.application import Sphinx
 
 from pretrained_cnn import Classifier, ImagePolicy, ResizePolicy, Result, contact_sheet
-from pretrained_cnn.cli.shared import quiet
+from pretrained_cnn.cli.console import quiet
 from pretrained_cnn.images.batch import load
 from pretrained_cnn.images.sources import one
 

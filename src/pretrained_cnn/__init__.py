@@ -7,6 +7,7 @@
 """
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 from pretrained_cnn._version import __version__ as __version__
@@ -22,6 +23,7 @@ from pretrained_cnn.errors import (
     ModelExistsError,
     OutputError,
     PretrainedCNNError,
+    PretrainedCNNWarning,
     UnknownModelError,
     WeightsError,
 )
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from pretrained_cnn.evaluate import ClassScore, Evaluation, Mistake
     from pretrained_cnn.explain import Explanation
     from pretrained_cnn.transfer.report import TrainingReport
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # the program decides where its log goes
 
 __all__ = [
     "BundleError",
@@ -62,6 +66,7 @@ __all__ = [
     "OutputError",
     "Prediction",
     "PretrainedCNNError",
+    "PretrainedCNNWarning",
     "Published",
     "ResizePolicy",
     "Result",
@@ -102,6 +107,10 @@ _LATE = {
 def __getattr__(name: str) -> Any:
     """What brings numpy and Pillow is imported when it is first used."""
     if name in _LATE:
-        globals()[name] = getattr(importlib.import_module(_LATE[name]), name)
+        try:
+            module = importlib.import_module(_LATE[name])
+        except AttributeError as error:  # of a broken package; `from ... import` would hide an AttributeError
+            raise ImportError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
+        globals()[name] = getattr(module, name)
         return globals()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

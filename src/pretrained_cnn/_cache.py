@@ -7,8 +7,14 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["CACHE", "alone", "cache_home"]
+from pretrained_cnn.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+__all__ = ["CACHE", "alone", "cache_home", "file_lock"]
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +35,15 @@ def cache_home() -> Path:
     return (Path(home) if home else Path.home() / ".cache") / "pretrained_cnn"
 
 
+def file_lock(path: str | os.PathLike[str]) -> FileLock:
+    """A lock that is a file. Raises MissingDependencyError without the package filelock, as in a lean installation."""
+    try:
+        from filelock import FileLock
+    except ModuleNotFoundError:
+        raise MissingDependencyError("filelock", extra=None) from None
+    return FileLock(path)
+
+
 @contextlib.contextmanager
 def alone(path: Path, doing: str) -> Iterator[None]:
     """Let only one thread of one process at a time do something to ``path``. Who waits logs what for: ``doing``.
@@ -36,13 +51,11 @@ def alone(path: Path, doing: str) -> Iterator[None]:
     The lock's file is removed by its holder, last of all and while it still holds it. Who had opened it
     before finds that what it has locked has no name any more, and begins anew: filelock looks after that.
     """
-    from filelock import FileLock, Timeout
-
     name = path.with_name(f".{path.name}.lock")
-    lock = FileLock(name)
+    lock = file_lock(name)
     try:
         lock.acquire(timeout=0)
-    except Timeout:
+    except TimeoutError:  # filelock's own is one
         log.info("waiting for the process that is %s", doing)
         lock.acquire()
     try:

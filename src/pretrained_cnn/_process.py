@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
+import random
 import sys
+import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["cores", "switch_off_telemetry"]
+from pretrained_cnn.errors import PretrainedCNNWarning
+
+__all__ = ["cores", "random_kept", "switch_off_telemetry", "warn"]
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +24,36 @@ OWN_CGROUPS = Path("/proc/self/cgroup")
 
 ORT_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 """The environment variable that ONNX Runtime reads when it is imported."""
+
+
+_reported: set[str] = set()
+_lock = threading.Lock()
+
+
+def warn(message: str) -> None:
+    """Issue a `PretrainedCNNWarning` at the caller's line outside of this package, once per message."""
+    with _lock:
+        if message in _reported:
+            return
+        _reported.add(message)
+    package = str(Path(__file__).parent)
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, PretrainedCNNWarning, stacklevel=level)
+
+
+@contextlib.contextmanager
+def random_kept() -> Iterator[None]:
+    """Leave the state of Python's `random` as it was.
+
+    Keras draws a seed from it for each layer that might need one, whether or not the weights come from a file.
+    """
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
 
 
 def cores() -> int:

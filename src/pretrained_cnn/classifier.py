@@ -32,7 +32,7 @@ from pretrained_cnn.images.batch import Batch, batches, load
 from pretrained_cnn.images.decode import decode
 from pretrained_cnn.images.labeled import WNID, labeled
 from pretrained_cnn.images.policy import ImagePolicy
-from pretrained_cnn.images.resize import resize
+from pretrained_cnn.images.resize import policy_for, resize
 from pretrained_cnn.images.sources import Item, items, one
 from pretrained_cnn.registry import get_spec
 from pretrained_cnn.results import Prediction, Result
@@ -485,7 +485,8 @@ class Classifier:
         explainer = self._get_explainer(method)
         item = one(image)
         full = decode(item, self._image_policy)
-        pixels = resize(full, self._spec.input_size, self._spec.resize)[np.newaxis]
+        policy = policy_for(item.image, full.size, self._spec.input_size, self._spec.resize)
+        pixels = resize(full, self._spec.input_size, policy)[np.newaxis]
         ((scores,),) = self._get_runtime("scores")[0].run(pixels)
         index = int(scores.argmax()) if target is None else self._find_class(target, len(scores))
         (heat_map,) = explainer(pixels, np.array([index]))
@@ -494,7 +495,7 @@ class Classifier:
             item.name,
             prediction._replace(score=float(scores[index]), index=index),
             method,
-            place(heat_map, full.size, self._spec.input_size, self._spec.resize),
+            place(heat_map, full.size, self._spec.input_size, policy),
             full,
         )
 

@@ -14,6 +14,8 @@ that a caller would expect to catch::
     ├── BundleError             (OSError)       a bundle that is missing, broken or unsafe
     ├── OutputError             (OSError)       a file of results, or a sorted image, that cannot be written
     └── MissingDependencyError  (ImportError)   an optional package is not installed; says the install line
+
+And one warning, `PretrainedCNNWarning`, for what does not stop the work but needs you.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ __all__ = [
     "ModelExistsError",
     "OutputError",
     "PretrainedCNNError",
+    "PretrainedCNNWarning",
     "UnknownModelError",
     "WeightsError",
 ]
@@ -42,6 +45,18 @@ class PretrainedCNNError(Exception):
     ... except PretrainedCNNError as error:
     ...     print(type(error).__name__)
     UnknownModelError
+    """
+
+
+class PretrainedCNNWarning(UserWarning):
+    """The answer is right, but something needs you: a cache that cannot be written, a file that was changed.
+
+    Each cause is reported once per process. Python's own filters apply; to stop at the first one:
+
+    >>> import warnings
+    >>> from pretrained_cnn import PretrainedCNNWarning
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", PretrainedCNNWarning)
     """
 
 

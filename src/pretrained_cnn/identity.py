@@ -181,8 +181,8 @@ def function_identity(function: Any) -> str | None:
 
 def has_dtype_policy() -> bool:
     """Whether the program has set another dtype policy in Keras, which changes what a builder builds."""
-    keras = sys.modules.get("keras")
-    return keras is not None and keras.config.dtype_policy().name != "float32"
+    config = getattr(sys.modules.get("keras"), "config", None)  # None also while another thread is importing Keras
+    return config is not None and config.dtype_policy().name != "float32"
 
 
 def renumbered(description: Any) -> Any:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING, NamedTuple
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,9 +63,54 @@ def imagenet_labels() -> tuple[Label, ...]:
     return tuple(Label(*line.split("\t")) for line in text.splitlines())
 
 
-def as_labels(labels: Iterable[str | tuple[str, str]]) -> tuple[Label, ...]:
-    """Turn plain names or ``(id, name)`` pairs into a table; a plain name is its own id."""
-    return tuple(Label(label, label) if isinstance(label, str) else Label(*label) for label in labels)
+def as_labels(labels: Iterable[str | tuple[str, str]] | Mapping[Any, Any]) -> tuple[Label, ...]:
+    r"""Turn names, or ``(id, name)`` pairs, in the order of the outputs into a table; a plain name is its own id.
+
+    A mapping is ordered by its indices, whichever way around: name -> index, as the ``class_indices`` of Keras's
+    generators, or index -> name. Space around a name is removed. Raises TypeError for what is not several, ValueError
+    for names without an order or without content.
+
+    >>> as_labels({"dog": 1, "cat": 0})
+    (Label(id='cat', name='cat'), Label(id='dog', name='dog'))
+    >>> as_labels(["cat\n", "dog\n"])[1].name
+    'dog'
+    """
+    if isinstance(labels, Mapping):
+        labels = _in_order(labels)
+    elif isinstance(labels, Set):
+        raise ValueError("a set has no order; give a list in the order of the network's outputs")
+    return tuple(map(_as_label, labels))
+
+
+def _as_label(label: Any) -> Label:
+    parts = (label, label) if isinstance(label, str) else tuple(label) if isinstance(label, tuple | list) else ()
+    if len(parts) != 2 or not all(isinstance(part, str) for part in parts):
+        hint = "; decode it first: label.decode()" if isinstance(label, bytes) else ""
+        raise ValueError(f"{label!r} is neither a name nor an (id, name) pair{hint}")
+    id_, name = (str(part).strip() for part in parts)
+    if not (id_ and name):
+        raise ValueError(f"{label!r} is an empty name")
+    return Label(id_, name)
+
+
+def _in_order(labels: Mapping[Any, Any]) -> list[Any]:
+    """The names of a mapping name -> index or index -> name, by index."""
+    pairs = list(labels.items())
+    if all(_is_index(value) for _, value in pairs):
+        pairs = [(value, key) for key, value in pairs]
+    elif not all(_is_index(key) for key, _ in pairs):
+        raise ValueError("a mapping must be name -> index or index -> name; give a list in the order of the outputs")
+    by_index = {int(index): name for index, name in pairs}
+    if sorted(by_index) != list(range(len(pairs))):
+        raise ValueError(f"the indices of the mapping must be 0 to {len(pairs) - 1}, each once")
+    return [by_index[index] for index in range(len(pairs))]
+
+
+def _is_index(value: Any) -> bool:
+    """Whether it is a whole number, also as the text that JSON makes of a key."""
+    if isinstance(value, str):
+        return value.isascii() and value.isdigit()
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from pretrained_cnn._check import choice, number, whole_number
 from pretrained_cnn._lazy import Reference
-from pretrained_cnn.errors import InvalidSpecError, WeightsError
+from pretrained_cnn.errors import InvalidArgumentError, InvalidSpecError, WeightsError
 from pretrained_cnn.labels import Label, LabelDecoder, as_labels, imagenet_labels
 from pretrained_cnn.weights import WeightsFile
 
@@ -31,20 +31,32 @@ class ResizePolicy:
       interpolation="nearest")`` is what ``keras.utils.load_img(target_size=...)`` does.
     - ``"pad"``: the whole image is fitted in, keeping the aspect ratio, and the rest is black.
 
-    ``crop_fraction`` matters for ``"crop"`` only. Raises InvalidArgumentError for anything else.
+    ``crop_fraction`` matters for ``"crop"`` only. With ``antialias=False``, each pixel is interpolated between its four
+    nearest ones, as ``tf.image.resize`` does by default. ``ResizePolicy("squash", interpolation="bilinear",
+    antialias=False)`` is what ``keras.utils.image_dataset_from_directory`` does and what `Classifier.from_keras`
+    uses. It needs every pixel of a file, so large JPEG files are not read at a reduced size.
+
+    Raises InvalidArgumentError for a setting that is not known.
 
     >>> ResizePolicy()
-    ResizePolicy(method='crop', crop_fraction=0.875, interpolation='bicubic')
+    ResizePolicy(method='crop', crop_fraction=0.875, interpolation='bicubic', antialias=True)
     """
 
     method: Method = "crop"
     crop_fraction: float = 0.875
     interpolation: Interpolation = "bicubic"
+    antialias: bool = True
 
     def __post_init__(self) -> None:
         choice("method", self.method, get_args(Method))
         choice("interpolation", self.interpolation, get_args(Interpolation))
         object.__setattr__(self, "crop_fraction", number("crop_fraction", self.crop_fraction, above=0, most=1))
+        if not isinstance(self.antialias, bool):
+            raise InvalidArgumentError(f"antialias={self.antialias!r} is neither True nor False")
+        if not self.antialias and self.interpolation not in ("nearest", "bilinear"):
+            raise InvalidArgumentError(
+                f"antialias=False goes with interpolation='bilinear' or 'nearest', not with {self.interpolation!r}"
+            )
 
 
 @dataclass(frozen=True)
@@ -276,6 +288,8 @@ def _read_labels(name: str, labels: Iterable[str | tuple[str, str]] | Literal["i
         table = as_labels(labels)
     except TypeError:
         raise InvalidSpecError(f"{name}: labels={labels!r} is not a list of names or of (id, name) pairs") from None
+    except ValueError as error:
+        raise InvalidSpecError(f"{name}: labels={_shown(labels)}: {error}") from None
     seen: set[str] = set()
     for label in table:
         if label.id in seen:
@@ -297,6 +311,11 @@ def _read_function(name: str, key: str, value: Callable[..., Any] | str) -> Call
 
 def _is_pair(value: object) -> bool:
     return isinstance(value, tuple | list) and len(value) == 2
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _arguments(options: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from keras import layers
 
 from pretrained_cnn import weights as weights_files
 from pretrained_cnn._lazy import Reference
+from pretrained_cnn._process import random_kept
 from pretrained_cnn.errors import InvalidArgumentError, InvalidSpecError, PretrainedCNNError, WeightsError
 from pretrained_cnn.spec import ModelSpec
 
@@ -52,6 +53,13 @@ def build(
     the top gives a backbone without one. ``options`` go to the builder. Raises InvalidSpecError if builder
     and spec do not fit together, WeightsError if the weights do not fit the network.
     """
+    if weights is not None:  # random ones are drawn from Python's random, as in Keras
+        with random_kept():
+            return _build(spec, weights, options)
+    return _build(spec, weights, options)
+
+
+def _build(spec: ModelSpec, weights: str | Path | None, options: Mapping[str, Any]) -> Backbone:
     builder = _Builder(spec, options)
     if weights is None:
         model, has_top = builder.call(), True
@@ -84,7 +92,8 @@ def weights_digest(model: keras.Model) -> str:
 def copy(backbone: Backbone) -> Backbone:
     """The same network with weights of its own. Raises InvalidSpecError if a layer of it cannot be made again."""
     try:
-        model = keras.models.clone_model(backbone.model)
+        with random_kept():
+            model = keras.models.clone_model(backbone.model)
     except Exception as error:  # a layer may be anybody's code
         raise InvalidArgumentError(
             f"the network of {backbone.spec.name} cannot be copied: {_brief(error)}; "

@@ -20,16 +20,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from pretrained_cnn.cli.console import quiet
 from pretrained_cnn.cli.output import Target, read_file, replace, write_file
-from pretrained_cnn.cli.shared import quiet
 from pretrained_cnn.errors import ImageError, InvalidArgumentError, OutputError
 from pretrained_cnn.images.sources import is_url
 from pretrained_cnn.results import Prediction, Result
 from pretrained_cnn.tables import rows
 
 if TYPE_CHECKING:
-    import argparse
-
     from pretrained_cnn.spec import ModelSpec
 
 SHARD = 10_000
@@ -153,7 +151,17 @@ def _list(images: Iterable[Any], file: BinaryIO) -> None:
 
 
 @contextlib.contextmanager
-def results(shards: Shards, model: str | ModelSpec, options: argparse.Namespace) -> Iterator[Iterator[Result]]:
+def results(
+    shards: Shards,
+    model: str | ModelSpec,
+    *,
+    weights: str | None,
+    runtime: str | None,
+    top: int,
+    batch_size: int | None,
+    workers: int | None,
+    address: str | None,
+) -> Iterator[Iterator[Result]]:
     """The results that the folder wants, in its order. Raises OutputError if Ray gives up."""
     if shards.images == shards.total:
         yield iter(())  # and no cluster is looked for
@@ -163,17 +171,18 @@ def results(shards: Shards, model: str | ModelSpec, options: argparse.Namespace)
 
     with contextlib.redirect_stdout(sys.stderr), quiet():
         try:
-            _reach(options.address)
-            ray.init(
-                options.address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
-            )
+            _reach(address)
+            ray.init(address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         except OSError:
-            if options.address is None:
+            if address is None:
                 raise
-            raise InvalidArgumentError(f"--address {options.address}: no Ray cluster can be reached there") from None
+            raise InvalidArgumentError(f"--address {address}: no Ray cluster can be reached there") from None
         try:
-            _check_cores(options.workers)
-            yield _results(shards, model, options)
+            _check_cores(workers)
+            settings = {"runtime": runtime, "top": top, "batch_size": batch_size, "num_cpus": workers or 1}
+            if weights is not None:
+                settings["weights"] = weights if weights == "imagenet" else os.path.abspath(weights)
+            yield _results(shards, model, settings)
         except ray.exceptions.RayError as error:
             raise OutputError(
                 f"{shards.path}: Ray gave up: {_reason(str(error))}; the files in it stay, and --resume adds the others"
@@ -206,7 +215,7 @@ def _reason(text: str) -> str:
     return ours[-1] if ours else " ".join(text.split())
 
 
-def _results(shards: Shards, model: str | ModelSpec, options: argparse.Namespace) -> Iterator[Result]:
+def _results(shards: Shards, model: str | ModelSpec, settings: Mapping[str, Any]) -> Iterator[Result]:
     import pandas
     import ray
 
@@ -221,19 +230,7 @@ def _results(shards: Shards, model: str | ModelSpec, options: argparse.Namespace
     blocks = []
     while some := list(itertools.islice(paths, BLOCK)):  # as objects, for Arrow has no names that are not UTF-8
         blocks.append(ray.put(pandas.DataFrame({"path": some}, dtype=object)))
-    weights = options.weights and (
-        options.weights if options.weights == "imagenet" else os.path.abspath(options.weights)
-    )
-    dataset = classify(
-        ray.data.from_pandas_refs(blocks),
-        model,
-        runtime=options.runtime,
-        top=options.top,
-        batch_size=options.batch_size,
-        num_cpus=options.workers or 1,
-        column="path",
-        **({"weights": weights} if weights else {}),
-    )
+    dataset = classify(ray.data.from_pandas_refs(blocks), model, column="path", **settings)
     tables = dataset.iter_batches(batch_size=None, batch_format="pyarrow")
     images = _images(row for table in tables for row in table.to_pylist())
     for entry in shards.entries():

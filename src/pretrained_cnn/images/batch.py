@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import traceback
 from collections import deque
 from collections.abc import Generator, Iterable
@@ -14,10 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrained_cnn._process import cores
 from pretrained_cnn.errors import ImageError
 from pretrained_cnn.images.decode import decode
 from pretrained_cnn.images.policy import ImagePolicy
-from pretrained_cnn.images.resize import enough, resize
+from pretrained_cnn.images.resize import enough, policy_for, resize
 from pretrained_cnn.images.sources import Item
 from pretrained_cnn.spec import ResizePolicy
 
@@ -37,22 +37,23 @@ class Batch(NamedTuple):
     errors: list[ImageError | None]
     """For each name the error that its image met, or None."""
     pixels: NDArray[np.uint8]
-    """RGB ``(n, H, W, 3)`` of the images without an error, in order; ``n`` may be 0."""
+    """uint8 ``(n, H, W, channels)``, RGB or gray, of the images without an error, in order; ``n`` may be 0."""
     paths: list[str | None]
     """For each name the path or address of its image, or None if that was in memory."""
 
 
 def default_workers() -> int:
     """How many threads decode: one for each core that this process may use, and `MAX_WORKERS` at most."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MAX_WORKERS)
+    return min(cores(), MAX_WORKERS)
 
 
-def load(item: Item, size: tuple[int, int], policy: ResizePolicy, reading: ImagePolicy) -> NDArray[np.uint8]:
-    """One image as RGB uint8 ``(H, W, 3)``. Raises ImageError."""
+def load(
+    item: Item, size: tuple[int, int], policy: ResizePolicy, reading: ImagePolicy, channels: int = 3
+) -> NDArray[np.uint8]:
+    """One image as uint8 ``(H, W, channels)``, RGB or gray. Raises ImageError."""
     image = decode(item, reading, enough(size, policy))
     try:
-        return resize(image, size, policy)
+        return resize(image, size, policy_for(item.image, image.size, size, policy), channels)
     except (MemoryError, ValueError) as error:  # one image's error, and not the run's
         reason = f"its {image.width} x {image.height} pixels cannot be resized: {str(error) or type(error).__name__}"
         raise ImageError(item.name, reason) from error
@@ -64,6 +65,7 @@ def batches(
     policy: ResizePolicy,
     reading: ImagePolicy,
     *,
+    channels: int = 3,
     batch_size: int | None = None,
     workers: int | None = None,
     prefetch: int | None = None,
@@ -84,7 +86,7 @@ def batches(
     try:
         while True:
             while len(pending) < prefetch and (group := list(islice(items, batch_size))):
-                pending.append(_Pending(pool, group, size, policy, reading))
+                pending.append(_Pending(pool, group, size, policy, reading, channels))
             if not pending:
                 return
             yield pending.popleft().result()
@@ -104,11 +106,12 @@ class _Pending:
         size: tuple[int, int],
         policy: ResizePolicy,
         reading: ImagePolicy,
+        channels: int,
     ) -> None:
         self._names, self._paths = [item.name for item in items], [item.path for item in items]
-        self._pixels = np.empty((len(items), *size, 3), np.uint8)
+        self._pixels = np.empty((len(items), *size, channels), np.uint8)
         self._jobs = [
-            pool.submit(_load_into, row, item, size, policy, reading)
+            pool.submit(_load_into, row, item, size, policy, reading, channels)
             for row, item in zip(self._pixels, items, strict=True)
         ]
 
@@ -126,9 +129,14 @@ class _Pending:
 
 
 def _load_into(
-    row: NDArray[np.uint8], item: Item, size: tuple[int, int], policy: ResizePolicy, reading: ImagePolicy
+    row: NDArray[np.uint8],
+    item: Item,
+    size: tuple[int, int],
+    policy: ResizePolicy,
+    reading: ImagePolicy,
+    channels: int,
 ) -> None:
-    row[:] = load(item, size, policy, reading)
+    row[:] = load(item, size, policy, reading, channels)
 
 
 def _let_go(error: BaseException | None) -> None:

@@ -112,7 +112,7 @@ def _resize_in_tensorflow(size: tuple[int, int], policy: ResizePolicy) -> Callab
             scale=scale,
             translation=shift,
             kernel_type=KERNELS[policy.interpolation],
-            antialias=True,
+            antialias=policy.antialias,
         )
         return tf.cast(tf.clip_by_value(tf.round(resized[0]), 0, 255), tf.uint8)
 
