@@ -11,7 +11,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,7 +19,7 @@ from pretrained_cnn.cli.options import Command, argument, count, flag, option, s
 from pretrained_cnn.cli.shared import ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
 from pretrained_cnn.errors import ImageError, InvalidArgumentError
-from pretrained_cnn.results import Result
+from pretrained_cnn.results.result import Result
 
 if TYPE_CHECKING:
     from pretrained_cnn.classifier import Classifier
@@ -130,7 +129,7 @@ def _run(options: Options) -> int:
             found = _results(clf, output.without_done(images), sorter, options)
             code = _to_file(output, found, lambda: count_images(options.source), options)
     else:
-        code = _to_stdout(_results(clf, images, sorter, options), as_json=options.json)
+        code = _to_stdout(_results(clf, images, sorter, options), as_json=options.json, min_score=options.min_score)
     return Status.FAILED if sorter is not None and sorter.left_out else code
 
 
@@ -150,12 +149,13 @@ def _on_ray(clf: Classifier, images: Iterator[Any], folder: str, options: Option
             weights=options.weights,
             runtime=options.runtime,
             top=options.named,
+            min_score=options.min_score,
             batch_size=options.batch_size,
             workers=options.workers,
             address=options.address,
         ) as found,
     ):
-        return _to_file(output, (marked(result, options.min_score) for result in found), lambda: output.total, options)
+        return _to_file(output, found, lambda: output.total, options)
 
 
 def _check(options: Options) -> None:
@@ -204,40 +204,37 @@ def _sorter(options: Options) -> Sorter | None:
 
 
 def _results(clf: Classifier, images: Iterator[Any], sorter: Sorter | None, options: Options) -> Iterator[Result]:
-    """The results, marked where they are uncertain, and their images sorted."""
+    """The results; their images are sorted on the way."""
     first = list(itertools.islice(images, 1))
     if not first:
         return  # and no network is built
     with quiet():
         clf.predict_proba([])  # builds or loads the network
     stream: Any = clf.stream(
-        itertools.chain(first, images), top=options.named, batch_size=options.batch_size, workers=options.workers
+        itertools.chain(first, images),
+        top=options.named,
+        min_score=options.min_score,
+        batch_size=options.batch_size,
+        workers=options.workers,
     )
     with contextlib.closing(stream):
         for result in stream:
-            final = marked(result, options.min_score)
             if sorter is not None and result.predictions:
                 try:
-                    sorter.put(result, uncertain=final is not result)
+                    sorter.put(result)
                 except ImageError as error:
                     complain(error)
-            yield final
+            yield result
 
 
-def marked(result: Result, min_score: float | None) -> Result:
-    """The result, with an error if its best score is below the least that is wanted."""
-    if min_score is None or not result.predictions or result.predictions[0].score >= min_score:
-        return result
-    reason = f"uncertain: its best score {result.predictions[0].score:.4f} is below {min_score:g}"
-    return replace(result, error=ImageError(result.source, reason))
-
-
-def _to_stdout(results: Iterable[Result], *, as_json: bool) -> int:
+def _to_stdout(results: Iterable[Result], *, as_json: bool, min_score: float | None) -> int:
     code = Status.OK
     for result in results:
         if result.error is not None:
-            code = code if result.predictions else Status.FAILED
+            code = Status.FAILED
             complain(result.error)
+        elif result.status == "uncertain":
+            complain(f"{result.source}: uncertain: its best score {result.score:.4f} is below {min_score:g}")
         if as_json:
             say(json.dumps(result.to_dict()))
         else:

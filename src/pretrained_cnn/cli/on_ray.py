@@ -24,8 +24,8 @@ from pretrained_cnn.cli.console import quiet
 from pretrained_cnn.cli.output import Target, read_file, replace, write_file
 from pretrained_cnn.errors import ImageError, InvalidArgumentError, OutputError
 from pretrained_cnn.images.sources import is_url
-from pretrained_cnn.results import Prediction, Result
-from pretrained_cnn.tables import rows
+from pretrained_cnn.results.result import Result
+from pretrained_cnn.results.rows import to_result, to_rows
 
 if TYPE_CHECKING:
     from pretrained_cnn.spec import ModelSpec
@@ -78,7 +78,7 @@ class Shards(Target):
 
     def write(self, result: Result) -> None:
         """Take the next result; with the last of its file, the file is written."""
-        self._count(rows(result)[0])
+        self._count(to_rows(result)[0])
         self._ready.append(result)
         number = self._missing[0]
         if len(self._ready) == min(self._size, self.total - number * self._size):
@@ -158,6 +158,7 @@ def results(
     weights: str | None,
     runtime: str | None,
     top: int,
+    min_score: float | None,
     batch_size: int | None,
     workers: int | None,
     address: str | None,
@@ -179,7 +180,13 @@ def results(
             raise InvalidArgumentError(f"--address {address}: no Ray cluster can be reached there") from None
         try:
             _check_cores(workers)
-            settings = {"runtime": runtime, "top": top, "batch_size": batch_size, "num_cpus": workers or 1}
+            settings: dict[str, Any] = {
+                "runtime": runtime,
+                "top": top,
+                "min_score": min_score,
+                "batch_size": batch_size,
+            }
+            settings["num_cpus"] = workers or 1
             if weights is not None:
                 settings["weights"] = weights if weights == "imagenet" else os.path.abspath(weights)
             yield _results(shards, model, settings)
@@ -234,7 +241,7 @@ def _results(shards: Shards, model: str | ModelSpec, settings: Mapping[str, Any]
     tables = dataset.iter_batches(batch_size=None, batch_format="pyarrow")
     images = _images(row for table in tables for row in table.to_pylist())
     for entry in shards.entries():
-        yield _result(entry, next(images)) if isinstance(entry, str) else Result(entry[0], (), ImageError(*entry))
+        yield to_result(next(images), entry) if isinstance(entry, str) else Result(entry[0], (), ImageError(*entry))
 
 
 def _images(found: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
@@ -246,12 +253,3 @@ def _images(found: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
             image = []
         image.append(row)
     yield image
-
-
-def _result(name: str, found: list[dict[str, Any]]) -> Result:
-    """What `rows` made these rows of, but with the image's name as it was given."""
-    error = found[0]["error"]
-    predictions = [
-        Prediction(row["id"], row["label"], row["score"], row["index"]) for row in found if row["rank"] is not None
-    ]
-    return Result(name, tuple(predictions), None if error is None else ImageError(name, error))
