@@ -156,8 +156,8 @@ def test_a_keras_bundle_takes_any_runtime(saved: Callable[[str], Path], eight_ph
 def test_how_images_are_read_is_saved_too(tmp_path: Path) -> None:
     image_policy = ImagePolicy(background=(0, 0, 255), max_pixels=10_000, color_profile="ignore")
     Classifier(SPEC, image_policy=image_policy).save(tmp_path / "b")
-    assert Classifier.load(tmp_path / "b")._image_policy == image_policy
-    assert Classifier.load(tmp_path / "b", image_policy=ImagePolicy())._image_policy == ImagePolicy()
+    assert Classifier.load(tmp_path / "b").engine.image_policy == image_policy
+    assert Classifier.load(tmp_path / "b", image_policy=ImagePolicy()).engine.image_policy == ImagePolicy()
 
 
 @pytest.mark.slow

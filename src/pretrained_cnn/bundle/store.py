@@ -180,7 +180,7 @@ def write_bundle(
             calibration=None if calibration is None else {name: list(a.shape) for name, a in calibration.items()},
             spec=_describe(spec),
             license=spec.license,
-            image_policy=dataclasses.asdict(image_policy) | {"background": list(image_policy.background)},
+            image_policy=image_policy.to_dict(),
             tolerance=TOLERANCE[dtype],
             min_agreement=asked,
             check=None,
@@ -422,9 +422,7 @@ def _read(path: Path, manifest: Manifest) -> Bundle:
             resize=ResizePolicy(**described["resize"]),
             published=published and Published(**published),
         )
-        image_policy = ImagePolicy(
-            **{**manifest.image_policy, "background": tuple(manifest.image_policy["background"])}
-        )
+        image_policy = ImagePolicy.from_dict(manifest.image_policy)
         return Bundle(path, manifest, spec, image_policy)
     except (ValueError, TypeError, KeyError, IndexError) as error:
         raise BundleError(f"{path / NAME} and {LABELS} do not describe a classifier: {error}") from error
