@@ -1,7 +1,7 @@
 """Where conversions happen: in a child process wherever that is possible, else here, one at a time.
 
-- `build_and_write`: the child builds the network itself, from the catalog's names and a file of weights. The program that
-  asks imports neither Keras nor a converter.
+- `build_and_write`: the child builds the network itself, from the catalog's names and a file of weights. The program
+  that asks imports neither Keras nor a converter.
 - `convert`: the network exists here only. It goes over as a ``.keras`` file, and the converted files come back.
 - A network with layers or functions of its own cannot be read by another process, and where no process can be started
   nothing can. Such a graph is converted here, while other conversions wait; whatever a converter changes is restored.
@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING, Any
 from pretrained_cnn._process import random_kept
 from pretrained_cnn.bundle import child
 from pretrained_cnn.bundle.formats import Dtype, Format, get_format
-from pretrained_cnn.errors import MissingDependencyError
-from pretrained_cnn.images.policy import ImagePolicy
+from pretrained_cnn.errors import BundleError, MissingDependencyError
 from pretrained_cnn.spec import ModelSpec, Output
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["build_and_write", "convert"]
+__all__ = ["build_and_write", "build_and_write_here", "convert", "convert_here"]
 
 log = logging.getLogger(__name__)
 
@@ -58,19 +57,21 @@ def build_and_write(
     for module in ("keras", "tensorflow"):
         if importlib.util.find_spec(module) is None:
             raise MissingDependencyError(module, extra=None)
+    get_format(format).require()
+    described = spec if spec.labels else spec.replace(decode="builtins:print")  # nothing is decoded there
     arguments = {
         "path": str(path),
-        "spec": spec.to_dict(),
+        "spec": described.to_dict(),
         "weights": weights,
         "options": dict(options),
         "outputs": list(outputs),
         "layer": layer,
         "format": format,
     }
-    child.call("pretrained_cnn.bundle.convert:_build_and_write", arguments)
+    child.call(f"{__name__}:build_and_write_here", arguments, purpose=f"converting {spec.name} to {format}")
 
 
-def _build_and_write(
+def build_and_write_here(
     path: str,
     spec: dict[str, Any],
     weights: str,
@@ -79,15 +80,15 @@ def _build_and_write(
     layer: str | None,
     format: str,
 ) -> None:
-    """What the child does."""
+    """The child's side of `build_and_write`."""
     _use_defaults_of_keras()
     from pretrained_cnn.backbones.build import build
     from pretrained_cnn.backbones.serving import serving_graph
-    from pretrained_cnn.bundle.store import write_bundle, with_labels
+    from pretrained_cnn.bundle.store import write_converted
 
     read = ModelSpec.from_dict(spec)
-    graph = serving_graph(build(read, weights=weights, options=options), outputs, layer)
-    write_bundle(Path(path), graph, with_labels(read, graph), ImagePolicy(), format=format)
+    backbone = build(read, weights=weights, options=options)
+    write_converted(Path(path), serving_graph(backbone, outputs, layer), read, format)
 
 
 def convert(
@@ -99,18 +100,19 @@ def convert(
     dtype: Dtype,
     images: NDArray[np.uint8] | None,
 ) -> list[str]:
-    """Write a serving graph to ``folder``, under the name that ``format`` gives it. Returns the names of its outputs."""
-    if format.converts and not child.inside() and _is_of_keras_alone(graph):
+    """Write a serving graph to ``folder``, under the name that ``format`` gives it, and list the outputs of the model.
+
+    Raises BundleError if the format cannot express the graph.
+    """
+    if format.converts and child.allowed and _is_of_keras_alone(graph):
         with contextlib.suppress(child.NoChildError):
-            return _convert_in_child(graph, folder, format, dtype, images)
+            return _convert_in_child(graph, folder, format, spec.name, dtype, images)
     with _undone():
-        path = folder / format.file
-        format.write(graph, path, spec, dtype=dtype, images=images)
-        return format.outputs(path)
+        return _write(graph, folder, format, spec, dtype, images)
 
 
 def _convert_in_child(
-    graph: keras.Model, folder: Path, format: Format, dtype: Dtype, images: NDArray[np.uint8] | None
+    graph: keras.Model, folder: Path, format: Format, name: str, dtype: Dtype, images: NDArray[np.uint8] | None
 ) -> list[str]:
     import numpy as np
 
@@ -120,23 +122,35 @@ def _convert_in_child(
         if images is not None:
             given = str(Path(scratch, "images.npy"))
             np.save(given, images)
-        arguments = {"source": str(source), "folder": str(folder), "format": format.name, "dtype": dtype}
-        outputs: list[str] = child.call("pretrained_cnn.bundle.convert:_convert", {**arguments, "images": given})
+        arguments = {"source": str(source), "folder": str(folder), "name": name, "format": format.name, "dtype": dtype}
+        outputs: list[str] = child.call(
+            f"{__name__}:convert_here", {**arguments, "images": given}, purpose=f"converting {name} to {format.name}"
+        )
         return outputs
 
 
-def _convert(source: str, folder: str, format: str, dtype: Dtype, images: str | None) -> list[str]:
-    """What the child does."""
+def convert_here(source: str, folder: str, name: str, format: str, dtype: Dtype, images: str | None) -> list[str]:
+    """The child's side of `convert`."""
     _use_defaults_of_keras()
     import keras
     import numpy as np
 
     graph = keras.saving.load_model(source, compile=False, safe_mode=True)
-    writer = get_format(format)
-    path = Path(folder, writer.file)
-    spec = ModelSpec(name=graph.name, builder="builtins:NotImplemented", input_size=graph.input_shape[1:3], labels=["-"])
-    writer.write(graph, path, spec, dtype=dtype, images=None if images is None else np.load(images))
-    return writer.outputs(path)
+    spec = ModelSpec(name=name, builder="keras:Model", input_size=graph.input_shape[1:3], labels=["all of them"])
+    return _write(graph, Path(folder), get_format(format), spec, dtype, None if images is None else np.load(images))
+
+
+def _write(
+    graph: keras.Model, folder: Path, format: Format, spec: ModelSpec, dtype: Dtype, images: NDArray[np.uint8] | None
+) -> list[str]:
+    path = folder / format.file
+    try:
+        format.write(graph, path, spec, dtype=dtype, images=images)
+        return format.outputs(path)
+    except Exception as error:  # each converter raises its own
+        raise BundleError(
+            f"{spec.name} cannot be written in format={format.name!r}: {type(error).__name__}: {str(error)[:500]}"
+        ) from error
 
 
 def _use_defaults_of_keras() -> None:
@@ -148,7 +162,7 @@ def _use_defaults_of_keras() -> None:
 
 
 def _is_of_keras_alone(graph: keras.Model) -> bool:
-    """Whether another process can make the graph from its description: no layer, function or lambda is anybody's own."""
+    """Whether another process can make the graph from its description: each layer and function in it is Keras's."""
     try:
         description = json.loads(graph.to_json())
     except Exception:  # a layer that cannot be described
