@@ -156,7 +156,7 @@ def test_a_stream_ends_its_threads_when_the_consumer_fails() -> None:
         ({"batch_size": 0}, "batch_size=0 is not"),
         ({"workers": 0}, "workers=0 is not"),
         ({"prefetch": True}, "prefetch=True is not"),
-        ({"errors": "ignore"}, 'errors=\'ignore\' is not known; choose "raise" or "return"'),
+        ({"errors": "ignore"}, "errors='ignore' is not known; choose 'raise' or 'return'"),
     ],
 )
 def test_arguments_of_stream_are_checked_at_once(arguments: dict[str, Any], message: str) -> None:
@@ -513,7 +513,7 @@ def test_the_embedding_of_a_layer() -> None:
     assert clf.embed([image], layer="predictions").shape == (1, 1000)
     assert clf.embed([], layer="conv1").shape == (0, 8)
     assert clf.embed([image]).shape == (1, 256)
-    assert clf._get_runtime("embedding", "conv1") is clf._get_runtime("embedding", "conv1"), "it is built once"
+    assert clf.engine.open(["embedding"], "conv1") is clf.engine.open(["embedding"], "conv1"), "it is built once"
 
 
 @pytest.mark.parametrize(

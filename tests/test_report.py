@@ -121,7 +121,7 @@ def test_thumbnails_and_heat_maps_are_of_what_the_network_saw(small: Classifier,
     (images,) = blocks(path, 'class="images"')
     with Image.open(io.BytesIO(base64.b64decode(images["thumbnails"][0]))) as thumbnail:
         assert (thumbnail.format, thumbnail.size) == ("WEBP", (32, 48))
-        seen = next(small._batches([clock], None)).pixels[0].astype(float)
+        seen = small.engine.pixels([clock])[0].astype(float)
         assert np.abs(np.asarray(thumbnail, float) - seen).mean() < 12
     height, width = facts(path)["heat_maps"]["size"]
     heat = np.frombuffer(base64.b64decode(images["maps"][0]), np.uint8)
@@ -213,8 +213,8 @@ def test_a_full_disk(small: Classifier, clock: Path, tmp_path: Path, monkeypatch
     ("arguments", "message"),
     [
         ({"top": 0}, "top=0 is not a whole number of at least 1"),
-        ({"min_score": 2}, "min_score=2 is not a number from 0 to 1"),
-        ({"heat_maps": "lime"}, "heat_maps='lime' is not known; choose one of grad_cam"),
+        ({"min_score": 2}, "min_score=2 is not a number of at least 0 and of at most 1"),
+        ({"heat_maps": "lime"}, r"heat_maps='lime' is not known; choose 'grad_cam', 'grad_cam\+\+' or 'hires_cam'"),
     ],
 )
 def test_arguments_that_cannot_be_right(small: Classifier, tmp_path: Path, arguments: Any, message: str) -> None:

@@ -17,6 +17,7 @@ __all__ = ["ModelSpec", "Published", "ResizePolicy"]
 
 Output = Literal["scores", "embedding"]
 Method = Literal["crop", "squash", "pad"]
+HeatMapMethod = Literal["grad_cam", "grad_cam++", "hires_cam"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"]
 
 
