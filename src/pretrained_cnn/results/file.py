@@ -11,22 +11,24 @@ A process that is killed leaves at most one image's rows torn, the last. The nex
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Self, cast
 
 from pretrained_cnn._files import atomic_write, open_regular
 from pretrained_cnn.errors import MissingDependencyError, OutputError
 from pretrained_cnn.results.formats import JsonLines, LineFormat, find_format
 from pretrained_cnn.results.names import absolute, unescape
-from pretrained_cnn.results.rows import RESULTS, Row, Schema
+from pretrained_cnn.results.result import Result
+from pretrained_cnn.results.rows import RESULTS, Row, Schema, to_result
 from pretrained_cnn.results.stream import Done
 
 __all__ = ["ResultsFile", "RunInfo", "Target", "by_image", "status_of_row"]
@@ -35,6 +37,10 @@ log = logging.getLogger(__name__)
 
 MAX_TORN = 64 * 1024 * 1024
 """Bytes at the end of a file that may be a torn record, and are cut off. More is damage of another kind."""
+
+
+Settings = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
+"""What rows depend on; or what finds it out, once it is certain that they can be written."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ class Target:
     MissingDependencyError without the packages that the format needs.
     """
 
-    def __init__(self, path: str | os.PathLike[str], settings: Mapping[str, Any], schema: Schema, run: RunInfo) -> None:
+    def __init__(self, path: str | os.PathLike[str], settings: Settings, schema: Schema, run: RunInfo) -> None:
         try:
             from filelock import FileLock, Timeout
         except ImportError:
@@ -77,7 +83,6 @@ class Target:
         """How many images have their rows, how many of them failed, and how many are uncertain."""
         self.run = run
         """Where the run began, which for a run that goes on is not here and now."""
-        self._settings = json.loads(json.dumps(dict(settings)))
         self._beside = self.path.with_name(f"{self.path.name}.settings.json")
         self._lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
         with self._explained():
@@ -87,6 +92,11 @@ class Target:
                 taken = os.path.exists(self._lock.lock_file)
                 reason = "another process is writing to it" if taken else "its folder takes no files"
                 raise OutputError(f"{self.path}: {reason}") from None
+        try:
+            self._settings = json.loads(json.dumps(dict(settings() if callable(settings) else settings)))
+        except BaseException:
+            Target.close(self)
+            raise
 
     def close(self) -> None:
         """Let go of it."""
@@ -140,8 +150,10 @@ class Target:
                 run.version,
                 self.run.version,
             )
-        sources = (*run.sources, *(source for source in self.run.sources if source not in run.sources))
-        self.run = RunInfo(run.folder, sources if self.run.folder == run.folder else run.sources, self.run.version)
+        known = {absolute(source, run.folder) for source in run.sources}
+        new = (source for source in self.run.sources if absolute(source, self.run.folder) not in known)
+        sources = (*run.sources, *(new if run.folder == self.run.folder else ()))
+        self.run = RunInfo(run.folder, sources, self.run.version)
         return finished
 
     @contextlib.contextmanager
@@ -169,7 +181,7 @@ class ResultsFile(Target):
     def __init__(
         self,
         path: str | os.PathLike[str],
-        settings: Mapping[str, Any],
+        settings: Settings,
         schema: Schema = RESULTS,
         *,
         run: RunInfo | None = None,
@@ -186,7 +198,7 @@ class ResultsFile(Target):
         """The names of the images to try again, each as often as it failed."""
         self._better: dict[str, list[list[Row]]] = {}
         """The rows of those that were tried again."""
-        self._file: BinaryIO | None = None
+        self._file: io.RawIOBase | None = None
         try:
             with self._explained():
                 self._open(resume, overwrite)
@@ -198,6 +210,14 @@ class ResultsFile(Target):
         self.done = Done(self._names, self.run.folder, self.run.sources)
         """The names of the images that have their rows; those to try again are not among them."""
         self._names = []
+
+    def results(self) -> Iterator[Result]:
+        """The results that are in the file now. Relative paths are as seen from the working directory."""
+        here = os.getcwd()
+        reader, path = (self._lines, self._rows) if self._rows.exists() else (self.format, self.path)
+        for rows in by_image(reader.read(path)):
+            name = unescape(rows[0]["source"])
+            yield to_result(rows, name if here == self.run.folder else absolute(name, self.run.folder))
 
     def write(self, result: Any) -> None:
         """Write an image's rows, all or, if the process is killed meanwhile, some that will be cut off again."""
@@ -268,13 +288,12 @@ class ResultsFile(Target):
 
     def _grow(self, end: int) -> None:
         """Open the rows to write behind the first ``end`` bytes; nothing follows these then."""
-        file = open_regular(self._rows, "r+b")
+        file = cast(io.BufferedRandom, open_regular(self._rows, "r+b")).detach()  # what is written, a SIGKILL leaves
         try:
             file.truncate(end)
             file.seek(end)
             if end == 0:
                 file.write(self._lines.header)
-            file.flush()
         except BaseException:
             file.close()
             raise
@@ -282,8 +301,9 @@ class ResultsFile(Target):
 
     def _append(self, data: bytes) -> None:
         assert self._file is not None
-        self._file.write(data)
-        self._file.flush()  # what the system has, a SIGKILL cannot take back
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._file.write(rest) :]
 
     def _scan(self, file: BinaryIO, finished: bool) -> int:
         """Count what is done, and return where it ends: behind the last image that has all of its rows."""

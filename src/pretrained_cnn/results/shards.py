@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 from pretrained_cnn._files import atomic_write
 from pretrained_cnn.errors import ImageError, InvalidArgumentError, OutputError
 from pretrained_cnn.results.failures import IN_A_ROW, has_files, is_missing, may_pass
-from pretrained_cnn.results.file import RunInfo, Target, by_image, status_of_row
+from pretrained_cnn.results.file import RunInfo, Settings, Target, by_image, status_of_row
 from pretrained_cnn.results.result import Result
 from pretrained_cnn.results.rows import RESULTS, Row, to_rows
 from pretrained_cnn.results.stream import Found
@@ -67,7 +67,7 @@ class Shards(Target):
     def __init__(
         self,
         path: str | os.PathLike[str],
-        settings: Mapping[str, Any],
+        settings: Settings,
         images: Iterable[Found],
         *,
         size: int = SHARD,
@@ -76,7 +76,10 @@ class Shards(Target):
         overwrite: bool = False,
         retry_failed: bool = False,
     ) -> None:
-        super().__init__(path, {**settings, "shard": size}, RESULTS, run or RunInfo.of())
+        def all_settings() -> Mapping[str, Any]:
+            return {**(settings() if callable(settings) else settings), "shard": size}
+
+        super().__init__(path, all_settings, RESULTS, run or RunInfo.of())
         self._size = size
         self._sources = self.path / "_sources"
         self._ready: list[Result] = []
@@ -96,6 +99,11 @@ class Shards(Target):
             raise
         self.before = self.images
         """How many images had their rows when the folder was opened."""
+
+    @property
+    def is_retrying(self) -> bool:
+        """Whether images are tried again that have rows."""
+        return any(shard.old is not None for shard in self._missing)
 
     def entries(self) -> Iterator[Entry]:
         """What has no rows yet, in the order in which `write` takes its results."""

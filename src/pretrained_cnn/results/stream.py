@@ -68,7 +68,7 @@ class Done:
         self.sources = tuple(sources)
         self._left = Counter(absolute(name, folder) for name in names)
         roots = [_root(source) for source in self.sources if source != "-"]
-        self._roots = {absolute(root or ".", folder): root for root in roots}
+        self._roots = {absolute(root or ".", folder): root for root in reversed(roots)}  # the first spelling of each
 
     def take(self, name: str, folder: str) -> bool:
         """Whether the image is done. Each call with the same name takes it away once."""

@@ -16,7 +16,6 @@ from pretrained_cnn.errors import InvalidArgumentError, OutputError
 from pretrained_cnn.images.sources import SUFFIXES, is_url
 from pretrained_cnn.results.failures import IN_A_ROW, has_files, is_missing, may_pass
 from pretrained_cnn.results.file import ResultsFile, RunInfo
-from pretrained_cnn.results.formats import find_format
 from pretrained_cnn.results.result import EmbeddingResult, Result
 from pretrained_cnn.results.rows import EMBEDDINGS, RESULTS, Schema
 from pretrained_cnn.results.stream import Origin, ResultStream
@@ -184,7 +183,8 @@ def write_results(
         results: What ``Classifier.stream`` or ``Classifier.embed_stream`` returns, or any iterable of results.
         path: The file. Results go to ``.csv``, ``.jsonl`` (a JSON object in each line) or ``.parquet``, with the
             columns of `to_frame`. Embeddings go to ``.parquet``, with the columns ``source``, ``embedding`` and
-            ``error``, or to ``.npy``, float32 ``(N, D)`` with NaN in failed rows, and the names in ``NAME.npy.sources.csv`` beside it.
+            ``error``, or to ``.npy``, float32 ``(N, D)`` with NaN in failed rows; the names are then in
+            ``NAME.npy.sources.csv`` beside it.
         resume: Continue the file, if it exists: images that have their rows are left out.
         overwrite: Replace the file, if it exists.
         retry_failed: With ``resume``, try the images again that failed. Each keeps its place in the file.
@@ -239,8 +239,10 @@ def open_results(
             )
         schema, results = _schema_of(results, path)
         sources = ()
-    find_format(Path(path), schema)  # before the settings, which may build the network
-    known = {**(results.settings if isinstance(results, ResultStream) else {}), **(settings or {})}
+
+    def known() -> Mapping[str, Any]:
+        return {**(results.settings if isinstance(results, ResultStream) else {}), **(settings or {})}
+
     with ResultsFile(
         path, known, schema, run=RunInfo.of(sources), resume=resume, overwrite=overwrite, retry_failed=retry_failed
     ) as file:
