@@ -129,8 +129,8 @@ def _run(options: Options) -> int:
         status = _to_stdout(clf, stream, sorter, options)
     else:
         status = _to_file(clf, stream, options.output, sorter, options)
-    if stream.left_out:
-        complain(f"{stream.left_out:,} images in {sources.without} were left out")
+    if stream.search.left_out:
+        complain(f"{stream.search.left_out:,} images in {sources.without} were left out")
     return Status.FAILED if sorter is not None and sorter.left_out else status
 
 

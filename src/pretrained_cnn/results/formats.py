@@ -242,9 +242,9 @@ class Npy(Format):
             found = 0
             for row in self._sources.read(self.files(path)[1]):
                 vector = np.frombuffer(file.read(4 * width), "<f4")
-                if len(vector) < width:
-                    break
                 found += 1
+                if found > count or len(vector) < width:
+                    break
                 yield {**row, "embedding": vector if row["error"] is None else None}
             if found != count:
                 raise OutputError(

@@ -109,7 +109,7 @@ class ResultStream(Iterator[T], Generic[T]):
     """Results in the order of their images, made as they are asked for. Nothing is done before the first one.
 
     ``Classifier.stream`` and ``Classifier.embed_stream`` return one. Closing it, or an exception in the loop around it,
-    ends its threads.
+    ends its threads. `write_results` also uses `is_empty`, `next_with_origin` and `again`.
 
     >>> from pretrained_cnn import Classifier
     >>> clf = Classifier("EfficientNetLite0")
@@ -131,22 +131,11 @@ class ResultStream(Iterator[T], Generic[T]):
     ) -> None:
         self.schema = schema
         """The kind of rows that the results make."""
-        several = source.names if isinstance(source, Sources) else (source,)
-        self.sources = tuple(os.fspath(each) for each in several if isinstance(each, str | os.PathLike))
-        """The folders, patterns, archives and lists that are searched, as they were given."""
-        self.fresh = Counter[str]()
-        """For each source, how many of its images are not left out."""
-        self.found = Counter[str]()
-        """For each source, how many images were found in it so far."""
+        self.search = _Search(source, image_policy)
+        """Where the images are looked for, and how many were found."""
         self._start = start
         self._settings = settings
         self._known: Mapping[str, Any] | None = None
-        self._done: Done | None = None
-        self._without = _Folder(source.without) if isinstance(source, Sources) and source.without else None
-        self.left_out = 0
-        """How many images were left out because they lie in the folder that `Sources` excludes."""
-        self._opened = _open(several, image_policy)
-        self._origins: deque[Origin] = deque()
         self._images: Iterator[tuple[str, Any]] | None = None
         self._first: list[tuple[str, Any]] = []
         self._results: Generator[T] | None = None
@@ -177,7 +166,7 @@ class ResultStream(Iterator[T], Generic[T]):
         """
         if self._images is not None:
             raise InvalidArgumentError("skip: the stream has begun; call skip before the first result is taken")
-        self._done = names if isinstance(names, Done) else Done(names, os.getcwd())
+        self.search.done = names if isinstance(names, Done) else Done(names, os.getcwd())
         return self
 
     def __next__(self) -> T:
@@ -190,12 +179,12 @@ class ResultStream(Iterator[T], Generic[T]):
         if self._results is None:
             self._results = self._start(itertools.chain(self._first, self._images or ()))
         result = next(self._results)
-        return result, self._origins.popleft()
+        return result, self.search.origins.popleft()
 
     def is_empty(self) -> bool:
         """Whether there is no image that is not left out. Finds the first one; reads none, and builds no network."""
         if self._images is None:
-            self._images = self._find_images()
+            self._images = self.search.images()
             self._first = list(itertools.islice(self._images, 1))
         return not self._first
 
@@ -211,11 +200,31 @@ class ResultStream(Iterator[T], Generic[T]):
         """End the stream and its threads."""
         if self._results is not None:
             self._results.close()
-        for _, _, found in self._opened:
-            found.close()
+        self.search.close()
 
-    def _find_images(self) -> Iterator[tuple[str, Any]]:
-        """The images that are not left out, as ``(name, image)`` pairs; where each comes from is noted."""
+
+class _Search:
+    """The images of a stream's sources, but for those that are left out."""
+
+    def __init__(self, source: Any, image_policy: ImagePolicy) -> None:
+        several = source.names if isinstance(source, Sources) else (source,)
+        self.sources = tuple(os.fspath(each) for each in several if isinstance(each, str | os.PathLike))
+        """The folders, patterns, archives and lists that are searched, as they were given."""
+        self.found = Counter[str]()
+        """For each source, how many images were found in it so far."""
+        self.fresh = Counter[str]()
+        """For each source, how many of these are not done."""
+        self.left_out = 0
+        """How many images were left out because they lie in the folder that `Sources` excludes."""
+        self.done: Done | None = None
+        """The images that are done."""
+        self.origins: deque[Origin] = deque()
+        """Where the images come from whose results are not there yet."""
+        self._without = _Folder(source.without) if isinstance(source, Sources) and source.without else None
+        self._opened = _open(several, image_policy)
+
+    def images(self) -> Iterator[tuple[str, Any]]:
+        """The images as ``(name, image)`` pairs, each name written as in the run that goes on."""
         here = os.getcwd()
         for source, listed, found in self._opened:
             for item in found:
@@ -225,17 +234,22 @@ class ResultStream(Iterator[T], Generic[T]):
                     continue
                 if source is not None:
                     self.found[source] += 1
-                if self._done is not None:
+                if self.done is not None:
                     # A path is relative to the working directory; any other name is as it was when the run began.
                     is_path = source is not None or item.path == name
-                    if self._done.take(name, here if is_path else self._done.folder):
+                    if self.done.take(name, here if is_path else self.done.folder):
                         continue
-                    if is_path and (here != self._done.folder or source not in self._done.sources):
-                        name = self._done.spell(name, here)
+                    if is_path and (here != self.done.folder or source not in self.done.sources):
+                        name = self.done.spell(name, here)
                 if source is not None:
                     self.fresh[source] += 1
-                self._origins.append(Origin(item.path, listed))
+                self.origins.append(Origin(item.path, listed))
                 yield name, item.image
+
+    def close(self) -> None:
+        """Close the sources."""
+        for _, _, found in self._opened:
+            found.close()
 
 
 def find_images(sources: Sources, policy: ImagePolicy = ImagePolicy()) -> Iterator[Found]:

@@ -158,8 +158,8 @@ def _hint(file: ResultsFile, results: Iterable[Any]) -> None:
     """Say of which sources no image was done, in a run that went on: a name may be misspelt."""
     if not file.before or not isinstance(results, ResultStream):
         return
-    for source, count in results.found.items():
-        if count and results.fresh[source] == count:
+    for source, count in results.search.found.items():
+        if count and results.search.fresh[source] == count:
             log.warning(
                 "%s: none of its %s images was in %s before; if some were expected, compare the names",
                 source,
@@ -230,7 +230,7 @@ def open_results(
     if retry_failed and not resume:
         raise InvalidArgumentError("retry_failed=True needs resume=True")
     if isinstance(results, ResultStream):
-        schema, sources = results.schema, results.sources
+        schema, sources = results.schema, results.search.sources
     else:
         if resume and settings is None:
             raise InvalidArgumentError(
@@ -256,7 +256,7 @@ def open_results(
 
 def _check_sources(file: ResultsFile, stream: ResultStream[Any]) -> None:
     """Raise OutputError if a folder or archive of the run is gone, which would be taken for an image's path."""
-    for source in stream.sources if file.before else ():
+    for source in stream.search.sources if file.before else ():
         is_other = source == "-" or is_url(source) or Path(source).suffix.lower() in SUFFIXES or glob.has_magic(source)
         if not is_other and not os.path.lexists(source) and source in file.run.sources and source not in file.done:
             raise OutputError(f"{source}: this source of {file.path} is gone; continue when it is there again")
