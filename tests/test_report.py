@@ -20,7 +20,7 @@ from PIL import Image
 
 from pretrained_cnn import Classifier, DataError, ImageError, InvalidArgumentError, OutputError, Prediction, cli
 from pretrained_cnn.report import write_report
-from pretrained_cnn.report.page import Page
+from pretrained_cnn.report.page import SCRIPTS, Page, join
 
 HOSTILE = [
     "<img src=x onerror=window.hacked=1>.png",
@@ -299,3 +299,18 @@ def test_what_the_command_refuses(command: Any, tmp_path: Path) -> None:
     assert err.startswith(f"pretrained-cnn: {path}: there is such a file already; replace it by --overwrite")
     code, out, err = command("a", "b", "--labeled", "-o", "x.html")
     assert (code, out, err) == (2, "", "pretrained-cnn: --labeled takes one source, not 2\n")
+
+
+def test_the_script_is_whole_and_imports_nothing() -> None:
+    """Its modules become one script; a browser and a linter see to the rest."""
+    folder = ROOT / "src" / "pretrained_cnn" / "report" / "script"
+    assert sorted(path.stem for path in folder.iterdir()) == sorted(SCRIPTS)
+    imports = {
+        path.stem: re.findall(r'^import .* from "\./(\w+)\.js";$', path.read_text(), re.M) for path in folder.iterdir()
+    }
+    for place, name in enumerate(SCRIPTS):
+        assert set(imports[name]) <= set(SCRIPTS[:place]), f"{name} imports what comes after it"
+    script = join(SCRIPTS)
+    assert not re.search(r"^(import|export)\b", script, re.M)
+    declared = re.findall(r"^(?:async )?(?:const|let|function|class) ([$\w]+)", script, re.M)
+    assert sorted(declared) == sorted(set(declared)), "modules share one scope"

@@ -108,7 +108,7 @@ def embedding_key(network: Any, spec: ModelSpec, image_policy: ImagePolicy, runt
         "preprocess": preprocess,
         "input_size": spec.input_size,
         "resize": dataclasses.asdict(spec.resize),
-        "image_policy": dataclasses.asdict(image_policy),
+        "image_policy": image_policy.to_dict(),
         "runtime": runtime,
         "versions": [installed_versions(), PIL.__version__, os.environ.get("KERAS_BACKEND")],
     }
