@@ -524,7 +524,7 @@ class Classifier:
         from pretrained_cnn.backbones.serving import serving_graph
 
         card = None if self._trained is None else model_card(self._trained.report, self.spec)
-        output = output or ("scores" if backbone.has_top else "embedding")
+        output = output or ("scores" if backbone.has_head else "embedding")
         calibration = None
         if quantize is not None:
             if precision != "float32" or output != "scores":

@@ -213,7 +213,7 @@ class Engine:
             with keras_is_needed():
                 from pretrained_cnn.backbones.serving import open_graph
 
-            backbone = open_graph(bundle.load_graph(), bundle.spec, has_top=output == "scores")
+            backbone = open_graph(bundle.load_graph(), bundle.spec, has_head=output == "scores")
             return cls(backbone.spec, runtime=name, image_policy=policy, backbone=backbone, bundle=bundle)
         engine = cls(bundle.spec, runtime=name, image_policy=policy, bundle=bundle)
         engine.open((output,))  # so that a model that cannot be loaded is reported here

@@ -29,7 +29,7 @@ def serving_graph(backbone: Backbone, outputs: Sequence[Output] = ("scores",), l
     names = list(dict.fromkeys(outputs))
     if not names or not set(names) <= set(get_args(Output)):
         raise InvalidArgumentError(f"outputs={outputs!r}: choose one or both of {', '.join(get_args(Output))}")
-    if "scores" in names and not backbone.has_top:
+    if "scores" in names and not backbone.has_head:
         raise WeightsError(
             f"the weights given for {spec.name} end before the classes (a file without the top): "
             "they serve embed; to predict, give weights with the top, or labels=[...] if it has classes of its own"
@@ -77,7 +77,7 @@ def embedding_model(backbone: Backbone, layer: str | None = None) -> keras.Model
     model = backbone.model
     if layer is not None:
         embedding = _output(model, layer)
-    elif backbone.has_top:
+    elif backbone.has_head:
         head = find_head(model)
         if head is None:
             raise InvalidArgumentError(f"{backbone.spec.name}: no last dense layer was found, so there is no embedding")
@@ -103,7 +103,7 @@ def _output(model: keras.Model, name: str) -> Any:
     return output
 
 
-def open_graph(graph: keras.Model, spec: ModelSpec, *, has_top: bool) -> Backbone:
+def open_graph(graph: keras.Model, spec: ModelSpec, *, has_head: bool) -> Backbone:
     """The backbone within a serving graph that was loaded from a file, with its preprocessing in the spec again."""
     networks = [layer for layer in graph.layers if isinstance(layer, keras.Model)]
     casts = [operation for operation in graph.operations if type(operation).__name__ == "Cast"]
@@ -114,7 +114,7 @@ def open_graph(graph: keras.Model, spec: ModelSpec, *, has_top: bool) -> Backbon
     if isinstance(network.output, dict):
         network = keras.Model(network.inputs, network.output["scores"], name=network.name)
     preprocess = None if fed is pixels else keras.Model(pixels, fed, name="preprocess")
-    return Backbone(spec.replace(builder=lambda input_shape: network, preprocess=preprocess), network, has_top)
+    return Backbone(spec.replace(builder=lambda input_shape: network, preprocess=preprocess), network, has_head)
 
 
 def find_head(model: keras.Model) -> keras.Layer | None:
