@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pretrained_cnn._registry import Registry, natural
 from pretrained_cnn.catalog import CATALOG
 from pretrained_cnn.errors import ModelExistsError, UnknownModelError
@@ -10,7 +12,13 @@ from pretrained_cnn.spec import ModelSpec
 __all__ = ["MODELS", "get_spec", "list_models", "register", "unregister"]
 
 MODELS = Registry(
-    "model", ModelSpec, "pretrained_cnn.models", CATALOG, unknown=UnknownModelError, exists=ModelExistsError
+    "model",
+    ModelSpec,
+    "pretrained_cnn.models",
+    CATALOG,
+    unknown=UnknownModelError,
+    exists=ModelExistsError,
+    size=lambda spec: spec.parameters or math.inf,
 )
 """All models that are known by a name."""
 

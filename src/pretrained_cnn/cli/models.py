@@ -11,6 +11,7 @@ from pretrained_cnn.cli.console import complain, say
 from pretrained_cnn.cli.options import Command, argument, flag, number, option
 from pretrained_cnn.cli.shared import get_specs
 from pretrained_cnn.cli.status import Status
+from pretrained_cnn.cli.table import table
 from pretrained_cnn.registry import list_models
 from pretrained_cnn.spec import ModelSpec
 
@@ -50,18 +51,28 @@ def _run(options: Options) -> Status:
     if options.json:
         say(json.dumps(rows, indent=2))
         return status
-    say(
-        f"{'NAME':<20}{'INPUT':>9}{'PARAMETERS':>12}{'DEPTH':>7}"
-        f"{'TOP-1 %':>9}{'TOP-5 %':>9}{'MEASURED AT':>13}  PUBLISHED BY"
-    )
-    for row in rows:
-        size = "{}x{}".format(*row["input_size"])
-        parameters = f"{row['parameters'] / 1e6:.1f} M" if row["parameters"] else "-"
-        top1, top5 = (f"{row[key]:.1f}" if row[key] else "-" for key in ("top1", "top5"))
-        at, depth = row["measured_at"] or "-", row["depth"] or "-"
-        source = (row["measured_by"] or "-").removeprefix("https://")
-        say(f"{row['name']:<20}{size:>9}{parameters:>12}{depth:>7}{top1:>9}{top5:>9}{at:>13}  {source}")
+    sources = list(dict.fromkeys(row["measured_by"] for row in rows if row["measured_by"]))
+    for line in table(COLUMNS, [_cells(row, sources) for row in rows]):
+        say(line)
+    for place, source in enumerate(sources, start=1):
+        say(f"[{place}] {source.removeprefix('https://')}")
     return status
+
+
+COLUMNS = ("NAME", ">INPUT", ">PARAMS", ">DEPTH", ">TOP-1 %", ">TOP-5 %", ">MEASURED AT", "BY")
+
+
+def _cells(row: dict[str, Any], sources: list[str]) -> list[object]:
+    """A row of the table; the publisher of the accuracy is a number, since an address is wider than a terminal."""
+    return [
+        row["name"],
+        "{}x{}".format(*row["input_size"]),
+        f"{row['parameters'] / 1e6:.1f} M" if row["parameters"] else "-",
+        row["depth"] or "-",
+        *(f"{row[key]:.1f}" if row[key] else "-" for key in ("top1", "top5")),
+        row["measured_at"] or "-",
+        f"[{sources.index(row['measured_by']) + 1}]" if row["measured_by"] else "-",
+    ]
 
 
 def _row(spec: ModelSpec) -> dict[str, Any]:
