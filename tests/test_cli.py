@@ -193,6 +193,16 @@ def test_models_sorted_filtered_and_as_json(main: Any) -> None:
     assert all(row["parameters"] <= 6e6 for row in rows)
     names = [line.split()[0] for line in main("models", "resnet*v2", "--sort", "parameters")[1].splitlines()[1:-1]]
     assert names == ["ResNet50V2", "ResNet101V2", "ResNet152V2", "InceptionResNetV2"][:3]
+    rows = json.loads(main("models", "--min-top1", "84", "--max-parameters", "60", "--json")[1])
+    assert rows
+    assert all(row["top1"] >= 84 and row["parameters"] <= 60e6 for row in rows)
+    assert "EfficientNetLite0" in main("models", "--offline", "efficientnetl*")[1]
+    code, _, err = main("models", "--min-top1", "99")
+    assert (code, err) == (
+        1,
+        "pretrained-cnn: no model matches '*' within these limits; `pretrained-cnn models` lists all\n",
+    )
+    assert "min_top1" not in main("models", "--min-top1", "101")[2]
     depths = [row["depth"] or 0 for row in json.loads(main("models", "--sort", "depth", "--json")[1])]
     assert depths == sorted(depths)
     assert depths[-1] == 533
@@ -255,7 +265,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean_registry: None) 
             files = [
                 WeightsFile(f"https://example.org/{stem}.h5", f"md5:{hashlib.md5(TINY).hexdigest()}"),
                 WeightsFile(
-                    f"https://example.org/{stem}_notop.h5", f"md5:{hashlib.md5(TINY[1:]).hexdigest()}", top=False
+                    f"https://example.org/{stem}_notop.h5", f"md5:{hashlib.md5(TINY[1:]).hexdigest()}", has_head=False
                 ),
             ]
             register(ModelSpec(name=name, builder="no:where", input_size=(8, 8), labels="imagenet", weights=files))

@@ -37,15 +37,28 @@ class Options:
         metavar="M",
         help="List only backbones with at most M million parameters (default: all).",
     )
+    min_top1: float | None = option(
+        "--min-top1",
+        type=number,
+        metavar="PERCENT",
+        help="List only backbones with a published top-1 accuracy of at least PERCENT (default: all).",
+    )
+    offline: bool = flag("--offline", help="List only backbones whose weights are on this machine.")
     json: bool = flag("--json", help="Print one JSON array.")
 
 
 def _run(options: Options) -> Status:
-    specs, status = get_specs(list_models(options.pattern))
-    if options.max_parameters is not None:
-        specs = [spec for spec in specs if spec.parameters and spec.parameters <= options.max_parameters * 1e6]
+    most = options.max_parameters
+    names = list_models(
+        options.pattern,
+        max_params=None if most is None else most * 1e6,
+        min_top1=options.min_top1,
+        offline=options.offline,
+    )
+    specs, status = get_specs(names)
     if not specs:
-        complain(f"no model matches {options.pattern!r}; `pretrained-cnn models` lists all")
+        limits = "" if (most, options.min_top1, options.offline) == (None, None, False) else " within these limits"
+        complain(f"no model matches {options.pattern!r}{limits}; `pretrained-cnn models` lists all")
         return Status.FAILED
     rows = [_row(spec) for spec in sorted(specs, key=SORTS[options.sort])]
     if options.json:
