@@ -493,7 +493,7 @@ def test_an_address_and_a_redirect(server: str, path: str) -> None:
         ("/header.png", {"url_seconds": 0.5}, r"it took more than 0\.5 seconds \(ImagePolicy\.url_seconds\)"),
         ("/silent.png", {"url_seconds": 0.5}, r"it took more than 0\.5 seconds \(ImagePolicy\.url_seconds\)"),
         ("/to-file", {}, r"it cannot be fetched: HTTP Error 302: .* to url 'file:///etc/hostname' is not allowed"),
-        ("/to-ftp", {}, r"it redirects to ftp:, and only http and https are followed"),
+        ("/to-ftp", {}, r"it cannot be fetched: HTTP Error 302: .* to url 'ftp://.*' is not allowed"),
         ("/to-itself", {}, r"it cannot be fetched: HTTP Error 302: .*infinite loop"),
         ("/good.png", {"allow_private": False}, r"127\.0\.0\.1 is at 127\.0\.0\.1, which is not a public address"),
     ],
@@ -524,14 +524,14 @@ def test_no_private_address_is_connected_to(address: str, monkeypatch: pytest.Mo
 
 def test_a_redirect_to_a_private_address(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     port = int(server.rpartition(":")[2])
-    original = fetching._connect_public
+    original = fetching.connect_public
 
     def connect(address: tuple[str, int], *arguments: Any, **options: Any) -> socket.socket:
         if address[0] == "public.example":  # as if a public server answered
             return socket.create_connection(("127.0.0.1", port))
         return original(address, *arguments, **options)
 
-    monkeypatch.setattr(fetching, "_connect_public", connect)
+    monkeypatch.setattr(fetching, "connect_public", connect)
     assert decode("http://public.example/good.png", allow_private=False).shape == (120, 96, 3)
     with pytest.raises(ImageError, match=r"127\.0\.0\.1 is at 127\.0\.0\.1, which is not a public address"):
         decode("http://public.example/to-private", allow_private=False)

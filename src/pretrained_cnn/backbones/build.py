@@ -38,7 +38,7 @@ class Backbone:
     spec: ModelSpec
     model: keras.Model
     """float32 ``(N, H, W, 3)``, preprocessed -> scores ``(N, C)``, or ``(N, embedding_size)`` without a top."""
-    has_top: bool
+    has_head: bool
 
 
 def build(
@@ -62,21 +62,21 @@ def build(
 def _build(spec: ModelSpec, weights: str | Path | None, options: Mapping[str, Any]) -> Backbone:
     builder = _Builder(spec, options)
     if weights is None:
-        model, has_top = builder.call(), True
+        model, has_head = builder.call(), True
     elif weights != "imagenet":
-        model, has_top = _load_path(builder, Path(weights))
+        model, has_head = _load_path(builder, Path(weights))
     elif spec.weights:
         if spec.labels and len(spec.labels) != 1000:
             raise InvalidArgumentError(
                 f"{len(spec.labels)} labels do not fit {spec.name}'s ImageNet weights, which have 1000 outputs; "
                 "give 1000 labels, or weights=<path> of your own, or weights=None"
             )
-        model, has_top = _load_published(builder, options), True
+        model, has_head = _load_published(builder, options), True
     else:
-        model, has_top = builder.call(weights="imagenet"), True
-    if has_top:
+        model, has_head = builder.call(weights="imagenet"), True
+    if has_head:
         check_outputs(spec, model)
-    return Backbone(spec, model, has_top)
+    return Backbone(spec, model, has_head)
 
 
 def weights_digest(model: keras.Model) -> str:
@@ -100,7 +100,7 @@ def copy(backbone: Backbone) -> Backbone:
             "give its layers a get_config method"
         ) from error
     model.set_weights(backbone.model.get_weights())
-    return Backbone(backbone.spec, model, backbone.has_top)
+    return Backbone(backbone.spec, model, backbone.has_head)
 
 
 def check_outputs(spec: ModelSpec, model: keras.Model) -> None:

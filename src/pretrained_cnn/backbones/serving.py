@@ -29,7 +29,7 @@ def serving_graph(backbone: Backbone, outputs: Sequence[Output] = ("scores",), l
     names = list(dict.fromkeys(outputs))
     if not names or not set(names) <= set(get_args(Output)):
         raise InvalidArgumentError(f"outputs={outputs!r}: choose one or both of {', '.join(get_args(Output))}")
-    if "scores" in names and not backbone.has_top:
+    if "scores" in names and not backbone.has_head:
         raise WeightsError(
             f"the weights given for {spec.name} end before the classes (a file without the top): "
             "they serve embed; to predict, give weights with the top, or labels=[...] if it has classes of its own"
@@ -52,6 +52,22 @@ def _network(backbone: Backbone, names: Sequence[str], layer: str | None) -> ker
     return keras.Model(model.inputs, {"scores": model.outputs[0], "embedding": embedding.outputs[0]}, name=model.name)
 
 
+def feature_graph(backbone: Backbone, layers: Sequence[str]) -> keras.Model:
+    """One graph: RGB uint8 ``(N, H, W, 3)`` in; a dictionary of float32 maps ``(N, h, w, c)``, one for each layer, out.
+
+    Raises InvalidArgumentError if the network has no layer of a name, or the layer's output is not a map.
+    """
+    model, spec = backbone.model, backbone.spec
+    maps = {}
+    for name in layers:
+        maps[name] = _output(model, name)
+        if len(maps[name].shape) != 4:
+            raise InvalidArgumentError(f"layer={name!r}: it gives {maps[name].shape}, which is not a map (N, h, w, c)")
+    images = keras.Input((*spec.input_size, 3), dtype="uint8", name="images")
+    found = keras.Model(model.inputs, maps, name=model.name)(_preprocess(backbone, ops.cast(images, "float32")))
+    return keras.Model(images, {name: ops.cast(found[name], "float32") for name in layers}, name="features")
+
+
 def embedding_model(backbone: Backbone, layer: str | None = None) -> keras.Model:
     """The network up to the input of its head, the last layer with a kernel, as ``(N, embedding_size)``.
 
@@ -61,7 +77,7 @@ def embedding_model(backbone: Backbone, layer: str | None = None) -> keras.Model
     model = backbone.model
     if layer is not None:
         embedding = _output(model, layer)
-    elif backbone.has_top:
+    elif backbone.has_head:
         head = find_head(model)
         if head is None:
             raise InvalidArgumentError(f"{backbone.spec.name}: no last dense layer was found, so there is no embedding")
@@ -87,7 +103,7 @@ def _output(model: keras.Model, name: str) -> Any:
     return output
 
 
-def open_graph(graph: keras.Model, spec: ModelSpec, *, has_top: bool) -> Backbone:
+def open_graph(graph: keras.Model, spec: ModelSpec, *, has_head: bool) -> Backbone:
     """The backbone within a serving graph that was loaded from a file, with its preprocessing in the spec again."""
     networks = [layer for layer in graph.layers if isinstance(layer, keras.Model)]
     casts = [operation for operation in graph.operations if type(operation).__name__ == "Cast"]
@@ -98,7 +114,7 @@ def open_graph(graph: keras.Model, spec: ModelSpec, *, has_top: bool) -> Backbon
     if isinstance(network.output, dict):
         network = keras.Model(network.inputs, network.output["scores"], name=network.name)
     preprocess = None if fed is pixels else keras.Model(pixels, fed, name="preprocess")
-    return Backbone(spec.replace(builder=lambda input_shape: network, preprocess=preprocess), network, has_top)
+    return Backbone(spec.replace(builder=lambda input_shape: network, preprocess=preprocess), network, has_head)
 
 
 def find_head(model: keras.Model) -> keras.Layer | None:

@@ -202,7 +202,7 @@ def _fine_tune(
     added = network.layers[len(trunk.layers) :]
     checkpoint = _checkpoint(head, parts, settings, identity)
     rows = fine_tune(
-        Backbone(spec, network, has_top=True),
+        Backbone(spec, network, has_head=True),
         [*to_thaw(trunk, settings.unfreeze), *added],
         parts[0],
         parts[1],

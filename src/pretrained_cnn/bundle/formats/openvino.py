@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pretrained_cnn._compat import mend_openvino
 from pretrained_cnn.bundle.formats.base import Dtype, Format
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class OpenVINO(Format):
     ) -> None:
         """Convert the graph, leave it no output but its own, and store its weights as ``dtype``."""
         ov = _import()  # before Keras imports it
+        mend_openvino()
         whole = path.with_name("whole.xml")
         graph.export(str(whole), format="openvino", verbose=False)
         model = _only(ov.Core().read_model(whole), list(graph.output))
