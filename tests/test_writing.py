@@ -648,3 +648,35 @@ def test_others_read_the_files(photos: Path, clf: Classifier) -> None:
         assert frame["status"].tolist() == frames[0]["status"].tolist()
     assert "photos/2/caf\\xe9.png" in frames[0]["source"].tolist()
     assert pyarrow.parquet.read_table("r.parquet").num_rows == len(frames[0])
+
+
+EMBEDDING = """
+import json, sys
+from processes import peak_bytes
+from pretrained_cnn import Classifier, write_results
+written = write_results(Classifier.load(sys.argv[1]).embed_stream(sys.argv[2]), sys.argv[3])
+print(json.dumps([written.images, peak_bytes()]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", EMBEDDING_FORMATS)
+def test_embedding_twenty_thousand_images_takes_no_more_memory_than_five_hundred(tmp_path: Path, suffix: str) -> None:
+    import keras
+
+    layers: list[Any] = [keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(1024)]
+    model = keras.Sequential([*layers, keras.layers.Dense(2, "softmax")])
+    Classifier.from_keras(model, labels=["a", "b"]).save(tmp_path / "e.bundle", format="openvino", output="embedding")
+    (tmp_path / "photo.png").write_bytes(png())
+    peaks = {}
+    for number in (500, 20_000):
+        folder = tmp_path / str(number)
+        for i in range(number):
+            path = folder / f"{i // 1000}" / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(tmp_path / "photo.png")
+        program = [sys.executable, "-c", EMBEDDING, str(tmp_path / "e.bundle"), str(folder), f"{folder}.{suffix}"]
+        done = subprocess.run(program, capture_output=True, check=True, timeout=300, cwd=Path(__file__).parent)
+        count, peaks[number] = json.loads(done.stdout.splitlines()[-1])
+        assert count == number
+    assert peaks[20_000] <= 1.1 * peaks[500], f"bytes: {peaks}"
