@@ -652,9 +652,7 @@ def test_lines_every_so_often(main: Any, monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(lines) == 4
 
 
-def test_lines_where_rich_is_not_installed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_lines_where_rich_is_not_installed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("rich", "rich.console", "rich.progress"):
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
