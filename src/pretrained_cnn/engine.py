@@ -320,12 +320,25 @@ class Engine:
         return found
 
     def run(
-        self, source: Any, output: Output, layer: str | None = None, *, batch_size: int | None = None
+        self,
+        source: Any,
+        output: Output,
+        layer: str | None = None,
+        *,
+        batch_size: int | None = None,
+        errors: Literal["raise", "return"] = "raise",
     ) -> NDArray[np.float32]:
-        """One output for all images of ``source``, float32 ``(N, width)``. Raises the first ImageError."""
+        """One output for all images of ``source``, float32 ``(N, width)``.
+
+        Raises the first ImageError; with ``errors="return"`` the row of an image that failed is NaN.
+        """
         width = self.open((output,), layer).widths[0]
-        rows = self.rows(self.batches(source, batch_size), (output,), layer, errors="raise")
-        return np.concatenate([np.empty((0, width), np.float32), *(found for _, _, _, (found,) in rows)])
+        found = [np.empty((0, width), np.float32)]
+        for rows in self.rows(self.batches(source, batch_size), (output,), layer, errors):
+            good = [error is None for error in rows.errors]
+            found.append(np.full((len(good), width), np.nan, np.float32))
+            found[-1][good] = rows.outputs[0]
+        return np.concatenate(found)
 
     def features(
         self, source: Any, layers: Sequence[str], *, batch_size: int | None = None
