@@ -138,6 +138,35 @@ def test_a_command_is_known_by_one_entry(monkeypatch: pytest.MonkeyPatch, capsys
     assert "--word WORD  Word to say (default: hello)." in page
 
 
+def test_a_format_of_result_files_is_known_by_one_entry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`classify --output` takes it, and resumes it, without a line elsewhere."""
+    from pretrained_cnn import cli
+    from pretrained_cnn.results import formats
+
+    class Toy(formats.JsonLines):
+        SUFFIX = ".toy"
+
+        def encode(self, row: formats.Row) -> bytes:
+            return b"toy " + super().encode(row)
+
+        def decode(self, record: bytes) -> formats.Row:
+            return super().decode(record.removeprefix(b"toy "))
+
+    images = sorted((ROOT / "examples" / "images").glob("c*.png"))
+    output = tmp_path / "rows.toy"
+
+    def classify(*words: object) -> int:
+        return cli.main(["classify", "-m", "EfficientNetLite0", "-o", str(output), *map(str, words)])
+
+    assert classify(images[0]) == cli.Status.USAGE
+    monkeypatch.setitem(formats.FORMATS, Toy.SUFFIX, Toy)
+    assert classify(images[0]) == cli.Status.OK
+    assert classify(images[0], images[1], "--resume") == cli.Status.OK
+    lines = output.read_bytes().splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith(b"toy {") for line in lines)
+
+
 if __name__ == "__main__":
     if str(ROOT / "tests") not in sys.path:
         sys.path.append(str(ROOT / "tests"))

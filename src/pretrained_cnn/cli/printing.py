@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 from pretrained_cnn.cli.table import table
 from pretrained_cnn.results.result import Result
 
-__all__ = ["as_block", "as_rows", "shown"]
+__all__ = ["as_block", "as_json", "as_rows", "shown"]
+
+
+def as_json(result: Result) -> Iterator[str]:
+    """One line, `Result.to_dict` as JSON."""
+    yield json.dumps(result.to_dict())
 
 
 def as_rows(result: Result) -> Iterator[str]:
