@@ -314,9 +314,9 @@ def test_cache_lists_whole_and_unknown_files(main: Any, tiny: Path) -> None:
     code, out, err = main("cache")
     assert (code, err) == (0, "")
     unknown, whole = out.splitlines()
-    assert whole.split() == ["whole", "0.0", "MB", "TinyNet", str(tiny / "tiny.h5")]
-    assert unknown.split(maxsplit=5) == [
-        *("unknown", "0.0", "MB", "MobileNet", str(tiny / "mobilenet_2_5_224_tf.h5")),
+    assert whole.split() == ["whole", "0.0", "MB", "weights", "TinyNet", str(tiny / "tiny.h5")]
+    assert unknown.split(maxsplit=6) == [
+        *("unknown", "0.0", "MB", "weights", "MobileNet", str(tiny / "mobilenet_2_5_224_tf.h5")),
         "complete, but it has no published hash; loading it compares its layers",
     ]
 
@@ -329,6 +329,7 @@ def test_cache_finds_broken_files(main: Any, tiny: Path) -> None:
     assert (code, err) == (1, "")
     mobilenet, tinynet = json.loads(out)
     assert tinynet == {
+        "kind": "weights",
         "model": "TinyNet",
         "path": str(tiny / "tiny.h5"),
         "size": len(TINY) - 1,

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pretrained_cnn._cache import alone, cache_home
-from pretrained_cnn.bundle.manifest import NAME
+from pretrained_cnn._cache import alone, cache_folder, evict, mark_used, remove
 from pretrained_cnn.bundle.store import Bundle, open_bundle, write_bundle
 from pretrained_cnn.errors import BundleError
 from pretrained_cnn.images.policy import ImagePolicy
@@ -24,15 +22,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_BYTES = "PRETRAINED_CNN_CACHE_BYTES"
-"""The environment variable that bounds the cache; what was not used for longest goes first."""
-
-DEFAULT_MAX_BYTES = 10 * 2**30
-
 
 def folder() -> Path:
     """Where the converted graphs are, a bundle each."""
-    return cache_home() / "converted"
+    return cache_folder("converted")
 
 
 def find(key: str | None) -> Bundle | None:
@@ -44,10 +37,10 @@ def find(key: str | None) -> Bundle | None:
         return None
     try:
         bundle = open_bundle(path)
-        os.utime(path / NAME)  # so that it counts as used just now
+        mark_used(path)
     except (BundleError, OSError) as error:
         log.warning("a converted model is broken and will be made anew: %s", error)
-        _remove(path)
+        remove(path)
         return None
     return bundle
 
@@ -71,7 +64,7 @@ def convert(graph: keras.Model, spec: ModelSpec, output: Output, format: Format,
                 shutil.rmtree(leavings, ignore_errors=True)
             log.info("converting %s for format %s, once; the result is kept in %s", spec.name, format, path.parent)
             found = _write(path, graph, spec, output, format)
-    _evict(but=path)
+    evict(keep=path)
     yield found
 
 
@@ -79,42 +72,3 @@ def _write(path: Path, graph: keras.Model, spec: ModelSpec, output: Output, form
     labeled = spec if spec.labels else spec.replace(labels=[str(i) for i in range(graph.output[output].shape[1])])
     write_bundle(path, graph, labeled, ImagePolicy(), format=format, output=output)
     return open_bundle(path)
-
-
-def entries() -> Iterator[Path]:
-    """The folders of all bundles in the cache, those used last first."""
-    found = [(_used(path), path) for path in folder().glob("*/") if not path.name.startswith(".")]
-    yield from (path for _, path in sorted(found, reverse=True))
-
-
-def _evict(but: Path) -> None:
-    """Remove what was not used for longest until the rest is within the bound."""
-    limit = int(os.environ.get(MAX_BYTES) or DEFAULT_MAX_BYTES)
-    left = limit - size(but)
-    for path in entries():
-        if path != but:
-            left -= size(path)
-            if left < 0:
-                _remove(path)
-
-
-def size(path: Path) -> int:
-    """Bytes of all files of a bundle."""
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-
-
-def _remove(path: Path) -> None:
-    """Take a bundle out of the cache, at once for those who look for it."""
-    gone = path.with_name(f".{path.name}.{os.getpid()}.gone")
-    try:
-        path.rename(gone)
-    except OSError:  # somebody else was quicker
-        return
-    shutil.rmtree(gone, ignore_errors=True)
-
-
-def _used(path: Path) -> float:
-    try:
-        return (path / NAME).stat().st_mtime
-    except OSError:
-        return 0.0
