@@ -300,8 +300,8 @@ def test_fetch_without_a_network(tmp_path: Path) -> None:
 
 
 def test_cache_lists_nothing(main: Any, tiny: Path, tmp_path: Path) -> None:
-    converted = tmp_path / "cache" / "converted"
-    message = f"pretrained-cnn: no weights that we know are in {tiny}, and no converted models in {converted}\n"
+    computed = tmp_path / "cache"
+    message = f"pretrained-cnn: no known weights are in {tiny}, and nothing that was computed is in {computed}\n"
     assert main("cache") == (0, "", message)
     assert main("cache", "--json") == (0, "[]\n", "")
 
