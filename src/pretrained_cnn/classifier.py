@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 from pretrained_cnn._check import number, whole_number
 from pretrained_cnn.bundle.manifest import ExportCheck
 from pretrained_cnn.bundle.store import write_bundle
-from pretrained_cnn.engine import Engine, Rows
+from pretrained_cnn.engine import Engine, Rows, open_model
 from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.evaluate import Evaluation, evaluate
 from pretrained_cnn.explain import Explanation, explain
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item, items, one
 from pretrained_cnn.labels import Label
-from pretrained_cnn.registry import get_spec
 from pretrained_cnn.results.result import Result, status_of
 from pretrained_cnn.runtimes import Format
 from pretrained_cnn.spec import HeatMapMethod, ModelSpec, Output, ResizePolicy
@@ -38,7 +37,8 @@ class Classifier:
     """A pretrained network that names what is in an image.
 
     Args:
-        model: A name that `list_models` gives (case, ``-`` and ``_`` do not matter), or a `ModelSpec`.
+        model: A name that `list_models` gives (case, ``-`` and ``_`` do not matter), a `ModelSpec`, or the folder of a
+            bundle, which has its own weights, labels, resize policy and input size. An `Engine` is taken as it is.
         weights: ``"imagenet"``, the path of a weights file, or None for random weights. A file without the
             1,000-class top serves `embed` only. A builder of your own that takes no ``weights`` brings its own.
         runtime: What executes the network, a name that `list_runtimes` gives. Any but ``"keras"`` takes a
@@ -49,7 +49,8 @@ class Classifier:
         image_policy: An `ImagePolicy`: the limits, and how images are decoded.
         **builder_options: Go to the builder: ``Classifier("MobileNet", alpha=0.25)``.
 
-    The network is built when it is first needed. One classifier may be used from several threads at once.
+    The network is built when it is first needed. One classifier may be used from several threads at once. `close`, or a
+    ``with`` block, frees what the runtime holds.
 
     Raises UnknownModelError for a name that is not registered, InvalidArgumentError for arguments that cannot be
     right, WeightsError for weights that are missing, broken, or of another network.
@@ -63,26 +64,32 @@ class Classifier:
 
     def __init__(
         self,
-        model: str | ModelSpec | Engine | Trained = "Xception",
+        model: str | os.PathLike[str] | ModelSpec | Engine | Trained = "Xception",
         *,
         weights: str | os.PathLike[str] | None = "imagenet",
-        runtime: str = "keras",
+        runtime: str | None = None,
         labels: Sequence[str | tuple[str, str]] | None = None,
         resize: ResizePolicy | None = None,
         input_size: tuple[int, int] | None = None,
-        image_policy: ImagePolicy = ImagePolicy(),
+        image_policy: ImagePolicy | None = None,
         **builder_options: Any,
     ) -> None:
-        if isinstance(model, Engine | Trained):
-            self._engine = model if isinstance(model, Engine) else model.engine
-        else:
-            spec = model if isinstance(model, ModelSpec) else get_spec(model)
-            changes = {"labels": labels, "resize": resize, "input_size": input_size}
-            spec = spec.replace(**{key: value for key, value in changes.items() if value is not None})
-            self._engine = Engine(
-                spec, weights=weights, options=builder_options, runtime=runtime, image_policy=image_policy
-            )
         self._trained = model if isinstance(model, Trained) else None
+        ready = model.engine if isinstance(model, Trained) else model
+        self._engine = (
+            ready
+            if isinstance(ready, Engine)
+            else open_model(
+                ready,
+                weights=weights,
+                runtime=runtime,
+                labels=labels,
+                resize=resize,
+                input_size=input_size,
+                image_policy=image_policy,
+                options=builder_options,
+            )
+        )
 
     @classmethod
     def from_keras(
@@ -155,7 +162,7 @@ class Classifier:
     def train(
         cls,
         data: Any,
-        model: str | ModelSpec | Classifier = "Xception",
+        model: str | os.PathLike[str] | ModelSpec | Classifier = "Xception",
         validation: Any = None,
         *,
         head: Literal["linear", "mlp"] = "linear",
@@ -173,7 +180,7 @@ class Classifier:
         Args:
             data: A folder with a folder of images for each class; a CSV file with the columns ``path``, relative to
                 the file, and ``label``; or pairs of an image and a label.
-            model: A name, a `ModelSpec`, or a `Classifier` to go on from, which is not changed.
+            model: What to start from: what `Classifier` takes, or a `Classifier`, which is not changed.
             validation: Images, given like ``data``, that choose the settings; by default a fifth of each class of
                 ``data``, which the linear head is fitted on too in the end.
             head: ``"linear"``, logistic regression fitted to convergence, with the strength of its regularization
@@ -407,6 +414,30 @@ class Classifier:
         """
         return self._engine.run(images, "embedding", layer, batch_size=batch_size)
 
+    def features(
+        self, images: Any, layers: Sequence[str], *, batch_size: int | None = None
+    ) -> dict[str, NDArray[np.float32]]:
+        """The maps that layers of the network give for each image, in one pass.
+
+        Args:
+            images: As for `predict_batch`.
+            layers: Names of ``keras_model.layers`` whose output is a map.
+            batch_size: As for `stream`.
+
+        Returns a float32 array ``(N, h, w, c)`` for each layer, by its name: rows in the order of the images, not
+        pooled. Keras computes them whatever the runtime, so a bundle must be of format ``"keras"``. All maps are in
+        memory at once.
+
+        Raises the ImageError of the first bad image; InvalidArgumentError for a layer that does not exist or does not
+        give a map; BundleError for a bundle of another format.
+
+        >>> clf = Classifier("EfficientNetLite0")
+        >>> maps = clf.features(["examples/images/clock.png"], ["block4_add", "block10_add"])
+        >>> {name: array.shape for name, array in maps.items()}
+        {'block4_add': (1, 28, 28, 40), 'block10_add': (1, 14, 14, 112)}
+        """
+        return self._engine.features(images, layers, batch_size=batch_size)
+
     def evaluate(
         self, source: Any, labels: Sequence[str] | None = None, *, batch_size: int | None = None
     ) -> Evaluation:
@@ -512,6 +543,23 @@ class Classifier:
             calibration=calibration,
             card=card,
         )
+
+    def close(self) -> None:
+        """Free what the runtime holds: memory and threads. Closing twice is fine.
+
+        The classifier can be used again, and then opens its network again.
+
+        >>> with Classifier("EfficientNetLite0") as clf:
+        ...     clf.predict("examples/images/clock.png").label
+        'analog_clock'
+        """
+        self._engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def __repr__(self) -> str:
         engine, runtime = self._engine, f"runtime={self.runtime!r}"

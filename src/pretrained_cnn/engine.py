@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
@@ -28,6 +28,7 @@ from pretrained_cnn.images.batch import Batch, batches, load
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item, items
 from pretrained_cnn.labels import Prediction
+from pretrained_cnn.models import find_model
 from pretrained_cnn.runtimes import Runtime, RuntimeSpec, get_runtime, runtime_for
 from pretrained_cnn.spec import HeatMapMethod, ModelSpec, Output
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from pretrained_cnn.backbones.build import Backbone
     from pretrained_cnn.backbones.explainer import Explainer
 
-__all__ = ["Engine", "Network", "Rows", "check_outputs"]
+__all__ = ["Engine", "Network", "Rows", "check_outputs", "open_model"]
 
 
 class Rows(NamedTuple):
@@ -54,16 +55,23 @@ class Rows(NamedTuple):
 class Network:
     """A serving graph that a runtime has opened for certain outputs. May be used from several threads at once."""
 
-    def __init__(self, spec: ModelSpec, outputs: tuple[Output, ...], runtime: Runtime, widths: tuple[int, ...]) -> None:
+    def __init__(
+        self, spec: ModelSpec, outputs: tuple[str, ...], runtime: Runtime, shapes: Sequence[tuple[int, ...]]
+    ) -> None:
         self.outputs = outputs
         """The names of the outputs, in the order in which `run` gives them."""
-        self.widths = widths
-        """The width of each output, ``C`` of ``(N, C)``."""
+        self.shapes = tuple(shapes)
+        """The shape of each output for one image: ``(width,)`` for scores and embeddings, ``(h, w, c)`` for a map."""
         self._spec = spec
         self._runtime = runtime
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The width of each output, ``C`` of ``(N, C)``."""
+        return tuple(shape[-1] for shape in self.shapes)
+
     def run(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
-        """From RGB uint8 ``(N, H, W, 3)`` to a float32 array ``(N, width)`` for each output.
+        """From RGB uint8 ``(N, H, W, 3)`` to a float32 array ``(N, *shape)`` for each output.
 
         Raises InvalidSpecError if an output is not what the spec says.
         """
@@ -95,16 +103,16 @@ class Network:
 
     def _run(self, pixels: NDArray[np.uint8]) -> tuple[tuple[NDArray[np.float32], ...], list[str | None]]:
         if not len(pixels):
-            return tuple(np.empty((0, width), np.float32) for width in self.widths), []
+            return tuple(np.empty((0, *shape), np.float32) for shape in self.shapes), []
         found = self._runtime.run(pixels)
-        return found, check_outputs(self._spec, self.outputs, found, (len(pixels), self.widths))
+        return found, check_outputs(self._spec, self.outputs, found, [(len(pixels), *shape) for shape in self.shapes])
 
 
 def check_outputs(
     spec: ModelSpec,
-    outputs: Sequence[Output],
+    outputs: Sequence[str],
     found: Sequence[NDArray[np.float32]],
-    expected: tuple[int, Sequence[int]],
+    shapes: Sequence[tuple[int, ...]],
 ) -> list[str | None]:
     """Check what a network gives. All outputs of all networks pass through this function.
 
@@ -112,19 +120,18 @@ def check_outputs(
         spec: What the network's outputs must be.
         outputs: The names of the outputs.
         found: An array for each of them.
-        expected: How many images were given to the network, and the width of each output.
+        shapes: The shape that each of them must have, the number of images first.
 
     Returns, for each image, what is wrong with its outputs, or None. Raises InvalidSpecError for arrays whose shape is
     wrong, which is the network's fault and not an image's.
     """
-    count, widths = expected
-    faults: list[str | None] = [None] * count
-    for name, array, width in zip(outputs, found, widths, strict=True):
-        if array.shape != (count, width):
-            raise InvalidSpecError(f"{spec.name} gives {name} of shape {array.shape}; expected {(count, width)}")
-        if np.isfinite(array.sum()):  # the usual case; one pass without a temporary array
+    faults: list[str | None] = [None] * shapes[0][0]
+    for name, array, shape in zip(outputs, found, shapes, strict=True):
+        if array.shape != shape:
+            raise InvalidSpecError(f"{spec.name} gives {name} of shape {array.shape}; expected {shape}")
+        if np.isfinite(array.sum()):  # the usual case, in one pass without a temporary array
             continue
-        for row in np.flatnonzero(~np.isfinite(array).all(axis=1)):
+        for row in np.flatnonzero(~np.isfinite(array).all(axis=tuple(range(1, array.ndim)))):
             faults[row] = (
                 f"the network gives {name} that are not finite numbers; "
                 "check its weights, its preprocess function, and whether it overflows in 16 bits"
@@ -186,7 +193,7 @@ class Engine:
         self.bundle = bundle
         self._backbone = backbone
         self._lock = threading.RLock()
-        self._networks: dict[tuple[tuple[Output, ...], str | None], Network] = {}
+        self._networks: dict[tuple[str, ...], Network] = {}
         self._explainers: dict[HeatMapMethod, Explainer] = {}
 
     @classmethod
@@ -243,11 +250,21 @@ class Engine:
         ``layer`` is the name of a layer whose output is the embedding. Raises InvalidArgumentError if there is no such
         layer, WeightsError for scores of weights without a head, BundleError for outputs that a bundle does not give.
         """
-        key = tuple(outputs), layer
-        with self._lock:
-            if key not in self._networks:
-                self._networks[key] = Network(self.spec, key[0], *self._open(*key))
-            return self._networks[key]
+        names = tuple(outputs)
+        return self._once(
+            ("outputs", *names, layer or ""), lambda: Network(self.spec, names, *self._open(names, layer))
+        )
+
+    def open_features(self, layers: Sequence[str]) -> Network:
+        """The network, opened for the maps ``(N, h, w, c)`` that ``layers`` give, with Keras whatever the runtime.
+
+        Raises InvalidArgumentError if there is no such layer or its output is not a map, BundleError for a bundle of a
+        format that has only a graph for a runtime.
+        """
+        names = tuple(dict.fromkeys([layers] if isinstance(layers, str) else layers))
+        if not names:
+            raise InvalidArgumentError("layers=[] names no layer; give names of clf.keras_model.layers")
+        return self._once(("features", *names), lambda: self._open_features(names))
 
     def batches(
         self, source: Any, batch_size: int | None = None, workers: int | None = None, prefetch: int | None = None
@@ -293,7 +310,7 @@ class Engine:
         with ``errors="raise"`` the first such error is raised. Closing the generator closes ``batches``.
         """
         choice("errors", errors, ("raise", "return"))
-        return self._rows(batches, tuple(outputs), layer, errors)
+        return self._rows(batches, lambda: self.open(outputs, layer), errors)
 
     def row(self, item: Item, outputs: Sequence[Output] = ("scores",)) -> tuple[NDArray[np.float32], ...]:
         """What the network gives for one image, float32 ``(1, width)`` for each output. Raises ImageError."""
@@ -310,6 +327,17 @@ class Engine:
         width = self.open((output,), layer).widths[0]
         rows = self.rows(self.batches(source, batch_size), (output,), layer, errors="raise")
         return np.concatenate([np.empty((0, width), np.float32), *(found for _, _, _, (found,) in rows)])
+
+    def features(
+        self, source: Any, layers: Sequence[str], *, batch_size: int | None = None
+    ) -> dict[str, NDArray[np.float32]]:
+        """The maps of several layers for all images of ``source``. Raises the first ImageError."""
+        network = self.open_features(layers)
+        found: list[list[NDArray[np.float32]]] = [[np.empty((0, *shape), np.float32)] for shape in network.shapes]
+        for rows in self._rows(self.batches(source, batch_size), lambda: network, "raise"):
+            for arrays, array in zip(found, rows.outputs, strict=True):
+                arrays.append(array)
+        return {name: np.concatenate(arrays) for name, arrays in zip(network.outputs, found, strict=True)}
 
     def pixels(self, source: Any) -> NDArray[np.uint8]:
         """All images of ``source`` as the network takes them, uint8 ``(N, H, W, 3)``. Raises the first ImageError."""
@@ -380,17 +408,30 @@ class Engine:
     def close(self) -> None:
         """Free what the runtimes hold. The engine can be used again, and then opens the network again."""
         with self._lock:
+            self._explainers.clear()
             while self._networks:
                 self._networks.popitem()[1].close()
 
-    def _rows(
-        self, batches: Generator[Batch], outputs: tuple[Output, ...], layer: str | None, errors: str
-    ) -> Generator[Rows]:
+    def _once(self, key: tuple[str, ...], open_: Callable[[], Network]) -> Network:
+        with self._lock:
+            if key not in self._networks:
+                self._networks[key] = open_()
+            return self._networks[key]
+
+    def _open_features(self, layers: tuple[str, ...]) -> Network:
+        backbone = self.backbone()
+        from pretrained_cnn.backbones.serving import feature_graph
+
+        graph = feature_graph(backbone, layers)
+        runtime = get_runtime("keras").factory(graph, layers)
+        return Network(self.spec, layers, runtime, [graph.output[name].shape[1:] for name in layers])
+
+    def _rows(self, batches: Generator[Batch], open_: Callable[[], Network], errors: str) -> Generator[Rows]:
         with contextlib.closing(batches):  # whatever happens to the consumer, the threads end
             for batch in batches:
                 if errors == "raise":
                     raise_first(batch.errors)
-                answered, found = self.open(outputs, layer).answer(batch)
+                answered, found = open_().answer(batch)
                 if errors == "raise":
                     raise_first(answered.errors)
                 rows = Rows(answered.names, answered.errors, answered.paths, found)
@@ -404,23 +445,23 @@ class Engine:
             self.backbone()
             return identity.network_by_file(self.spec, self.weights, self.options)
 
-    def _open(self, outputs: tuple[Output, ...], layer: str | None) -> tuple[Runtime, tuple[int, ...]]:
+    def _open(self, outputs: tuple[Output, ...], layer: str | None) -> tuple[Runtime, list[tuple[int, ...]]]:
         if self._backbone is None and self.bundle is not None:
             if layer is not None or outputs != (self.bundle.manifest.output,):
                 self.backbone()  # raises
-            return self.bundle.open(self.runtime), (self.bundle.width,)
+            return self.bundle.open(self.runtime), [(self.bundle.width,)]
         if self.runtime.format == "keras":
             return self._open_graph(outputs, layer)
         return self._open_converted(outputs, layer)
 
-    def _open_graph(self, outputs: tuple[Output, ...], layer: str | None) -> tuple[Runtime, tuple[int, ...]]:
+    def _open_graph(self, outputs: tuple[Output, ...], layer: str | None) -> tuple[Runtime, list[tuple[int, ...]]]:
         backbone = self.backbone()
         from pretrained_cnn.backbones.serving import serving_graph
 
         graph = serving_graph(backbone, outputs, layer)
-        return self.runtime.factory(graph, outputs), tuple(graph.output[name].shape[1] for name in outputs)
+        return self.runtime.factory(graph, outputs), [graph.output[name].shape[1:] for name in outputs]
 
-    def _open_converted(self, outputs: tuple[Output, ...], layer: str | None) -> tuple[Runtime, tuple[int, ...]]:
+    def _open_converted(self, outputs: tuple[Output, ...], layer: str | None) -> tuple[Runtime, list[tuple[int, ...]]]:
         """The runtime on a converted graph: the one in the cache, else a new one."""
         from pretrained_cnn.bundle import converted
 
@@ -431,7 +472,7 @@ class Engine:
             key = identity.conversion_key(self.spec, self.weights, self.options, what, format)
             bundle = converted.find(key)
         if bundle is not None:
-            return bundle.open(self.runtime), (bundle.width,)
+            return bundle.open(self.runtime), [(bundle.width,)]
         backbone = self.backbone()
         from pretrained_cnn.backbones.serving import serving_graph
 
@@ -439,7 +480,39 @@ class Engine:
         if self.weights is not None:  # random weights are not seen again
             key = key or identity.conversion_key_of_graph(graph, format)
         with converted.convert(graph, self.spec, output, format, key) as bundle:
-            return bundle.open(self.runtime), (bundle.width,)
+            return bundle.open(self.runtime), [(bundle.width,)]
+
+
+def open_model(
+    model: str | os.PathLike[str] | ModelSpec,
+    *,
+    weights: str | os.PathLike[str] | None = "imagenet",
+    runtime: str | None = None,
+    image_policy: ImagePolicy | None = None,
+    options: Mapping[str, Any] = {},
+    **changes: Any,
+) -> Engine:
+    """The engine of what stands for a model: a name, a spec, or the path of a bundle.
+
+    ``changes`` are fields of the spec to replace; None leaves a field as it is. Raises InvalidArgumentError for
+    arguments that a bundle has already, and what `find_model` and `Engine` raise.
+    """
+    found = find_model(model)
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if isinstance(found, Path):
+        given = {**({} if weights == "imagenet" else {"weights": weights}), **changes, **options}
+        if given:
+            raise InvalidArgumentError(
+                f"{', '.join(f'{name}=...' for name in given)} cannot be given with {found}: a bundle has its own"
+            )
+        return Engine.from_bundle(found, runtime, image_policy)
+    return Engine(
+        found.replace(**changes),
+        weights=weights,
+        options=options,
+        runtime="keras" if runtime is None else runtime,
+        image_policy=ImagePolicy() if image_policy is None else image_policy,
+    )
 
 
 @contextlib.contextmanager

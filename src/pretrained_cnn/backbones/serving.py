@@ -52,6 +52,22 @@ def _network(backbone: Backbone, names: Sequence[str], layer: str | None) -> ker
     return keras.Model(model.inputs, {"scores": model.outputs[0], "embedding": embedding.outputs[0]}, name=model.name)
 
 
+def feature_graph(backbone: Backbone, layers: Sequence[str]) -> keras.Model:
+    """One graph: RGB uint8 ``(N, H, W, 3)`` in; a dictionary of float32 maps ``(N, h, w, c)``, one for each layer, out.
+
+    Raises InvalidArgumentError if the network has no layer of a name, or the layer's output is not a map.
+    """
+    model, spec = backbone.model, backbone.spec
+    maps = {}
+    for name in layers:
+        maps[name] = _output(model, name)
+        if len(maps[name].shape) != 4:
+            raise InvalidArgumentError(f"layer={name!r}: it gives {maps[name].shape}, which is not a map (N, h, w, c)")
+    images = keras.Input((*spec.input_size, 3), dtype="uint8", name="images")
+    found = keras.Model(model.inputs, maps, name=model.name)(_preprocess(backbone, ops.cast(images, "float32")))
+    return keras.Model(images, {name: ops.cast(found[name], "float32") for name in layers}, name="features")
+
+
 def embedding_model(backbone: Backbone, layer: str | None = None) -> keras.Model:
     """The network up to the input of its head, the last layer with a kernel, as ``(N, embedding_size)``.
 
