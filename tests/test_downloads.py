@@ -429,6 +429,7 @@ def test_a_copy_that_was_refused_is_replaced(serve: Any, cache: Path, hdf5: byte
     file = WeightsFile(server.url, None)
     before = ensure(file, needed_by="Net").stat().st_ino
     assert ensure(file, needed_by="Net").stat().st_ino == before
+    (cache / ".net.h5.sha256").write_text("of the copy that was refused")
     assert ensure(file, needed_by="Net", refused="it is another network's").stat().st_ino != before
     assert len(server.ranges) == 2
 

@@ -180,6 +180,8 @@ def ensure(file: WeightsFile, *, needed_by: str, folder: Path | None = None, ref
             f"{file.name} was downloaded from {url}, and no hash of the file is published: nothing tells whether the "
             "file is the publisher's; compare its SHA-256 with a copy that you trust"
         )
+    if refused:
+        _record(path).unlink(missing_ok=True)  # of the file that was refused
     _watch(file, path)
     return path
 
@@ -196,7 +198,7 @@ def _watch(file: WeightsFile, path: Path) -> None:
     """
     if file.hash is not None:
         return
-    record, found = path.with_name(f".{path.name}.sha256"), sha256(path)
+    record, found = _record(path), sha256(path)
     try:
         first = record.read_text(encoding="ascii", errors="replace").strip()
     except OSError:
@@ -212,6 +214,11 @@ def _watch(file: WeightsFile, path: Path) -> None:
         warn(
             f"{path} does not hold the arrays of the known copies of {file.name}; delete the file to download it again"
         )
+
+
+def _record(path: Path) -> Path:
+    """Where the SHA-256 of a file's first use is kept."""
+    return path.with_name(f".{path.name}.sha256")
 
 
 def arrays_digest(path: Path) -> str:
