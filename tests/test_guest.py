@@ -334,3 +334,21 @@ def test_conversions_in_threads_leave_the_process_as_it_was(where: str, tmp_path
     if where == "child":
         assert not converter, "it would stay in the process for ever"
         assert foreign == 0, "other threads' prints went elsewhere"
+
+
+def test_threads_are_a_classifiers(tmp_path: Path) -> None:
+    Classifier(SPEC).save(tmp_path / "b", format="litert")
+    assert Classifier.load(tmp_path / "b", threads=2).engine.threads == 2
+    assert Classifier("EfficientNetLite0", runtime="litert", threads=1).engine.threads == 1
+    for runtime, threads in (("keras", 2), ("litert", 0), ("litert", True)):
+        with pytest.raises(InvalidArgumentError, match="threads="):
+            Classifier("EfficientNetLite0", runtime=runtime, threads=threads)
+
+
+def test_the_command_line_takes_threads(tmp_path: Path) -> None:
+    Classifier(SPEC).save(tmp_path / "b", format="litert")
+    command = [sys.executable, "-m", "pretrained_cnn", "classify", "examples/images/clock.png", "--threads", "1"]
+    for model in (tmp_path / "b", "EfficientNetLite0"):
+        done = subprocess.run([*command, "--model", model], cwd=ROOT, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("examples/images/clock.png")

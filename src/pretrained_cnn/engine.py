@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrained_cnn import identity
+from pretrained_cnn import _settings, identity
 from pretrained_cnn._check import choice, whole_number
 from pretrained_cnn._lazy import Reference
 from pretrained_cnn.bundle.child import NoChildError
@@ -151,6 +151,7 @@ class Engine:
         options: Arguments for the spec's builder.
         runtime: The name of the runtime that executes the network.
         image_policy: How images are read.
+        threads: How many threads the runtime computes with; by default as many as the process may use cores.
         backbone: The network, if it is built already.
         bundle: The bundle that the network comes from, if there is one.
 
@@ -176,9 +177,11 @@ class Engine:
         options: Mapping[str, Any] = {},
         runtime: str = "keras",
         image_policy: ImagePolicy = ImagePolicy(),
+        threads: int | None = None,
         backbone: Backbone | None = None,
         bundle: Bundle | None = None,
     ) -> None:
+        _settings.check()
         if weights is not None and weights != "imagenet" and not os.path.isfile(weights):
             raise WeightsError(
                 f"weights={os.fspath(weights)!r}: no such file; "
@@ -191,6 +194,7 @@ class Engine:
         self.options = dict(options)
         self.runtime: RuntimeSpec = get_runtime(runtime)
         self.runtime.require()
+        self.threads = self.runtime.check_threads(threads)
         self.image_policy = image_policy
         self.bundle = bundle
         self._backbone = backbone
@@ -200,7 +204,11 @@ class Engine:
 
     @classmethod
     def from_bundle(
-        cls, path: str | os.PathLike[str], runtime: str | None = None, image_policy: ImagePolicy | None = None
+        cls,
+        path: str | os.PathLike[str],
+        runtime: str | None = None,
+        image_policy: ImagePolicy | None = None,
+        threads: int | None = None,
     ) -> Self:
         """The engine of the network in a bundle.
 
@@ -217,8 +225,10 @@ class Engine:
                 from pretrained_cnn.backbones.serving import open_graph
 
             backbone = open_graph(bundle.load_graph(), bundle.spec, has_head="scores" in bundle.outputs)
-            return cls(backbone.spec, runtime=name, image_policy=policy, backbone=backbone, bundle=bundle)
-        engine = cls(bundle.spec, runtime=name, image_policy=policy, bundle=bundle)
+            return cls(
+                backbone.spec, runtime=name, image_policy=policy, threads=threads, backbone=backbone, bundle=bundle
+            )
+        engine = cls(bundle.spec, runtime=name, image_policy=policy, threads=threads, bundle=bundle)
         engine.open(bundle.outputs)  # so that a model that cannot be loaded is reported here
         return engine
 
@@ -417,6 +427,7 @@ class Engine:
             options=self.options,
             runtime=self.runtime.name,
             image_policy=self.image_policy,
+            threads=self.threads,
             backbone=backbone,
         )
 
@@ -540,7 +551,7 @@ class Engine:
         return f"{self.spec.name} for format {self.runtime.format}"
 
     def _open_bundle(self, bundle: Bundle, outputs: tuple[Output, ...]) -> tuple[Runtime, list[tuple[int, ...]]]:
-        return bundle.open(self.runtime, outputs), [(bundle.width(name),) for name in outputs]
+        return bundle.open(self.runtime, outputs, threads=self.threads), [(bundle.width(name),) for name in outputs]
 
 
 def open_model(
@@ -549,6 +560,7 @@ def open_model(
     weights: str | os.PathLike[str] | None = "imagenet",
     runtime: str | None = None,
     image_policy: ImagePolicy | None = None,
+    threads: int | None = None,
     options: Mapping[str, Any] = {},
     **changes: Any,
 ) -> Engine:
@@ -565,13 +577,14 @@ def open_model(
             raise InvalidArgumentError(
                 f"{', '.join(f'{name}=...' for name in given)} cannot be given with {found}: a bundle has its own"
             )
-        return Engine.from_bundle(found, runtime, image_policy)
+        return Engine.from_bundle(found, runtime, image_policy, threads)
     return Engine(
         found.replace(**changes),
         weights=weights,
         options=options,
         runtime="keras" if runtime is None else runtime,
         image_policy=ImagePolicy() if image_policy is None else image_policy,
+        threads=threads,
     )
 
 

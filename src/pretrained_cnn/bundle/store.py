@@ -82,10 +82,16 @@ class Bundle:
         """``D`` of an output ``(N, D)``."""
         return int(self.manifest.outputs[output][-1] or 0)
 
-    def open(self, runtime: RuntimeSpec | None = None, outputs: Sequence[Output] | None = None) -> Runtime:
+    def open(
+        self,
+        runtime: RuntimeSpec | None = None,
+        outputs: Sequence[Output] | None = None,
+        *,
+        threads: int | None = None,
+    ) -> Runtime:
         """A runtime of the bundle's format, made from its model, for some of its outputs, by default all.
 
-        Raises BundleError if the runtime cannot load the model.
+        It computes with ``threads`` threads, or as it chooses. Raises BundleError if it cannot load the model.
         """
         runtime = runtime or runtime_for(self.manifest.format)
         if runtime.format != self.manifest.format:
@@ -96,9 +102,11 @@ class Bundle:
         runtime.require()
         names = list(self.outputs if outputs is None else outputs)
         if self.manifest.format == "keras":
-            return runtime.factory(self.load_graph(), names)
+            return runtime.open(self.load_graph(), names, threads=threads)
         try:
-            return runtime.factory(self.model_path, names)
+            return runtime.open(self.model_path, names, threads=threads)
+        except InvalidArgumentError:
+            raise
         except Exception as error:  # each runtime raises its own
             raise BundleError(f"{self.model_path} cannot be loaded by {runtime.name}: {_brief(error)}") from error
 
@@ -159,7 +167,7 @@ def write_bundle(
         raise InvalidArgumentError(
             f"{spec.name} has a decode function of its own, and a bundle holds no code; give labels=[...] in its place"
         )
-    _check_free(path, overwrite=overwrite)
+    check_free(path, overwrite=overwrite)
     given, judges = (None, probes(graph.input_shape[1:])) if images is None else _split(images)
     names = list(graph.output)
     expected = _run(get_runtime("keras").factory(graph, names), judges)
@@ -229,6 +237,11 @@ def _split(images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uin
 def _kind(spec: ModelSpec) -> Kind:
     """What the scores of a spec mean."""
     return "exclusive"
+
+
+def format_of(path: Path) -> str:
+    """The format of the bundle at ``path``, by its manifest alone. Raises BundleError as `open_bundle` does."""
+    return Manifest.from_text(_read_manifest(path), str(path / NAME)).format
 
 
 def open_bundle(path: Path) -> Bundle:
@@ -335,7 +348,7 @@ def _read_arrays(file: Path) -> dict[str, NDArray[Any]]:
         raise BundleError(f"{file} holds no arrays that can be read: {error}") from error
 
 
-def _check_free(path: Path, *, overwrite: bool) -> None:
+def check_free(path: Path, *, overwrite: bool) -> None:
     """Raise BundleError unless a bundle may be written to ``path``."""
     if not os.path.lexists(path):
         return

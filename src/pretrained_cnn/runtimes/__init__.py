@@ -115,19 +115,26 @@ class RuntimeSpec:
             raise MissingDependencyError(str(self.package), extra=self.extra)
 
     def open(self, model: Any, outputs: Sequence[str], *, threads: int | None = None) -> Runtime:
-        """A runtime, made from ``model``: see `factory`. It computes with ``threads`` threads, or as it chooses.
+        """A runtime, made from ``model``: see `factory`. It computes with ``threads`` threads, or as it chooses."""
+        threads = self.check_threads(threads)
+        return self.factory(model, outputs) if threads is None else self.factory(model, outputs, threads=threads)
 
-        Raises InvalidArgumentError if it cannot be told how many.
+    def check_threads(self, threads: int | None) -> int | None:
+        """``threads`` itself. Raises InvalidArgumentError unless the runtime can be told that number of threads.
+
+        >>> get_runtime("litert").check_threads(2)
+        2
         """
         if threads is None:
-            return self.factory(model, outputs)
+            return None
+        threads = whole_number("threads", threads)
         factory = self.factory.resolve() if isinstance(self.factory, Reference) else self.factory
         if "threads" not in inspect.signature(factory).parameters:
             raise InvalidArgumentError(
                 f"threads={threads}: runtime={self.name!r} cannot be told how many threads it uses; "
                 f"choose from {', '.join(TAKE_THREADS)}, or leave threads out"
             )
-        return self.factory(model, outputs, threads=whole_number("threads", threads))
+        return threads
 
 
 class RuntimeInfo(NamedTuple):
