@@ -120,6 +120,7 @@ class Classifier:
         resize: ResizePolicy | None = None,
         input_size: tuple[int, int] | None = None,
         from_logits: bool = False,
+        multi_label: bool = False,
         runtime: str = "keras",
         image_policy: ImagePolicy = ImagePolicy(),
     ) -> Self:
@@ -148,7 +149,13 @@ class Classifier:
         from pretrained_cnn.backbones.wrap import wrap
 
         spec = wrap(
-            model, labels=labels, preprocess=preprocess, resize=resize, input_size=input_size, from_logits=from_logits
+            model,
+            labels=labels,
+            preprocess=preprocess,
+            resize=resize,
+            input_size=input_size,
+            from_logits=from_logits,
+            multi_label=multi_label,
         )
         clf = cls(spec, runtime=runtime, image_policy=image_policy)
         clf._get_backbone()  # so that what does not fit is said here
@@ -328,7 +335,7 @@ class Classifier:
         """
         _check_count("top", top)
         item = one(image)
-        pixels = load(item, self._spec.input_size, self._spec.resize, self._image_policy)
+        pixels = load(item, self._spec.input_size, self._spec.resize, self._image_policy, self._spec.channels)
         runtime, _ = self._get_runtime("scores")
         (predictions,) = self._decode(runtime.run(pixels[np.newaxis])[0], top)
         return Result(item.name, predictions, image=_kept(item))
@@ -484,7 +491,7 @@ class Classifier:
         item = one(image)
         full = decode(item, self._image_policy)
         policy = policy_for(item.image, full.size, self._spec.input_size, self._spec.resize)
-        pixels = resize(full, self._spec.input_size, policy)[np.newaxis]
+        pixels = resize(full, self._spec.input_size, policy, self._spec.channels)[np.newaxis]
         ((scores,),) = self._get_runtime("scores")[0].run(pixels)
         index = int(scores.argmax()) if target is None else self._find_class(target, len(scores))
         (heat_map,) = explainer(pixels, np.array([index]))
@@ -620,6 +627,7 @@ class Classifier:
             self._spec.input_size,
             self._spec.resize,
             self._image_policy,
+            channels=self._spec.channels,
             batch_size=batch_size,
             workers=workers,
             prefetch=prefetch,

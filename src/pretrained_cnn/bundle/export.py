@@ -215,13 +215,13 @@ def _saved_model(graph: keras.Model, path: Path, spec: ModelSpec) -> None:
 
     archive = keras.export.ExportArchive()
     archive.track(graph)
-    size = (*spec.input_size, 3)
+    size = (*spec.input_size, spec.channels)
     archive.add_endpoint("serving_default", outputs, [tf.TensorSpec((None, *size), tf.uint8, name="images")])
     if spec.resize.interpolation in KERNELS:
         resize = _resize_in_tensorflow(spec.input_size, spec.resize)
 
         def image(encoded: Any) -> Any:
-            pixels = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+            pixels = tf.io.decode_jpeg(encoded, channels=spec.channels, dct_method="INTEGER_ACCURATE")
             return tf.ensure_shape(resize(pixels), size)
 
         archive.add_endpoint("jpeg", jpeg, [tf.TensorSpec((None,), tf.string, name="image_bytes")])

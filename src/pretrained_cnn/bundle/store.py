@@ -23,6 +23,7 @@ from pretrained_cnn.errors import BundleError, InvalidArgumentError
 from pretrained_cnn.identity import installed_versions
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.runtimes import Format, Runtime, RuntimeSpec, get_runtime, runtime_for
+from pretrained_cnn.scores import probes
 from pretrained_cnn.spec import ModelSpec, Output, Published, ResizePolicy
 
 if TYPE_CHECKING:
@@ -36,7 +37,17 @@ TOLERANCE: dict[Precision, float] = {"float32": 1e-4, "float16": 0.05, "int8": 0
 MIN_SAME_TOP1: dict[Precision, float] = {"float32": 1.0, "float16": 1.0, "int8": 0.9}
 """The share of images that must keep their best class."""
 
-KEPT = ("name", "input_size", "embedding_size", "parameters", "license", "source")
+KEPT = (
+    "name",
+    "input_size",
+    "channels",
+    "multi_label",
+    "thresholds",
+    "embedding_size",
+    "parameters",
+    "license",
+    "source",
+)
 """Fields of a spec that a manifest has as they are."""
 
 MAX_MANIFEST_BYTES = 16 * 2**20
@@ -115,7 +126,7 @@ def write_bundle(
         )
     if os.path.lexists(path):
         raise BundleError(f"{path} exists already; choose another name, or remove it first")
-    images = probes(spec.input_size) if calibration is None else calibration
+    images = probes(spec.input_size, spec.channels) if calibration is None else calibration
     expected = _run(get_runtime("keras").factory(graph, [output]), images)
     with _made_whole(path) as folder:
         export(graph, folder, format=format, spec=spec, precision=precision, calibration=calibration)
@@ -127,7 +138,7 @@ def write_bundle(
             format=format,
             output=output,
             precision=precision,
-            input_shape=[None, *spec.input_size, 3],
+            input_shape=[None, *spec.input_size, spec.channels],
             output_shape=[None, expected.shape[1]],
             spec=_describe(spec),
             image_policy=dataclasses.asdict(image_policy) | {"background": list(image_policy.background)},
@@ -210,18 +221,6 @@ def agrees(agreement: ExportCheck, manifest: Manifest) -> bool:
     return manifest.precision == "int8" or agreement.largest_difference <= manifest.tolerance
 
 
-def probes(size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Four images, RGB uint8 ``(4, *size, 3)``, the same each time: a wash of colors, and noise of three grains."""
-    height, width = size
-    random = np.random.default_rng(0)
-    down, across = np.meshgrid(np.linspace(0, 255, height), np.linspace(0, 255, width), indexing="ij")
-    images: list[NDArray[Any]] = [np.stack([down, across, 255 - down], axis=-1)]
-    for grain in (1, 8, 64):
-        coarse = random.integers(0, 256, (-(-height // grain), -(-width // grain), 3))
-        images.append(coarse.repeat(grain, axis=0).repeat(grain, axis=1)[:height, :width])
-    return np.stack(images).astype(np.uint8)
-
-
 def _run(runtime: Runtime, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The first image alone and then several at once: a model must take both."""
     rows = [runtime.run(images[:1])[0]]
@@ -289,7 +288,10 @@ def _check_file(path: Path, name: str, expected: str) -> None:
 
 
 def _describe(spec: ModelSpec) -> dict[str, Any]:
-    kept = {key: getattr(spec, key) for key in KEPT} | {"input_size": list(spec.input_size)}
+    kept = {key: getattr(spec, key) for key in KEPT} | {
+        "input_size": list(spec.input_size),
+        "thresholds": list(spec.thresholds),
+    }
     published = spec.published and dataclasses.asdict(spec.published)
     return {**kept, "resize": dataclasses.asdict(spec.resize), "published": published}
 

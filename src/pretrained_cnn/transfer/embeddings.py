@@ -79,7 +79,12 @@ def embed(base: Base, images: Images, store: Store) -> tuple[NDArray[np.float32]
     places = iter(missing)
     spec = base.spec
     stream = batches(
-        (images.items[i] for i in missing), spec.input_size, spec.resize, base.image_policy, batch_size=BATCH_SIZE
+        (images.items[i] for i in missing),
+        spec.input_size,
+        spec.resize,
+        base.image_policy,
+        channels=spec.channels,
+        batch_size=BATCH_SIZE,
     )
     said = time.monotonic()
     with contextlib.closing(stream):
