@@ -219,13 +219,24 @@ def test_what_is_wrong_is_said_before_anything_is_measured(
     assert "round" not in caplog.text
 
 
-def test_a_plot_that_cannot_be_written(main: Any, tmp_path: Path) -> None:
-    path = tmp_path / "folder.png"
-    path.mkdir()
-    code, out, err = main("SmallA", "--rounds", "1", "--batch-size", "1", "--plot", str(path))
+def test_a_plot_that_exists_is_replaced_only_if_asked_for(main: Any, tmp_path: Path) -> None:
+    path = tmp_path / "frontier.png"
+    path.write_text("mine")
+    code, out, err = main("SmallA", "--plot", str(path))
+    assert (code, out) == (1, "")
+    assert f"--plot {path}: the file exists already; choose another name, or add --overwrite" in err
+    assert path.read_text() == "mine"
+    assert main("SmallA", "--rounds", "1", "--batch-size", "1", "--plot", str(path), "--overwrite")[0] == 0
+    assert path.read_bytes().startswith(b"\x89PNG")
+    (tmp_path / "folder.png").mkdir()
+    assert main("SmallA", "--plot", str(tmp_path / "folder.png"))[0] == 2
+
+
+def test_a_plot_that_cannot_be_written(main: Any) -> None:
+    code, out, err = main("SmallA", "--rounds", "1", "--batch-size", "1", "--plot", "/proc/frontier.png")
     assert code == 1
     assert out.startswith("Time: measured here"), "the table is not lost"
-    assert f"--plot {path}: it cannot be written: Is a directory" in err
+    assert "--plot /proc/frontier.png: it cannot be written: " in err
 
 
 def test_without_matplotlib(main: Any, monkeypatch: pytest.MonkeyPatch) -> None:

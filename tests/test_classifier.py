@@ -19,6 +19,7 @@ from pretrained_cnn import (
     InvalidArgumentError,
     MissingDependencyError,
     ModelSpec,
+    Prediction,
     ResizePolicy,
     UnknownModelError,
     WeightsError,
@@ -103,7 +104,13 @@ def test_bad_images_among_good_ones() -> None:
     assert [r.top.label for r in results if not r.error] == ["red", "green", "blue"]
     assert [r.source for r in results] == ["<array 0>", "no.jpg", "<array 2>", "<bytes 3>", "<NoneType 4>", "<array 5>"]
     assert repr(results[1]) == "Result('no.jpg': error: there is no such file)"
-    assert results[1].to_dict() == {"source": "no.jpg", "predictions": [], "error": "no.jpg: there is no such file"}
+    assert results[1].to_dict() == {
+        "source": "no.jpg",
+        "predictions": [],
+        "status": "failed",
+        "label_set": None,
+        "error": "no.jpg: there is no such file",
+    }
     assert list(results[1]) == []
     with pytest.raises(ImageError, match=r"no\.jpg: there is no such file"):
         results[1].top  # noqa: B018
@@ -162,7 +169,7 @@ def test_arguments_of_stream_are_checked_at_once(arguments: dict[str, Any], mess
 
 def test_a_decode_function_of_ones_own() -> None:
     clf = Classifier(spec(decode=lambda scores, top: [[("x", "best", row.max())] for row in scores]))
-    assert clf.predict(RED).top == ("x", "best", pytest.approx(0.96, abs=0.03), None)
+    assert clf.predict(RED).top == Prediction("x", "best", pytest.approx(0.96, abs=0.03), None)
 
 
 def test_keras_own_decode_function_fits(keras_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,8 @@ from paths import EXAMPLES
 from patterns import SMALL
 from PIL import Image, ImageColor
 
-from pretrained_cnn import Classifier, ImageError, InvalidArgumentError, Prediction, Result, contact_sheet, drawing
+from pretrained_cnn import Classifier, ImageError, InvalidArgumentError, Prediction, Result, contact_sheet
+from pretrained_cnn.results import drawing
 
 CLOCK = EXAMPLES / "clock.png"
 NOT_KEPT = "it was not kept, so it cannot be shown; predict keeps an image, and so does predict_batch one in a list"
@@ -120,17 +121,17 @@ def test_what_is_uncertain_and_what_failed_is_marked() -> None:
     uncertain, bad = (ImageColor.getrgb(name) for name in (drawing.UNCERTAIN, drawing.FAILED))
     gray = np.full((64, 64, 3), 100, np.uint8)
     marks = {
-        "certain": contact_sheet([result(score=0.5, image=gray)], min_score=0.5),
-        "uncertain": contact_sheet([result(score=0.4, image=gray)], min_score=0.5),
-        "nan": contact_sheet([result(score=float("nan"), image=gray)], min_score=0.5),
+        "certain": contact_sheet([result(score=0.5, image=gray)]),
+        "uncertain": contact_sheet([result(score=0.4, image=gray, status="uncertain")]),
+        "unknown": contact_sheet([result(score=0.9, image=gray, status="unknown")]),
         "not asked for": contact_sheet([result(score=0.4, image=gray)]),
-        "failed": contact_sheet([failed()], min_score=0.5),
+        "failed": contact_sheet([failed()]),
     }
     found = {name: [color in colors(sheet) for color in (uncertain, bad)] for name, sheet in marks.items()}
     assert found == {
         "certain": [False, False],
         "uncertain": [True, False],
-        "nan": [True, False],
+        "unknown": [True, False],
         "not asked for": [False, False],
         "failed": [False, True],
     }
@@ -202,7 +203,7 @@ def test_any_name_label_score_and_image_is_drawn(
     image = np.zeros(shape, np.uint8)
     found = result(label, score, source, image=image) if good else Result(source, (), ImageError(source, label), image)
     expected = contact_sheet([result()], size=64).size
-    assert contact_sheet([found], size=64, min_score=0.5).size == expected
+    assert contact_sheet([found], size=64).size == expected
     check_html(found)
 
 

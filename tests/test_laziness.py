@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from pretrained_cnn.cli import COMMANDS
+
 HEAVY = {"tensorflow", "keras", "torch", "jax", "h5py", "pandas", "pyarrow", "matplotlib", "ray"}
 
 PROBE = """
@@ -41,11 +43,7 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
         "from pretrained_cnn import *; Classifier(); Classifier('MobileNet', weights=None).spec.labels[0]",
         "from pretrained_cnn.report import write_report",
         COMMAND.format(arguments=["--help"]),
-        COMMAND.format(arguments=["classify", "--help"]),
-        *(
-            COMMAND.format(arguments=[command, "--help"])
-            for command in ("report", "train", "evaluate", "embed", "bench")
-        ),
+        *(COMMAND.format(arguments=[command.name, "--help"]) for command in COMMANDS),
         COMMAND.format(arguments=["models"]),
         COMMAND.format(arguments=["models", "res*", "--json", "--sort", "top1"]),
     ],

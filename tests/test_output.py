@@ -30,10 +30,11 @@ from PIL import Image
 
 from pretrained_cnn import ImageError, MissingDependencyError, OutputError, Prediction, Result, cli, to_frame
 from pretrained_cnn.cli import progress
-from pretrained_cnn.cli.output import HEADER, Output, key
+from pretrained_cnn.cli.output import HEADER, Output
 from pretrained_cnn.cli.sorting import folder_name
 from pretrained_cnn.images.sources import count
-from pretrained_cnn.tables import COLUMNS, rows
+from pretrained_cnn.results.names import escape
+from pretrained_cnn.results.rows import COLUMNS, to_rows
 
 FORMATS = ["csv", "jsonl", "parquet"]
 
@@ -89,17 +90,19 @@ BAD = Result("no.png", (), ImageError("no.png", "there is no such file"))
 
 
 def test_a_image_is_a_row_for_each_class_or_one_with_its_error() -> None:
-    assert [tuple(row.values()) for result in (GOOD, BAD) for row in rows(result)] == [
-        ("a.png", 1, 409, "n02708093", "analog_clock", 0.7, None),
-        ("a.png", 2, 892, "n04548280", "wall_clock", 0.2, None),
-        ("no.png", None, None, None, None, None, "there is no such file"),
+    assert [tuple(row.values()) for result in (GOOD, BAD) for row in to_rows(result)] == [
+        ("a.png", 1, 409, "n02708093", "analog_clock", 0.7, "ok", None, None),
+        ("a.png", 2, 892, "n04548280", "wall_clock", 0.2, "ok", None, None),
+        ("no.png", None, None, None, None, None, "failed", None, "there is no such file"),
     ]
-    assert [tuple(row.values()) for row in rows(Result("mute.png", ()))] == [("mute.png", *[None] * 6)]
+    assert [tuple(row.values()) for row in to_rows(Result("mute.png", ()))] == [
+        ("mute.png", *[None] * 5, "ok", None, None)
+    ]
 
 
 def test_to_frame() -> None:
     frame = to_frame([GOOD, BAD])
-    assert list(frame.columns) == ["source", "rank", "index", "id", "label", "score", "error"]
+    assert list(frame.columns) == ["source", "rank", "index", "id", "label", "score", "status", "label_set", "error"]
     assert frame["rank"].tolist() == [1, 2, pandas.NA]
     assert frame["index"].sum() == 409 + 892
     assert frame["score"].max() == 0.7
@@ -144,12 +147,8 @@ def write(path: Path, found: list[Result], *, finish: bool = True, **options: An
     return output
 
 
-def expected_rows(found: list[Result], suffix: str) -> list[dict[str, Any]]:
-    return [
-        {name: key(value) if suffix == "parquet" and isinstance(value, str) else value for name, value in row.items()}
-        for result in found
-        for row in rows(result)
-    ]
+def expected_rows(found: list[Result]) -> list[dict[str, Any]]:
+    return [row for result in found for row in to_rows(result)]
 
 
 @settings(deadline=None, max_examples=30)
@@ -158,7 +157,7 @@ def test_all_three_formats_hold_the_same_rows(found: list[Result], suffix: str) 
     with tempfile.TemporaryDirectory() as name:
         path = Path(name, f"r.{suffix}")
         output = write(path, found)
-        expected = expected_rows(found, suffix)
+        expected = expected_rows(found)
         if suffix == "csv":  # which has no other way to write an empty name
             expected = [{**row, "source": row["source"] or None} for row in expected]
         assert read(path) == expected
@@ -211,9 +210,7 @@ def test_a_finished_file_can_grow(tmp_path: Path, suffix: str) -> None:
         assert json.loads(Path(f"{path}.settings.json").read_text())["finished"] is False
         output.write(BAD)
         output.finish()
-    assert [row["source"] for row in read(path)] == [
-        key(s) if suffix == "parquet" else s for s in ("a.png", "a.png", odd.source, "no.png")
-    ]
+    assert [row["source"] for row in read(path)] == [escape(s) for s in ("a.png", "a.png", odd.source, "no.png")]
     assert json.loads(Path(f"{path}.settings.json").read_text())["finished"] is True
 
 
@@ -222,8 +219,8 @@ def test_names_that_are_not_utf8(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"r.{suffix}"
     write(path, [Result("caf\udce9.png", (CLOCK,)), Result("\ud800.png", (CLOCK,))])
     first, second = (row["source"] for row in read(path))
-    assert first == ("caf\\xe9.png" if suffix == "parquet" else "caf\udce9.png")
-    assert second == ("\ud800.png" if suffix == "jsonl" else "\\ud800.png")
+    assert first == "caf\\xe9.png"
+    assert second == "\\xed\\xa0\\x80.png"
 
 
 def test_rows_are_on_disk_as_soon_as_they_are_known(tmp_path: Path) -> None:
@@ -267,10 +264,10 @@ def test_other_settings_are_refused_by_name(tmp_path: Path, suffix: str) -> None
     [
         (
             b"name,label\nx,y\n",
-            r"r\.csv: it does not begin with source,rank,index,id,label,score,error: it is not ours",
+            r"r\.csv: it does not begin with source,rank,index,id,label,score,status,label_set,error: it is not ours",
         ),
         (HEADER + b"a.png,1\n", r"r\.csv: its record 2 is not one of ours"),
-        (HEADER + b"a.png,one,1,x,x,0.5,\n", r"r\.csv: its record 2 is not one of ours"),
+        (HEADER + b"a.png,one,1,x,x,0.5,ok,,\n", r"r\.csv: its record 2 is not one of ours"),
         (HEADER + b'"' + b"x,1\n" * 300_000, r"r\.csv: it ends in 1,200,000 bytes that are no record of ours"),
     ],
 )
@@ -354,7 +351,7 @@ def test_a_disk_that_is_full(tmp_path: Path, suffix: str) -> None:
         for result in many[kept:]:
             output.write(result)
         output.finish()
-    assert read(path) == expected_rows(many, suffix)
+    assert read(path) == expected_rows(many)
 
 
 def test_a_disk_that_is_full_only_for_the_parquet_file_itself(tmp_path: Path) -> None:
@@ -530,7 +527,7 @@ def test_uncertain_images_are_marked(main: Any) -> None:
     code, _, err = main("photos", "--output", "r.csv", "--min-score", "0.5", "--copy-to", "sorted")
     assert ": 1 failed, 1 uncertain; " in err
     (gray,) = [row for row in read(Path("r.csv")) if row["source"] == "photos/gray.png"]
-    assert (gray["rank"], gray["error"]) == (1, "uncertain: its best score 0.3333 is below 0.5")
+    assert (gray["rank"], gray["status"], gray["error"]) == (1, "uncertain", None)
     assert [path.name for path in Path("sorted/uncertain").iterdir()] == ["gray.png"]
     code, out, err = main("photos/gray.png", "photos/a/1.png", "--min-score", "0.5", "--top", "1")
     assert code == 0, "uncertain is not failed"

@@ -80,3 +80,11 @@ def test_telemetry_is_off_unless_the_user_wants_it(
     monkeypatch.setitem(sys.modules, "onnxruntime", ModuleType("onnxruntime"))
     _process.switch_off_telemetry()
     assert "onnxruntime was imported before" in caplog.text
+
+
+def test_a_limit_is_told_only_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    assert groups(monkeypatch, tmp_path, "0::/\n", {"cpu.max": "max 100000"}) == 64
+    assert _process.limited_cores() is None
+    assert groups(monkeypatch, tmp_path, "0::/\n", {"cpu.max": "200000 100000"}) == 2
+    assert _process.limited_cores() == 2

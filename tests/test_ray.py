@@ -45,7 +45,7 @@ from pretrained_cnn import (
 from pretrained_cnn.cli.on_ray import Shards
 from pretrained_cnn.cli.output import HEADER, Output, read_file
 from pretrained_cnn.integrations.ray import BatchClassifier, BatchEmbedder, classify, embed
-from pretrained_cnn.tables import key, rows, to_arrow
+from pretrained_cnn.results.rows import to_arrow, to_rows
 
 # Ray's own: a new DataContext sets settings that it deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
@@ -85,7 +85,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.fixture(scope="module")
 def expected(bundle: Path, images: list[str]) -> list[dict[str, Any]]:
     """The rows of the local stream."""
-    found = [row for result in Classifier.load(bundle).stream(images, top=2) for row in rows(result)]
+    found = [row for result in Classifier.load(bundle).stream(images, top=2) for row in to_rows(result)]
     assert len(found) == 2 * (IMAGES - BROKEN) + BROKEN
     assert len({row["label"] for row in found}) > 50, "the network tells images apart"
     return found
@@ -113,7 +113,8 @@ def test_what_ray_is_asked_for(bundle: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert (made["kind"], made["batch_size"], made["num_cpus"], made["num_gpus"]) == (BatchClassifier, 32, 3, 0.5)
     assert (made["compute"].min_size, made["compute"].max_size) == (1, float("inf"))
     assert made["fn_constructor_kwargs"] == {
-        "runtime": "openvino", "top": 2, "batch_size": 4, "column": "bytes", "errors": "return", "workers": 3
+        "runtime": "openvino", "top": 2, "min_score": None, "batch_size": 4, "column": "bytes", "errors": "return",
+        "workers": 3
     }  # fmt: skip
     made = asked(embed, bundle, layer="relu", concurrency=4, column="image", errors="raise")
     assert (made["kind"], made["batch_size"], made["compute"].min_size, made["compute"].max_size) == (
@@ -175,8 +176,7 @@ batches = st.lists(
 
 def local_rows(clf: Classifier, images: list[tuple[str, Any]], top: int) -> list[dict[str, Any]]:
     """The rows of the local stream; a name that no table can hold is written out."""
-    found = [row for result in clf.stream(images, top=top) for row in rows(result)]
-    return [{**row, "source": key(row["source"])} for row in found]
+    return [row for result in clf.stream(images, top=top) for row in to_rows(result)]
 
 
 def test_a_batch_has_the_rows_and_the_schema_of_the_local_stream(bundle: Path) -> None:
@@ -516,6 +516,6 @@ def test_a_cluster_of_ones_own(bundle: Path, tmp_path: Path, short_folder: str) 
     here = [part for part in run if part not in ("--on", "ray", "--shard", "25")]
     subprocess.run(["whole.csv" if part == "r.csv" else part for part in here], cwd=tmp_path, check=False, timeout=300)
     rows_ = [file.read_bytes() for file in sorted(tmp_path.glob("r.csv/0*"))]
-    assert b"uncertain: its best score" in rows_[0]
+    assert b",uncertain,," in rows_[0]
     assert len(rows_) == 2
     assert rows_[0] + rows_[1].removeprefix(HEADER) == (tmp_path / "whole.csv").read_bytes()

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from sphinx.application import Sphinx
 
 from pretrained_cnn import Classifier, ImagePolicy, ResizePolicy, Result, contact_sheet
-from pretrained_cnn.cli.shared import quiet
+from pretrained_cnn.cli.console import quiet
 from pretrained_cnn.images.batch import load
 from pretrained_cnn.images.sources import one
 
@@ -47,7 +47,7 @@ class Gallery:
     def answer(self, pixels: np.ndarray, top: int = 1) -> str:
         """Names and scores, a line each."""
         return "<br>".join(
-            f"{label} {score:.1%}".replace("%", "&nbsp;%") for _, label, score, _ in self.clf.predict(pixels, top=top)
+            f"{label} {score:.1%}".replace("%", "&nbsp;%") for _, label, score in self.clf.predict(pixels, top=top)
         )
 
     def write(self, name: str, rows: Iterable[Iterable[str]]) -> None:
@@ -98,8 +98,8 @@ def contact_sheets(gallery: Gallery) -> None:
     """All of them on one sheet, with a broken file among them, as `contact_sheet` draws it."""
     images: list[Any] = [(f"{name}.png", gallery.see(IMAGES / f"{name}.png")) for name in NAMES]
     images.insert(3, ("half.png", (IMAGES / "clock.png").read_bytes()[:9000]))
-    results = gallery.clf.predict_batch(images, top=1, errors="return")
-    contact_sheet(results, columns=4, min_score=0.6).save(gallery.folder / "contact-sheet.png", optimize=True)
+    results = gallery.clf.predict_batch(images, top=1, min_score=0.6, errors="return")
+    contact_sheet(results, columns=4).save(gallery.folder / "contact-sheet.png", optimize=True)
 
 
 def heat_maps(gallery: Gallery) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import re
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -17,7 +16,7 @@ from sphinx.application import Sphinx
 
 from pretrained_cnn import ModelSpec
 from pretrained_cnn.catalog import CATALOG
-from pretrained_cnn.cli import main
+from pretrained_cnn.cli import COMMANDS, Status, main
 
 COLUMNS = ("Name", "Input", "Parameters", "Depth", "Embedding", "Top-1 %", "Top-5 %", "Measured at", "Paper")
 
@@ -46,10 +45,15 @@ def _row(spec: ModelSpec) -> tuple[str, ...]:
 
 def command_line() -> str:
     """What ``--help`` prints, for the program and for each of its commands."""
-    top = _help()
-    commands = re.findall(r"^    (\w+)  ", top, flags=re.MULTILINE)
-    sections = [("pretrained-cnn", top), *((f"pretrained-cnn {command}", _help(command)) for command in commands)]
+    commands = [command.name for command in COMMANDS]
+    sections = [("pretrained-cnn", _help()), *((f"pretrained-cnn {name}", _help(name)) for name in commands)]
     return "\n".join(f"## `{title}`\n\n```text\n{text}```\n" for title, text in sections)
+
+
+def exit_statuses() -> str:
+    """The exit statuses as a Markdown table."""
+    rows = [("Status", "Meaning"), ("--:", "---"), *((str(status.value), status.meaning) for status in Status)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def _help(*command: str) -> str:
@@ -67,8 +71,9 @@ def write(app: Sphinx) -> None:
     """Write the fragments that changed, so that a second build has nothing to do."""
     folder = Path(app.srcdir, "reference", "_generated")
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in {"backbones.md": backbones(), "command-line.md": command_line()}.items():
-        path = folder / name
+    texts = {"backbones": backbones(), "command-line": command_line(), "exit-statuses": exit_statuses()}
+    for name, text in texts.items():
+        path = folder / f"{name}.md"
         if not path.exists() or path.read_text("utf-8") != text:
             path.write_text(text, "utf-8")
 

@@ -28,17 +28,17 @@ from pretrained_cnn.errors import (
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.labels import Label, Prediction, imagenet_labels
 from pretrained_cnn.registry import get_spec, list_models, register, unregister
-from pretrained_cnn.results import Result
+from pretrained_cnn.results.result import Result
+from pretrained_cnn.results.rows import to_frame
 from pretrained_cnn.runtimes import RuntimeInfo, RuntimeSpec, list_runtimes, register_runtime, unregister_runtime
 from pretrained_cnn.spec import ModelSpec, Published, ResizePolicy
-from pretrained_cnn.tables import to_frame
 from pretrained_cnn.weights import WeightsFile
 
 if TYPE_CHECKING:
     from pretrained_cnn.classifier import Classifier
-    from pretrained_cnn.drawing import contact_sheet
     from pretrained_cnn.evaluate import ClassScore, Evaluation, Mistake
     from pretrained_cnn.explain import Explanation
+    from pretrained_cnn.results.drawing import contact_sheet
     from pretrained_cnn.transfer.report import TrainingReport
 
 __version__ = "0.1.0"
@@ -95,7 +95,7 @@ _LATE = {
     "Explanation": "pretrained_cnn.explain",
     "Mistake": "pretrained_cnn.evaluate",
     "TrainingReport": "pretrained_cnn.transfer.report",
-    "contact_sheet": "pretrained_cnn.drawing",
+    "contact_sheet": "pretrained_cnn.results.drawing",
 }
 
 

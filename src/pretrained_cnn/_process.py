@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pretrained_cnn.errors import PretrainedCNNWarning
 
-__all__ = ["cores", "random_kept", "switch_off_telemetry", "warn"]
+__all__ = ["cores", "limited_cores", "random_kept", "switch_off_telemetry", "warn"]
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,15 @@ def cores() -> int:
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([affinity, *map(math.ceil, _quotas())]))
+
+
+def limited_cores() -> int | None:
+    """`cores`, or None where nothing keeps the process from using all of the machine's.
+
+    A runtime that chooses by itself may then leave some idle on purpose, such as the second thread of each core.
+    """
+    found = cores()
+    return found if found < (os.cpu_count() or 1) else None
 
 
 def _quotas() -> Iterator[float]:

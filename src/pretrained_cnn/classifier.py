@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrained_cnn._check import number
 from pretrained_cnn._lazy import Reference
 from pretrained_cnn.bundle.manifest import ExportCheck
 from pretrained_cnn.bundle.store import Bundle, open_bundle, write_bundle
@@ -33,8 +34,9 @@ from pretrained_cnn.images.labeled import WNID, labeled
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.resize import policy_for, resize
 from pretrained_cnn.images.sources import Item, items, one
+from pretrained_cnn.labels import Label
 from pretrained_cnn.registry import get_spec
-from pretrained_cnn.results import Prediction, Result
+from pretrained_cnn.results.result import Prediction, Result, status_of
 from pretrained_cnn.runtimes import Format, Runtime, get_runtime, runtime_for
 from pretrained_cnn.spec import ModelSpec, Output, ResizePolicy
 
@@ -320,13 +322,31 @@ class Classifier:
         """
         return self._report
 
-    def predict(self, image: Any, *, top: int = 5) -> Result:
+    def __call__(self, image: Any, *, top: int = 5, min_score: float | None = None) -> Result:
+        """The same as `predict`.
+
+        >>> Classifier("EfficientNetLite0")("examples/images/clock.png").label
+        'analog_clock'
+        """
+        return self.predict(image, top=top, min_score=min_score)
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """The classes, in the order of the scores; empty for a spec with a decode function of its own.
+
+        >>> Classifier("MobileNet").labels[281].name
+        'tabby'
+        """
+        return self._spec.labels
+
+    def predict(self, image: Any, *, top: int = 5, min_score: float | None = None) -> Result:
         """Name what is in one image.
 
         Args:
             image: A path, an http(s) address, bytes, a binary file, a Pillow image, or an array or tensor
                 of shape ``(h, w, 3)``, ``(h, w)``, ``(h, w, 1)`` or ``(h, w, 4)``, uint8 or float in 0..255.
             top: How many classes to name; more than there are gives all of them.
+            min_score: The status of a result whose best score is below, 0 to 1, is ``"uncertain"``.
 
         Raises ImageError, which names the image and says what is wrong with it.
 
@@ -334,17 +354,19 @@ class Classifier:
         'n02708093'
         """
         _check_count("top", top)
+        _check_score(min_score)
         item = one(image)
         pixels = load(item, self._spec.input_size, self._spec.resize, self._image_policy, self._spec.channels)
         runtime, _ = self._get_runtime("scores")
         (predictions,) = self._decode(runtime.run(pixels[np.newaxis])[0], top)
-        return Result(item.name, predictions, image=_kept(item))
+        return Result(item.name, predictions, image=_kept(item), status=status_of(predictions, min_score))
 
     def predict_batch(
         self,
         images: Any,
         *,
         top: int = 5,
+        min_score: float | None = None,
         batch_size: int | None = None,
         errors: Literal["raise", "return"] = "raise",
     ) -> list[Result]:
@@ -353,6 +375,7 @@ class Classifier:
         Args:
             images: An iterable of images as `predict` takes them, or any other source that `stream` takes.
             top: How many classes to name.
+            min_score: As for `predict`.
             batch_size: As for `stream`.
             errors: ``"raise"`` raises the ImageError of the first bad image; ``"return"`` gives a bad
                 image a `Result` with its error, in its place.
@@ -361,7 +384,7 @@ class Classifier:
         >>> clf.predict_batch(["examples/images/clock.png", "no.jpg"], errors="return")[1]
         Result('no.jpg': error: there is no such file)
         """
-        results = list(self.stream(images, top=top, batch_size=batch_size, errors=errors))
+        results = list(self.stream(images, top=top, min_score=min_score, batch_size=batch_size, errors=errors))
         if isinstance(images, list | tuple | np.ndarray):  # the caller has them all in memory anyway
             kept = map(_kept, items(images, self._image_policy))
             results = [replace(result, image=image) for result, image in zip(results, kept, strict=True)]
@@ -372,6 +395,7 @@ class Classifier:
         source: Any,
         *,
         top: int = 5,
+        min_score: float | None = None,
         batch_size: int | None = None,
         workers: int | None = None,
         errors: Literal["raise", "return"] = "return",
@@ -384,6 +408,7 @@ class Classifier:
                 in each line, ``"-"`` for the same from standard input, or any iterable, endless ones included, of
                 images or of ``(name, image)`` pairs.
             top: How many classes to name.
+            min_score: As for `predict`.
             batch_size: How many images the network takes at once; by default 16.
             workers: How many threads decode; by default one for each core that the process may use, at most 16.
             errors: As for `predict_batch`.
@@ -400,9 +425,10 @@ class Classifier:
         6
         """
         _check_count("top", top)
+        _check_score(min_score)
         if errors not in ("raise", "return"):
             raise InvalidArgumentError(f'errors={errors!r} is not known; choose "raise" or "return"')
-        return self._stream(self._batches(source, batch_size, workers, prefetch), top, errors)
+        return self._stream(self._batches(source, batch_size, workers, prefetch), top, errors, min_score)
 
     def predict_proba(self, images: Any, *, batch_size: int | None = None) -> NDArray[np.float32]:
         """The probabilities of all classes: float32 ``(N, C)``, a row for each image, in their order.
@@ -498,7 +524,7 @@ class Classifier:
         ((prediction,),) = self._decode(np.eye(1, len(scores), index, np.float32), top=1)
         return Explanation(
             item.name,
-            prediction._replace(score=float(scores[index]), index=index),
+            replace(prediction, score=float(scores[index]), index=index),
             method,
             place(heat_map, full.size, self._spec.input_size, policy),
             full,
@@ -592,12 +618,13 @@ class Classifier:
                 raise DataError(f"{len(labels)} labels do not fit {len(images)} images")
         return images, find_classes(labels, table, name)
 
-    def _stream(self, stream: Generator[Batch], top: int, errors: str) -> Iterator[Result]:
+    def _stream(self, stream: Generator[Batch], top: int, errors: str, min_score: float | None) -> Iterator[Result]:
         with contextlib.closing(self._rows("scores", stream, errors)) as batches_:
             for names, failures, paths, scores in batches_:
                 decoded = iter(self._decode(scores, top) if len(scores) else ())
                 for name, error, path in zip(names, failures, paths, strict=True):
-                    yield Result(name, next(decoded) if error is None else (), error, path)
+                    predictions = next(decoded) if error is None else ()
+                    yield Result(name, predictions, error, path, status_of(predictions, min_score))
 
     def _rows(
         self, output: Output, stream: Generator[Batch], errors: str, layer: str | None = None
@@ -767,8 +794,10 @@ def _keras_is_needed() -> Iterator[None]:
         raise MissingDependencyError(error.name, extra=None) from error
 
 
-def _as_prediction(row: Sequence[Any]) -> Prediction:
+def _as_prediction(row: Prediction | Sequence[Any]) -> Prediction:
     """A row of a decode function, with its index or, like Keras's, without."""
+    if isinstance(row, Prediction):
+        return row
     id_, label, score, *index = row
     return Prediction(id_, label, float(score), *(index or [None]))
 
@@ -781,6 +810,11 @@ def _kept(item: Item) -> Any:
 def _check_count(name: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise InvalidArgumentError(f"{name}={value!r} is not a whole number of at least 1")
+
+
+def _check_score(min_score: float | None) -> None:
+    if min_score is not None:
+        number("min_score", min_score, least=0, most=1)
 
 
 def _pixels(batch: Batch) -> NDArray[np.uint8]:

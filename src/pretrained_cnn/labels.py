@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Set
+import math
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from importlib import resources
 from numbers import Integral
@@ -29,14 +30,17 @@ class Label(NamedTuple):
     """What people read; need not be unique."""
 
 
-class Prediction(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Prediction:
     """One class and its score.
 
-    The first three fields are those of ``keras.applications``' ``decode_predictions``, in its order.
+    Iterates and indexes as ``(id, label, score)``, like a row of ``keras.applications``' ``decode_predictions``.
+    The index of the class stands beside these three.
 
-    >>> wnid, label, score, index = Prediction("n02123045", "tabby", 0.83, 281)
-    >>> label
-    'tabby'
+    >>> prediction = Prediction("n02123045", "tabby", 0.83, 281)
+    >>> wnid, label, score = prediction
+    >>> label, prediction[2], prediction.index
+    ('tabby', 0.83, 281)
     """
 
     id: str
@@ -45,8 +49,26 @@ class Prediction(NamedTuple):
     """The class's name. Not a key: ImageNet has two classes named ``crane``."""
     score: float
     """The probability, 0 to 1."""
-    index: int | None  # type: ignore[assignment]  # hides tuple.index, which nobody wants of a prediction
-    """The column of the scores, or None where a spec's own ``decode`` function does not tell it."""
+    index: int | None = None
+    """The column of the scores, or None where a spec's own ``decode`` function does not give it."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.id, self.label, self.score))
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, place: int | slice) -> Any:
+        return (self.id, self.label, self.score)[place]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON; a score that is not finite is None.
+
+        >>> Prediction("n02123045", "tabby", 0.83, 281).to_dict()
+        {'id': 'n02123045', 'label': 'tabby', 'score': 0.83, 'index': 281}
+        """
+        score = self.score if math.isfinite(self.score) else None
+        return {"id": self.id, "label": self.label, "score": score, "index": self.index}
 
 
 @functools.cache

@@ -1,42 +1,93 @@
-"""The command line: a module for each command, or two that belong together.
+"""The command line: a module for each command.
 
-Results go to stdout, everything else to stderr. Exit codes: 0 all went well, 1 something failed, 2 usage.
+Results go to stdout, everything else to stderr. `Status` lists the exit statuses.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from pretrained_cnn import __version__
-from pretrained_cnn.cli import bench, bundles, classify, embed, evaluate, models, report, train, weights
-from pretrained_cnn.cli.shared import FAILED, INTERRUPTED, USAGE, complain
+from pretrained_cnn._registry import nearest
+from pretrained_cnn.cli import (
+    bench,
+    cache,
+    check,
+    classify,
+    console,
+    embed,
+    evaluate,
+    export,
+    fetch,
+    models,
+    report,
+    runtimes,
+    train,
+)
+from pretrained_cnn.cli.options import PROGRAM, Command, Parser
+from pretrained_cnn.cli.status import Status
 from pretrained_cnn.errors import InvalidArgumentError, PretrainedCNNError, UnknownModelError
 
-COMMANDS = (classify, report, train, evaluate, embed, models, bench, bundles, weights)
+__all__ = ["COMMANDS", "Status", "main"]
+
+COMMANDS: Sequence[Command[Any]] = (
+    classify.COMMAND,
+    report.COMMAND,
+    train.COMMAND,
+    evaluate.COMMAND,
+    embed.COMMAND,
+    models.COMMAND,
+    bench.COMMAND,
+    fetch.COMMAND,
+    cache.COMMAND,
+    export.COMMAND,
+    check.COMMAND,
+    runtimes.COMMAND,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code."""
-    options = _parser().parse_args(arguments)
+    """Run the command line and return its exit status. ``--help``, ``--version`` and wrong calls raise SystemExit."""
+    console.open_console()
     try:
-        return int(options.run(options))
+        try:
+            with console.terminable():
+                return _run(sys.argv[1:] if arguments is None else arguments)
+        finally:
+            console.flush()
+    except console.Terminated:
+        return Status.TERMINATED
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return Status.INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+        return Status.FAILED
     except PretrainedCNNError as error:
-        complain(error)
-        return USAGE if isinstance(error, UnknownModelError | InvalidArgumentError) else FAILED
+        console.complain(error)
+        return Status.USAGE if isinstance(error, UnknownModelError | InvalidArgumentError) else Status.FAILED
+    except OSError as error:  # the system's: a full disk, a vanished share
+        console.complain(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error)
+        return Status.FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="pretrained-cnn", description="Pretrained image classifiers by name.")
+def _run(arguments: Sequence[str]) -> int:
+    parser = _parser()
+    if not arguments:
+        parser.print_help(sys.stderr)
+        return Status.USAGE
+    names = [command.name for command in COMMANDS]
+    first = arguments[0]
+    if not first.startswith("-") and first not in names:
+        parser.error(f"unknown command {first!r}; {nearest(first, names)}".rstrip("; "))
+    options = parser.parse_args(arguments)
+    return int(options.run(options))
+
+
+def _parser() -> Parser:
+    parser = Parser(prog=PROGRAM, description="Classify images with pretrained networks, and train your own.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in COMMANDS:
-        module.add(commands)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        command.add(commands)
     return parser

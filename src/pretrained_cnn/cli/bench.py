@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
-from pretrained_cnn.cli.shared import OK, complain, count, find_model, log_to_stderr, quiet
+from pretrained_cnn.cli.console import complain, log_to_stderr, quiet, say
+from pretrained_cnn.cli.options import Command, argument, count, flag, option
+from pretrained_cnn.cli.shared import RUNTIME, find_model
+from pretrained_cnn.cli.status import Status
 from pretrained_cnn.errors import InvalidArgumentError, OutputError
 from pretrained_cnn.registry import list_models
 
@@ -16,41 +19,50 @@ if TYPE_CHECKING:
     from pretrained_cnn.bench import Timing
 
 
-def add(commands: Any) -> None:
-    """Add the command to the parser's."""
-    bench = commands.add_parser("bench", help="measure how long backbones take on this machine")
-    bench.add_argument(
-        "name",
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What ``bench`` takes."""
+
+    names: tuple[str, ...] = argument(
+        "NAME",
         nargs="*",
-        metavar="NAME",
-        help="a backbone, or a pattern such as 'EfficientNet*' (default: ten small ones)",
+        default=(),
+        help="Name of a backbone, or a pattern such as 'EfficientNet*' (default: ten small ones).",
     )
-    bench.add_argument(
-        "--runtime", action="append", metavar="NAME", help="as `runtimes` lists them; may be repeated (default: keras)"
+    runtime: tuple[str, ...] = option(
+        "--runtime",
+        action="append",
+        default=(),
+        metavar="RUNTIME",
+        help=f"{RUNTIME}; may be repeated (default: keras).",
     )
-    bench.add_argument(
-        "--weights", choices=["random", "imagenet"], default="random", help="both take the same time (default: random)"
+    weights: Literal["random", "imagenet"] = option(
+        "--weights", choices=("random", "imagenet"), default="random", help="Weights to load; both take the same time."
     )
-    bench.add_argument("--batch-size", type=count, default=16, metavar="N", help="default: %(default)s")
-    bench.add_argument("--rounds", type=count, default=15, metavar="N", help="how often each (default: %(default)s)")
-    bench.add_argument("--image", metavar="FILE", help="is read each time (default: pixels in memory)")
-    bench.add_argument("--json", action="store_true", help="one JSON array")
-    bench.add_argument("--plot", metavar="FILE", help="draw accuracy against time, such as to frontier.png")
-    bench.set_defaults(run=_bench)
+    batch_size: int = option("--batch-size", type=count, default=16, metavar="N", help="Number of images in a batch.")
+    rounds: int = option("--rounds", type=count, default=15, metavar="N", help="Number of measurements per backbone.")
+    image: str | None = option(
+        "--image", metavar="FILE", help="Image to time, read anew each time (default: pixels in memory)."
+    )
+    json: bool = flag("--json", help="Print one JSON array.")
+    plot: str | None = option(
+        "--plot", metavar="FILE", help="Draw accuracy against time to FILE, such as frontier.png (default: no drawing)."
+    )
+    overwrite: bool = flag("--overwrite", help="Replace the drawing if it exists.")
 
 
-def _bench(options: argparse.Namespace) -> int:
+def _run(options: Options) -> Status:
     log_to_stderr()
     if options.plot is not None:  # hours before it is drawn
-        _check_plot(Path(options.plot))
+        _check_plot(Path(options.plot), options.overwrite)
     from pretrained_cnn.bench import NAMES, frontier, measure
 
-    names = [name for pattern in options.name for name in list_models(pattern) or [pattern]]
+    names = [name for pattern in options.names for name in list_models(pattern) or [pattern]]
     specs = [find_model(name) for name in dict.fromkeys(names or NAMES)]
     with quiet():
         rows = measure(
             specs,
-            list(dict.fromkeys(options.runtime or ["keras"])),
+            list(dict.fromkeys(options.runtime or ("keras",))),
             weights=None if options.weights == "random" else options.weights,
             batch_size=options.batch_size,
             rounds=options.rounds,
@@ -59,21 +71,21 @@ def _bench(options: argparse.Namespace) -> int:
     rows.sort(key=lambda row: (row.runtime, row.milliseconds))
     best = frontier(rows)
     if options.json:
-        print(json.dumps([{**row.to_dict(), "frontier": row in best} for row in rows], indent=2))
+        say(json.dumps([{**row.to_dict(), "frontier": row in best} for row in rows], indent=2))
     else:
         _print(rows, best, options)
     if options.plot is not None:
         _plot(rows, best, Path(options.plot))
-    return OK
+    return Status.OK
 
 
-def _print(rows: Sequence[Timing], best: Sequence[Timing], options: argparse.Namespace) -> None:
+def _print(rows: Sequence[Timing], best: Sequence[Timing], options: Options) -> None:
     image = options.image or "pixels in memory"
-    print(f"Time: measured here, {options.rounds} rounds, {image}, {options.weights} weights.")
-    print("TOP-1 %: as published, not measured here. INPUT: the size that it was published for.")
-    print("FRONTIER: no other on the same runtime is as quick and as accurate, and better in one of the two.")
-    print()
-    print(
+    say(f"Time: measured here, {options.rounds} rounds, {image}, {options.weights} weights.")
+    say("TOP-1 %: as published, not measured here. INPUT: the size that it was published for.")
+    say("FRONTIER: no other on the same runtime is as quick and as accurate, and better in one of the two.")
+    say()
+    say(
         f"{'NAME':<20}{'RUNTIME':<13}{'INPUT':>9}{'PARAMETERS':>12}{'TOP-1 %':>9}"
         f"{'MS':>9}{'QUARTILES':>17}{f'A SECOND, BY {options.batch_size}':>18}  FRONTIER"
     )
@@ -82,13 +94,13 @@ def _print(rows: Sequence[Timing], best: Sequence[Timing], options: argparse.Nam
         parameters = f"{row.parameters / 1e6:.1f} M" if row.parameters else "-"
         top1 = f"{row.top1:.1f}" if row.top1 is not None else "-"
         quartiles = "{:.1f} - {:.1f}".format(*row.spread)
-        print(
+        say(
             f"{row.name:<20}{row.runtime:<13}{size:>9}{parameters:>12}{top1:>9}"
             f"{row.milliseconds:>9.1f}{quartiles:>17}{row.per_second:>18.1f}  {'*' if row in best else ''}".rstrip()
         )
 
 
-def _check_plot(path: Path) -> None:
+def _check_plot(path: Path, overwrite: bool) -> None:
     """Raise MissingDependencyError without matplotlib, InvalidArgumentError for a file that could not be written."""
     from pretrained_cnn.plots import FORMATS
 
@@ -98,6 +110,10 @@ def _check_plot(path: Path) -> None:
         )
     if not path.parent.is_dir():
         raise InvalidArgumentError(f"--plot {path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise InvalidArgumentError(f"--plot {path}: this is a folder; give the name of a file")
+    if path.exists() and not overwrite:
+        raise OutputError(f"--plot {path}: the file exists already; choose another name, or add --overwrite")
 
 
 def _plot(rows: Sequence[Timing], best: Sequence[Timing], path: Path) -> None:
@@ -108,3 +124,12 @@ def _plot(rows: Sequence[Timing], best: Sequence[Timing], path: Path) -> None:
     except OSError as error:
         raise OutputError(f"--plot {path}: it cannot be written: {error.strerror or error}") from error
     complain(f"{path} is written")
+
+
+COMMAND = Command(
+    "bench",
+    "Measure how long backbones take on this machine.",
+    Options,
+    _run,
+    examples=("MobileNetV2 'EfficientNetB[0-3]' --runtime openvino --plot frontier.png",),
+)

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
+import dataclasses
 import glob
 import hashlib
-import io
 import itertools
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from pretrained_cnn.cli.shared import (
-    FAILED,
-    OK,
-    add_model_options,
-    complain,
-    count,
-    load_classifier,
-    log_to_stderr,
-    quiet,
-    share,
-)
+from pretrained_cnn.cli.console import complain, log_to_stderr, quiet, say
+from pretrained_cnn.cli.options import Command, argument, count, flag, option, share
+from pretrained_cnn.cli.shared import ModelOptions, load_classifier
+from pretrained_cnn.cli.status import Status
 from pretrained_cnn.errors import ImageError, InvalidArgumentError
-from pretrained_cnn.results import Result
+from pretrained_cnn.results.result import Result
 
 if TYPE_CHECKING:
     from pretrained_cnn.classifier import Classifier
@@ -38,59 +28,98 @@ if TYPE_CHECKING:
     from pretrained_cnn.cli.sorting import Sorter
 
 
-def add(commands: Any) -> None:
-    """Add the command to the parser's."""
-    classify = commands.add_parser("classify", help="name what is in images")
-    classify.add_argument(
-        "source",
+OUTPUT, SORTING, SPEED = "output", "sorting", "speed and place"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(ModelOptions):
+    """What ``classify`` takes."""
+
+    source: tuple[str, ...] = argument(
+        "SOURCE",
         nargs="+",
-        metavar="SOURCE",
-        help="an image, an http(s) address, a folder, a glob, a tar or zip archive, a .txt file with a path or "
-        "address in each line, or - for the same from stdin",
+        help="Image, http(s) address, folder, glob, tar or zip archive, .txt file with a path or an address in each "
+        "line, or - for the same from stdin.",
     )
-    add_model_options(classify)
-    classify.add_argument(
-        "--top", type=count, metavar="N", help="how many classes to name (default: 5, with --output 1)"
+    top: int | None = option(
+        "--top", type=count, metavar="N", help="Number of classes to name (default: 5, with --output 1)."
     )
-    classify.add_argument("--json", action="store_true", help="one JSON object an image")
-    classify.add_argument(
-        "--output", metavar="FILE", help="write rows to FILE, which ends in .csv, .jsonl or .parquet, not to stdout"
+    min_score: float | None = option(
+        "--min-score",
+        type=share,
+        metavar="S",
+        help="Mark images whose best score is below S as uncertain (default: mark none).",
     )
-    existing = classify.add_mutually_exclusive_group()
-    existing.add_argument("--resume", action="store_true", help="go on with FILE where it ends, if it is there")
-    existing.add_argument("--overwrite", action="store_true", help="begin FILE anew, if it is there")
-    sort = classify.add_mutually_exclusive_group()
-    sort.add_argument("--copy-to", metavar="DIR", help="copy each image to DIR/class/")
-    sort.add_argument("--link-to", metavar="DIR", help="link to each image from DIR/class/")
-    classify.add_argument(
-        "--min-score", type=share, metavar="S", help="mark images whose best score is below S as uncertain"
+    json: bool = flag("--json", group=OUTPUT, help="Print one JSON object for each image.")
+    output: str | None = option(
+        "-o",
+        "--output",
+        group=OUTPUT,
+        metavar="FILE",
+        help="Write rows to FILE, which ends in .csv, .jsonl or .parquet (default: print them).",
     )
-    classify.add_argument("--on", choices=["ray"], help="where to classify: on a Ray cluster (default: here)")
-    classify.add_argument(
+    resume: bool = flag(
+        "--resume", group=OUTPUT, exclusive="existing", help="Continue FILE where it ends, if it exists."
+    )
+    overwrite: bool = flag("--overwrite", group=OUTPUT, exclusive="existing", help="Replace FILE if it exists.")
+    copy_to: str | None = option(
+        "--copy-to",
+        group=SORTING,
+        exclusive="sorted",
+        metavar="DIR",
+        help="Copy each image to DIR/class/ (default: do not copy).",
+    )
+    link_to: str | None = option(
+        "--link-to",
+        group=SORTING,
+        exclusive="sorted",
+        metavar="DIR",
+        help="Link to each image from DIR/class/ (default: do not link).",
+    )
+    batch_size: int | None = option(
+        "--batch-size",
+        group=SPEED,
+        type=count,
+        metavar="N",
+        help="Number of images in a batch (default: 16).",
+    )
+    workers: int | None = option(
+        "--workers",
+        group=SPEED,
+        type=count,
+        metavar="N",
+        help="Number of threads that decode images; with --on, in each worker (default: one per core, at most 16).",
+    )
+    on: Literal["ray"] | None = option(
+        "--on", group=SPEED, choices=("ray",), help="Classify on a Ray cluster (default: on this machine)."
+    )
+    address: str | None = option(
         "--address",
-        help='of the cluster, or "auto" for the one that this machine is in (default: a new one, of this machine)',
+        group=SPEED,
+        metavar="ADDRESS",
+        help='Address of the cluster, or "auto" for the one that this machine is in (default: a new one, of this '
+        "machine).",
     )
-    classify.add_argument(
-        "--shard", type=count, metavar="N", help="with --on, how many images are in one file (default: 10000)"
+    shard: int | None = option(
+        "--shard", group=SPEED, type=count, metavar="N", help="With --on, number of images in a file (default: 10000)."
     )
-    classify.add_argument("--batch-size", type=count, metavar="N", help="how many images the network takes at once")
-    classify.add_argument(
-        "--workers", type=count, metavar="N", help="how many threads decode images; with --on, in each worker"
-    )
-    classify.set_defaults(run=_classify)
+
+    @property
+    def named(self) -> int:
+        """How many classes to name."""
+        return self.top or (1 if self.output else 5)
 
 
-def _classify(options: argparse.Namespace) -> int:
+def _run(options: Options) -> int:
     _check(options)
     log_to_stderr()
     from pretrained_cnn.images.sources import expand
 
-    options.top = options.top or (1 if options.output else 5)
     clf = load_classifier(options)
     images: Iterator[Any] = itertools.chain.from_iterable([expand(source) for source in options.source])
     sorter = _sorter(options)
-    if options.on:
-        return _on_ray(clf, images, options)
+    if options.on and options.output:
+        return _on_ray(clf, images, options.output, options)
     if options.output:
         from pretrained_cnn.cli.output import Output
         from pretrained_cnn.cli.progress import count_images
@@ -100,26 +129,36 @@ def _classify(options: argparse.Namespace) -> int:
             found = _results(clf, output.without_done(images), sorter, options)
             code = _to_file(output, found, lambda: count_images(options.source), options)
     else:
-        code = _to_stdout(_results(clf, images, sorter, options), as_json=options.json)
-    return FAILED if sorter is not None and sorter.left_out else code
+        code = _to_stdout(_results(clf, images, sorter, options), as_json=options.json, min_score=options.min_score)
+    return Status.FAILED if sorter is not None and sorter.left_out else code
 
 
-def _on_ray(clf: Classifier, images: Iterator[Any], options: argparse.Namespace) -> int:
+def _on_ray(clf: Classifier, images: Iterator[Any], folder: str, options: Options) -> int:
     import pretrained_cnn.integrations.ray  # noqa: F401 - says what to install before anything is written
     from pretrained_cnn.bundle.store import means_bundle
     from pretrained_cnn.cli.on_ray import SHARD, Shards, results
 
-    settings = {**_settings(clf, options), "sources": options.source}
+    settings = {**_settings(clf, options), "sources": list(options.source)}
     model = options.model if means_bundle(options.model) else clf.spec
     ways = {"resume": options.resume, "overwrite": options.overwrite}
     with (
-        Shards(options.output, settings, images, size=options.shard or SHARD, **ways) as output,
-        results(output, model, options) as found,
+        Shards(folder, settings, images, size=options.shard or SHARD, **ways) as output,
+        results(
+            output,
+            model,
+            weights=options.weights,
+            runtime=options.runtime,
+            top=options.named,
+            min_score=options.min_score,
+            batch_size=options.batch_size,
+            workers=options.workers,
+            address=options.address,
+        ) as found,
     ):
-        return _to_file(output, (marked(result, options.min_score) for result in found), lambda: output.total, options)
+        return _to_file(output, found, lambda: output.total, options)
 
 
-def _check(options: argparse.Namespace) -> None:
+def _check(options: Options) -> None:
     if options.output and options.json:
         raise InvalidArgumentError(
             "--json is for stdout; with --output the name of the file says the format, such as .jsonl"
@@ -130,7 +169,7 @@ def _check(options: argparse.Namespace) -> None:
     _check_on_ray(options)
 
 
-def _check_on_ray(options: argparse.Namespace) -> None:
+def _check_on_ray(options: Options) -> None:
     for name in ("address", "shard"):
         if getattr(options, name) is not None and not options.on:
             raise InvalidArgumentError(f"--{name} needs --on ray")
@@ -145,7 +184,7 @@ def _check_on_ray(options: argparse.Namespace) -> None:
             )
 
 
-def _sorter(options: argparse.Namespace) -> Sorter | None:
+def _sorter(options: Options) -> Sorter | None:
     folder = options.copy_to or options.link_to
     if not folder:
         return None
@@ -164,55 +203,48 @@ def _sorter(options: argparse.Namespace) -> Sorter | None:
     return Sorter(folder, link=bool(options.link_to))
 
 
-def _results(
-    clf: Classifier, images: Iterator[Any], sorter: Sorter | None, options: argparse.Namespace
-) -> Iterator[Result]:
-    """The results, marked where they are uncertain, and their images sorted."""
+def _results(clf: Classifier, images: Iterator[Any], sorter: Sorter | None, options: Options) -> Iterator[Result]:
+    """The results; their images are sorted on the way."""
     first = list(itertools.islice(images, 1))
     if not first:
         return  # and no network is built
     with quiet():
         clf.predict_proba([])  # builds or loads the network
     stream: Any = clf.stream(
-        itertools.chain(first, images), top=options.top, batch_size=options.batch_size, workers=options.workers
+        itertools.chain(first, images),
+        top=options.named,
+        min_score=options.min_score,
+        batch_size=options.batch_size,
+        workers=options.workers,
     )
     with contextlib.closing(stream):
         for result in stream:
-            final = marked(result, options.min_score)
             if sorter is not None and result.predictions:
                 try:
-                    sorter.put(result, uncertain=final is not result)
+                    sorter.put(result)
                 except ImageError as error:
                     complain(error)
-            yield final
+            yield result
 
 
-def marked(result: Result, min_score: float | None) -> Result:
-    """The result, with an error if its best score is below the least that is wanted."""
-    if min_score is None or not result.predictions or result.predictions[0].score >= min_score:
-        return result
-    reason = f"uncertain: its best score {result.predictions[0].score:.4f} is below {min_score:g}"
-    return replace(result, error=ImageError(result.source, reason))
-
-
-def _to_stdout(results: Iterable[Result], *, as_json: bool) -> int:
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # a name that is not UTF-8 is printed as it is on disk
-    code = OK
+def _to_stdout(results: Iterable[Result], *, as_json: bool, min_score: float | None) -> int:
+    code = Status.OK
     for result in results:
         if result.error is not None:
-            code = code if result.predictions else FAILED
+            code = Status.FAILED
             complain(result.error)
+        elif result.status == "uncertain":
+            complain(f"{result.source}: uncertain: its best score {result.score:.4f} is below {min_score:g}")
         if as_json:
-            print(json.dumps(result.to_dict()), flush=True)
+            say(json.dumps(result.to_dict()))
         else:
             for prediction in result:
-                print(f"{result.source}\t{prediction.score:.4f}\t{prediction.label}\t{prediction.id}", flush=True)
+                say(f"{result.source}\t{prediction.score:.4f}\t{prediction.label}\t{prediction.id}")
     return code
 
 
 def _to_file(
-    output: Output | Shards, results: Iterable[Result], total: Callable[[], int | None], options: argparse.Namespace
+    output: Output | Shards, results: Iterable[Result], total: Callable[[], int | None], options: Options
 ) -> int:
     from pretrained_cnn.cli.progress import progress, summary
 
@@ -224,17 +256,17 @@ def _to_file(
     output.finish()
     seconds = time.monotonic() - start
     uncertain = None if options.min_score is None else output.uncertain
-    complain(summary(options.output, output.images, output.failed, uncertain, seconds, before))
-    return FAILED if output.failed else OK
+    complain(summary(str(output.path), output.images, output.failed, uncertain, seconds, before))
+    return Status.FAILED if output.failed else Status.OK
 
 
-def _settings(clf: Classifier, options: argparse.Namespace) -> dict[str, Any]:
+def _settings(clf: Classifier, options: Options) -> dict[str, Any]:
     """What the rows depend on."""
-    settings = {
+    settings: dict[str, Any] = {
         "model": options.model if ":" in options.model else clf.spec.name,
         "weights": options.weights or "imagenet",
         "runtime": options.runtime or "keras",
-        "top": options.top,
+        "top": options.named,
         "min_score": options.min_score,
     }
     manifest = os.path.join(options.model, "manifest.json")  # of a bundle: it has the hash of everything else
@@ -248,3 +280,16 @@ def _settings(clf: Classifier, options: argparse.Namespace) -> dict[str, Any]:
 def _sha256(path: str) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+COMMAND = Command(
+    "classify",
+    "Name what is in images.",
+    Options,
+    _run,
+    examples=(
+        "photo.jpg -m EfficientNetLite0",
+        "photos/ 'more/*.png' -o results.parquet --resume",
+        "photos/ -o results.csv --link-to sorted --min-score 0.5",
+    ),
+)

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pretrained_cnn.cli.shared import OK, add_model_options, load_classifier, log_to_stderr, quiet
+from pretrained_cnn.cli.console import log_to_stderr, quiet, say
+from pretrained_cnn.cli.options import Command, argument, option
+from pretrained_cnn.cli.shared import ModelOptions, load_classifier
+from pretrained_cnn.cli.status import Status
 from pretrained_cnn.errors import InvalidArgumentError, MissingDependencyError
 
 
-def add(commands: Any) -> None:
-    """Add the command to the parser's."""
-    embed = commands.add_parser("embed", help="write the embeddings of images to a file")
-    embed.add_argument("source", nargs="+", metavar="SOURCE", help="an image, an http(s) address, a folder or a glob")
-    add_model_options(embed)
-    embed.add_argument("--layer", metavar="NAME", help="what this layer gives, in place of the head's input")
-    embed.add_argument(
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(ModelOptions):
+    """What ``embed`` takes."""
+
+    source: tuple[str, ...] = argument("SOURCE", nargs="+", help="Image, http(s) address, folder or glob.")
+    layer: str | None = option(
+        "--layer", metavar="NAME", help="Layer whose output is the embedding (default: the input of the head)."
+    )
+    output: str = option(
+        "-o",
         "--output",
         required=True,
         metavar="FILE",
-        help="an .npy file, float32 (N, D), or a .parquet file with the columns path and embedding",
+        help="An .npy file, float32 (N, D), or a .parquet file with the columns path and embedding.",
     )
-    embed.set_defaults(run=_embed)
 
 
-def _embed(options: argparse.Namespace) -> int:
+def _run(options: Options) -> Status:
     log_to_stderr()
     output = Path(options.output)
     write = {".npy": _write_npy, ".parquet": _write_parquet}.get(output.suffix)
@@ -51,8 +56,8 @@ def _embed(options: argparse.Namespace) -> int:
             yield item.name, item.image
 
     write(output, names, clf.embed(images(), layer=options.layer))
-    print(f"{output}\t{len(names)}")
-    return OK
+    say(f"{output}\t{len(names)}")
+    return Status.OK
 
 
 def _write_npy(output: Path, paths: list[str], vectors: Any) -> None:
@@ -74,3 +79,12 @@ def _import_pyarrow() -> tuple[Any, Any]:
     except ImportError:
         raise MissingDependencyError("pyarrow", extra="parquet") from None
     return pa, parquet
+
+
+COMMAND = Command(
+    "embed",
+    "Write the embeddings of images to a file.",
+    Options,
+    _run,
+    examples=("photos/ -m ResNet50 -o photos.parquet",),
+)

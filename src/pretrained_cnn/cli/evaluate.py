@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import json
-from typing import Any
 
-from pretrained_cnn.cli.shared import FAILED, OK, add_model_options, complain, load_classifier, log_to_stderr, quiet
+from pretrained_cnn.cli.console import complain, log_to_stderr, quiet, say
+from pretrained_cnn.cli.options import Command, argument, flag
+from pretrained_cnn.cli.shared import ModelOptions, load_classifier
+from pretrained_cnn.cli.status import Status
 
 
-def add(commands: Any) -> None:
-    """Add the command to the parser's."""
-    evaluate = commands.add_parser("evaluate", help="measure how often a classifier is right")
-    evaluate.add_argument(
-        "source",
-        metavar="SOURCE",
-        help="a folder with a folder for each class, or a CSV file with the columns path and label; "
-        "for ImageNet's classes also a folder of images whose names have their WordNet id",
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(ModelOptions):
+    """What ``evaluate`` takes."""
+
+    source: str = argument(
+        "SOURCE",
+        help="Folder with a folder for each class, or CSV file with the columns path and label; for ImageNet's "
+        "classes also a folder of images whose names contain their WordNet id.",
     )
-    add_model_options(evaluate)
-    evaluate.add_argument("--json", action="store_true", help="one JSON object")
-    evaluate.set_defaults(run=_evaluate)
+    json: bool = flag("--json", help="Print one JSON object.")
 
 
-def _evaluate(options: argparse.Namespace) -> int:
+def _run(options: Options) -> Status:
     log_to_stderr()
     clf = load_classifier(options)
     with quiet():
@@ -31,5 +31,14 @@ def _evaluate(options: argparse.Namespace) -> int:
     result = clf.evaluate(options.source)
     for error in result.failed:
         complain(error)
-    print(json.dumps(result.to_dict()) if options.json else result)
-    return FAILED if result.failed else OK
+    say(json.dumps(result.to_dict()) if options.json else result)
+    return Status.FAILED if result.failed else Status.OK
+
+
+COMMAND = Command(
+    "evaluate",
+    "Measure how often a classifier is right.",
+    Options,
+    _run,
+    examples=("clothes/test -m clothes.bundle",),
+)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
 
-from pretrained_cnn.cli.shared import FAILED, complain, get_specs
+from pretrained_cnn.cli.console import complain, say
+from pretrained_cnn.cli.options import Command, argument, flag, number, option
+from pretrained_cnn.cli.shared import get_specs
+from pretrained_cnn.cli.status import Status
 from pretrained_cnn.registry import list_models
 from pretrained_cnn.spec import ModelSpec
 
@@ -21,28 +24,33 @@ SORTS: dict[str, Callable[[ModelSpec], Any]] = {
 }
 
 
-def add(commands: Any) -> None:
-    """Add the command to the parser's."""
-    models = commands.add_parser("models", help="list the backbones")
-    models.add_argument("pattern", nargs="?", default="*", metavar="PATTERN", help="such as 'EfficientNet*'")
-    models.add_argument("--sort", choices=SORTS, default="name", help="by what; the best accuracy first")
-    models.add_argument("--max-parameters", type=float, metavar="M", help="at most M million parameters")
-    models.add_argument("--json", action="store_true", help="one JSON array")
-    models.set_defaults(run=_models)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What ``models`` takes."""
+
+    pattern: str = argument("PATTERN", nargs="?", default="*", help="Pattern of names, such as 'EfficientNet*'.")
+    sort: str = option("--sort", choices=SORTS, default="name", help="Column to sort by, best accuracy first.")
+    max_parameters: float | None = option(
+        "--max-parameters",
+        type=number,
+        metavar="M",
+        help="List only backbones with at most M million parameters (default: all).",
+    )
+    json: bool = flag("--json", help="Print one JSON array.")
 
 
-def _models(options: argparse.Namespace) -> int:
-    specs, code = get_specs(list_models(options.pattern))
+def _run(options: Options) -> Status:
+    specs, status = get_specs(list_models(options.pattern))
     if options.max_parameters is not None:
         specs = [spec for spec in specs if spec.parameters and spec.parameters <= options.max_parameters * 1e6]
     if not specs:
         complain(f"no model matches {options.pattern!r}; `pretrained-cnn models` lists all")
-        return FAILED
+        return Status.FAILED
     rows = [_row(spec) for spec in sorted(specs, key=SORTS[options.sort])]
     if options.json:
-        print(json.dumps(rows, indent=2))
-        return code
-    print(
+        say(json.dumps(rows, indent=2))
+        return status
+    say(
         f"{'NAME':<20}{'INPUT':>9}{'PARAMETERS':>12}{'DEPTH':>7}"
         f"{'TOP-1 %':>9}{'TOP-5 %':>9}{'MEASURED AT':>13}  PUBLISHED BY"
     )
@@ -52,8 +60,8 @@ def _models(options: argparse.Namespace) -> int:
         top1, top5 = (f"{row[key]:.1f}" if row[key] else "-" for key in ("top1", "top5"))
         at, depth = row["measured_at"] or "-", row["depth"] or "-"
         source = (row["measured_by"] or "-").removeprefix("https://")
-        print(f"{row['name']:<20}{size:>9}{parameters:>12}{depth:>7}{top1:>9}{top5:>9}{at:>13}  {source}")
-    return code
+        say(f"{row['name']:<20}{size:>9}{parameters:>12}{depth:>7}{top1:>9}{top5:>9}{at:>13}  {source}")
+    return status
 
 
 def _row(spec: ModelSpec) -> dict[str, Any]:
@@ -71,3 +79,12 @@ def _row(spec: ModelSpec) -> dict[str, Any]:
         "license": spec.license,
         "described_in": spec.source,
     }
+
+
+COMMAND = Command(
+    "models",
+    "List the backbones and what is known about them.",
+    Options,
+    _run,
+    examples=("'efficientnet*' --sort top1 --max-parameters 10",),
+)

@@ -20,16 +20,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from pretrained_cnn.cli.console import quiet
 from pretrained_cnn.cli.output import Target, read_file, replace, write_file
-from pretrained_cnn.cli.shared import quiet
 from pretrained_cnn.errors import ImageError, InvalidArgumentError, OutputError
 from pretrained_cnn.images.sources import is_url
-from pretrained_cnn.results import Prediction, Result
-from pretrained_cnn.tables import rows
+from pretrained_cnn.results.result import Result
+from pretrained_cnn.results.rows import to_result, to_rows
 
 if TYPE_CHECKING:
-    import argparse
-
     from pretrained_cnn.spec import ModelSpec
 
 SHARD = 10_000
@@ -80,7 +78,7 @@ class Shards(Target):
 
     def write(self, result: Result) -> None:
         """Take the next result; with the last of its file, the file is written."""
-        self._count(rows(result)[0])
+        self._count(to_rows(result)[0])
         self._ready.append(result)
         number = self._missing[0]
         if len(self._ready) == min(self._size, self.total - number * self._size):
@@ -153,7 +151,18 @@ def _list(images: Iterable[Any], file: BinaryIO) -> None:
 
 
 @contextlib.contextmanager
-def results(shards: Shards, model: str | ModelSpec, options: argparse.Namespace) -> Iterator[Iterator[Result]]:
+def results(
+    shards: Shards,
+    model: str | ModelSpec,
+    *,
+    weights: str | None,
+    runtime: str | None,
+    top: int,
+    min_score: float | None,
+    batch_size: int | None,
+    workers: int | None,
+    address: str | None,
+) -> Iterator[Iterator[Result]]:
     """The results that the folder wants, in its order. Raises OutputError if Ray gives up."""
     if shards.images == shards.total:
         yield iter(())  # and no cluster is looked for
@@ -163,17 +172,24 @@ def results(shards: Shards, model: str | ModelSpec, options: argparse.Namespace)
 
     with contextlib.redirect_stdout(sys.stderr), quiet():
         try:
-            _reach(options.address)
-            ray.init(
-                options.address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
-            )
+            _reach(address)
+            ray.init(address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         except OSError:
-            if options.address is None:
+            if address is None:
                 raise
-            raise InvalidArgumentError(f"--address {options.address}: no Ray cluster can be reached there") from None
+            raise InvalidArgumentError(f"--address {address}: no Ray cluster can be reached there") from None
         try:
-            _check_cores(options.workers)
-            yield _results(shards, model, options)
+            _check_cores(workers)
+            settings: dict[str, Any] = {
+                "runtime": runtime,
+                "top": top,
+                "min_score": min_score,
+                "batch_size": batch_size,
+            }
+            settings["num_cpus"] = workers or 1
+            if weights is not None:
+                settings["weights"] = weights if weights == "imagenet" else os.path.abspath(weights)
+            yield _results(shards, model, settings)
         except ray.exceptions.RayError as error:
             raise OutputError(
                 f"{shards.path}: Ray gave up: {_reason(str(error))}; the files in it stay, and --resume adds the others"
@@ -206,7 +222,7 @@ def _reason(text: str) -> str:
     return ours[-1] if ours else " ".join(text.split())
 
 
-def _results(shards: Shards, model: str | ModelSpec, options: argparse.Namespace) -> Iterator[Result]:
+def _results(shards: Shards, model: str | ModelSpec, settings: Mapping[str, Any]) -> Iterator[Result]:
     import pandas
     import ray
 
@@ -221,23 +237,11 @@ def _results(shards: Shards, model: str | ModelSpec, options: argparse.Namespace
     blocks = []
     while some := list(itertools.islice(paths, BLOCK)):  # as objects, for Arrow has no names that are not UTF-8
         blocks.append(ray.put(pandas.DataFrame({"path": some}, dtype=object)))
-    weights = options.weights and (
-        options.weights if options.weights == "imagenet" else os.path.abspath(options.weights)
-    )
-    dataset = classify(
-        ray.data.from_pandas_refs(blocks),
-        model,
-        runtime=options.runtime,
-        top=options.top,
-        batch_size=options.batch_size,
-        num_cpus=options.workers or 1,
-        column="path",
-        **({"weights": weights} if weights else {}),
-    )
+    dataset = classify(ray.data.from_pandas_refs(blocks), model, column="path", **settings)
     tables = dataset.iter_batches(batch_size=None, batch_format="pyarrow")
     images = _images(row for table in tables for row in table.to_pylist())
     for entry in shards.entries():
-        yield _result(entry, next(images)) if isinstance(entry, str) else Result(entry[0], (), ImageError(*entry))
+        yield to_result(next(images), entry) if isinstance(entry, str) else Result(entry[0], (), ImageError(*entry))
 
 
 def _images(found: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
@@ -249,12 +253,3 @@ def _images(found: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
             image = []
         image.append(row)
     yield image
-
-
-def _result(name: str, found: list[dict[str, Any]]) -> Result:
-    """What `rows` made these rows of, but with the image's name as it was given."""
-    error = found[0]["error"]
-    predictions = [
-        Prediction(row["id"], row["label"], row["score"], row["index"]) for row in found if row["rank"] is not None
-    ]
-    return Result(name, tuple(predictions), None if error is None else ImageError(name, error))

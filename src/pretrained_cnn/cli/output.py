@@ -25,8 +25,9 @@ from typing import Any, BinaryIO, Self
 from filelock import FileLock, Timeout
 
 from pretrained_cnn.errors import InvalidArgumentError, OutputError
-from pretrained_cnn.results import Result
-from pretrained_cnn.tables import COLUMNS, encode, import_arrow, key, rows, to_arrow
+from pretrained_cnn.results.names import escape
+from pretrained_cnn.results.result import Result
+from pretrained_cnn.results.rows import COLUMNS, import_arrow, to_arrow, to_rows
 
 ROW_GROUP = 100_000
 """Rows that are in memory at once when a parquet file is written."""
@@ -75,8 +76,8 @@ class Target:
     def _count(self, first: Mapping[str, Any]) -> None:
         """Count an image by the first of its rows."""
         self.images += 1
-        self.failed += first["rank"] is None and first["error"] is not None
-        self.uncertain += first["rank"] is not None and first["error"] is not None
+        self.failed += first["status"] == "failed"
+        self.uncertain += first["status"] == "uncertain"
 
     def _note(self, *, finished: bool) -> None:
         text = json.dumps({"finished": finished, "settings": self._settings}, indent=2)
@@ -142,14 +143,14 @@ class Output(Target):
     def write(self, result: Result) -> None:
         """Write an image's rows, all or, if the process is killed meanwhile, some that will be cut off again."""
         encode = _csv_line if self._csv else _json_line
-        found = rows(result)
+        found = to_rows(result)
         self._append(b"".join(map(encode, found)))
         self._count(found[0])
 
     def without_done(self, images: Iterable[Any]) -> Iterator[Any]:
         """The images, as `expand` gives them, that have no rows yet."""
         for image in images:
-            name = key(image if isinstance(image, str) else image[0])
+            name = escape(image if isinstance(image, str) else image[0])
             if self._done[name]:
                 self._done[name] -= 1
             else:
@@ -245,7 +246,7 @@ class Output(Target):
         return end
 
     def _have(self, first: Mapping[str, Any]) -> None:
-        self._done[key(first["source"])] += 1
+        self._done[first["source"]] += 1
         self._count(first)
 
     def _unpack_parquet(self) -> None:
@@ -275,7 +276,7 @@ class Output(Target):
 
 def write_file(path: Path, results: Iterable[Result]) -> None:
     """Write results to a file in the format that its suffix names, which is there when it is whole."""
-    found = [row for result in results for row in rows(result)]
+    found = [row for result in results for row in to_rows(result)]
 
     def write(file: BinaryIO) -> None:
         if path.suffix.lower() == ".parquet":
@@ -310,7 +311,7 @@ def _csv_line(row: Mapping[str, Any]) -> bytes:
     text = io.StringIO()
     csv.writer(text).writerow(row.values())
     # The writer quotes only line ends that occur in its own, which is both of them; a plain one is what tools like.
-    return encode(text.getvalue().removesuffix("\r\n") + "\n")
+    return (text.getvalue().removesuffix("\r\n") + "\n").encode()
 
 
 def _csv_records(file: Iterable[bytes]) -> Iterator[bytes]:
@@ -328,9 +329,10 @@ def _csv_records(file: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _read_csv(record: bytes) -> dict[str, Any]:
-    (values,) = csv.reader([record.decode("utf-8", "surrogateescape")])
+    (values,) = csv.reader([record.decode()])
     row: dict[str, Any] = dict(zip(COLUMNS, values, strict=True))
-    return {**row, "rank": int(row["rank"]) if row["rank"] else None, "error": row["error"] or None}
+    kinds = {"Int64": int, "Float64": float, "string": str}
+    return {name: kinds[kind](row[name]) if row[name] else None for name, kind in COLUMNS.items()}
 
 
 def _json_line(row: Mapping[str, Any]) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any
 
-from pretrained_cnn.cli.shared import complain
+from pretrained_cnn.cli.console import complain
 from pretrained_cnn.errors import ImageError
 
 INTERVAL = 60.0

@@ -2,56 +2,43 @@
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import os
 import time
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
-from pretrained_cnn.cli.shared import (
-    FAILED,
-    OK,
-    add_model_options,
-    complain,
-    count,
-    load_classifier,
-    log_to_stderr,
-    quiet,
-    share,
-)
+from pretrained_cnn.cli.console import complain, kept, log_to_stderr, quiet
+from pretrained_cnn.cli.options import Command, argument, count, flag, option, share
+from pretrained_cnn.cli.shared import ModelOptions, load_classifier
+from pretrained_cnn.cli.status import Status
 from pretrained_cnn.errors import InvalidArgumentError
 
 
-def add(commands: Any) -> None:
-    """Add the command to the parser's."""
-    report = commands.add_parser("report", help="write a page that shows images and what was seen in them")
-    report.add_argument(
-        "source",
-        nargs="+",
-        metavar="SOURCE",
-        help="as for classify; with --labeled one source, as for evaluate",
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(ModelOptions):
+    """What ``report`` takes."""
+
+    source: tuple[str, ...] = argument(
+        "SOURCE", nargs="+", help="Images, as `classify` takes them; with --labeled one source, as `evaluate` takes it."
     )
-    add_model_options(report)
-    report.add_argument("-o", "--output", required=True, metavar="FILE", help="the page, such as report.html")
-    report.add_argument("--overwrite", action="store_true", help="replace FILE, if it is there")
-    report.add_argument(
-        "--labeled", action="store_true", help="the classes of the images are known: show what is right and wrong"
+    output: str = option("-o", "--output", required=True, metavar="FILE", help="Page to write, such as report.html.")
+    overwrite: bool = flag("--overwrite", help="Replace FILE if it exists.")
+    labeled: bool = flag("--labeled", help="The classes of the images are known: show what is right and wrong.")
+    top: int = option("--top", type=count, default=5, metavar="N", help="Number of classes to name.")
+    no_heat_maps: bool = flag(
+        "--no-heat-maps", help="Leave out where the network looked, which takes more than half of the time."
     )
-    report.add_argument("--top", type=count, default=5, metavar="N", help="how many classes to name (default: 5)")
-    report.add_argument(
-        "--no-heat-maps",
-        action="store_true",
-        help="do not show where the network looked, which takes more than half of the time",
+    min_score: float | None = option(
+        "--min-score",
+        type=share,
+        metavar="S",
+        help="Mark images whose best score is below S as uncertain (default: mark none).",
     )
-    report.add_argument(
-        "--min-score", type=share, metavar="S", help="mark images whose best score is below S as uncertain"
-    )
-    report.add_argument("--title", help="the page's title (default: the source's name)")
-    report.set_defaults(run=_report)
+    title: str | None = option("--title", metavar="TITLE", help="Title of the page (default: the name of the source).")
 
 
-def _report(options: argparse.Namespace) -> int:
+def _run(options: Options) -> Status:
     if options.labeled and len(options.source) > 1:
         raise InvalidArgumentError(f"--labeled takes one source, not {len(options.source)}")
     log_to_stderr()
@@ -65,7 +52,11 @@ def _report(options: argparse.Namespace) -> int:
     start = time.monotonic()
     csv = options.labeled and not os.path.isdir(options.source[0])  # only reading it tells how many there are
     # The bar is Python's, and not held back.
-    with quiet(), progress(lambda: None if csv else count_images(options.source), 0) as show:
+    with (
+        kept(lambda: f"{options.output} was not written"),
+        quiet(),
+        progress(lambda: None if csv else count_images(options.source), 0) as show,
+    ):
         report = write_report(
             clf,
             options.source[0] if len(options.source) == 1 else chain.from_iterable(map(expand, options.source)),
@@ -84,4 +75,13 @@ def _report(options: argparse.Namespace) -> int:
     if report.failed:
         more = len(report.failed) - 1
         complain(f"{report.failed[0]}{f'; {more:,} more under Errors in the page' if more else ''}")
-    return FAILED if report.failed else OK
+    return Status.FAILED if report.failed else Status.OK
+
+
+COMMAND = Command(
+    "report",
+    "Write a page that shows images and what was seen in them.",
+    Options,
+    _run,
+    examples=("photos/ -o report.html", "clothes/test -m clothes.bundle --labeled -o report.html"),
+)

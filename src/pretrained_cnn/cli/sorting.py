@@ -10,10 +10,10 @@ import shutil
 from pathlib import Path
 
 from pretrained_cnn.errors import ImageError, OutputError
-from pretrained_cnn.results import Prediction, Result
+from pretrained_cnn.results.result import Prediction, Result
 
-UNCERTAIN = "uncertain"
-"""The folder of the images whose best score is below ``--min-score``."""
+RESERVED = ("uncertain", "unknown", "failed")
+"""The folders of the images whose status is not ``"ok"``; no class has such a folder."""
 
 MAX_NAME = 100
 """Bytes that a class may add to a path; file systems end at 255."""
@@ -32,13 +32,13 @@ class Sorter:
         """How many images could not be sorted, because they are no files on disk."""
         self._same, self._put = (_same_link, _link) if link else (_same_bytes, _copy)
 
-    def put(self, result: Result, *, uncertain: bool) -> None:
+    def put(self, result: Result) -> None:
         """Sort one image by its best class.
 
         Raises ImageError for an image that is no file on disk, OutputError if the folder cannot be written to.
         """
         source = Path(result.source)
-        folder = self.folder / (UNCERTAIN if uncertain else folder_name(result.predictions[0]))
+        folder = self.folder / (result.status if result.status != "ok" else folder_name(result.predictions[0]))
         other = f"{source.stem}-{_short_hash(os.path.abspath(source))}{source.suffix}"
         try:
             source.stat()
@@ -69,11 +69,11 @@ def folder_name(prediction: Prediction) -> str:
     >>> folder_name(Prediction("a/b", "a/b", 0.83, 0))
     'a_b-c14cddc0'
     """
-    id_, label, *_ = prediction
+    id_, label = prediction.id, prediction.label
     name = label if label == id_ else f"{id_}_{label}"
     clean = re.sub(r'[\\/:*?"<>|\x00-\x1f\x7f\ud800-\udfff]', "_", name).strip(". ")
     clean = clean.encode()[:MAX_NAME].decode(errors="ignore")
-    return name if clean == name != UNCERTAIN and name else f"{clean}-{_short_hash(name)}"
+    return name if clean == name and name not in ("", *RESERVED) else f"{clean}-{_short_hash(name)}"
 
 
 def _short_hash(text: str) -> str:

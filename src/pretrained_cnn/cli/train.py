@@ -2,51 +2,76 @@
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import json
 import os
-from typing import Any, get_args
+from typing import Literal, get_args
 
-from pretrained_cnn.cli.shared import OK, add_model_options, count, load_classifier, log_to_stderr, quiet
+from pretrained_cnn.cli.console import kept, log_to_stderr, quiet, say
+from pretrained_cnn.cli.options import Command, argument, count, flag, number, option
+from pretrained_cnn.cli.shared import ModelOptions, load_classifier
+from pretrained_cnn.cli.status import Status
 from pretrained_cnn.errors import BundleError
 from pretrained_cnn.runtimes import Format
 
+TRAINING = "training"
 
-def add(commands: Any) -> None:
-    """Add the command to the parser's."""
-    train = commands.add_parser("train", help="make a classifier of your own classes")
-    train.add_argument(
-        "data",
-        metavar="DATA",
-        help="a folder with a folder of images for each class, or a CSV file with the columns path and label",
+
+def _layers(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(ModelOptions):
+    """What ``train`` takes."""
+
+    data: str = argument(
+        "DATA", help="Folder with a folder of images for each class, or CSV file with the columns path and label."
     )
-    train.add_argument(
+    validation: str | None = option(
         "--validation",
         metavar="DATA",
-        help="images that choose the settings; by default a fifth of each class is set aside",
+        help="Images that choose the settings (default: a fifth of each class is set aside).",
     )
-    add_model_options(train)
-    train.add_argument("--output", required=True, metavar="DIR", help="the bundle's folder, which must not exist yet")
-    train.add_argument("--format", choices=get_args(Format), default="keras", help="default: %(default)s")
-    train.add_argument("--head", choices=("linear", "mlp"), default="linear", help="default: %(default)s")
-    train.add_argument(
+    output: str = option(
+        "-o", "--output", required=True, metavar="DIR", help="Folder of the new bundle, which must not exist yet."
+    )
+    format: Format = option("--format", choices=get_args(Format), default="keras", help="Format of the network.")
+    head: Literal["linear", "mlp"] = option(
+        "--head", group=TRAINING, choices=("linear", "mlp"), default="linear", help="Layers to train on the embeddings."
+    )
+    unfreeze: int | str = option(
         "--unfreeze",
+        group=TRAINING,
         type=_layers,
         default=0,
         metavar="N",
-        help="train the last N layers too, or from the one named N on",
+        help="Fine-tune the last N layers, or the layers from the one named N on.",
     )
-    train.add_argument("--augment", action="store_true", help="change the images a little while layers are trained")
-    train.add_argument("--epochs", type=count, metavar="N", help="at most, to train layers, or an mlp head")
-    train.add_argument("--learning-rate", type=float, metavar="RATE", help="of the same")
-    train.add_argument("--balanced", action="store_true", help="let all classes count the same")
-    train.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
-    train.add_argument("--no-cache", action="store_true", help="keep no embeddings on disk")
-    train.add_argument("--json", action="store_true", help="print the report as one JSON object")
-    train.set_defaults(run=_train)
+    augment: bool = flag("--augment", group=TRAINING, help="Change the images a little while layers are fine-tuned.")
+    epochs: int | None = option(
+        "--epochs",
+        group=TRAINING,
+        type=count,
+        metavar="N",
+        help="Maximum number of epochs for fine-tuning or the MLP head (default: 20, or 100 for the MLP head).",
+    )
+    learning_rate: float | None = option(
+        "--learning-rate",
+        group=TRAINING,
+        type=number,
+        metavar="RATE",
+        help="Adam learning rate for fine-tuning or the MLP head (default: 1e-5, or 3e-4 for the MLP head).",
+    )
+    balanced: bool = flag(
+        "--balanced", group=TRAINING, help="Give every class the same weight, however few its images."
+    )
+    seed: int = option("--seed", group=TRAINING, type=int, default=0, metavar="N", help="Random seed.")
+    no_cache: bool = flag("--no-cache", group=TRAINING, help="Do not store embeddings on disk.")
+    json: bool = flag("--json", help="Print the report as one JSON object.")
 
 
-def _train(options: argparse.Namespace) -> int:
+def _run(options: Options) -> Status:
     log_to_stderr()
     from pretrained_cnn.classifier import Classifier
 
@@ -55,30 +80,37 @@ def _train(options: argparse.Namespace) -> int:
     model = load_classifier(options)
     with quiet():
         import keras  # noqa: F401
-    clf = Classifier.train(
-        options.data,
-        model,
-        options.validation,
-        head=options.head,
-        epochs=options.epochs,
-        unfreeze=options.unfreeze,
-        augment="default" if options.augment else None,
-        learning_rate=options.learning_rate,
-        class_weight="balanced" if options.balanced else None,
-        seed=options.seed,
-        cache=not options.no_cache,
-    )
+    cached = "" if options.no_cache else "; embeddings of the images seen so far are cached"
+    with kept(lambda: f"{options.output} was not written{cached}"):
+        clf = Classifier.train(
+            options.data,
+            model,
+            options.validation,
+            head=options.head,
+            epochs=options.epochs,
+            unfreeze=options.unfreeze,
+            augment="default" if options.augment else None,
+            learning_rate=options.learning_rate,
+            class_weight="balanced" if options.balanced else None,
+            seed=options.seed,
+            cache=not options.no_cache,
+        )
     with quiet():
         clf.save(options.output, format=options.format)
     report = clf.report
     assert report is not None
     if options.json:
-        print(json.dumps(report.to_dict()))
+        say(json.dumps(report.to_dict()))
     else:
         accuracy = report.metrics["validation_accuracy"]
-        print(f"{options.output}\t{len(report.classes)} classes\t{accuracy:.4f} of validation")
-    return OK
+        say(f"{options.output}\t{len(report.classes)} classes\t{accuracy:.4f} of validation")
+    return Status.OK
 
 
-def _layers(text: str) -> int | str:
-    return int(text) if text.isdecimal() else text
+COMMAND = Command(
+    "train",
+    "Train a classifier of your own classes.",
+    Options,
+    _run,
+    examples=("clothes/train --validation clothes/validation -m EfficientNetLite0 -o clothes.bundle",),
+)

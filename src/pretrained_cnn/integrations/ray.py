@@ -15,8 +15,9 @@ from pretrained_cnn.classifier import Classifier
 from pretrained_cnn.errors import InvalidArgumentError, MissingDependencyError
 from pretrained_cnn.images.batch import BATCH_SIZE
 from pretrained_cnn.registry import get_spec
+from pretrained_cnn.results.names import escape
+from pretrained_cnn.results.rows import to_arrow, to_rows
 from pretrained_cnn.spec import ModelSpec
-from pretrained_cnn.tables import key, rows, to_arrow
 
 try:
     import pyarrow as pa
@@ -76,6 +77,7 @@ class BatchClassifier(_OfBatches):
     Args:
         model: A name that ``list_models`` gives, a ``ModelSpec``, or the path of a bundle.
         top: How many classes to name.
+        min_score: As for ``Classifier.predict``.
         column: As for `classify`.
         batch_size: As for `classify`.
         workers: How many threads decode, as for ``Classifier.stream``.
@@ -92,21 +94,27 @@ class BatchClassifier(_OfBatches):
     """
 
     def __init__(
-        self, model: str | os.PathLike[str] | ModelSpec = "Xception", *, top: int = 5, **arguments: Any
+        self,
+        model: str | os.PathLike[str] | ModelSpec = "Xception",
+        *,
+        top: int = 5,
+        min_score: float | None = None,
+        **arguments: Any,
     ) -> None:
         super().__init__(model, **arguments)
-        self._top = top
+        self._top, self._min_score = top, min_score
 
     def __call__(self, batch: Mapping[str, NDArray[Any]]) -> pa.Table:
         """The rows, with the columns of ``to_frame``. Raises InvalidArgumentError if ``column`` is not in the batch."""
         results = self._classifier.stream(
             self._images(batch),
             top=self._top,
+            min_score=self._min_score,
             batch_size=self._batch_size,
             workers=self._workers,
             errors=self._errors,
         )
-        return to_arrow(row for result in results for row in rows(result))
+        return to_arrow(row for result in results for row in to_rows(result))
 
 
 class BatchEmbedder(_OfBatches):
@@ -147,8 +155,8 @@ class BatchEmbedder(_OfBatches):
         for names, errors, _, vectors in clf._rows("embedding", images, self._errors, self._layer):
             seen = iter(vectors)
             for name, error in zip(names, errors, strict=True):
-                sources.append(key(name))
-                reasons.append(None if error is None else key(error.reason))
+                sources.append(escape(name))
+                reasons.append(None if error is None else escape(error.reason))
                 embeddings.append(next(seen) if error is None else None)
         columns = {
             "source": pa.array(sources, pa.string()),
@@ -164,6 +172,7 @@ def classify(
     *,
     runtime: str | None = None,
     top: int = 5,
+    min_score: float | None = None,
     batch_size: int | None = None,
     concurrency: int | tuple[int, int] | None = None,
     num_cpus: int = 1,
@@ -181,6 +190,7 @@ def classify(
             each machine. What is registered here need not be there.
         runtime: As for ``Classifier``, or for a bundle as for ``Classifier.load``.
         top: How many classes to name.
+        min_score: As for ``Classifier.predict``.
         batch_size: How many images the network takes at once, as for ``Classifier.stream``. An actor is handed eight
             times as many.
         concurrency: How many actors, or the least and the most; by default as many as the cluster has room for.
@@ -195,7 +205,7 @@ def classify(
     Nothing runs until the rows are asked for. Raises UnknownModelError, or InvalidArgumentError for arguments that
     cannot be right; what only an actor can find is raised by Ray when it runs.
     """
-    arguments |= {"top": top, "batch_size": batch_size, "column": column, "errors": errors}
+    arguments |= {"top": top, "min_score": min_score, "batch_size": batch_size, "column": column, "errors": errors}
     return _map(dataset, BatchClassifier, model, runtime, arguments, concurrency, num_cpus, num_gpus)
 
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pretrained_cnn.errors import OutputError
-from pretrained_cnn.results import Prediction
+from pretrained_cnn.labels import Prediction
 
 __all__ = ["Page", "check_path"]
 
@@ -74,7 +74,7 @@ class Page:
         ``truths`` are the id and the label of the class of each, ``uncertain`` says of each whether it is.
         """
         rows: list[dict[str, Any]] = [
-            {"name": name, "best": [[self._class(id_, label), _number(score)] for id_, label, score, _ in best]}
+            {"name": name, "best": [[self._class(id_, label), _number(score)] for id_, label, score in best]}
             for name, best in zip(names, predictions, strict=True)
         ]
         for row, truth in zip(rows, truths or (), strict=truths is not None):

@@ -7,10 +7,12 @@ A runtime is one small class: made from a file (or from the Keras graph itself),
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
 
+from pretrained_cnn._check import whole_number
 from pretrained_cnn._lazy import Reference
 from pretrained_cnn._registry import Registry
 from pretrained_cnn.errors import InvalidArgumentError, InvalidSpecError, MissingDependencyError, install_line
@@ -32,6 +34,9 @@ __all__ = [
 ]
 
 Format = Literal["keras", "openvino", "onnx", "litert", "saved_model"]
+
+TAKE_THREADS = ("openvino", "onnxruntime", "litert")
+"""The built-in runtimes that have threads of their own; those of TensorFlow belong to the whole process."""
 
 
 class Runtime(Protocol):
@@ -62,7 +67,8 @@ class RuntimeSpec:
     factory: Callable[..., Runtime]
     """``factory(model, outputs)`` gives a `pretrained_cnn.runtimes.Runtime`: a class, a function, or the name of
     either as ``"module:attr"``, which is imported when first called. ``model`` is the path of a model, for the format
-    ``"keras"`` the Keras graph; ``outputs`` are names of its outputs, such as ``("scores",)``."""
+    ``"keras"`` the Keras graph; ``outputs`` are names of its outputs, such as ``("scores",)``. Where it has a parameter
+    ``threads``, it may be told how many threads to compute with."""
     format: Format
     """What it executes: ``"keras"``, ``"openvino"``, ``"onnx"``, ``"litert"`` or ``"saved_model"``."""
     package: str | None
@@ -108,6 +114,21 @@ class RuntimeSpec:
         """
         if not self.installed:
             raise MissingDependencyError(str(self.package), extra=self.extra)
+
+    def open(self, model: Any, outputs: Sequence[str], *, threads: int | None = None) -> Runtime:
+        """A runtime, made from ``model``: see `factory`. It computes with ``threads`` threads, or as it chooses.
+
+        Raises InvalidArgumentError if it cannot be told how many.
+        """
+        if threads is None:
+            return self.factory(model, outputs)
+        factory = self.factory.resolve() if isinstance(self.factory, Reference) else self.factory
+        if "threads" not in inspect.signature(factory).parameters:
+            raise InvalidArgumentError(
+                f"threads={threads}: runtime={self.name!r} cannot be told how many threads it uses; "
+                f"choose from {', '.join(TAKE_THREADS)}, or leave threads out"
+            )
+        return self.factory(model, outputs, threads=whole_number("threads", threads))
 
 
 class RuntimeInfo(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +10,15 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
+from pretrained_cnn._process import cores
+
 
 class LiteRTRuntime:
     """Runs ``model.tflite`` on the CPU. Several threads take turns: an interpreter serves one at a time."""
 
-    def __init__(self, path: Path, outputs: Sequence[str]) -> None:
+    def __init__(self, path: Path, outputs: Sequence[str], *, threads: int | None = None) -> None:
         self._lock = threading.Lock()
-        self._interpreter: Interpreter | None = Interpreter(str(path), num_threads=os.cpu_count())
+        self._interpreter: Interpreter | None = Interpreter(str(path), num_threads=threads or cores())
         self._interpreter.allocate_tensors()
         signature = self._interpreter.get_signature_runner()
         self._input = signature.get_input_details()["images"]["index"]

@@ -6,16 +6,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
+
+from pretrained_cnn._process import limited_cores, switch_off_telemetry
+
+switch_off_telemetry()
+
+import onnxruntime  # noqa: E402
 
 
 class ONNXRuntime:
     """Runs ``model.onnx`` on the CPU."""
 
-    def __init__(self, path: Path, outputs: Sequence[str]) -> None:
+    def __init__(self, path: Path, outputs: Sequence[str], *, threads: int | None = None) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or limited_cores() or 0  # 0: as many as it chooses
         self._session: onnxruntime.InferenceSession | None = onnxruntime.InferenceSession(
-            path, providers=["CPUExecutionProvider"]
+            path, options, providers=["CPUExecutionProvider"]
         )
         self._outputs = list(outputs)
 

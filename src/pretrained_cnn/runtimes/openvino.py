@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrained_cnn._process import limited_cores
+
 # openvino_telemetry reports to Intel that OpenVINO was imported, and what was converted, without being asked. OpenVINO
 # does without it where it cannot be imported, and so it shall not be, unless the program has already done so.
 modules: dict[str, Any] = sys.modules
@@ -34,7 +36,9 @@ class OpenVINORuntime:
     several come for the first time.
     """
 
-    def __init__(self, path: Path, outputs: Sequence[str]) -> None:
+    def __init__(self, path: Path, outputs: Sequence[str], *, threads: int | None = None) -> None:
+        threads = threads or limited_cores()
+        self._options = OPTIONS if threads is None else {**OPTIONS, "INFERENCE_NUM_THREADS": threads}
         self._lock = threading.Lock()
         self._outputs = tuple(outputs)
         self._core = openvino.Core()
@@ -61,7 +65,7 @@ class OpenVINORuntime:
                 if single:
                     model = model.clone()
                     model.reshape([1, *model.input().get_partial_shape()[1:]])
-                self._requests[single] = _Requests(self._core.compile_model(model, "CPU", OPTIONS), self._outputs)
+                self._requests[single] = _Requests(self._core.compile_model(model, "CPU", self._options), self._outputs)
             return self._requests[single]
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
+from pretrained_cnn._check import whole_number
 from pretrained_cnn.errors import ImageError, InvalidArgumentError
 from pretrained_cnn.images.decode import decode
 from pretrained_cnn.images.policy import ImagePolicy
@@ -27,7 +28,7 @@ from pretrained_cnn.images.sources import Item
 from pretrained_cnn.spec import ResizePolicy
 
 if TYPE_CHECKING:
-    from pretrained_cnn.results import Result
+    from pretrained_cnn.results.result import Result
 
 __all__ = ["contact_sheet"]
 
@@ -50,7 +51,6 @@ def contact_sheet(
     *,
     columns: int | None = None,
     size: int = 160,
-    min_score: float | None = None,
     font: str | os.PathLike[str] | None = None,
 ) -> Image.Image:
     """Draw images side by side, each with its best class, the score, and its name: an RGB image of Pillow's.
@@ -59,17 +59,16 @@ def contact_sheet(
         results: What `Classifier.predict_batch` or `Classifier.stream` gives, all of which is read first.
         columns: How many stand in a row; by default as many as make the sheet a little wider than high.
         size: The side of an image, in pixels, at least 64.
-        min_score: Results whose best score is below are marked as uncertain.
         font: The path of a font file. Pillow's own font has little beyond ASCII, and other letters come out as boxes.
 
-    A failed result has its error in place of the image, and so has an image that cannot be read again, see
-    `Result.image`. Raises InvalidArgumentError if there is no result, for arguments that cannot be right, and for a
-    sheet of more pixels than `ImagePolicy.max_pixels`.
+    A result is marked with its `Result.status`, unless that is ``"ok"``. A failed one has its error in place of the
+    image, and so has an image that cannot be read again, see `Result.image`. Raises InvalidArgumentError if there is no
+    result, for arguments that cannot be right, and for a sheet of more pixels than `ImagePolicy.max_pixels`.
 
     >>> from pretrained_cnn import Classifier
     >>> clf = Classifier("EfficientNetLite0")
     >>> results = clf.predict_batch(["examples/images/clock.png", "no.jpg"], errors="return")
-    >>> contact_sheet(results, min_score=0.5).width
+    >>> contact_sheet(results).width
     359
     """
     results = list(results)
@@ -77,10 +76,8 @@ def contact_sheet(
         raise InvalidArgumentError("results=[] has no result to draw")
     if columns is None:
         columns = math.ceil(math.sqrt(1.5 * len(results)))
-    for name, value, least in (("columns", columns, 1), ("size", size, MIN_SIZE)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise InvalidArgumentError(f"{name}={value!r} is not a whole number of at least {least}")
-    return _Sheet(len(results), columns, size, min_score, font).draw(results)
+    columns, size = whole_number("columns", columns), whole_number("size", size, MIN_SIZE)
+    return _Sheet(len(results), columns, size, font).draw(results)
 
 
 def show(result: Result, size: int) -> None:
@@ -102,7 +99,7 @@ def html(result: Result) -> str:
         '<div style="background:rgba(127,127,127,.2);border-radius:3px">'
         f'<div style="background:{BAR};border-radius:3px;height:.7em;width:{100 * _share(score):.1f}%"></div></div>'
         f'<div style="text-align:right;white-space:nowrap">{_percent(score)}</div>'
-        for _, label, score, _ in result
+        for _, label, score in result
     )
     return (
         '<div style="display:flex;flex-wrap:wrap;gap:1em;align-items:flex-start;color:inherit">'
@@ -116,10 +113,8 @@ def html(result: Result) -> str:
 class _Sheet:
     """Where things are on a contact sheet, and in what type they are set."""
 
-    def __init__(
-        self, count: int, columns: int, size: int, min_score: float | None, font: str | os.PathLike[str] | None
-    ) -> None:
-        self.size, self.min_score = size, min_score
+    def __init__(self, count: int, columns: int, size: int, font: str | os.PathLike[str] | None) -> None:
+        self.size = size
         self.gap = max(8, size // 12)
         self.font = _font(font, max(11, round(1.15 * math.sqrt(size))))
         self.small = _font(font, max(10, round(0.95 * math.sqrt(size))))
@@ -146,8 +141,7 @@ class _Sheet:
         """One result, its thumbnail's corner at ``(left, top)``."""
         size, failed = self.size, result.error is not None
         best = result.predictions[0] if result.predictions and not failed else None
-        uncertain = best is not None and self.min_score is not None and not best.score >= self.min_score
-        color = FAILED if failed else UNCERTAIN if uncertain else None
+        color = None if result.status == "ok" else FAILED if failed else UNCERTAIN
         frame = (left, top, left + size - 1, top + size - 1)
         self.pen.rectangle(frame, fill=BACK)
         try:
@@ -157,7 +151,7 @@ class _Sheet:
             self._paragraph(error.reason, left, top, below_mark=color is not None)
         if color is not None:
             self.pen.rectangle(frame, outline=color, width=max(3, size // 40))
-            self._mark("failed" if failed else "uncertain", left, top, color)
+            self._mark(result.status, left, top, color)
         top += size + self.gap // 4
         score = _percent(best.score) if best else ""
         room = size - (self.font.getlength(f" {score}") if score else 0)

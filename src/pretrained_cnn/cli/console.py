@@ -1,0 +1,199 @@
+"""stdout, stderr and signals: results go to stdout, everything else to stderr, and no console ends a run."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import errno
+import io
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, TextIO
+
+from pretrained_cnn.errors import OutputError
+
+__all__ = ["Terminated", "complain", "flush", "kept", "log_to_stderr", "open_console", "quiet", "say", "terminable"]
+
+
+def say(text: object = "") -> None:
+    """Print a line of results to stdout, at once.
+
+    Raises OutputError if stdout cannot be written, and BrokenPipeError if its reader went away.
+    """
+    with _stdout():
+        print(text, flush=True)
+
+
+def complain(message: object) -> None:
+    """Print a line to stderr, with the program's name. A closed or full stderr takes nothing, without an error."""
+    if sys.stderr is None:  # print() would take stdout instead
+        return
+    try:
+        print(f"pretrained-cnn: {message}", file=sys.stderr, flush=True)
+    except OSError:
+        _abandon(sys.stderr)
+
+
+def flush() -> None:
+    """Write what stdout still holds. Raises as `say` does."""
+    with _stdout():
+        if sys.stdout is not None:
+            sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _stdout() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        _abandon(sys.stdout)
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise OutputError(f"stdout cannot be written: {error.strerror or error}") from error
+
+
+def _abandon(stream: TextIO) -> None:
+    """Send the rest of a stream to the null device: Python flushes it once more when it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+
+
+def open_console() -> None:
+    """Make the three standard streams safe to use.
+
+    - A stream that the parent process closed takes its place on the null device again. Otherwise the next file to be
+      opened would get its number, and native code's messages with it. Using such a stdin or stdout still fails.
+    - Characters that stdout's encoding lacks are escaped. A file name's bytes that are not text are written as is.
+    """
+    closed = [name for name in ("stdin", "stdout", "stderr") if getattr(sys, name) is None]
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if name in closed:
+            _open_null(number)
+    if "stdin" in closed:
+        sys.stdin = io.TextIOWrapper(io.BufferedReader(_Closed("stdin")))
+    if "stdout" in closed:
+        sys.stdout = io.TextIOWrapper(_Closed("stdout"), write_through=True)
+    if "stderr" in closed:
+        sys.stderr = open(2, "w", closefd=False, encoding="utf-8")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors=_ESCAPE)
+
+
+def _open_null(number: int) -> None:
+    opened = os.open(os.devnull, os.O_RDWR)
+    if opened != number:
+        os.dup2(opened, number)
+        os.close(opened)
+
+
+class _Closed(io.RawIOBase):
+    """What stands for a closed stream: each use of it says so."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        raise OSError(errno.EBADF, "it is closed", self.name)
+
+    def write(self, data: object) -> int:
+        raise OSError(errno.EBADF, "it is closed", self.name)
+
+
+def _escape(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Encode what an encoding lacks: the bytes that `os.fsdecode` kept as surrogates, else ``\\u`` escapes.
+
+    >>> "caf\\u00e9 \\udcff".encode("ascii", "pretrained_cnn.escape")
+    b'caf\\\\xe9 \\xff'
+    """
+    assert isinstance(error, UnicodeEncodeError)
+    start = error.start
+    if "\udc80" <= error.object[start] <= "\udcff":
+        return bytes([ord(error.object[start]) - 0xDC00]), start + 1
+    one = UnicodeEncodeError(error.encoding, error.object, start, start + 1, error.reason)
+    return codecs.backslashreplace_errors(one)
+
+
+_ESCAPE = "pretrained_cnn.escape"
+codecs.register_error(_ESCAPE, _escape)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: everything ends as it does after Ctrl-C."""
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Raise Terminated on SIGTERM, so that files are closed and temporary ones removed. Only the main thread can."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+@contextlib.contextmanager
+def kept(what: Callable[[], str]) -> Iterator[None]:
+    """If the run is interrupted inside, say what it leaves behind, and how to continue."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        complain(f"interrupted; {what()}")
+        raise
+
+
+class _ToStderr(logging.StreamHandler[Any]):
+    """Writes to whatever ``sys.stderr`` is at the moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        complain(record.getMessage())
+
+
+def log_to_stderr() -> None:
+    """Show the library's messages from INFO on, and those of other libraries from WARNING on."""
+    logging.basicConfig(handlers=[_ToStderr()])
+    logging.getLogger("pretrained_cnn").setLevel(logging.INFO)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back what native code writes to stderr, such as TensorFlow's chatter; Python's own goes on.
+
+    Some of it comes before TensorFlow reads its own settings and cannot be switched off by them.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        stderr = os.dup(2)
+    except OSError:  # closed: nothing is written to it
+        yield
+        return
+    python = sys.stderr
+    errors = getattr(python, "errors", None) or "backslashreplace"
+    with tempfile.TemporaryFile() as held, open(os.dup(stderr), "w", buffering=1, errors=errors) as sys.stderr:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            sys.stderr = python

@@ -1,0 +1,61 @@
+"""``pretrained-cnn fetch``: weights files onto this machine, or into a folder for one without a network."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from pretrained_cnn.cli.console import complain, log_to_stderr, say
+from pretrained_cnn.cli.options import Command, argument, flag, option
+from pretrained_cnn.cli.shared import get_specs
+from pretrained_cnn.cli.status import Status
+from pretrained_cnn.errors import InvalidArgumentError, WeightsError
+from pretrained_cnn.registry import get_spec, list_models
+from pretrained_cnn.weights import cache_dir, ensure
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What ``fetch`` takes."""
+
+    names: tuple[str, ...] = argument(
+        "NAME", nargs="*", default=(), help="Name of a backbone, or a pattern such as 'EfficientNet*'."
+    )
+    all: bool = flag("--all", help="Fetch the weights of every backbone.")
+    variants: bool = flag(
+        "--variants", help="Fetch the files for other widths and input sizes, and those without a head, too."
+    )
+    to: str | None = option(
+        "--to",
+        metavar="DIR",
+        help="Write to DIR/models; set KERAS_HOME=DIR to use them (default: Keras's own cache).",
+    )
+
+
+def _run(options: Options) -> Status:
+    log_to_stderr()
+    folder = Path(options.to, "models") if options.to else cache_dir()
+    patterns = ("*",) if options.all else options.names
+    if not patterns:
+        raise InvalidArgumentError("fetch needs the name of a backbone, or --all")
+    names = [name for pattern in patterns for name in list_models(pattern) or [get_spec(pattern).name]]
+    specs, status = get_specs(dict.fromkeys(names))
+    for spec in specs:
+        if not spec.weights:
+            complain(f"{spec.name} needs no download: its weights come with its builder")
+        for file in spec.weights if options.variants or not spec.weights else [spec.weights_file()]:
+            try:
+                say(f"{spec.name}\t{ensure(file, needed_by=spec.name, folder=folder)}")
+            except WeightsError as error:
+                status = Status.FAILED
+                complain(error)
+    return status
+
+
+COMMAND = Command(
+    "fetch",
+    "Download weights, for example for a machine without a network.",
+    Options,
+    _run,
+    examples=("Xception 'resnet*v2' --to stick",),
+)

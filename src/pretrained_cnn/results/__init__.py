@@ -1,0 +1,1 @@
+"""What comes back for each image, as objects, rows, drawings and files."""

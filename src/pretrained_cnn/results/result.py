@@ -1,0 +1,201 @@
+"""What users get back: a `Result` for each image, made of `Prediction`s; an `EmbeddingResult` for an embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from pretrained_cnn.labels import Prediction
+from pretrained_cnn.results.names import escape
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pretrained_cnn.errors import ImageError
+
+__all__ = ["EmbeddingResult", "Prediction", "Result", "Status", "status_of"]
+
+Status = Literal["ok", "uncertain", "unknown", "failed"]
+"""How far a result can be used."""
+
+
+def status_of(predictions: tuple[Prediction, ...], min_score: float | None) -> Status:
+    """``"uncertain"`` if the best score is below ``min_score`` or is not a number, else ``"ok"``."""
+    uncertain = min_score is not None and bool(predictions) and not predictions[0].score >= min_score
+    return "uncertain" if uncertain else "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The answer for one image: its best classes, or the error that it met.
+
+    Iterating, indexing and ``len`` give the predictions, best first. A failed result has none.
+
+    >>> result = Result("clock.png", (Prediction("n02708093", "analog_clock", 0.7, 409),))
+    >>> result.label, result.score, result.status
+    ('analog_clock', 0.7, 'ok')
+    >>> for wnid, label, score in result:
+    ...     print(wnid, label, score)
+    n02708093 analog_clock 0.7
+    >>> result[0].index, len(result)
+    (409, 1)
+    >>> result
+    Result('clock.png': analog_clock 70.0 %)
+    """
+
+    source: str
+    """The image's name: its path or URL, else a description such as ``<array 0>``."""
+    predictions: tuple[Prediction, ...]
+    """Best first; empty if the image failed."""
+    error: ImageError | None = None
+    """What went wrong with this image, or None."""
+    image: Any = field(default=None, repr=False, compare=False)
+    """What `show` draws: the path or address, which is read again; or what was given to `Classifier.predict`, or
+    in a list to `Classifier.predict_batch`, which is not copied. None where nothing is kept: for an open file, which
+    is read only once, and for an image in memory that came through `Classifier.stream`, or from an archive."""
+    status: Status = "ok"
+    """``"ok"``; ``"uncertain"`` if the best score is below the ``min_score`` asked for; ``"unknown"`` if a calibrated
+    classifier finds that the image is of none of its classes; ``"failed"`` if there is an `error`."""
+    label_set: tuple[str, ...] | None = None
+    """The ids of the classes that a calibrated classifier cannot rule out; None if it is not calibrated."""
+
+    def __post_init__(self) -> None:
+        if self.error is not None:
+            object.__setattr__(self, "status", "failed")  # the class is frozen
+
+    @property
+    def top(self) -> Prediction:
+        """The best prediction.
+
+        Raises the image's own error if it has one, and IndexError if a decode function of the user's own
+        named nothing.
+
+        >>> Result("a.png", (Prediction("cat", "cat", 0.7, 0),)).top.id
+        'cat'
+        """
+        if self.error is not None:
+            raise self.error
+        return self.predictions[0]
+
+    @property
+    def label(self) -> str:
+        """The name of the best class. Raises as `top` does.
+
+        >>> Result("a.png", (Prediction("cat", "cat", 0.7, 0),)).label
+        'cat'
+        """
+        return self.top.label
+
+    @property
+    def score(self) -> float:
+        """The score of the best class, 0 to 1. Raises as `top` does.
+
+        >>> Result("a.png", (Prediction("cat", "cat", 0.7, 0),)).score
+        0.7
+        """
+        return self.top.score
+
+    def above(self, threshold: float | None = None) -> tuple[Prediction, ...]:
+        """The predictions with a score of at least ``threshold``, 0 to 1, by default 0.5; best first.
+
+        Only the classes that the result names are looked at: ask for enough of them with ``top=``. A failed result
+        has none.
+
+        >>> result = Result("a.png", (Prediction("cat", "cat", 0.7, 0), Prediction("dog", "dog", 0.2, 1)))
+        >>> [label for _, label, _ in result.above()], len(result.above(0.1))
+        (['cat'], 2)
+        """
+        least = 0.5 if threshold is None else threshold
+        return tuple(prediction for prediction in self.predictions if prediction.score >= least)
+
+    def __iter__(self) -> Iterator[Prediction]:
+        return iter(self.predictions)
+
+    def __len__(self) -> int:
+        return len(self.predictions)
+
+    @overload
+    def __getitem__(self, place: int) -> Prediction: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[Prediction, ...]: ...
+    def __getitem__(self, place: int | slice) -> Prediction | tuple[Prediction, ...]:
+        return self.predictions[place]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON: always valid, and always Unicode, with names as in a file of results.
+
+        >>> Result("a.png", (Prediction("n02708093", "analog_clock", 0.7, 409),)).to_dict()
+        {'source': 'a.png', 'predictions': [{'id': 'n02708093', 'label': 'analog_clock', \
+'score': 0.7, 'index': 409}], 'status': 'ok', 'label_set': None, 'error': None}
+        """
+        return {
+            "source": escape(self.source),
+            "predictions": [prediction.to_dict() for prediction in self.predictions],
+            "status": self.status,
+            "label_set": None if self.label_set is None else list(self.label_set),
+            "error": None if self.error is None else escape(str(self.error)),
+        }
+
+    def show(self, *, size: int = 480) -> None:
+        """Open the image, with its best class below it, in the program that shows images on this machine.
+
+        ``size`` is its side in pixels. Raises the image's own error if it has one, and ImageError if the image
+        cannot be read again. In a notebook, a result shows itself.
+
+        >>> Result("clock.png", ()).show()
+        Traceback (most recent call last):
+        ...
+        pretrained_cnn.errors.ImageError: clock.png: it was not kept, so it cannot be shown; predict keeps an image, \
+and so does predict_batch one in a list; stream keeps paths and addresses only
+        """
+        from pretrained_cnn.results.drawing import show
+
+        show(self, size)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: a thumbnail, and the classes with their scores as bars."""
+        from pretrained_cnn.results.drawing import html
+
+        return html(self)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """A pickle has the path or address, but not an image that is in memory: it is to be small, and to load."""
+        image = self.image if isinstance(self.image, str) else None
+        return Result, (self.source, self.predictions, self.error, image, self.status, self.label_set)
+
+    def __repr__(self) -> str:
+        if self.error is not None:
+            return f"Result({self.source!r}: error: {self.error.reason})"
+        best = ", ".join(f"{label} {score:.1%}".replace("%", " %") for _, label, score in self)
+        return f"Result({self.source!r}: {best}{'' if self.status == 'ok' else f', {self.status}'})"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddingResult:
+    """The embedding of one image, or the error that the image met.
+
+    >>> import numpy as np
+    >>> EmbeddingResult("clock.png", np.zeros(4, np.float32))
+    EmbeddingResult('clock.png': 4 numbers)
+    """
+
+    source: str
+    """The image's name, as in `Result.source`."""
+    embedding: NDArray[np.float32] | None
+    """Float32 ``(D,)``; None if the image failed."""
+    error: ImageError | None = None
+    """What went wrong with this image, or None."""
+    image: Any = field(default=None, repr=False)
+    """The image's path or address; None for an image in memory."""
+
+    @property
+    def status(self) -> Status:
+        """``"ok"`` or ``"failed"``."""
+        return "ok" if self.error is None else "failed"
+
+    def __repr__(self) -> str:
+        if self.embedding is None:
+            return f"EmbeddingResult({self.source!r}: error: {None if self.error is None else self.error.reason})"
+        return f"EmbeddingResult({self.source!r}: {len(self.embedding)} numbers)"
