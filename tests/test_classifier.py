@@ -260,7 +260,7 @@ def test_what_is_wrong_is_said_at_once(arguments: dict[str, Any], error: type[Ex
         (
             "MobileNet",
             {"weights": None, "classifier_activation": None},
-            "MobileNet: the network's last layer is linear",
+            "MobileNet: the outputs range from",
         ),
         (spec(labels=["a"]), {}, "Tiny: 1 labels do not match the network's 3 outputs; give labels=[...] with 3 names"),
         (spec(), {"alpha": 1}, "the builder of Tiny has no option 'alpha'; it has classes, activation"),
@@ -419,15 +419,15 @@ def test_from_keras() -> None:
 def test_logits_become_probabilities_when_the_caller_says_so() -> None:
     logits = tiny(activation=None)
     labels = ["red", "green", "blue"]
-    with pytest.raises(
-        InvalidArgumentError, match="last layer is linear, so its outputs are logits and not probabilities"
-    ):
+    with pytest.raises(InvalidArgumentError, match=r"so they are not probabilities but logits .* from_logits=True"):
         Classifier.from_keras(logits, labels=labels)
     clf = Classifier.from_keras(logits, labels=labels, from_logits=True, preprocess=lambda x: x / 64)
     expected = Classifier.from_keras(tiny(), labels=labels, preprocess=lambda x: x / 64)
     np.testing.assert_allclose(clf.predict_proba([RED]), expected.predict_proba([RED]), rtol=1e-6)
     assert clf.embed([RED]).shape == (1, 4)
-    with pytest.raises(InvalidArgumentError, match="from_logits=True, but the last layer of 'tiny' ends in softmax"):
+    with pytest.raises(
+        InvalidArgumentError, match="the outputs of 'tiny' are probabilities already"
+    ):
         Classifier.from_keras(tiny(), labels=labels, from_logits=True)
 
 
@@ -449,16 +449,24 @@ def test_from_keras_with_a_subclassed_model() -> None:
         def call(self, x: Any) -> Any:
             return self.dense(self.pool(x))
 
-    clf = Classifier.from_keras(Own(), labels=["a", "b"], input_size=(9, 9))
+    with pytest.raises(InvalidArgumentError, match="own: the model has never been built, so it has no trained weights"):
+        Classifier.from_keras(Own(), labels=["a", "b"], input_size=(9, 9))
+    model = Own()
+    model(np.zeros((1, 9, 9, 3)))
+    clf = Classifier.from_keras(model, labels=["a", "b"], input_size=(9, 9))
     assert clf.predict_proba([RED]).shape == (1, 2)
 
 
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("Xception", "from_keras takes a keras.Model, not an object of type str"),
+        ("Xception", "from_keras takes a keras.Model, not a path; load it first: Classifier.from_keras(keras.saving."),
         (tiny(classes=4), "tiny: 3 labels do not match the network's 4 outputs"),
-        (tiny((3, 9, 9)), "tiny: the network takes (None, 3, 9, 9), but its spec says (None, 3, 9, 3)"),
+        (
+            tiny((9, 9, 4)),
+            "tiny: the network takes (None, 9, 9, 4), but its spec says (None, 9, 9, 3); images have 1 or 3 channels, "
+            "not 4",
+        ),
     ],
 )
 def test_from_keras_with_what_does_not_fit(model: Any, message: str) -> None:

@@ -51,10 +51,13 @@ def outside(scores: NDArray[np.floating], tolerance: float) -> tuple[float, floa
     return None if low >= -tolerance and high <= 1 + tolerance else (low, high)
 
 
-def problem(scores: NDArray[np.floating], *, multi_label: bool = False, tolerance: float = EXACT) -> str | None:
+def problem(
+    scores: NDArray[np.floating], *, multi_label: bool = False, tolerance: float = EXACT, linear: bool = False
+) -> str | None:
     """Why finite ``scores`` ``(N, C)`` are not probabilities, with the way out; None if they are.
 
-    Of classes that exclude each other they sum to 1; with ``multi_label`` each is a probability of its own.
+    Of classes that exclude each other they sum to 1; with ``multi_label`` each is a probability of its own. ``linear``
+    says that the last layer is known to be linear.
 
     >>> problem(np.array([[0.2, 0.8]])) is None
     True
@@ -63,18 +66,17 @@ def problem(scores: NDArray[np.floating], *, multi_label: bool = False, toleranc
 labels, give multi_label=True, else end the network in a softmax'
     """
     beyond = outside(scores, tolerance)
-    if beyond is not None:
+    sums = np.ones(1) if multi_label or not len(scores) else scores.sum(axis=1)
+    worst = int(np.abs(sums - 1).argmax())
+    if beyond is None and abs(sums[worst] - 1) <= tolerance:
+        return None
+    if beyond is not None or linear:
+        low, high = beyond or (float(scores.min()), float(scores.max()))
         activation = "a sigmoid" if multi_label else "a softmax"
         return (
-            f"the outputs range from {beyond[0]:.4g} to {beyond[1]:.4g}, so they are not probabilities but logits or "
-            f"something else; end the network in {activation}, or use Classifier.from_keras(..., from_logits=True)"
+            f"the outputs range from {low:.4g} to {high:.4g}, so they are not probabilities but logits or something "
+            f"else; end the network in {activation}, or use Classifier.from_keras(..., from_logits=True)"
         )
-    if multi_label or not len(scores):
-        return None
-    sums = scores.sum(axis=1)
-    worst = int(np.abs(sums - 1).argmax())
-    if abs(sums[worst] - 1) <= tolerance:
-        return None
     return (
         f"the outputs lie within 0 to 1, but those of one image sum to {sums[worst]:.3f} and not to 1; if an image may "
         "have several labels, give multi_label=True, else end the network in a softmax"

@@ -285,11 +285,12 @@ def judge(backbone: Backbone) -> None:
         raise InvalidSpecError(f"{spec.name}: {NOT_FINITE}")
     if not spec.labels:
         return  # a decode function of its own reads whatever it likes
-    found = problem(scores, multi_label=spec.multi_label, tolerance=tolerance(model))
+    last = last_activation(model)
+    found = problem(scores, multi_label=spec.multi_label, tolerance=tolerance(model), linear=last == "linear")
     if found is not None:
         raise InvalidSpecError(f"{spec.name}: {found}")
     one_output = any(_is_two_classes(call.operation) for call in calls(model)[-1:])
-    if one_output and (scores[:, 1] == 1).all() and last_activation(model) != "sigmoid":
+    if one_output and (scores[:, 1] == 1).all() and last != "sigmoid":
         raise InvalidSpecError(f"{spec.name}: {_SOFTMAX_OVER_ONE}")
 
 
