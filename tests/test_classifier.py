@@ -425,9 +425,7 @@ def test_logits_become_probabilities_when_the_caller_says_so() -> None:
     expected = Classifier.from_keras(tiny(), labels=labels, preprocess=lambda x: x / 64)
     np.testing.assert_allclose(clf.predict_proba([RED]), expected.predict_proba([RED]), rtol=1e-6)
     assert clf.embed([RED]).shape == (1, 4)
-    with pytest.raises(
-        InvalidArgumentError, match="the outputs of 'tiny' are probabilities already"
-    ):
+    with pytest.raises(InvalidArgumentError, match="the outputs of 'tiny' are probabilities already"):
         Classifier.from_keras(tiny(), labels=labels, from_logits=True)
 
 

@@ -163,7 +163,7 @@ class LabelDecoder:
             order = (-row).argsort(kind="stable").tolist()
             best = order[:top]
             if self.thresholds:
-                best += [i for i in order[top:] if row[i] > self.thresholds[i]]
+                best += [i for i in order[top:] if row[i] >= self.thresholds[i]]
             decoded.append([Prediction(self.labels[i].id, self.labels[i].name, float(row[i]), i) for i in best])
         return decoded
 

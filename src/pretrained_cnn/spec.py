@@ -117,7 +117,7 @@ class ModelSpec:
     multi_label: bool
     """Whether an image may have several labels, each with a probability of its own, or none."""
     thresholds: tuple[float, ...]
-    """With ``multi_label``, the probability above which each label counts as seen, by default 0.5; else empty."""
+    """With ``multi_label``, the probability from which each label counts as seen, by default 0.5; else empty."""
     resize: ResizePolicy
     """How images become ``input_size``."""
     embedding_size: int | None

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
+import tempfile
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 from keras import layers, ops
@@ -504,6 +507,47 @@ def _load(model: keras.Model, path: Path) -> None:
         model.load_weights(path)
     except Exception as error:  # h5py, zipfile and Keras each raise their own
         raise WeightsError(f"{path} does not hold weights of this network: {brief(error)}") from error
+    surplus = _surplus(model, path)
+    if surplus:
+        found = ValueError(f"it also holds {', '.join(surplus[:5])}, for which the network has no place")
+        raise WeightsError(f"{path} does not hold weights of this network: {found}") from found
+
+
+def _holds_model(path: Path) -> bool:
+    """Whether a file holds a whole model of Keras, architecture included, by its content and not by its name."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return "config.json" in archive.namelist()
+    return h5py.is_hdf5(path) and "model_config" in _attributes(path)
+
+
+def _attributes(path: Path) -> list[str]:
+    with h5py.File(path) as file:
+        return list(file.attrs)
+
+
+def _surplus(model: keras.Model, path: Path) -> list[str]:
+    """The layers in a weights file of Keras 3 that ``model`` has no place for, which Keras would leave out in silence.
+
+    Older files say how many layers they have, and Keras compares.
+    """
+    stored = _stored(path)
+    if len(stored) <= len(model.weights):
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        own = Path(folder, "own.weights.h5")
+        model.save_weights(own)
+        extra = set(stored) - set(_stored(own))
+    return list(dict.fromkeys(name.partition("/vars/")[0] for name in stored if name in extra))
+
+
+def _stored(path: Path) -> list[str]:
+    """The names of the weights of layers in a file of Keras 3; none for any other file."""
+    names: list[str] = []
+    if h5py.is_hdf5(path) and "layer_names" not in _attributes(path):
+        with h5py.File(path) as file:
+            file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+    return [name for name in names if "/vars/" in name and not name.startswith(("optimizer/", "seed_generator"))]
 
 
 def _load_published(builder: _Builder, options: Mapping[str, Any]) -> keras.Model:
@@ -548,6 +592,11 @@ def _misfit(spec: ModelSpec, model: keras.Model) -> str | None:
 def _load_path(builder: _Builder, path: Path) -> tuple[keras.Model, bool]:
     """Build the network that the file at ``path`` was made for: with its top, else without."""
     spec = builder.spec
+    if _holds_model(path):
+        raise WeightsError(
+            f"weights={str(path)!r} is a whole model, with layers of its own that {spec.name} may not have; wrap it: "
+            f"Classifier.from_keras(keras.saving.load_model({str(path)!r}), labels=[...])"
+        )
     published = _is_published(spec, path)
     whole = builder.call(published=published)
     try:
