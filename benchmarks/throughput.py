@@ -96,9 +96,9 @@ def limit(name: str, photos: list[Path], runtime: str) -> float:
     """Seconds for all photos if every core were busy all the time, with nothing but decoding and the runtime."""
     clf = Classifier(name, weights=None, runtime=runtime)
     clf.predict_batch(photos[:BATCH_SIZE])
-    executor, _ = clf._get_runtime("scores")
+    network = clf.engine.open()
     batch = np.zeros((BATCH_SIZE, *clf.spec.input_size, 3), np.uint8)
-    run = min(seconds(lambda: executor.run(batch)) for _ in range(10)) / BATCH_SIZE
+    run = min(seconds(lambda: network.run(batch)) for _ in range(10)) / BATCH_SIZE
     some = photos[:100]
     decode = seconds(
         lambda: [load(one(photo), clf.spec.input_size, clf.spec.resize, ImagePolicy()) for photo in some]

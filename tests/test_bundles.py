@@ -152,7 +152,7 @@ def test_how_images_are_read_is_saved_too(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_trunk_is_saved_for_its_embeddings(keras_home: Path, tmp_path: Path, clock: Path) -> None:
-    file = keras_home / "models" / get_spec("MobileNet").weights_file(top=False, options={"alpha": 0.25}).name
+    file = keras_home / "models" / get_spec("MobileNet").weights_file(has_head=False, options={"alpha": 0.25}).name
     trunk = Classifier("MobileNet", alpha=0.25, weights=file)
     for format in ("keras", "openvino"):
         trunk.save(tmp_path / format, format=format)

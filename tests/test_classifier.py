@@ -17,6 +17,7 @@ from pretrained_cnn import (
     ImageError,
     ImagePolicy,
     InvalidArgumentError,
+    InvalidSpecError,
     MissingDependencyError,
     ModelSpec,
     Prediction,
@@ -26,6 +27,8 @@ from pretrained_cnn import (
 )
 from pretrained_cnn.backbones import build as build_module
 from pretrained_cnn.backbones import efficientnet_lite
+from pretrained_cnn.backbones.build import Backbone
+from pretrained_cnn.engine import Engine, check_outputs
 from pretrained_cnn.images.batch import load
 from pretrained_cnn.images.sources import one
 
@@ -156,7 +159,7 @@ def test_a_stream_ends_its_threads_when_the_consumer_fails() -> None:
         ({"batch_size": 0}, "batch_size=0 is not"),
         ({"workers": 0}, "workers=0 is not"),
         ({"prefetch": True}, "prefetch=True is not"),
-        ({"errors": "ignore"}, 'errors=\'ignore\' is not known; choose "raise" or "return"'),
+        ({"errors": "ignore"}, "errors='ignore' is not known; choose 'raise' or 'return'"),
     ],
 )
 def test_arguments_of_stream_are_checked_at_once(arguments: dict[str, Any], message: str) -> None:
@@ -519,7 +522,7 @@ def test_the_embedding_of_a_layer() -> None:
     assert clf.embed([image], layer="predictions").shape == (1, 1000)
     assert clf.embed([], layer="conv1").shape == (0, 8)
     assert clf.embed([image]).shape == (1, 256)
-    assert clf._get_runtime("embedding", "conv1") is clf._get_runtime("embedding", "conv1"), "it is built once"
+    assert clf.engine.open(["embedding"], "conv1") is clf.engine.open(["embedding"], "conv1"), "it is built once"
 
 
 @pytest.mark.parametrize(
@@ -540,3 +543,107 @@ def test_layers_that_give_no_embedding(layer: str, message: str) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         Classifier(spec(builder=build)).embed([RED], layer=layer)
     assert str(caught.value).startswith(message)
+
+
+# Maps of several layers
+
+
+def test_features_are_the_maps_of_layers_in_one_pass(clock: Path) -> None:
+    clf = Classifier("MobileNet", weights=None, alpha=0.25, input_size=(32, 32))
+    names = ["conv_pw_3_relu", "conv1"]
+    found = clf.features([clock, RED], names)
+    pixels = clf.spec.preprocess(clf.engine.pixels([clock, RED]).astype(np.float32))
+    outputs = [clf.keras_model.get_layer(name).output for name in names]
+    expected = dict(zip(names, keras.Model(clf.keras_model.input, outputs)(pixels), strict=True))
+    assert list(found) == names
+    for name in names:
+        assert (found[name].dtype, found[name].shape) == (np.float32, expected[name].shape)
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
+    np.testing.assert_allclose(clf.embed([clock], layer="conv1")[0], found["conv1"][0].mean(axis=(0, 1)), atol=1e-5)
+    assert {name: array.shape for name, array in clf.features([], names).items()} == {
+        "conv_pw_3_relu": (0, 8, 8, 32),
+        "conv1": (0, 16, 16, 8),
+    }
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (["conv2"], "layer='conv2': mobilenet_0.25_32 has no layer of that name; did you mean 'conv1'"),
+        (["global_average_pooling2d"], "layer='global_average_pooling2d"),
+        ([], "layers=[] names no layer"),
+    ],
+)
+def test_layers_without_a_map(layers: list[str], message: str) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        Classifier("MobileNet", weights=None, alpha=0.25, input_size=(32, 32)).features([RED], layers)
+    assert str(caught.value).startswith(message)
+
+
+def test_features_of_a_bad_image_are_its_error() -> None:
+    with pytest.raises(ImageError, match=r"^no\.jpg: "):
+        Classifier("MobileNet", weights=None, alpha=0.25, input_size=(32, 32)).features(["no.jpg"], ["conv1"])
+
+
+# Closing, and what stands for a model
+
+
+@pytest.mark.parametrize("runtime", ["keras", "onnxruntime"])
+def test_a_closed_classifier_opens_its_network_again(runtime: str) -> None:
+    with Classifier("MobileNet", weights=None, alpha=0.25, input_size=(32, 32), runtime=runtime) as clf:
+        network = clf.engine.open()
+        expected = clf.predict_proba([RED])
+    clf.close()
+    with pytest.raises(ValueError, match="closed"):
+        network.run(np.zeros((1, 32, 32, 3), np.uint8))
+    np.testing.assert_allclose(clf.predict_proba([RED]), expected, atol=1e-6)
+
+
+def test_a_bundle_stands_for_a_model(tmp_path: Path) -> None:
+    clf = Classifier("MobileNet", weights=None, alpha=0.25, input_size=(32, 32))
+    clf.save(tmp_path / "a.bundle")
+    opened = Classifier(tmp_path / "a.bundle")
+    np.testing.assert_allclose(opened.predict_proba([RED]), clf.predict_proba([RED]), atol=1e-5)
+    pairs = [(RED, "red"), (plain((0, 0, 255)), "blue")]
+    assert Classifier.train(pairs, str(tmp_path / "a.bundle"), validation=pairs).predict(RED).label == "red"
+    for arguments in ({"labels": ["a", "b"]}, {"weights": None}, {"alpha": 0.5}):
+        with pytest.raises(InvalidArgumentError, match=f"^{next(iter(arguments))}=... cannot be given with .*a.bundle"):
+            Classifier(tmp_path / "a.bundle", **arguments)
+
+
+# What a network gives
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_image_without_finite_scores_has_an_error_and_no_class(value: float, clock: Path) -> None:
+    """A network that overflows for bright images only."""
+
+    def build(input_shape: Any) -> keras.Model:
+        inputs = keras.Input(input_shape)
+        x = keras.layers.GlobalAveragePooling2D()(inputs)
+        scores = keras.layers.Dense(3, activation="softmax")(x)
+        bright = keras.ops.mean(x, axis=1, keepdims=True) > 200
+        return keras.Model(inputs, keras.layers.Activation("linear")(keras.ops.where(bright, value, scores)))
+
+    white, black = plain((255, 255, 255)), plain((0, 0, 0))
+    seen = spec(preprocess=None)
+    clf = Classifier(Engine(seen, backbone=Backbone(seen, build((*SIZE, 3)), has_top=True)))
+    results = clf.predict_batch([black, white, "no.jpg", black], errors="return")
+    reasons = [None if result.error is None else result.error.reason for result in results]
+    assert [result.status for result in results] == ["ok", "failed", "failed", "ok"]
+    assert "the network gives scores that are not finite numbers" in str(reasons[1])
+    assert "there is no such file" in str(reasons[2])
+    for call in (
+        clf.predict,
+        lambda image: clf.predict_batch([black, image]),
+        lambda image: clf.predict_proba([image]),
+    ):
+        with pytest.raises(ImageError, match="not finite numbers"):
+            call(white)
+    evaluation = clf.evaluate([(white, clf.labels[0].id), (black, clf.labels[0].id)])
+    assert (evaluation.count, len(evaluation.failed)) == (1, 1)
+
+
+def test_an_output_of_the_wrong_shape_is_the_networks_fault() -> None:
+    with pytest.raises(InvalidSpecError, match=r"gives scores of shape \(2, 4\); expected \(2, 3\)"):
+        check_outputs(spec(), ["scores"], [np.zeros((2, 4), np.float32)], [(2, 3)])

@@ -237,7 +237,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean_registry: None) 
             files = [
                 WeightsFile(f"https://example.org/{stem}.h5", f"md5:{hashlib.md5(TINY).hexdigest()}"),
                 WeightsFile(
-                    f"https://example.org/{stem}_notop.h5", f"md5:{hashlib.md5(TINY[1:]).hexdigest()}", top=False
+                    f"https://example.org/{stem}_notop.h5", f"md5:{hashlib.md5(TINY[1:]).hexdigest()}", has_head=False
                 ),
             ]
             register(ModelSpec(name=name, builder="no:where", input_size=(8, 8), labels="imagenet", weights=files))

@@ -208,8 +208,7 @@ def test_random_weights_are_not_kept(cache: Path) -> None:
 def _with_keras(clf: Classifier) -> Any:
     from pretrained_cnn.backbones.serving import serving_graph
 
-    pixels = np.stack([batch.pixels[0] for batch in clf._batches([IMAGE], 1)])
-    return serving_graph(clf._get_backbone()).predict(pixels, verbose=0)["scores"]
+    return serving_graph(clf.engine.backbone()).predict(clf.engine.pixels([IMAGE]), verbose=0)["scores"]
 
 
 # Right or not there

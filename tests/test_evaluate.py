@@ -23,7 +23,8 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support, top_k_accuracy_score
 
 from pretrained_cnn import Classifier, DataError, Evaluation, InvalidArgumentError, Label, MissingDependencyError
-from pretrained_cnn.evaluate import find_classes, wilson
+from pretrained_cnn.evaluate import wilson
+from pretrained_cnn.labels import class_indices
 
 TABLE = [Label("n1", "crane"), Label("n2", "crane"), Label("n3", "maillot"), Label("n4", "heron")]
 
@@ -225,7 +226,7 @@ def test_what_does_not_fit_together(arguments: Any, message: str) -> None:
 
 
 def test_labels_are_ids_or_names_that_only_one_class_has() -> None:
-    assert find_classes(["n2", "maillot", "heron"], TABLE, "x").tolist() == [1, 2, 3]
+    assert class_indices(["n2", "maillot", "heron"], TABLE, "x") == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -238,7 +239,7 @@ def test_labels_are_ids_or_names_that_only_one_class_has() -> None:
 )
 def test_labels_that_are_none(label: str, message: str) -> None:
     with pytest.raises(DataError) as caught:
-        find_classes([label], TABLE, "x")
+        class_indices([label], TABLE, "x")
     assert str(caught.value) == message
 
 

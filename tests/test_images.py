@@ -92,8 +92,10 @@ def test_arrays_and_tensors() -> None:
     gray = expected[..., 0]
     for form in (gray, gray[..., np.newaxis]):
         np.testing.assert_array_equal(decode(form), np.dstack([gray] * 3))
-    clear = np.dstack([expected, np.zeros((4, 6), np.uint8)])
-    assert (decode(clear) == 255).all()
+    alpha = np.zeros((4, 6), np.uint8)
+    np.testing.assert_array_equal(decode(np.dstack([expected, alpha])), expected)  # all clear: it says nothing
+    alpha[0, 0] = 255
+    assert (decode(np.dstack([expected, alpha]))[1:] == 255).all()
 
 
 def test_an_array_is_never_written_to() -> None:
@@ -113,6 +115,7 @@ GOOD = np.zeros((8, 9, 3))
         (GOOD + 0.5, "has values from 0.5 to 0.5, all within 0 to 1, where 0 to 255 are expected; multiply it by 255"),
         (GOOD - 1.0, "has values from -1 to -1, where 0 to 255 are expected; give the pixels as they were before any"),
         (GOOD + 256.0, "has values from 256 to 256, where 0 to 255 are expected"),
+        (GOOD + 300.0, "has values from 300 to 300, where 0 to 255 are expected; give the pixels as they were before"),
         (GOOD + np.nan, "has values that are NaN or infinite"),
         (GOOD + np.inf, "has values that are NaN or infinite"),
         (np.zeros((3, 8, 9)), "has its channels first; turn it with np.moveaxis(array, 0, -1)"),
@@ -122,7 +125,14 @@ GOOD = np.zeros((8, 9, 3))
         (np.zeros(8), "is not (h, w), (h, w, 1), (h, w, 3) or (h, w, 4)"),
         (np.zeros((0, 9, 3)), "is empty"),
         (GOOD.astype(np.int64), "is neither uint8 nor float; if its values are 0 to 255, use array.astype(np.uint8)"),
-        (GOOD.astype(bool), "is neither uint8 nor float"),
+        (GOOD.astype(bool), "is of booleans; use array.astype(np.uint8) * 255"),
+        (GOOD.astype(np.uint16), "if 0 to 65,535, (array // 257).astype(np.uint8)"),
+        (np.ma.masked_equal(GOOD, 0), "is masked in places; say what is there with array.filled(255)"),
+        (GOOD + 261.75, "bicubic and Lanczos interpolation overshoot: use np.clip(array, 0, 255)"),
+        (
+            np.dstack([GOOD + 9, GOOD[..., :1] + 0.5]),
+            "has colors of 0 to 255, but an alpha channel within 0 to 1; multiply array[..., 3] by 255",
+        ),
         (GOOD.astype(complex), "is neither uint8 nor float"),
     ],
 )
@@ -185,8 +195,8 @@ def test_limits_are_named_with_their_setting(file: Path) -> None:
     [
         ({"max_pixels": 0}, "max_pixels=0 is not a number above 0"),
         ({"url_seconds": "30"}, "url_seconds='30' is not a number above 0"),
-        ({"color_profile": "keep"}, 'color_profile=\'keep\' is not known; choose "convert" or "ignore"'),
-        ({"truncated": True}, 'truncated=True is not known; choose "error" or "allow"'),
+        ({"color_profile": "keep"}, "color_profile='keep' is not known; choose 'convert' or 'ignore'"),
+        ({"truncated": True}, "truncated=True is not known; choose 'error' or 'allow'"),
         ({"background": "white"}, "background='white' is not (red, green, blue), each 0 to 255"),
         ({"background": (0, 0, 256)}, "background=(0, 0, 256) is not (red, green, blue)"),
     ],

@@ -139,7 +139,7 @@ def test_what_is_registered_here_need_not_be_there(clean_registry: None) -> None
 def test_what_cannot_be_right_is_said_before_ray_starts() -> None:
     with pytest.raises(UnknownModelError, match="unknown model 'Xseption'; did you mean 'Xception'"):
         asked(classify, "Xseption")
-    with pytest.raises(InvalidArgumentError, match='errors=\'ignore\' is not known; choose "raise" or "return"'):
+    with pytest.raises(InvalidArgumentError, match="errors='ignore' is not known; choose 'raise' or 'return'"):
         asked(embed, "Xception", errors="ignore")
 
 

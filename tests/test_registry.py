@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import contextlib
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import pretrained_cnn
@@ -97,6 +99,39 @@ def test_overwriting_drops_what_was_resolved(tmp_path: Any, monkeypatch: pytest.
     assert get_spec("MyNet").decode(None, 1) == "first"
     register(spec(labels=(), decode="second_one:decode"), overwrite=True)
     assert get_spec("MyNet").decode(None, 1) == "second"
+
+
+def test_listing_by_limits() -> None:
+    everything = list_models()
+    small = list_models(max_params=10e6)
+    assert small == [name for name in everything if (get_spec(name).parameters or 1e12) <= 10e6]
+    assert 0 < len(small) < len(everything)
+    good = list_models("*net*", min_top1=np.float32(80))
+    assert good == [name for name in list_models("*net*") if get_spec(name).published.top1 >= 80]  # type: ignore
+    assert list_models("efficientnetb*", max_params=6e6, min_top1=77) == ["EfficientNetB0"]
+    register(spec())
+    assert "MyNet" in list_models(offline=True)
+    assert "MyNet" not in list_models(max_params=1e12) + list_models(min_top1=0)
+    for limits in ({"max_params": "1e6"}, {"max_params": 0}, {"min_top1": 101}, {"min_top1": True}):
+        with pytest.raises(InvalidArgumentError, match=f"{next(iter(limits))}=.* is not a number"):
+            list_models(**limits)  # type: ignore[arg-type]
+
+
+def test_listing_what_needs_no_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    assert list_models(offline=True) == ["EfficientNetLite0"]
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / get_spec("Xception").weights_file().name).touch()
+    assert list_models(offline=True) == ["EfficientNetLite0", "Xception"]
+    monkeypatch.setattr("importlib.metadata.files", lambda package: None)
+    assert list_models(offline=True) == ["Xception"]
+
+
+def test_limits_leave_out_a_plugin_that_is_broken_and_log_why(caplog: pytest.LogCaptureFixture) -> None:
+    with MODELS.temporary([EntryPoint("Broken", "no_such_module:spec", MODELS.group)]):
+        assert "Broken" in list_models()
+        assert "Xception" in list_models(max_params=1e9)
+    assert "the plugin 'Broken' of an unknown package (no_such_module:spec) cannot be loaded" in caplog.text
 
 
 # One registry for all kinds

@@ -20,7 +20,7 @@ from PIL import Image
 
 from pretrained_cnn import Classifier, DataError, ImageError, InvalidArgumentError, OutputError, Prediction, cli
 from pretrained_cnn.report import write_report
-from pretrained_cnn.report.page import Page
+from pretrained_cnn.report.page import SCRIPTS, Page, join
 
 HOSTILE = [
     "<img src=x onerror=window.hacked=1>.png",
@@ -121,7 +121,7 @@ def test_thumbnails_and_heat_maps_are_of_what_the_network_saw(small: Classifier,
     (images,) = blocks(path, 'class="images"')
     with Image.open(io.BytesIO(base64.b64decode(images["thumbnails"][0]))) as thumbnail:
         assert (thumbnail.format, thumbnail.size) == ("WEBP", (32, 48))
-        seen = next(small._batches([clock], None)).pixels[0].astype(float)
+        seen = small.engine.pixels([clock])[0].astype(float)
         assert np.abs(np.asarray(thumbnail, float) - seen).mean() < 12
     height, width = facts(path)["heat_maps"]["size"]
     heat = np.frombuffer(base64.b64decode(images["maps"][0]), np.uint8)
@@ -213,8 +213,8 @@ def test_a_full_disk(small: Classifier, clock: Path, tmp_path: Path, monkeypatch
     ("arguments", "message"),
     [
         ({"top": 0}, "top=0 is not a whole number of at least 1"),
-        ({"min_score": 2}, "min_score=2 is not a number from 0 to 1"),
-        ({"heat_maps": "lime"}, "heat_maps='lime' is not known; choose one of grad_cam"),
+        ({"min_score": 2}, "min_score=2 is not a number of at least 0 and of at most 1"),
+        ({"heat_maps": "lime"}, r"heat_maps='lime' is not known; choose 'grad_cam', 'grad_cam\+\+' or 'hires_cam'"),
     ],
 )
 def test_arguments_that_cannot_be_right(small: Classifier, tmp_path: Path, arguments: Any, message: str) -> None:
@@ -299,3 +299,18 @@ def test_what_the_command_refuses(command: Any, tmp_path: Path) -> None:
     assert err.startswith(f"pretrained-cnn: {path}: there is such a file already; replace it by --overwrite")
     code, out, err = command("a", "b", "--labeled", "-o", "x.html")
     assert (code, out, err) == (2, "", "pretrained-cnn: --labeled takes one source, not 2\n")
+
+
+def test_the_script_is_whole_and_imports_nothing() -> None:
+    """Its modules become one script; a browser and a linter see to the rest."""
+    folder = ROOT / "src" / "pretrained_cnn" / "report" / "script"
+    assert sorted(path.stem for path in folder.iterdir()) == sorted(SCRIPTS)
+    imports = {
+        path.stem: re.findall(r'^import .* from "\./(\w+)\.js";$', path.read_text(), re.M) for path in folder.iterdir()
+    }
+    for place, name in enumerate(SCRIPTS):
+        assert set(imports[name]) <= set(SCRIPTS[:place]), f"{name} imports what comes after it"
+    script = join(SCRIPTS)
+    assert not re.search(r"^(import|export)\b", script, re.M)
+    declared = re.findall(r"^(?:async )?(?:const|let|function|class) ([$\w]+)", script, re.M)
+    assert sorted(declared) == sorted(set(declared)), "modules share one scope"

@@ -133,7 +133,7 @@ def test_search_and_filters(photos: tuple[Path, Report], open_report: Open) -> N
     page.fill("#search", "<img src=x")
     assert names(page) == [f"n01440764_{HOSTILE[0]}"]
     page.fill("#search", "nothing is named so")
-    assert page.locator("#none").inner_text().startswith("No image fits.")
+    assert page.locator("#none").inner_text().startswith("No matching images.")
     page.get_by_role("button", name="Clear search and filters").click()
     assert (shown(page), focused(page)) == (105, "Search names and classes")
 
@@ -153,7 +153,7 @@ def test_search_and_filters(photos: tuple[Path, Report], open_report: Open) -> N
     page.get_by_role("button", name="Remove the filter: Uncertain").click()
     page.get_by_role("checkbox", name="tench").check()
     assert shown(page) == (report.evaluation.predicted == 0).sum()
-    assert page.get_by_role("button", name="Remove the filter: named tench").is_visible()
+    assert page.get_by_role("button", name="Remove the filter: predicted tench").is_visible()
     page.get_by_role("checkbox", name="tench").uncheck()
     page.fill("#find-class", "zebr")
     assert page.locator("#classes .choice:visible").all_inner_texts() == ["zebra\n1"]
@@ -253,7 +253,7 @@ def test_errors_evaluation_and_what_made_it(photos: tuple[Path, Report], open_re
     assert page.locator(".mistakes .open").first.get_attribute("title") == worst.source
     page.locator(".mistakes .open").first.click()
     assert page.locator("#detail-path").inner_text() == worst.source
-    assert page.locator("#detail-truth").inner_text().startswith("Wrong: it is ")
+    assert page.locator("#detail-truth").inner_text().startswith("Wrong; true class: ")
     page.keyboard.press("Escape")
     page.locator(".pairs button").first.click()
     assert page.get_by_role("tab", selected=True).inner_text().startswith("Images")

@@ -101,7 +101,7 @@ def test_the_catalog_is_complete() -> None:
         assert spec.source
         assert spec.resize == ResizePolicy()
         if spec.weights:
-            assert {file.top for file in spec.weights} == {True, False}
+            assert {file.has_head for file in spec.weights} == {True, False}
 
 
 def test_depth_is_known_where_keras_io_prints_it() -> None:
@@ -121,8 +121,8 @@ def test_files_without_a_hash_are_those_of_two_backbones() -> None:
     ("name", "arguments", "file"),
     [
         ("Xception", {}, "xception_weights_tf_dim_ordering_tf_kernels.h5"),
-        ("Xception", {"top": False}, "xception_weights_tf_dim_ordering_tf_kernels_notop.h5"),
-        ("NASNetLarge", {"top": False}, "NASNet-large-no-top.h5"),
+        ("Xception", {"has_head": False}, "xception_weights_tf_dim_ordering_tf_kernels_notop.h5"),
+        ("NASNetLarge", {"has_head": False}, "NASNet-large-no-top.h5"),
         ("MobileNet", {"options": {"alpha": 0.5, "dropout": 0.1}}, "mobilenet_5_0_224_tf.h5"),
         ("MobileNet", {"input_size": (160, 160)}, "mobilenet_1_0_160_tf.h5"),
         ("MobileNet", {"input_size": (300, 300)}, "mobilenet_1_0_224_tf.h5"),
@@ -133,7 +133,7 @@ def test_files_without_a_hash_are_those_of_two_backbones() -> None:
         ),
         (
             "MobileNetV3Small",
-            {"options": {"minimalistic": True}, "top": False},
+            {"options": {"minimalistic": True}, "has_head": False},
             "weights_mobilenet_v3_small_minimalistic_224_1.0_float_no_top_v2.h5",
         ),
     ],

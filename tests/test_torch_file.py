@@ -16,7 +16,7 @@ from pretrained_cnn.weights import installed_file
 
 
 def test_the_published_file_is_read() -> None:
-    state = read_state_dict(installed_file(PACKAGE, ".pth"))
+    state = read_state_dict(installed_file(PACKAGE))
     assert len(state) == 296
     assert state["_fc.weight"].shape == (1000, 1280)
     assert state["_conv_stem.weight"].shape == (32, 3, 3, 3)
@@ -25,7 +25,7 @@ def test_the_published_file_is_read() -> None:
 
 
 def test_a_truncated_file(tmp_path: Path) -> None:
-    data = installed_file(PACKAGE, ".pth").read_bytes()
+    data = installed_file(PACKAGE).read_bytes()
     for length in (0, 5, 100, 20_000, 47_180, len(data) - 1):
         path = tmp_path / "cut.pth"
         path.write_bytes(data[:length])

@@ -31,10 +31,11 @@ from pretrained_cnn import (
     InvalidArgumentError,
     MissingDependencyError,
     ResizePolicy,
+    engine,
     identity,
 )
 from pretrained_cnn.backbones.build import weights_digest
-from pretrained_cnn.transfer import embeddings, fit, model_card
+from pretrained_cnn.transfer import fit, model_card
 from pretrained_cnn.transfer.embeddings import Store
 
 QUICK = {"unfreeze": 2, "learning_rate": 3e-3, "epochs": 4}
@@ -59,14 +60,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def embedded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many images each batch that was embedded had."""
     counts: list[int] = []
-    original = embeddings.batches
+    original = engine.batches
 
     def counting(*arguments: Any, **options: Any) -> Iterator[Any]:
         for batch in original(*arguments, **options):
             counts.append(len(batch.pixels))
             yield batch
 
-    monkeypatch.setattr(embeddings, "batches", counting)
+    monkeypatch.setattr(engine, "batches", counting)
     return counts
 
 
@@ -523,7 +524,7 @@ def test_class_weights_of_no_class(patterns: Path) -> None:
         ({"seed": None}, "seed=None is not a whole number of at least 0"),
         ({"class_weight": "even"}, "class_weight='even' is not known; give \"balanced\" or a number for each class"),
         ({"depth": 3}, "the builder of Small has no option 'depth'; it has none"),
-        ({"runtime": "abacus"}, "runtime='abacus' is not known"),
+        ({"runtime": "abacus"}, "unknown runtime 'abacus'; choose 'keras'"),
     ],
 )
 def test_settings_that_cannot_be_right(options: dict[str, Any], message: str, patterns: Path) -> None:

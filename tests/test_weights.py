@@ -303,7 +303,7 @@ def efficientnet(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelSpec, P
         with warnings.catch_warnings(action="ignore"):
             network.save(path)
         hash_ = f"md5:{hashlib.md5(path.read_bytes()).hexdigest()}"
-        files.append(WeightsFile(f"http://127.0.0.1:9/{name}", hash_, top=network is model))
+        files.append(WeightsFile(f"http://127.0.0.1:9/{name}", hash_, has_head=network is model))
         paths.append(path)
     spec = get_spec("EfficientNetB0").replace(weights=files, resize=ResizePolicy("squash"))
     return spec, paths[0], paths[1]

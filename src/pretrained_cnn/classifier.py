@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -13,39 +12,24 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrained_cnn._check import number
-from pretrained_cnn._lazy import Reference
+from pretrained_cnn._check import number, whole_number
 from pretrained_cnn.bundle.manifest import ExportCheck
-from pretrained_cnn.bundle.store import Bundle, open_bundle, write_bundle
-from pretrained_cnn.errors import (
-    BundleError,
-    DataError,
-    ImageError,
-    InvalidArgumentError,
-    InvalidSpecError,
-    MissingDependencyError,
-    WeightsError,
-)
-from pretrained_cnn.evaluate import Evaluation, find_classes
-from pretrained_cnn.explain import Explanation, Method, place
-from pretrained_cnn.images.batch import Batch, batches, load
-from pretrained_cnn.images.decode import decode
-from pretrained_cnn.images.labeled import WNID, labeled
+from pretrained_cnn.bundle.store import write_bundle
+from pretrained_cnn.engine import Engine, Rows, open_model
+from pretrained_cnn.errors import InvalidArgumentError
+from pretrained_cnn.evaluate import Evaluation, evaluate
+from pretrained_cnn.explain import Explanation, explain
 from pretrained_cnn.images.policy import ImagePolicy
-from pretrained_cnn.images.resize import policy_for, resize
 from pretrained_cnn.images.sources import Item, items, one
 from pretrained_cnn.labels import Label
-from pretrained_cnn.registry import get_spec
-from pretrained_cnn.results.result import Prediction, Result, status_of
-from pretrained_cnn.runtimes import Format, Runtime, get_runtime, runtime_for
-from pretrained_cnn.spec import ModelSpec, Output, ResizePolicy
+from pretrained_cnn.multilabel import MultiLabelEvaluation, evaluate_labels
+from pretrained_cnn.results.result import Result, status_of
+from pretrained_cnn.runtimes import Format
+from pretrained_cnn.spec import HeatMapMethod, ModelSpec, Output, ResizePolicy
+from pretrained_cnn.transfer.report import Trained, TrainingReport, model_card
 
 if TYPE_CHECKING:
     import keras
-
-    from pretrained_cnn.backbones.build import Backbone
-    from pretrained_cnn.explain.explainer import Explainer
-    from pretrained_cnn.transfer import Base, TrainingReport
 
 __all__ = ["Classifier"]
 
@@ -54,7 +38,8 @@ class Classifier:
     """A pretrained network that names what is in an image.
 
     Args:
-        model: A name that `list_models` gives (case, ``-`` and ``_`` do not matter), or a `ModelSpec`.
+        model: A name that `list_models` gives (case, ``-`` and ``_`` do not matter), a `ModelSpec`, or the folder of a
+            bundle, which has its own weights, labels, resize policy and input size. An `Engine` is taken as it is.
         weights: ``"imagenet"``, the path of a weights file, or None for random weights. A file without the
             1,000-class top serves `embed` only. A builder of your own that takes no ``weights`` brings its own.
         runtime: What executes the network, a name that `list_runtimes` gives. Any but ``"keras"`` takes a
@@ -65,7 +50,8 @@ class Classifier:
         image_policy: An `ImagePolicy`: the limits, and how images are decoded.
         **builder_options: Go to the builder: ``Classifier("MobileNet", alpha=0.25)``.
 
-    The network is built when it is first needed. One classifier may be used from several threads at once.
+    The network is built when it is first needed. One classifier may be used from several threads at once. `close`, or a
+    ``with`` block, frees what the runtime holds.
 
     Raises UnknownModelError for a name that is not registered, InvalidArgumentError for arguments that cannot be
     right, WeightsError for weights that are missing, broken, or of another network.
@@ -79,38 +65,32 @@ class Classifier:
 
     def __init__(
         self,
-        model: str | ModelSpec = "Xception",
+        model: str | os.PathLike[str] | ModelSpec | Engine | Trained = "Xception",
         *,
         weights: str | os.PathLike[str] | None = "imagenet",
-        runtime: str = "keras",
+        runtime: str | None = None,
         labels: Sequence[str | tuple[str, str]] | None = None,
         resize: ResizePolicy | None = None,
         input_size: tuple[int, int] | None = None,
-        image_policy: ImagePolicy = ImagePolicy(),
+        image_policy: ImagePolicy | None = None,
         **builder_options: Any,
     ) -> None:
-        spec = model if isinstance(model, ModelSpec) else get_spec(model)
-        changes = {"labels": labels, "resize": resize, "input_size": input_size}
-        self._spec = spec.replace(**{key: value for key, value in changes.items() if value is not None})
-        if weights is not None and weights != "imagenet" and not os.path.isfile(weights):
-            raise WeightsError(
-                f"weights={os.fspath(weights)!r}: no such file; "
-                'give "imagenet", the path of a weights file, or None for random weights'
+        self._trained = model if isinstance(model, Trained) else None
+        ready = model.engine if isinstance(model, Trained) else model
+        self._engine = (
+            ready
+            if isinstance(ready, Engine)
+            else open_model(
+                ready,
+                weights=weights,
+                runtime=runtime,
+                labels=labels,
+                resize=resize,
+                input_size=input_size,
+                image_policy=image_policy,
+                options=builder_options,
             )
-        self._runtime = get_runtime(runtime)
-        self._runtime.require()
-        if not isinstance(image_policy, ImagePolicy):
-            raise InvalidArgumentError(f"image_policy={image_policy!r} is not an ImagePolicy")
-        self._weights = weights if weights is None else os.fspath(weights)
-        self._image_policy = image_policy
-        self._options = builder_options
-        self._lock = threading.RLock()
-        self._backbone: Backbone | None = None
-        self._bundle: Bundle | None = None
-        self._runtimes: dict[tuple[Output, str | None], tuple[Runtime, int]] = {}
-        self._explainers: dict[Method, Explainer] = {}
-        self._history: list[dict[str, Any]] = []
-        self._report: TrainingReport | None = None
+        )
 
     @classmethod
     def from_keras(
@@ -129,17 +109,23 @@ class Classifier:
         """Wrap a trained Keras model with classes of its own.
 
         Args:
-            model: One image input, channels last, and one output ``(N, C)``.
-            labels: ``C`` names, or ``(id, name)`` pairs, in the order of the outputs.
+            model: One image input, RGB or gray, and one output: probabilities ``(N, C)``, or ``(N, 1)``, the
+                probability of the second of two labels.
+            labels: ``C`` names, or ``(id, name)`` pairs, in the order of the outputs; or a mapping between names
+                and indices, as the ``class_indices`` of Keras's generators.
             preprocess: From RGB float32 in 0..255 to what the model was trained with; None if it takes 0..255.
-            resize: How images become the model's input size; by default `ResizePolicy()`, a center crop.
+            resize: How images become the model's input size; by default as Keras's own loaders do it,
+                ``ResizePolicy("squash", interpolation="bilinear", antialias=False)``. Pixels in memory of exactly
+                that size are taken as they are.
             input_size: ``(height, width)``, for a model whose input leaves them open.
-            from_logits: The last layer is linear, and a softmax is to follow it. A linear last layer without
-                ``from_logits=True`` is refused, and so is ``from_logits=True`` with an activation.
+            from_logits: The outputs are logits, and a softmax is to follow them; a sigmoid where there is one
+                output, or with ``multi_label=True``.
+            multi_label: An image may have several labels, or none: each output is a probability of its own.
             runtime: As for `Classifier`.
             image_policy: As for `Classifier`.
 
-        Raises InvalidArgumentError if model and arguments do not fit together.
+        The model is run on four images, and judged by what it gives. Raises InvalidArgumentError if that is not finite
+        or not what the arguments say, and if model and arguments do not fit together.
 
         >>> import keras
         >>> model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Rescaling(1 / 255),
@@ -159,9 +145,9 @@ class Classifier:
             from_logits=from_logits,
             multi_label=multi_label,
         )
-        clf = cls(spec, runtime=runtime, image_policy=image_policy)
-        clf._get_backbone()  # so that what does not fit is said here
-        return clf
+        engine = Engine(spec, runtime=runtime, image_policy=image_policy)
+        engine.backbone()  # so that a model that does not fit is refused here
+        return cls(engine)
 
     @classmethod
     def load(
@@ -184,26 +170,13 @@ class Classifier:
         ...
         pretrained_cnn.errors.BundleError: no.bundle does not exist
         """
-        bundle = open_bundle(Path(path))
-        format = bundle.manifest.format
-        spec = runtime_for(format) if runtime is None else get_runtime(runtime)
-        clf = cls(bundle.spec, runtime=spec.name, image_policy=image_policy or bundle.image_policy)
-        if format == "keras":
-            with _keras_is_needed():
-                from pretrained_cnn.backbones.serving import open_graph
-
-            clf._backbone = open_graph(bundle.load_graph(), bundle.spec, has_top=bundle.manifest.output == "scores")
-            clf._spec = clf._backbone.spec
-        else:
-            clf._runtimes[bundle.manifest.output, None] = bundle.open(spec), bundle.width
-        clf._bundle = bundle
-        return clf
+        return cls(Engine.from_bundle(path, runtime, image_policy))
 
     @classmethod
     def train(
         cls,
         data: Any,
-        model: str | ModelSpec | Classifier = "Xception",
+        model: str | os.PathLike[str] | ModelSpec | Classifier = "Xception",
         validation: Any = None,
         *,
         head: Literal["linear", "mlp"] = "linear",
@@ -221,7 +194,7 @@ class Classifier:
         Args:
             data: A folder with a folder of images for each class; a CSV file with the columns ``path``, relative to
                 the file, and ``label``; or pairs of an image and a label.
-            model: A name, a `ModelSpec`, or a `Classifier` to go on from, which is not changed.
+            model: What to start from: what `Classifier` takes, or a `Classifier`, which is not changed.
             validation: Images, given like ``data``, that choose the settings; by default a fifth of each class of
                 ``data``, which the linear head is fitted on too in the end.
             head: ``"linear"``, logistic regression fitted to convergence, with the strength of its regularization
@@ -264,18 +237,22 @@ class Classifier:
             seed=seed,
             cache=cache,
         )
-        source: Classifier
-        if not isinstance(model, Classifier):
-            source = cls(model, **arguments)
-        elif arguments:
-            given = ", ".join(f"{name}=..." for name in arguments)
-            raise InvalidArgumentError(f"{given} cannot be given with a Classifier to go on from, which has its own")
+        if isinstance(model, Classifier):
+            _refuse(arguments, "a Classifier to go on from")
+            engine = model.engine.copy()
         else:
-            source = model._copy()
-        trained = transfer.train(source._as_base(), data, validation, settings)
-        clf = cls(trained.spec, runtime=source._runtime.name, image_policy=source._image_policy)
-        clf._history, clf._report = trained.history, trained.report
-        return clf
+            _refuse_options_of_head(arguments)
+            engine = cls(model, **arguments).engine
+        return cls(transfer.train(engine, data, validation, settings))
+
+    @property
+    def engine(self) -> Engine:
+        """The network with what runs it: opens it for other outputs, streams batches through it.
+
+        >>> Classifier("EfficientNetLite0").engine.open().widths
+        (1000,)
+        """
+        return self._engine
 
     @property
     def spec(self) -> ModelSpec:
@@ -284,7 +261,7 @@ class Classifier:
         >>> Classifier("MobileNet", input_size=(160, 160)).spec.input_size
         (160, 160)
         """
-        return self._spec
+        return self._engine.spec
 
     @property
     def runtime(self) -> str:
@@ -293,7 +270,7 @@ class Classifier:
         >>> Classifier("MobileNet").runtime
         'keras'
         """
-        return self._runtime.name
+        return self._engine.runtime.name
 
     @property
     def keras_model(self) -> keras.Model:
@@ -302,7 +279,7 @@ class Classifier:
         >>> Classifier("MobileNet", weights=None, alpha=0.25).keras_model.count_params()
         475544
         """
-        return self._get_backbone().model
+        return self._engine.backbone().model
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -311,7 +288,7 @@ class Classifier:
         >>> Classifier("MobileNet").history
         []
         """
-        return self._history
+        return [] if self._trained is None else self._trained.history
 
     @property
     def report(self) -> TrainingReport | None:
@@ -320,7 +297,7 @@ class Classifier:
         >>> Classifier("MobileNet").report is None
         True
         """
-        return self._report
+        return None if self._trained is None else self._trained.report
 
     def __call__(self, image: Any, *, top: int = 5, min_score: float | None = None) -> Result:
         """The same as `predict`.
@@ -337,7 +314,7 @@ class Classifier:
         >>> Classifier("MobileNet").labels[281].name
         'tabby'
         """
-        return self._spec.labels
+        return self._engine.spec.labels
 
     def predict(self, image: Any, *, top: int = 5, min_score: float | None = None) -> Result:
         """Name what is in one image.
@@ -353,13 +330,12 @@ class Classifier:
         >>> Classifier("EfficientNetLite0").predict("examples/images/clock.png").top.id
         'n02708093'
         """
-        _check_count("top", top)
-        _check_score(min_score)
+        top, min_score = whole_number("top", top), _check_score(min_score)
         item = one(image)
-        pixels = load(item, self._spec.input_size, self._spec.resize, self._image_policy, self._spec.channels)
-        runtime, _ = self._get_runtime("scores")
-        (predictions,) = self._decode(runtime.run(pixels[np.newaxis])[0], top)
-        return Result(item.name, predictions, image=_kept(item), status=status_of(predictions, min_score))
+        (scores,) = self._engine.row(item)
+        (predictions,) = self._engine.predictions(scores, top)
+        status = status_of(predictions, min_score)
+        return Result(item.name, predictions, image=_kept(item), status=status, thresholds=self.spec.thresholds)
 
     def predict_batch(
         self,
@@ -386,7 +362,7 @@ class Classifier:
         """
         results = list(self.stream(images, top=top, min_score=min_score, batch_size=batch_size, errors=errors))
         if isinstance(images, list | tuple | np.ndarray):  # the caller has them all in memory anyway
-            kept = map(_kept, items(images, self._image_policy))
+            kept = map(_kept, items(images, self._engine.image_policy))
             results = [replace(result, image=image) for result, image in zip(results, kept, strict=True)]
         return results
 
@@ -424,11 +400,9 @@ class Classifier:
         >>> sum(1 for result in clf.stream("examples/images/*.png"))
         6
         """
-        _check_count("top", top)
-        _check_score(min_score)
-        if errors not in ("raise", "return"):
-            raise InvalidArgumentError(f'errors={errors!r} is not known; choose "raise" or "return"')
-        return self._stream(self._batches(source, batch_size, workers, prefetch), top, errors, min_score)
+        top, min_score = whole_number("top", top), _check_score(min_score)
+        batches = self._engine.batches(source, batch_size, workers, prefetch)
+        return _results(self._engine, self._engine.rows(batches, errors=errors), top, min_score)
 
     def predict_proba(self, images: Any, *, batch_size: int | None = None) -> NDArray[np.float32]:
         """The probabilities of all classes: float32 ``(N, C)``, a row for each image, in their order.
@@ -438,7 +412,7 @@ class Classifier:
         >>> Classifier("EfficientNetLite0").predict_proba(["examples/images/clock.png"]).shape
         (1, 1000)
         """
-        return self._run("scores", images, batch_size)
+        return self._engine.run(images, "scores", batch_size=batch_size)
 
     def embed(self, images: Any, *, layer: str | None = None, batch_size: int | None = None) -> NDArray[np.float32]:
         """What the network sees in each image: float32 ``(N, embedding_size)``, in their order.
@@ -454,11 +428,35 @@ class Classifier:
         >>> clf.embed(["examples/images/clock.png"], layer="block10_add").shape
         (1, 112)
         """
-        return self._run("embedding", images, batch_size, layer)
+        return self._engine.run(images, "embedding", layer, batch_size=batch_size)
+
+    def features(
+        self, images: Any, layers: Sequence[str], *, batch_size: int | None = None
+    ) -> dict[str, NDArray[np.float32]]:
+        """The maps that layers of the network give for each image, in one pass.
+
+        Args:
+            images: As for `predict_batch`.
+            layers: Names of ``keras_model.layers`` whose output is a map.
+            batch_size: As for `stream`.
+
+        Returns a float32 array ``(N, h, w, c)`` for each layer, by its name: rows in the order of the images, not
+        pooled. Keras computes them whatever the runtime, so a bundle must be of format ``"keras"``. All maps are in
+        memory at once.
+
+        Raises the ImageError of the first bad image; InvalidArgumentError for a layer that does not exist or does not
+        give a map; BundleError for a bundle of another format.
+
+        >>> clf = Classifier("EfficientNetLite0")
+        >>> maps = clf.features(["examples/images/clock.png"], ["block4_add", "block10_add"])
+        >>> {name: array.shape for name, array in maps.items()}
+        {'block4_add': (1, 28, 28, 40), 'block10_add': (1, 14, 14, 112)}
+        """
+        return self._engine.features(images, layers, batch_size=batch_size)
 
     def evaluate(
-        self, source: Any, labels: Sequence[str] | None = None, *, batch_size: int | None = None
-    ) -> Evaluation:
+        self, source: Any, labels: Sequence[Any] | None = None, *, batch_size: int | None = None
+    ) -> Evaluation | MultiLabelEvaluation:
         """How often the classifier is right about images whose classes are known, and where it is wrong.
 
         Args:
@@ -469,30 +467,19 @@ class Classifier:
             batch_size: As for `stream`.
 
         A label is a class's id, or its name if no other class has it. Bad images are listed in `Evaluation.failed`.
+        Returns an `Evaluation`; with ``multi_label=True`` a `MultiLabelEvaluation`, for which an image's label is a
+        collection of labels, possibly empty, and in a CSV file text such as ``"cat,dog"``.
+
         Raises DataError for labels that are not the classifier's, or if no image can be read.
 
         >>> clf = Classifier("EfficientNetLite0")
         >>> clf.evaluate([("examples/images/clock.png", "analog_clock"), ("examples/images/candle.png", "candle")])
         Evaluation(2 images, top1=1.000 (0.342 to 1.000))
         """
-        images, targets = self._with_targets(source, labels)
-        _, width = self._get_runtime("scores")
-        names: list[str] = []
-        errors: list[ImageError | None] = []
-        rows = [np.empty((0, width), np.float32)]
-        for some, failures, _, scores in self._rows("scores", self._batches(images, batch_size), "return"):
-            names += some
-            errors += failures
-            rows.append(scores)
-        return Evaluation(
-            self._spec.labels,
-            targets[[error is None for error in errors]],
-            np.concatenate(rows),
-            [name for name, error in zip(names, errors, strict=True) if error is None],
-            [error for error in errors if error is not None],
-        )
+        run = evaluate_labels if self.spec.multi_label else evaluate
+        return run(self._engine, source, labels, batch_size=batch_size)
 
-    def explain(self, image: Any, target: int | str | None = None, method: Method = "grad_cam") -> Explanation:
+    def explain(self, image: Any, target: int | str | None = None, method: HeatMapMethod = "grad_cam") -> Explanation:
         """Where in an image the network sees a class: a heat map over the image.
 
         Args:
@@ -513,22 +500,7 @@ class Classifier:
         >>> explanation.overlay().size
         (480, 360)
         """
-        explainer = self._get_explainer(method)
-        item = one(image)
-        full = decode(item, self._image_policy)
-        policy = policy_for(item.image, full.size, self._spec.input_size, self._spec.resize)
-        pixels = resize(full, self._spec.input_size, policy, self._spec.channels)[np.newaxis]
-        ((scores,),) = self._get_runtime("scores")[0].run(pixels)
-        index = int(scores.argmax()) if target is None else self._find_class(target, len(scores))
-        (heat_map,) = explainer(pixels, np.array([index]))
-        ((prediction,),) = self._decode(np.eye(1, len(scores), index, np.float32), top=1)
-        return Explanation(
-            item.name,
-            replace(prediction, score=float(scores[index]), index=index),
-            method,
-            place(heat_map, full.size, self._spec.input_size, policy),
-            full,
-        )
+        return explain(self._engine, one(image), target, method)
 
     def save(
         self,
@@ -568,29 +540,23 @@ class Classifier:
         >>> Classifier.load(path).predict("examples/images/clock.png").top.label
         'analog_clock'
         """
-        backbone = self._get_backbone()
+        backbone = self._engine.backbone()
         from pretrained_cnn.backbones.serving import serving_graph
 
-        card = None
-        if self._report is not None:
-            from pretrained_cnn.transfer import model_card
-
-            card = model_card(self._report, self._spec)
-        output = output or ("scores" if backbone.has_top else "embedding")
+        card = None if self._trained is None else model_card(self._trained.report, self.spec)
+        output = output or ("scores" if backbone.has_head else "embedding")
         calibration = None
         if quantize is not None:
             if precision != "float32" or output != "scores":
                 raise InvalidArgumentError('quantize goes with precision="float32" and output="scores" only')
-            with contextlib.closing(self._batches(quantize, None)) as stream:
-                batches_ = [_pixels(batch) for batch in stream]
-            if not batches_:
+            calibration = self._engine.pixels(quantize)
+            if not len(calibration):
                 raise InvalidArgumentError("quantize=[] has no image; give some hundreds of the kind to be classified")
-            calibration = np.concatenate(batches_)
         return write_bundle(
             Path(path),
             serving_graph(backbone, [output]),
-            self._spec,
-            self._image_policy,
+            self._engine.spec,
+            self._engine.image_policy,
             format=format,
             output=output,
             precision=precision if calibration is None else "int8",
@@ -598,208 +564,52 @@ class Classifier:
             card=card,
         )
 
-    def _run(
-        self, output: Output, images: Any, batch_size: int | None, layer: str | None = None
-    ) -> NDArray[np.float32]:
-        _, width = self._get_runtime(output, layer)
-        rows = self._rows(output, self._batches(images, batch_size), "raise", layer)
-        return np.concatenate([np.empty((0, width), np.float32), *(found for _, _, _, found in rows)])
+    def close(self) -> None:
+        """Free what the runtime holds: memory and threads. Closing twice is fine.
 
-    def _with_targets(self, source: Any, labels: Sequence[str] | None = None) -> tuple[list[Any], NDArray[np.intp]]:
-        """The images that `evaluate` means, not yet decoded, and the column of each one's class."""
-        table = self._spec.labels
-        if not table:
-            raise InvalidArgumentError(f"{self._spec.name} has a decode function in place of labels; give labels=[...]")
-        if labels is None:
-            name, images, labels, _ = labeled(source, wnids=all(WNID.fullmatch(label.id) for label in table))
-        else:
-            name, images = "labels", [(item.name, item.image) for item in items(source, self._image_policy)]
-            if len(images) != len(labels):
-                raise DataError(f"{len(labels)} labels do not fit {len(images)} images")
-        return images, find_classes(labels, table, name)
+        The classifier can be used again, and then opens its network again.
 
-    def _stream(self, stream: Generator[Batch], top: int, errors: str, min_score: float | None) -> Iterator[Result]:
-        with contextlib.closing(self._rows("scores", stream, errors)) as batches_:
-            for names, failures, paths, scores in batches_:
-                decoded = iter(self._decode(scores, top) if len(scores) else ())
-                for name, error, path in zip(names, failures, paths, strict=True):
-                    predictions = next(decoded) if error is None else ()
-                    yield Result(name, predictions, error, path, status_of(predictions, min_score))
+        >>> with Classifier("EfficientNetLite0") as clf:
+        ...     clf.predict("examples/images/clock.png").label
+        'analog_clock'
+        """
+        self._engine.close()
 
-    def _rows(
-        self, output: Output, stream: Generator[Batch], errors: str, layer: str | None = None
-    ) -> Generator[tuple[list[str], list[ImageError | None], list[str | None], NDArray[np.float32]]]:
-        """What the network gives, a batch at a time: names, errors, paths, and a row for each name without error."""
-        runtime, width = self._get_runtime(output, layer)
-        with contextlib.closing(stream):  # whatever happens to the consumer, the threads end
-            for names, failures, pixels, paths in stream:
-                if errors == "raise":
-                    _raise_first(failures)
-                rows = runtime.run(pixels)[0] if len(pixels) else np.empty((0, width), np.float32)
-                del pixels  # before the next batch is asked for
-                yield names, failures, paths, rows
+    def __enter__(self) -> Self:
+        return self
 
-    def _batches(
-        self,
-        source: Any,
-        batch_size: int | None,
-        workers: int | None = None,
-        prefetch: int | None = None,
-    ) -> Generator[Batch]:
-        for name, value in {"batch_size": batch_size, "workers": workers, "prefetch": prefetch}.items():
-            if value is not None:
-                _check_count(name, value)
-        return batches(
-            items(source, self._image_policy),
-            self._spec.input_size,
-            self._spec.resize,
-            self._image_policy,
-            channels=self._spec.channels,
-            batch_size=batch_size,
-            workers=workers,
-            prefetch=prefetch,
-        )
-
-    def _decode(self, scores: NDArray[np.float32], top: int) -> list[tuple[Prediction, ...]]:
-        """Scores ``(N, C)`` to predictions by the spec's decode function, which may be the user's own."""
-        name = self._spec.name
-        rows = self._spec.decode(scores, top=top)
-        try:
-            decoded = [tuple(map(_as_prediction, image)) for image in rows]
-        except (TypeError, ValueError) as error:
-            raise InvalidSpecError(f"decode of {name} gave rows that are not (id, label, score): {error}") from error
-        if len(decoded) != len(scores):
-            raise InvalidSpecError(f"decode of {name} gave {len(decoded)} answers for {len(scores)} images")
-        return decoded
-
-    def _get_backbone(self) -> Backbone:
-        with self._lock:
-            if self._backbone is None:
-                if self._bundle is not None:
-                    raise BundleError(
-                        f"{self._bundle.path} is of format={self._bundle.manifest.format!r} and gives "
-                        f"{self._bundle.manifest.output} only; what else is in the network is in a bundle of "
-                        'format="keras"'
-                    )
-                with _keras_is_needed():
-                    from pretrained_cnn.backbones.build import build
-
-                self._backbone = build(self._spec, weights=self._weights, options=self._options)
-            return self._backbone
-
-    def _get_runtime(self, output: Output, layer: str | None = None) -> tuple[Runtime, int]:
-        """The runtime for an output, and the output's width."""
-        with self._lock:
-            if (output, layer) not in self._runtimes:
-                open_ = self._open_graph if self._runtime.format == "keras" else self._open_converted
-                self._runtimes[output, layer] = open_(output, layer)
-            return self._runtimes[output, layer]
-
-    def _get_explainer(self, method: Method) -> Explainer:
-        with self._lock:
-            if method not in self._explainers:
-                backbone = self._get_backbone()
-                from pretrained_cnn.explain.explainer import Explainer
-
-                self._explainers[method] = Explainer(backbone, method)
-            return self._explainers[method]
-
-    def _find_class(self, target: int | str, width: int) -> int:
-        """The column of a class that is named by it, its id or its name."""
-        if isinstance(target, str) and self._spec.labels:
-            return int(find_classes([target], self._spec.labels, "target")[0])
-        if not isinstance(target, int) or isinstance(target, bool) or not 0 <= target < width:
-            raise InvalidArgumentError(
-                f"target={target!r} is neither a class's name nor a number from 0 to {width - 1}"
-            )
-        return target
-
-    def _copy(self) -> Classifier:
-        """A classifier that gives the same answers, with a network of its own."""
-        copied = Classifier(
-            self._spec,
-            weights=self._weights,
-            runtime=self._runtime.name,
-            image_policy=self._image_policy,
-            **self._options,
-        )
-        # What is not built yet, and will come out the same, can wait.
-        if self._backbone is not None or self._weights is None or not isinstance(self._spec.builder, Reference):
-            backbone = self._get_backbone()
-            from pretrained_cnn.backbones.build import copy
-
-            copied._backbone = copy(backbone)
-        return copied
-
-    def _as_base(self) -> Base:
-        """What training starts from."""
-        from pretrained_cnn.transfer import Base
-
-        return Base(
-            spec=self._spec,
-            weights=self._weights,
-            options=self._options,
-            runtime=self._runtime.name,
-            image_policy=self._image_policy,
-            built=self._backbone is not None,
-            backbone=self._get_backbone,
-            embed=lambda pixels: self._get_runtime("embedding")[0].run(pixels)[0],
-        )
-
-    def _open_graph(self, output: Output, layer: str | None) -> tuple[Runtime, int]:
-        from pretrained_cnn.backbones.serving import serving_graph
-
-        graph = serving_graph(self._get_backbone(), [output], layer)
-        return self._runtime.factory(graph, [output]), graph.output[output].shape[1]
-
-    def _open_converted(self, output: Output, layer: str | None) -> tuple[Runtime, int]:
-        """The runtime on a converted graph: the one in the cache, else a new one."""
-        from pretrained_cnn import identity
-        from pretrained_cnn.bundle import converted
-
-        format, bundle = self._runtime.format, None
-        key = None
-        if self._backbone is None:
-            what = output if layer is None else f"{output} {layer}"
-            key = identity.conversion_key(self._spec, self._weights, self._options, what, format)
-            bundle = converted.find(key)
-        if bundle is None:
-            backbone = self._get_backbone()
-            from pretrained_cnn.backbones.serving import serving_graph
-
-            graph = serving_graph(backbone, [output], layer)
-            if self._weights is not None:  # random ones will not be seen again
-                key = key or identity.conversion_key_of_graph(graph, format)
-            with converted.convert(graph, self._spec, output, format, key) as bundle:
-                return bundle.open(self._runtime), bundle.width
-        return bundle.open(self._runtime), bundle.width
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def __repr__(self) -> str:
-        if self._bundle is not None:
-            return f"Classifier.load({str(self._bundle.path)!r}, runtime={self._runtime.name!r})"
-        if self._report is not None:
-            return f"Classifier.train(..., {self._report.model!r}, runtime={self._runtime.name!r})"
-        options = "".join(f", {key}={value!r}" for key, value in self._options.items())
-        return f"Classifier({self._spec.name!r}, weights={self._weights!r}, runtime={self._runtime.name!r}{options})"
+        engine, runtime = self._engine, f"runtime={self.runtime!r}"
+        if engine.bundle is not None:
+            return f"Classifier.load({str(engine.bundle.path)!r}, {runtime})"
+        if self._trained is not None:
+            return f"Classifier.train(..., {self._trained.report.model!r}, {runtime})"
+        options = "".join(f", {key}={value!r}" for key, value in engine.options.items())
+        return f"Classifier({engine.spec.name!r}, weights={engine.weights!r}, {runtime}{options})"
 
 
-@contextlib.contextmanager
-def _keras_is_needed() -> Iterator[None]:
-    """Where Keras, or what it computes with, cannot be imported: say what to install."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name not in ("keras", "tensorflow"):
-            raise
-        raise MissingDependencyError(error.name, extra=None) from error
+def _results(engine: Engine, rows: Generator[Rows], top: int, min_score: float | None) -> Generator[Result]:
+    with contextlib.closing(rows):
+        for names, errors, images, (scores,) in rows:
+            decoded = iter(engine.predictions(scores, top))
+            for name, error, image in zip(names, errors, images, strict=True):
+                predictions = next(decoded) if error is None else ()
+                status = status_of(predictions, min_score)
+                yield Result(name, predictions, error, image, status, thresholds=engine.spec.thresholds)
 
 
-def _as_prediction(row: Prediction | Sequence[Any]) -> Prediction:
-    """A row of a decode function, with its index or, like Keras's, without."""
-    if isinstance(row, Prediction):
-        return row
-    id_, label, score, *index = row
-    return Prediction(id_, label, float(score), *(index or [None]))
+def _refuse_options_of_head(arguments: Mapping[str, Any]) -> None:
+    """Refuse builder options that concern the 1,000-class head only, which training replaces."""
+    useless = sorted(arguments.keys() & {"classes", "classifier_activation", "dropout", "dropout_rate"})
+    if useless:
+        raise InvalidArgumentError(
+            f"{useless[0]}={arguments[useless[0]]!r} concerns the 1,000-class head of the builder, which training "
+            "replaces; the arguments of training are head, epochs, unfreeze, augment, learning_rate, class_weight, "
+            "seed and cache"
+        )
 
 
 def _kept(item: Item) -> Any:
@@ -807,23 +617,11 @@ def _kept(item: Item) -> Any:
     return item.path or (None if hasattr(item.image, "read") else item.image)
 
 
-def _check_count(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InvalidArgumentError(f"{name}={value!r} is not a whole number of at least 1")
+def _check_score(min_score: float | None) -> float | None:
+    return None if min_score is None else number("min_score", min_score, least=0, most=1)
 
 
-def _check_score(min_score: float | None) -> None:
-    if min_score is not None:
-        number("min_score", min_score, least=0, most=1)
-
-
-def _pixels(batch: Batch) -> NDArray[np.uint8]:
-    """The pixels of a batch without an error."""
-    _raise_first(batch.errors)
-    return batch.pixels
-
-
-def _raise_first(errors: Iterable[Exception | None]) -> None:
-    for error in errors:
-        if error is not None:
-            raise error
+def _refuse(arguments: Mapping[str, Any], model: str) -> None:
+    if arguments:
+        given = ", ".join(f"{name}=..." for name in arguments)
+        raise InvalidArgumentError(f"{given} cannot be given with {model}, which has its own")

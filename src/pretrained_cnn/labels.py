@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from importlib import resources
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pretrained_cnn.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -133,6 +137,32 @@ def _is_index(value: Any) -> bool:
     if isinstance(value, str):
         return value.isascii() and value.isdigit()
     return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def class_indices(labels: Iterable[str], table: Sequence[Label], source: str) -> list[int]:
+    """The index in ``table`` of each label: a class's id, or its name if only one class has that name.
+
+    Raises DataError, which names ``source``, for the first label that is neither.
+
+    >>> class_indices(["dog"], as_labels(["cat", "dog"]), "labels.csv")
+    [1]
+    """
+    indices = {id_: index for index, (id_, _) in enumerate(table)}
+    count = Counter(name for _, name in table)
+    for index, (_, name) in enumerate(table):
+        if count[name] == 1:
+            indices.setdefault(name, index)
+    found = []
+    for label in labels:
+        if label not in indices:
+            if count[label] > 1:
+                ids = " and ".join(row.id for row in table if row.name == label)
+                raise DataError(f"{source}: {count[label]} classes are named {label!r}; use their ids, {ids}")
+            near = difflib.get_close_matches(label, indices, n=3)
+            known = f"did you mean {' or '.join(map(repr, near))}?" if near else f"they begin with {table[0].id!r}"
+            raise DataError(f"{source}: {label!r} is not one of the {len(table)} classes; {known}")
+        found.append(indices[label])
+    return found
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn.errors import DataError, ImageError, InvalidArgumentError, MissingDependencyError
-from pretrained_cnn.labels import Label
+from pretrained_cnn.images.labeled import as_label_set, labeled_sets
+from pretrained_cnn.images.sources import items
+from pretrained_cnn.labels import Label, class_indices
+from pretrained_cnn.scores import one_class_only
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["LabelMistake", "LabelScore", "MultiLabelEvaluation", "one_class_only"]
+    from pretrained_cnn.engine import Engine
+
+__all__ = ["LabelMistake", "LabelScore", "MultiLabelEvaluation", "evaluate_labels"]
 
 
 class LabelScore(NamedTuple):
@@ -55,14 +60,6 @@ class LabelMistake(NamedTuple):
     """Whether the image was given the label: True for one that it does not have, False for one that was missed."""
     score: float
     """The probability of the label, 0 to 1."""
-
-
-def one_class_only(what: str) -> NoReturn:
-    """Raise InvalidArgumentError for what is defined only where each image has exactly one class."""
-    raise InvalidArgumentError(
-        f"{what} is defined only where each image has exactly one class, and this classifier has multi_label=True; "
-        "use mean_average_precision, f1_macro and classes of evaluate, and result.above() of a result"
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,6 +242,41 @@ class MultiLabelEvaluation:
         failed = f", {len(self.failed)} failed" if self.failed else ""
         mean = self.mean_average_precision
         return f"MultiLabelEvaluation({self.count} images, mean_average_precision={mean:.3f}{failed})"
+
+
+def evaluate_labels(
+    engine: Engine, source: Any, labels: Sequence[Any] | None = None, *, batch_size: int | None = None
+) -> MultiLabelEvaluation:
+    """Run images with any number of labels through an engine; the arguments are those of `Classifier.evaluate`."""
+    spec = engine.spec
+    if not spec.labels:
+        raise InvalidArgumentError(f"{spec.name} has a decode function in place of labels; give labels=[...]")
+    if labels is None:
+        name, images, label_sets = labeled_sets(source)
+    else:
+        name, images = "labels", [(item.name, item.image) for item in items(source, engine.image_policy)]
+        label_sets = [as_label_set(value, f"labels: number {i}") for i, value in enumerate(labels)]
+        if len(images) != len(label_sets):
+            raise DataError(f"{len(label_sets)} sets of labels do not fit {len(images)} images")
+    targets = np.zeros((len(images), len(spec.labels)), bool)
+    for row, found in zip(targets, label_sets, strict=True):
+        row[class_indices(found, spec.labels, name)] = True
+    names: list[str] = []
+    errors: list[ImageError | None] = []
+    scores = [np.empty((0, engine.open().widths[0]), np.float32)]
+    for rows in engine.rows(engine.batches(images, batch_size)):
+        names += rows.names
+        errors += rows.errors
+        scores += rows.outputs
+    good = [error is None for error in errors]
+    return MultiLabelEvaluation(
+        spec.labels,
+        targets[good],
+        np.concatenate(scores),
+        [name for name, fine in zip(names, good, strict=True) if fine],
+        [error for error in errors if error is not None],
+        spec.thresholds,
+    )
 
 
 def _average_precision(targets: NDArray[np.bool_], scores: NDArray[np.floating]) -> float:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable, Iterator
+
+from pretrained_cnn._check import number
 from pretrained_cnn._registry import Registry, natural
 from pretrained_cnn.catalog import CATALOG
-from pretrained_cnn.errors import ModelExistsError, UnknownModelError
+from pretrained_cnn.errors import InvalidSpecError, ModelExistsError, UnknownModelError
 from pretrained_cnn.spec import ModelSpec
+from pretrained_cnn.weights import is_downloaded, is_installed
 
-__all__ = ["MODELS", "get_spec", "list_models", "register", "unregister"]
+__all__ = ["MODELS", "get_spec", "list_models", "needs_no_download", "register", "unregister"]
+
+log = logging.getLogger(__name__)
 
 MODELS = Registry(
     "model", ModelSpec, "pretrained_cnn.models", CATALOG, unknown=UnknownModelError, exists=ModelExistsError
@@ -15,16 +22,47 @@ MODELS = Registry(
 """All models that are known by a name."""
 
 
-def list_models(pattern: str = "*") -> list[str]:
-    """The names of all backbones that match a pattern, in natural order.
+def list_models(
+    pattern: str = "*", *, max_params: float | None = None, min_top1: float | None = None, offline: bool = False
+) -> list[str]:
+    """The names of all models that match a pattern and the limits, in natural order.
 
-    ``pattern`` is a shell pattern (``*``, ``?``, ``[...]``) and ignores case, ``-`` and ``_``. Plugins
-    are listed by their metadata, without importing them.
+    Args:
+        pattern: A shell pattern (``*``, ``?``, ``[...]``) that ignores case, ``-`` and ``_``.
+        max_params: The largest number of parameters, such as ``10e6``. A model whose number is not known is left out.
+        min_top1: The least published top-1 accuracy on ImageNet, in percent. A model without one is left out.
+        offline: Only models that need no download: the file of ImageNet weights is in Keras's folder, its package is
+            installed, or the builder brings weights of its own. Hashes are not compared.
+
+    A plugin is listed by its metadata, and imported only to compare it with a limit; one that cannot be imported then
+    is left out, and a warning is logged. Raises InvalidArgumentError for a limit that is not a number.
 
     >>> list_models("efficientnet-b[0-2]")
     ['EfficientNetB0', 'EfficientNetB1', 'EfficientNetB2']
+    >>> list_models("efficientnetb*", max_params=10e6, min_top1=77)
+    ['EfficientNetB0', 'EfficientNetB1', 'EfficientNetB2']
     """
-    return sorted(MODELS.names(pattern), key=natural)
+    names = sorted(MODELS.names(pattern), key=natural)
+    if max_params is not None:
+        most = number("max_params", max_params, above=0)
+        names = [spec.name for spec in _specs(names) if spec.parameters is not None and spec.parameters <= most]
+    if min_top1 is not None:
+        least = number("min_top1", min_top1, least=0, most=100)
+        names = [spec.name for spec in _specs(names) if spec.published is not None and spec.published.top1 >= least]
+    if offline:
+        names = [spec.name for spec in _specs(names) if needs_no_download(spec)]
+    return names
+
+
+def needs_no_download(spec: ModelSpec) -> bool:
+    """Whether the ImageNet weights of a model are on this machine. Hashes are not compared.
+
+    >>> needs_no_download(get_spec("EfficientNetLite0"))
+    True
+    """
+    if spec.weights_package is not None:
+        return is_installed(spec.weights_package)
+    return not spec.weights or is_downloaded(spec.weights_file(input_size=spec.input_size))
 
 
 def get_spec(name: str) -> ModelSpec:
@@ -69,3 +107,11 @@ def unregister(name: str) -> None:
 so it cannot be unregistered
     """
     MODELS.unregister(name)
+
+
+def _specs(names: Iterable[str]) -> Iterator[ModelSpec]:
+    for name in names:
+        try:
+            yield MODELS.get(name)
+        except InvalidSpecError as error:
+            log.warning("%s", error)

@@ -6,12 +6,14 @@ give for a few images, and each batch again where it is computed. Needs NumPy on
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EXACT", "NOT_FINITE", "ROUGH", "finite", "outside", "probes", "problem"]
+from pretrained_cnn.errors import InvalidArgumentError
+
+__all__ = ["EXACT", "NOT_FINITE", "ROUGH", "finite", "one_class_only", "outside", "probes", "problem"]
 
 EXACT = 1e-3
 """How far the probabilities of one image may sum from 1 where they are computed in 32 bits."""
@@ -80,4 +82,12 @@ labels, give multi_label=True, else end the network in a softmax'
     return (
         f"the outputs lie within 0 to 1, but those of one image sum to {sums[worst]:.3f} and not to 1; if an image may "
         "have several labels, give multi_label=True, else end the network in a softmax"
+    )
+
+
+def one_class_only(what: str) -> NoReturn:
+    """Raise InvalidArgumentError for what is defined only where each image has exactly one class."""
+    raise InvalidArgumentError(
+        f"{what} is defined only where each image has exactly one class, and this classifier has multi_label=True; "
+        "use mean_average_precision, f1_macro and classes of evaluate, and result.above() of a result"
     )

@@ -17,6 +17,7 @@ __all__ = ["ModelSpec", "Published", "ResizePolicy"]
 
 Output = Literal["scores", "embedding"]
 Method = Literal["crop", "squash", "pad"]
+HeatMapMethod = Literal["grad_cam", "grad_cam++", "hires_cam"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"]
 
 
@@ -128,6 +129,8 @@ class ModelSpec:
     """Number of layers that have weights, as https://keras.io/api/applications/ prints it; None where it does not."""
     weights: tuple[WeightsFile, ...] = field(repr=False)
     """The published files, of which the library loads one itself; empty if the builder does that."""
+    weights_package: str | None
+    """The package, by its name on the package index, whose file the builder loads as ImageNet weights; None if none."""
     published: Published | None
     """The accuracy that was printed for it, if any."""
     license: str | None
@@ -152,6 +155,7 @@ class ModelSpec:
         parameters: int | None = None,
         depth: int | None = None,
         weights: Iterable[WeightsFile] = (),
+        weights_package: str | None = None,
         published: Published | None = None,
         license: str | None = None,
         source: str | None = None,
@@ -189,6 +193,7 @@ class ModelSpec:
             "parameters": parameters,
             "depth": depth,
             "weights": tuple(weights),
+            "weights_package": weights_package,
             "published": published,
             "license": license,
             "source": source,
@@ -213,9 +218,9 @@ class ModelSpec:
         return ModelSpec(**{**kept, **changes})
 
     def weights_file(
-        self, *, top: bool = True, input_size: tuple[int, int] | None = None, options: Mapping[str, Any] = {}
+        self, *, has_head: bool = True, input_size: tuple[int, int] | None = None, options: Mapping[str, Any] = {}
     ) -> WeightsFile:
-        """The published file for these builder options, with or without the 1,000-class top.
+        """The published file for these builder options, with or without the 1,000-class head.
 
         Options that no file depends on (``dropout=0.5``) are ignored. A file made at ``input_size`` is
         preferred to one made at the default size. Raises WeightsError if there is none.
@@ -224,9 +229,9 @@ class ModelSpec:
         >>> get_spec("MobileNet").weights_file(options={"alpha": 0.25}).name
         'mobilenet_2_5_224_tf.h5'
         """
-        files = [file for file in self.weights if file.top == top]
+        files = [file for file in self.weights if file.has_head == has_head]
         if not files:
-            raise WeightsError(f"{self.name} has no published weights{'' if top else ' without a top'}")
+            raise WeightsError(f"{self.name} has no published weights{'' if has_head else ' without a head'}")
         default = files[0].options
         wanted = {key: options.get(key, value) for key, value in default.items()}
         fitting = [file for file in files if file.options == wanted]

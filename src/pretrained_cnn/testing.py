@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pretrained_cnn.classifier import Classifier
-from pretrained_cnn.runtimes import Runtime, list_runtimes
+from pretrained_cnn.engine import Network
+from pretrained_cnn.runtimes import list_runtimes
 from pretrained_cnn.spec import ModelSpec, ResizePolicy
 
 if TYPE_CHECKING:
@@ -114,9 +115,8 @@ class RuntimeConformance:
     def _classifier(self, runtime: str) -> Classifier:
         return Classifier(self.spec, runtime=runtime)
 
-    def _open(self) -> Runtime:
-        runtime, _ = self._classifier(self.runtime)._get_runtime("scores")
-        return runtime
+    def _open(self) -> Network:
+        return self._classifier(self.runtime).engine.open()
 
     def _images(self, count: int) -> NDArray[np.uint8]:
         """Plain colors under noise, so that the classes differ."""

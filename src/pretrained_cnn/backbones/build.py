@@ -44,7 +44,7 @@ class Backbone:
     spec: ModelSpec
     model: keras.Model
     """float32 ``(N, H, W, channels)``, preprocessed -> scores ``(N, C)``, or ``(N, embedding_size)`` without a top."""
-    has_top: bool
+    has_head: bool
 
 
 def build(
@@ -68,20 +68,20 @@ def build(
 def _build(spec: ModelSpec, weights: str | Path | None, options: Mapping[str, Any]) -> Backbone:
     builder = _Builder(spec, options)
     if weights is None:
-        model, has_top = builder.call(), True
+        model, has_head = builder.call(), True
     elif weights != "imagenet":
-        model, has_top = _load_path(builder, Path(weights))
+        model, has_head = _load_path(builder, Path(weights))
     elif spec.weights:
         if spec.labels and len(spec.labels) != 1000:
             raise InvalidArgumentError(
                 f"{len(spec.labels)} labels do not fit {spec.name}'s ImageNet weights, which have 1000 outputs; "
                 "give 1000 labels, or weights=<path> of your own, or weights=None"
             )
-        model, has_top = _load_published(builder, options), True
+        model, has_head = _load_published(builder, options), True
     else:
-        model, has_top = builder.call(weights="imagenet"), True
-    backbone = Backbone(spec, as_classifier(spec, model) if has_top else model, has_top)
-    if has_top and not _is_published_graph(spec, weights, options):
+        model, has_head = builder.call(weights="imagenet"), True
+    backbone = Backbone(spec, as_classifier(spec, model) if has_head else model, has_head)
+    if has_head and not _is_published_graph(spec, weights, options):
         judge(backbone)
     return backbone
 
@@ -106,7 +106,7 @@ def copy(backbone: Backbone) -> Backbone:
             f"the network of {backbone.spec.name} cannot be copied: {_way_to_copy(backbone.model, error)}"
         ) from error
     model.set_weights(backbone.model.get_weights())
-    return Backbone(backbone.spec, model, backbone.has_top)
+    return Backbone(backbone.spec, model, backbone.has_head)
 
 
 def as_classifier(spec: ModelSpec, model: keras.Model) -> keras.Model:

@@ -76,7 +76,7 @@ def EfficientNetLite0(  # noqa: N802 - builders are named like classes, as in Ke
     if weights == "imagenet":
         if include_top and classes != 1000:
             raise WeightsError(f"EfficientNetLite0's ImageNet weights have 1000 classes, not classes={classes}")
-        _load(model, read_state_dict(installed_file(PACKAGE, ".pth")))
+        _load(model, read_state_dict(installed_file(PACKAGE)))
     elif weights is not None:
         model.load_weights(weights)
     return model

@@ -40,7 +40,7 @@ def serving_graph(backbone: Backbone, outputs: Sequence[Output] = ("scores",), l
     names = list(dict.fromkeys(outputs))
     if not names or not set(names) <= set(get_args(Output)):
         raise InvalidArgumentError(f"outputs={outputs!r}: choose one or both of {', '.join(get_args(Output))}")
-    if "scores" in names and not backbone.has_top:
+    if "scores" in names and not backbone.has_head:
         raise WeightsError(
             f"the weights given for {spec.name} end before the classes (a file without the top): "
             "they serve embed; to predict, give weights with the top, or labels=[...] if it has classes of its own"
@@ -64,6 +64,23 @@ def _network(backbone: Backbone, names: Sequence[str], layer: str | None) -> ker
     return keras.Model(model.inputs, {"scores": model.outputs[0], "embedding": embedding.outputs[0]}, name=model.name)
 
 
+def feature_graph(backbone: Backbone, layers: Sequence[str]) -> keras.Model:
+    """One graph: RGB uint8 ``(N, H, W, 3)`` in; a dictionary of float32 maps ``(N, h, w, c)``, one for each layer, out.
+
+    Raises InvalidArgumentError if the network has no layer of a name, or the layer's output is not a map.
+    """
+    model, spec = backbone.model, backbone.spec
+    maps = {}
+    for name in layers:
+        maps[name] = _call_of(model, name).outputs[0]
+        if len(maps[name].shape) != 4:
+            raise InvalidArgumentError(f"layer={name!r}: it gives {maps[name].shape}, which is not a map (N, h, w, c)")
+    images = keras.Input((*spec.input_size, spec.channels), dtype="uint8", name="images")
+    fed = preprocessed(spec, ops.cast(images, "float32"))
+    found = _under_free_name(keras.Model(model.inputs[0], maps, name=model.name), images, fed)(fed)
+    return keras.Model(images, {name: ops.cast(found[name], "float32") for name in layers}, name="features")
+
+
 def embedding_model(backbone: Backbone, layer: str | None = None) -> keras.Model:
     """The network up to the input of its head, the last layer with a kernel, as ``(N, embedding_size)``.
 
@@ -75,7 +92,7 @@ def embedding_model(backbone: Backbone, layer: str | None = None) -> keras.Model
     if layer is not None:
         call = _call_of(model, layer)
         embedding, channels_first = call.outputs[0], is_channels_first(call.operation)
-    elif backbone.has_top:
+    elif backbone.has_head:
         head = find_head(model)
         if head is None:
             raise InvalidArgumentError(f"{spec.name}: {_no_head(model)}")
@@ -120,7 +137,7 @@ def _under_free_name(network: keras.Model, images: Any, fed: Any) -> keras.Model
     return keras.Model(network.inputs[0], network.output, name=free_name(f"{network.name}_network", taken))
 
 
-def open_graph(graph: keras.Model, spec: ModelSpec, *, has_top: bool) -> Backbone:
+def open_graph(graph: keras.Model, spec: ModelSpec, *, has_head: bool) -> Backbone:
     """The backbone within a serving graph that was loaded from a file, with its preprocessing in the spec again."""
     networks = [layer for layer in graph.layers if isinstance(layer, keras.Model)]
     casts = [operation for operation in graph.operations if type(operation).__name__ == "Cast"]
@@ -131,4 +148,4 @@ def open_graph(graph: keras.Model, spec: ModelSpec, *, has_top: bool) -> Backbon
     if isinstance(network.output, dict):
         network = keras.Model(network.inputs, network.output["scores"], name=network.name)
     preprocess = None if fed is pixels else keras.Model(pixels, fed, name="preprocess")
-    return Backbone(spec.replace(builder=lambda input_shape: network, preprocess=preprocess), network, has_top)
+    return Backbone(spec.replace(builder=lambda input_shape: network, preprocess=preprocess), network, has_head)

@@ -141,7 +141,7 @@ def write_bundle(
             input_shape=[None, *spec.input_size, spec.channels],
             output_shape=[None, expected.shape[1]],
             spec=_describe(spec),
-            image_policy=dataclasses.asdict(image_policy) | {"background": list(image_policy.background)},
+            image_policy=image_policy.to_dict(),
             tolerance=TOLERANCE[precision],
             agreement=None,
             versions=installed_versions(),
@@ -307,9 +307,7 @@ def _read(path: Path, manifest: Manifest) -> Bundle:
             resize=ResizePolicy(**described["resize"]),
             published=published and Published(**published),
         )
-        image_policy = ImagePolicy(
-            **{**manifest.image_policy, "background": tuple(manifest.image_policy["background"])}
-        )
+        image_policy = ImagePolicy.from_dict(manifest.image_policy)
         return Bundle(path, manifest, spec, image_policy, width=int(manifest.output_shape[1] or 0))
     except (ValueError, TypeError, KeyError, IndexError) as error:
         raise BundleError(f"{path / NAME} and {LABELS} do not describe a classifier: {error}") from error

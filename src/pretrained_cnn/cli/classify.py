@@ -20,6 +20,7 @@ from pretrained_cnn.cli.shared import ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
 from pretrained_cnn.errors import ImageError, InvalidArgumentError
 from pretrained_cnn.results.result import Result
+from pretrained_cnn.scores import one_class_only
 
 if TYPE_CHECKING:
     from pretrained_cnn.classifier import Classifier
@@ -118,6 +119,8 @@ def _run(options: Options) -> int:
     clf = load_classifier(options)
     images: Iterator[Any] = itertools.chain.from_iterable([expand(source) for source in options.source])
     sorter = _sorter(options)
+    if sorter is not None and clf.spec.multi_label:
+        one_class_only("sorting images into a folder for each class")
     if options.on and options.output:
         return _on_ray(clf, images, options.output, options)
     if options.output:

@@ -18,21 +18,21 @@ from __future__ import annotations
 
 import io
 import os
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import InvalidArgumentError
-from pretrained_cnn.images.resize import window
-from pretrained_cnn.labels import Prediction
-from pretrained_cnn.spec import ResizePolicy
+from pretrained_cnn.images.decode import decode
+from pretrained_cnn.images.resize import policy_for, resize, window
+from pretrained_cnn.images.sources import Item
+from pretrained_cnn.labels import Prediction, class_indices
+from pretrained_cnn.spec import HeatMapMethod, ModelSpec, ResizePolicy
 
-__all__ = ["Explanation", "Method"]
-
-Method = Literal["grad_cam", "grad_cam++", "hires_cam"]
+__all__ = ["Explanation", "explain", "project_to_image"]
 
 COLORS = ((0, 0, 60), (90, 20, 140), (200, 40, 110), (250, 120, 40), (255, 235, 120))
 """From nothing to most, each brighter than the one before it, so that the order shows in gray too."""
@@ -54,7 +54,7 @@ class Explanation:
     """The image's name, as in `Result.source`."""
     prediction: Prediction
     """The class that is explained, and its score."""
-    method: Method
+    method: HeatMapMethod
     heat_map: NDArray[np.float32] = field(repr=False)
     """``(h, w)``, 0 to 1, over the image at its own size; the maximum is 1, or 0 if nothing speaks for the class.
 
@@ -98,14 +98,50 @@ class Explanation:
         return f"Explanation({self.source!r}: {self.prediction.label} by {self.method})"
 
 
-def place(
-    heat_map: NDArray[np.float32], image_size: tuple[int, int], input_size: tuple[int, int], policy: ResizePolicy
+def explain(
+    engine: Engine, item: Item, target: int | str | None = None, method: HeatMapMethod = "grad_cam"
+) -> Explanation:
+    """Explain a class in one image; the arguments are those of `Classifier.explain`."""
+    spec = engine.spec
+    if spec.multi_label and target is None:
+        raise InvalidArgumentError("an image may have several labels here; name the one to explain: target=...")
+    explainer = engine.explainer(method)
+    full = decode(item, engine.image_policy)
+    policy = policy_for(item.image, full.size, spec.input_size, spec.resize)
+    pixels = resize(full, spec.input_size, policy, spec.channels)[np.newaxis]
+    ((scores,),) = engine.open().run(pixels)
+    index = int(scores.argmax()) if target is None else _class_index(target, spec, len(scores))
+    (heat_map,) = explainer(pixels, np.array([index]))
+    ((prediction,),) = engine.predictions(np.eye(1, len(scores), index, np.float32), top=1)
+    return Explanation(
+        item.name,
+        replace(prediction, score=float(scores[index]), index=index),
+        method,
+        project_to_image(heat_map, full.size, spec.input_size, policy),
+        full,
+    )
+
+
+def _class_index(target: int | str, spec: ModelSpec, width: int) -> int:
+    """The column of a class, given as the column, the class's id or its name."""
+    if isinstance(target, str) and spec.labels:
+        return class_indices([target], spec.labels, "target")[0]
+    if not isinstance(target, int | np.integer) or isinstance(target, bool) or not 0 <= target < width:
+        raise InvalidArgumentError(f"target={target!r} is neither a class's name nor a number from 0 to {width - 1}")
+    return int(target)
+
+
+def project_to_image(
+    heat_map: NDArray[np.float32],
+    image_size: tuple[int, int],
+    input_size: tuple[int, int],
+    resize_policy: ResizePolicy,
 ) -> NDArray[np.float32]:
     """A heat map over what the network was shown as one over the whole image: float32 ``(h, w)``.
 
     ``image_size`` is the image's ``(width, height)``, ``input_size`` the network's ``(height, width)``.
     """
-    left, top, right, bottom = window(image_size, input_size, policy)
+    left, top, right, bottom = window(image_size, input_size, resize_policy)
     down, across = heat_map.shape[0] / (bottom - top), heat_map.shape[1] / (right - left)
     # Edges are repeated once, so that the outermost half of a pixel is not faded out.
     wide = Image.fromarray(np.pad(heat_map, 1, mode="edge"))

@@ -1,48 +1,72 @@
 """From one image, in whatever form, to an RGB image of eight bits a channel.
 
-What becomes of an image:
-
-- EXIF orientation is applied; of an animation, or a file of several pages, the first one is taken.
-- An embedded color profile is converted to sRGB; one that cannot be read counts as none.
-- Transparency is laid on white.
-- 16-bit gray is scaled from its nominal range, 0 to 65,535; 32-bit integers and floats, which have no nominal
-  range, from their own minimum and maximum.
-- CMYK, YCbCr, LAB, HSV and palettes are converted by Pillow.
-
-Background, profiles, limits and the rest are settings of `ImagePolicy`. Pillow's global settings are never touched.
+What becomes of an image is a table in the documentation, "What decoding decides", and each row of it is a test.
+Background, profiles, limits and the rest are settings of `ImagePolicy`. Pillow's global settings are never touched, and
+where Pillow reads a file wrongly, or its metadata keeps it from reading the pixels, it is not asked.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
+import logging
 import os
+import struct
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
-from pretrained_cnn.errors import ImageError
+from pretrained_cnn.errors import ImageError, PretrainedCNNWarning
+from pretrained_cnn.images import color, levels
 from pretrained_cnn.images.fetch import fetch
-from pretrained_cnn.images.policy import ImagePolicy
+from pretrained_cnn.images.headers import JPEG, PNG, BrokenHeaderError, Facts, orientation_of, read_jpeg, read_png
+from pretrained_cnn.images.levels import Samples
+from pretrained_cnn.images.policy import FULL_SIZE, ImagePolicy
 from pretrained_cnn.images.sources import Item, is_url
+from pretrained_cnn.images.tiff import read_tiff
 
-ORIENTATION = 0x0112
-"""The EXIF tag that says how a camera was held."""
+log = logging.getLogger(__name__)
+
+REFUSED = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
+"""Formats that Pillow knows of but does not decode itself, or by running what is in the file."""
+TIFF = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+")
+
+LARGE = 16_000_000
+"""Pixels from which on an image is made smaller by averages while it is converted, where far fewer are needed."""
+STRIP = 4_000_000
+"""Pixels that are converted at a time."""
+
+BYTES_A_PIXEL = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
+"""What Pillow keeps of a pixel; 4 of all other modes."""
+DECODER_BYTES = {"WEBP": 6, "AVIF": 10, "HEIF": 10, "JPEG2000": 17, "JXL": 16}
+"""What a decoder takes of each pixel beside Pillow's own image, as was measured."""
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes an image upright, by its orientation."""
 UNPREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
-
 _quiet = threading.Lock()
+ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
-def decode(item: Item, policy: ImagePolicy, enough: tuple[int, int] | None = None) -> Image.Image:
+def decode(item: Item, policy: ImagePolicy, needed: tuple[int, int] | None = None) -> Image.Image:
     """Decode one image to a Pillow image of mode ``RGB``.
 
     Takes a path, an http(s) address, bytes, a binary file, a Pillow image, or an array or tensor of
-    shape ``(h, w)``, ``(h, w, 1)``, ``(h, w, 3)`` or ``(h, w, 4)``, uint8 or float in 0..255. ``enough`` is a
-    ``(width, height)`` below which a JPEG need not be decoded in full. Raises ImageError, which names the
+    shape ``(h, w)``, ``(h, w, 1)``, ``(h, w, 3)`` or ``(h, w, 4)``, uint8 or float in 0..255. ``needed`` is a
+    ``(width, height)`` below which a large image need not be decoded in full. Raises ImageError, which names the
     image, for anything that is not an image. The image is only read.
     """
     image = item.image
@@ -50,49 +74,43 @@ def decode(item: Item, policy: ImagePolicy, enough: tuple[int, int] | None = Non
         raise image
     try:
         if isinstance(image, Image.Image):
-            return _quietly(_to_rgb, item, image, policy)
+            return _of_pillow(item, image, policy, needed)
         if hasattr(image, "__array__") and not isinstance(image, str | bytes):  # numpy's own strings have it too
             return _from_array(item, _as_numpy(image), policy)
-        data = _read(item, policy)
-        return _quietly(_decode_bytes, item, data, policy, enough)
+        return _decode_bytes(item, _read(item, policy), policy, needed)
     except ImageError:
         raise
+    except PretrainedCNNWarning as warning:  # the caller's filters make it an error
+        raise ImageError(item.name, str(warning).removeprefix(f"{item.name}: ")) from None
+    except BrokenHeaderError as error:
+        raise ImageError(item.name, str(error)) from None
     except Exception as error:  # a broken file can make a decoder raise anything
         raise ImageError(item.name, f"it cannot be decoded: {_reason(error)}") from error
 
 
-def _quietly(work: Callable[..., Image.Image], *arguments: Any) -> Image.Image:
-    """Do ``work``, also for a caller whose filters turn warnings into errors: what Pillow warns of is no error."""
-    try:
-        return work(*arguments)
-    except Warning:
-        with _quiet, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return work(*arguments)
+# Bytes
 
 
-def _read(item: Item, policy: ImagePolicy) -> io.BytesIO:
+def _read(item: Item, policy: ImagePolicy) -> bytes:
     """The bytes of an image that is not one yet."""
     image = item.image
     if is_url(image):
-        return fetch(image, policy)
+        return fetch(image, policy).getvalue()
     if isinstance(image, str | os.PathLike):
         try:
             with open(image, "rb") as file:
-                return _limited(item, file.read(policy.max_bytes + 1), policy)
+                data = file.read(policy.max_bytes + 1)
         except FileNotFoundError:
             raise ImageError(item.name, "there is no such file") from None
         except IsADirectoryError:
             raise ImageError(item.name, "this is a folder, not an image; give it to stream or predict_batch") from None
         except (OSError, ValueError) as error:
             raise ImageError(item.name, f"it cannot be opened: {_reason(error)}") from None
+        return _limited(item, data, policy)
     if isinstance(image, bytes | bytearray | memoryview):
         return _limited(item, image, policy)
     if hasattr(image, "read"):
-        data = image.read(policy.max_bytes + 1)
-        if not isinstance(data, bytes):
-            raise ImageError(item.name, 'the file was opened for text; open it with "rb"')
-        return _limited(item, data, policy)
+        return _limited(item, _read_to_end(item, image, policy.max_bytes + 1), policy)
     raise ImageError(
         item.name,
         f"an object of type {type(image).__name__} is not an image; give a path, an http(s) address, bytes, "
@@ -100,96 +118,384 @@ def _read(item: Item, policy: ImagePolicy) -> io.BytesIO:
     )
 
 
-def _limited(item: Item, data: bytes | bytearray | memoryview, policy: ImagePolicy) -> io.BytesIO:
+def _read_to_end(item: Item, file: Any, most: int) -> bytes:
+    """What a file gives, which may be less at a time than it is asked for."""
+    data = bytearray()
+    while len(data) < most and (chunk := file.read(most - len(data))):
+        if not isinstance(chunk, bytes):
+            raise ImageError(item.name, 'the file was opened for text; open it with "rb"')
+        data += chunk
+    return bytes(data)
+
+
+def _limited(item: Item, data: bytes | bytearray | memoryview, policy: ImagePolicy) -> bytes:
     if len(data) > policy.max_bytes:
         raise ImageError(item.name, f"it has more than {policy.max_bytes:,} bytes (ImagePolicy.max_bytes)")
-    return io.BytesIO(data)
+    return bytes(data)
 
 
-def _decode_bytes(item: Item, data: io.BytesIO, policy: ImagePolicy, enough: tuple[int, int] | None) -> Image.Image:
-    data.seek(0)
+def _decode_bytes(item: Item, data: bytes, policy: ImagePolicy, needed: tuple[int, int] | None) -> Image.Image:
+    opened, facts, clean = _open(item, data)
+    if policy.color_profile == "ignore":
+        facts.profile = facts.gamma = facts.primaries_and_transfer = None
+    if needed is not None and facts.orientation >= 5:
+        needed = needed[::-1]
+    if isinstance(opened, Samples):
+        return _of_samples(item, opened, facts, policy, needed)
+    with opened:
+        return _of_file(item, opened, facts, clean, policy, needed)
+
+
+def _open(item: Item, data: bytes) -> tuple[ImageFile.ImageFile | Samples, Facts, bytes]:
+    """An image of which the header was read, what its file says beside its pixels, and the file without that."""
     try:
-        image = Image.open(data)
-    except UnidentifiedImageError:
-        data.seek(0)
-        start = data.read(24)
-        if not start:
-            raise ImageError(item.name, "it is empty") from None
-        reason = f"this is not an image in a format that can be read; it begins with {start!r}"
-        raise ImageError(item.name, reason) from None
-    with image:
-        if image.format == "EPS":  # to decode it, Pillow would have Ghostscript run what is in the file
-            raise ImageError(item.name, "PostScript is a program, not an image; convert it to PNG first")
-        if enough is not None and policy.draft and image.format in ("JPEG", "MPO"):  # MPO is what many phones write
-            _check_pixels(item, image, policy)
-            turned = image.getexif().get(ORIENTATION, 1) >= 5
-            image.draft(None, enough[::-1] if turned else enough)  # None keeps the mode
-        return _to_rgb(item, image, policy)
+        if data.startswith(JPEG):
+            clean, facts = read_jpeg(data)
+            return JpegImagePlugin.JpegImageFile(io.BytesIO(clean)), facts, clean
+        if data.startswith(PNG):
+            clean, facts = read_png(data)
+            return PngImagePlugin.PngImageFile(io.BytesIO(clean)), facts, clean
+        if data.startswith(TIFF):
+            found, facts = read_tiff(data)
+            if isinstance(found, Samples):
+                return found, facts, data
+            return TiffImagePlugin.TiffImageFile(io.BytesIO(found)), facts, found
+    except (SyntaxError, IndexError, TypeError, KeyError, ValueError, struct.error, EOFError) as error:
+        kind = "JPEG" if data.startswith(JPEG) else "PNG" if data.startswith(PNG) else "TIFF"
+        raise ImageError(item.name, f"this is a {kind} file, but its header cannot be read: {_reason(error)}") from None
+    image = _identify(data)
+    if image is None:
+        if not data:
+            raise ImageError(item.name, "it is empty")
+        reason = f"this is not an image in a format that can be read; it begins with {data[:24]!r}"
+        raise ImageError(item.name, reason)
+    if image.format == "EPS":
+        image.close()
+        raise ImageError(item.name, "PostScript is a program, not an image; convert it to PNG first")
+    info = image.info
+    profile = info.get("icc_profile")
+    facts = Facts(orientation_of(info.get("exif"), info.get("xmp")), profile if isinstance(profile, bytes) else None)
+    return image, facts, data
 
 
-def _check_pixels(item: Item, image: Image.Image, policy: ImagePolicy) -> None:
-    width, height = image.size
-    if width * height > policy.max_pixels:
+def _identify(data: bytes) -> ImageFile.ImageFile | None:
+    """What ``Image.open`` gives, but for its limits and warnings, which are global."""
+    try:
+        return _opened(data)
+    except Warning:  # the caller's filters make errors of what Pillow says of old formats; no pixel was decoded yet
+        with _quiet, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _opened(data)
+
+
+def _opened(data: bytes) -> ImageFile.ImageFile | None:
+    Image.init()
+    for name in (*Image.ID, "EPS"):
+        factory, accept = Image.OPEN[name]
+        if name in REFUSED and not (name == "EPS" and data.startswith(b"%!PS")):
+            continue
+        with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):
+            if accept is None or accept(data[:16]) is True:
+                return factory(io.BytesIO(data), "")
+    return None
+
+
+def _of_file(
+    item: Item,
+    image: ImageFile.ImageFile,
+    facts: Facts,
+    data: bytes,
+    policy: ImagePolicy,
+    needed: tuple[int, int] | None,
+) -> Image.Image:
+    full = image.width * image.height
+    if full > FULL_SIZE * policy.max_pixels or (facts.scans > 30 and facts.scans * full > 16 * policy.max_pixels):
+        raise _too_many_pixels(item, image.size, policy)
+    size = _draft(image, data, needed) if needed is not None and policy.draft else image.size
+    shrink = _shrink(size, needed, policy)
+    deep = image.format == "PNG" and bool(image.tile) and str(image.tile[0][3]).endswith(";16B")
+    _check_size(item, image, size, facts, policy, shrink, twice=deep)
+    if deep and (samples := _png_samples(image, data, facts, policy)) is not None:
+        return _of_samples(item, samples, facts, policy, needed)
+    loaded = _loaded(image, data, policy)
+    if deep and 0 < max(high for _, high in loaded.getextrema()[:3]) < 16:  # type: ignore[misc]
+        levels.warn_of_darkness(item.name)
+    return _to_rgb(item, loaded, facts, policy, shrink)
+
+
+def _draft(image: Any, data: bytes, needed: tuple[int, int]) -> tuple[int, int]:
+    """Have a file decoded at a lower resolution where its format allows it, and give the size that it then has."""
+    if image.format == "JPEG":
+        image.draft(None, needed)  # None keeps the mode
+    if image.format == "JPEG2000":
+        place = data.find(b"\xff\x52")  # the marker of its coding style
+        power, most = 0, data[place + 9] if 0 < place < len(data) - 9 else 0
+        while power < most and min(image.width // needed[0], image.height // needed[1]) >> (power + 1):
+            power += 1
+        if power:
+            image.reduce = power
+            return -(-image.width >> power), -(-image.height >> power)
+    return image.width, image.height
+
+
+def _check_size(
+    item: Item,
+    image: Image.Image,
+    size: tuple[int, int],
+    facts: Facts,
+    policy: ImagePolicy,
+    shrink: int,
+    *,
+    twice: bool = False,
+) -> None:
+    """Raise ImageError for an image that would take too many pixels, or too much memory, to decode."""
+    if size[0] * size[1] > policy.max_pixels:
+        raise _too_many_pixels(item, size, policy)
+    each: float = BYTES_A_PIXEL.get(image.mode, 4) * (1 + twice) + DECODER_BYTES.get(image.format or "", 0)
+    if image.mode != "RGB" or facts.orientation != 1:
+        each += 4 / shrink**2
+    _check_memory(item, size, int(size[0] * size[1] * each) + facts.coefficient_bytes, policy)
+
+
+def _check_memory(item: Item, size: tuple[int, int], takes: int, policy: ImagePolicy) -> None:
+    if takes > policy.max_memory:
         raise ImageError(
-            item.name, f"{width} x {height} pixels are more than {policy.max_pixels:,} (ImagePolicy.max_pixels)"
+            item.name,
+            f"its {size[0]} x {size[1]} pixels would take {takes:,} bytes to decode, more than {policy.max_memory:,} "
+            "(ImagePolicy.max_memory)",
         )
 
 
-def _to_rgb(item: Item, image: Image.Image, policy: ImagePolicy) -> Image.Image:
-    _check_pixels(item, image, policy)
+def _too_many_pixels(item: Item, size: tuple[int, int], policy: ImagePolicy) -> ImageError:
+    reason = f"{size[0]} x {size[1]} pixels are more than {policy.max_pixels:,} (ImagePolicy.max_pixels)"
+    return ImageError(item.name, reason)
+
+
+def _shrink(size: tuple[int, int], needed: tuple[int, int] | None, policy: ImagePolicy) -> int:
+    """How many times smaller, each way, a large image may become while it is converted."""
+    if needed is None or not policy.draft or size[0] * size[1] < LARGE:
+        return 1
+    return max(1, min(size[0] // needed[0], size[1] // needed[1]))
+
+
+def _loaded(image: ImageFile.ImageFile, data: bytes, policy: ImagePolicy) -> Image.Image:
+    """The image with its pixels; of a file that ends early what there is, if the policy says so and it is a row."""
+    try:
+        image.load()
+        return image
+    except OSError:
+        if policy.truncated == "error":
+            raise
+        if image.format == "JPEG":  # libjpeg shows a progressive file only where it comes to an end
+            ended = JpegImagePlugin.JpegImageFile(io.BytesIO(data + b"\xff\xd9"))
+            ended.tile, ended.decoderconfig = image.tile, image.decoderconfig
+            ended.draft(None, image.size)
+            ended.load()
+            if _is_gray(ended):
+                raise
+            return ended
+        return _what_there_is(image)
+
+
+def _what_there_is(image: ImageFile.ImageFile) -> Image.Image:
+    """What was decoded before the file ended. Raises OSError if that is nothing."""
+    image.tile = []
+    image.load()
+    if image.getbbox(alpha_only=False) is None:
+        raise OSError("image file is truncated before its first row")
+    return image
+
+
+def _is_gray(image: Image.Image) -> bool:
+    """Whether not one row of a JPEG was decoded: where it has no data, libjpeg leaves the middle gray."""
+    below = image.convert("RGB").crop((0, min(16, image.height - 1), *image.size))
+    end = image.convert("RGB").crop((image.width - 1, 0, image.width, min(16, image.height)))
+    return all(extrema == (128, 128) for part in (below, end) for extrema in part.getextrema())
+
+
+# Samples of more than eight bits
+
+
+def _png_samples(image: ImageFile.ImageFile, data: bytes, facts: Facts, policy: ImagePolicy) -> Samples | None:
+    """The samples of a PNG of 16 bits; None where their upper eight bits are enough."""
+    rawmode = str(image.tile[0][3])
+    key = image.info.get("transparency")
+    enough = policy.levels == "full" or (policy.levels == "declared" and (facts.bits or 16) >= 16)
+    if rawmode.startswith("RGB") and enough and key is None and color.by_gamma(facts.gamma) is None:
+        return None
+    if rawmode == "LA;16B":
+        image.tile = [image.tile[0]._replace(args="RGBA")]  # its four bytes as they are
+        parts = [_loaded(image, data, policy)]
+    elif image.mode == "I;16":
+        samples = levels.of_image(_loaded(image, data, policy))
+    else:
+        low = PngImagePlugin.PngImageFile(io.BytesIO(data))
+        low.tile = [low.tile[0]._replace(args=rawmode.replace("16B", "16L"))]  # which takes the second byte of each
+        parts = [_loaded(image, data, policy), _loaded(low, data, policy)]
+    if image.mode != "I;16":
+        mode = "LA" if rawmode == "LA;16B" else image.mode
+        samples = Samples(image.size, lambda: _joined(parts, len(mode)), mode, 16)
+    samples.key = (key,) if isinstance(key, int) else key
+    samples.significant = facts.bits
+    return samples
+
+
+def _joined(parts: list[Image.Image], channels: int) -> Iterator[NDArray[np.uint16]]:
+    """Samples of 16 bits of which Pillow has the bytes: those of a sample side by side, or in two images."""
+    width, height = parts[0].size
+    rows = max(1, levels.BAND // (8 * width))
+    for top in range(0, height, rows):
+        box = (0, top, width, min(height, top + rows))
+        high, *low = [np.asarray(part.crop(box)) for part in parts]
+        if low:
+            yield high.astype(np.uint16) << 8 | low[0]
+        else:
+            yield high.view(">u2").astype(np.uint16).reshape(len(high), width, channels)
+
+
+def _of_samples(
+    item: Item, samples: Samples, facts: Facts, policy: ImagePolicy, needed: tuple[int, int] | None
+) -> Image.Image:
+    width, height = samples.size
+    if width * height > policy.max_pixels:
+        raise _too_many_pixels(item, samples.size, policy)
+    shrink = _shrink(samples.size, needed, policy)
+    each = 1 if samples.mode == "L" else 4
+    if samples.mode != "RGB" or facts.orientation != 1:
+        each += 4
+    _check_memory(item, samples.size, width * height * each // shrink**2 + samples.band_bytes, policy)
+    samples.decoded = color.decoded(facts, samples.mode)
+    image = levels.in_eight_bits(item.name, samples, policy.levels, shrink)
+    return _to_rgb(item, image, facts, policy)
+
+
+# Pillow's images
+
+
+def _of_pillow(item: Item, image: Image.Image, policy: ImagePolicy, needed: tuple[int, int] | None) -> Image.Image:
+    data = _file_of(image, policy)
+    if data is not None:
+        return _decode_bytes(item, _limited(item, data, policy), policy, needed)
+    info = image.info
+    facts = Facts()
+    if policy.color_profile == "convert":
+        profile, gamma = info.get("icc_profile"), info.get("gamma")
+        facts.profile = profile if isinstance(profile, bytes) else None
+        facts.gamma = gamma if isinstance(gamma, float) and "srgb" not in info and not facts.profile else None
+    shrink = _shrink(image.size, needed, policy)
+    _check_size(item, image, image.size, facts, policy, shrink)
+    tags = getattr(image, "tag_v2", {})
+    if image.format == "TIFF" and tags.get(284) == 2 and tags.get(259, 1) == 1 and max(tags.get(258, (1,))) > 8:
+        raise ImageError(
+            item.name, "Pillow decodes a TIFF of separate planes of 16 bits wrongly; give its path instead"
+        )
     try:
         image.load()
     except OSError:
         if policy.truncated == "error" or not isinstance(image, ImageFile.ImageFile):
             raise
-        image.tile = []  # what there is of the image counts as all of it
-        image.load()
-    if image.getexif().get(ORIENTATION, 1) != 1:
-        image = ImageOps.exif_transpose(image)
-    profile = image.info.get("icc_profile") if policy.color_profile == "convert" else None
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return _to_srgb(image, profile)
+        image = _what_there_is(image)
+    try:
+        facts.orientation = orientation_of(image.getexif().tobytes(), info.get("xmp"))
+    except Exception as error:  # what Pillow cannot read, or not write again, is not what it looks like
+        log.debug("%s: EXIF is ignored: %s", item.name, error)
+        facts.orientation = orientation_of(info.get("exif"), info.get("xmp"))
+    return _to_rgb(item, image, facts, policy, shrink)
+
+
+def _file_of(image: Image.Image, policy: ImagePolicy) -> bytes | None:
+    """The file of an image that was opened and not yet decoded, in a format that is read here better than by Pillow."""
+    if not isinstance(image, ImageFile.ImageFile) or image.format not in ("JPEG", "MPO", "PNG", "TIFF"):
+        return None
+    file: Any = image.fp
+    if not image.tile or image.decoderconfig or file is None or image.tell() != 0 or not hasattr(file, "seek"):
+        return None
+    place = file.tell()
+    file.seek(0)
+    data: bytes = file.read(policy.max_bytes + 1)
+    file.seek(place)
+    return data
+
+
+# To RGB
+
+
+def _to_rgb(item: Item, image: Image.Image, facts: Facts, policy: ImagePolicy, shrink: int = 1) -> Image.Image:
+    """A loaded image in sRGB, upright, on the background; ``shrink`` times smaller each way."""
     if image.mode.startswith(("I", "F")):
-        return _scaled(item, image)
-    if image.has_transparency_data:
-        image = image.convert(UNPREMULTIPLIED.get(image.mode, image.mode)).convert("RGBA")
-        opaque = Image.alpha_composite(Image.new("RGBA", image.size, (*policy.background, 255)), image)
-        return _to_srgb(opaque.convert("RGB"), profile)
-    if image.mode in ("CMYK", "L", "LAB") and profile:
-        return _to_srgb(image, profile)
-    return _to_srgb(image.convert("RGB"), profile)
+        samples = levels.of_image(image, sixteen_bits=_has_sixteen_bits(image))
+        samples.white_is_zero = image.format == "TIFF" and getattr(image, "tag_v2", {}).get(262) == 0
+        samples.decoded = color.decoded(facts, "L")
+        return _to_rgb(item, levels.in_eight_bits(item.name, samples, policy.levels, shrink), facts, policy)
+    finish = _finish(image, facts, policy)
+    if finish is not None:
+        image = _in_strips(image, finish, shrink)
+    elif shrink > 1:
+        image = image.reduce(shrink)
+    return image.transpose(TURNS[facts.orientation]) if facts.orientation in TURNS else image
 
 
-def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert by an embedded color profile; without one, or with one that does not fit, as Pillow does."""
-    if profile:
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            if image.mode != "RGB" or not ImageCms.getProfileDescription(source).startswith("sRGB"):
-                # A transform of its own each time: LittleCMS's are not made for several threads.
-                converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-                if converted is not None:
-                    return converted
-        except (ImageCms.PyCMSError, OSError, ValueError):
-            pass
-    return image.convert("RGB")
+def _has_sixteen_bits(image: Image.Image) -> bool:
+    """Whether an image of mode ``I`` is one of 16 bits, as Pillow has it for PGM and for what was converted."""
+    if image.mode != "I":
+        return False
+    low, high = image.getextrema()
+    return image.format == "PPM" or bool(low >= 0 and 255 < high <= 65535)  # type: ignore[operator]
 
 
-def _scaled(item: Item, image: Image.Image) -> Image.Image:
-    """Gray values of 16 or 32 bits, or floats, in eight bits."""
-    values = np.asarray(image).astype(np.float32)
-    low, high = 0.0, 65535.0
-    if not image.mode.startswith("I;16"):
-        finite = np.isfinite(values)
-        if not finite.any():
-            raise ImageError(item.name, "none of its values is a number")
-        low = float(values.min(where=finite, initial=np.inf))
-        high = float(values.max(where=finite, initial=-np.inf))
-        np.nan_to_num(values, copy=False, nan=low, posinf=high, neginf=low)
-    values -= low
-    values *= 255.0 / ((high - low) or 1.0)
-    np.rint(values, out=values)
-    return Image.fromarray(values.astype(np.uint8)).convert("RGB")
+def _in_strips(image: Image.Image, finish: Callable[[Image.Image], Image.Image], shrink: int) -> Image.Image:
+    """Convert strip by strip, so that nothing but the image and the result is ever whole."""
+    width, height = image.size
+    rows = max(1, STRIP // width // shrink) * shrink
+    if rows >= height:
+        return levels.shrunk(finish(image), shrink)
+    done = Image.new("RGB", (-(-width // shrink), -(-height // shrink)))
+    for top in range(0, height, rows):
+        strip = finish(image.crop((0, top, width, min(height, top + rows))))
+        done.paste(levels.shrunk(strip, shrink), (0, top // shrink))
+    return done
+
+
+def _finish(image: Image.Image, facts: Facts, policy: ImagePolicy) -> Callable[[Image.Image], Image.Image] | None:
+    """What makes RGB of a strip of this image; None if it is RGB."""
+    mode, transparent = image.mode, image.has_transparency_data
+    plain = "CMYK" if mode == "CMYK" else "LAB" if mode == "LAB" else "L" if mode in ("1", "L", "LA", "La") else "RGB"
+    change = color.change(facts, plain)
+    if mode == "RGB" and change is None and not transparent:
+        return None
+    ignored = mode in ALPHA and _is_clear(image)
+
+    def finish(strip: Image.Image) -> Image.Image:
+        alpha = None
+        if ignored:
+            strip = Image.merge(mode[:-1], strip.split()[:-1]) if mode != "PA" else strip.convert("RGB")
+        elif transparent:
+            strip = strip.convert(UNPREMULTIPLIED.get(mode, mode)).convert(f"{plain}A")
+            alpha = strip.getchannel("A")
+        if facts.inverted:
+            strip = ImageChops.invert(strip)
+        strip = strip.convert(plain)
+        rgb = change(strip) if change is not None else strip.convert("RGB")
+        if alpha is None or alpha.getextrema() == (255, 255):
+            return rgb
+        paper = Image.new("RGB", rgb.size, policy.background)
+        paper.paste(rgb, mask=alpha)
+        return paper
+
+    return finish
+
+
+def _is_clear(image: Image.Image) -> bool:
+    """Whether an alpha channel is zero everywhere: then it says nothing, as in a TGA of 32 bits without one."""
+    rows = max(1, STRIP // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(image.height, top + rows)))
+        if strip.getchannel(len(strip.getbands()) - 1).getextrema()[1]:
+            return False
+    return True
+
+
+# Arrays
 
 
 def _as_numpy(image: Any) -> NDArray[Any]:
@@ -197,6 +503,8 @@ def _as_numpy(image: Any) -> NDArray[Any]:
         return image
     if hasattr(image, "detach"):  # torch: off the graph and the GPU
         image = image.detach().cpu()
+        if str(image.dtype) == "torch.bfloat16":  # which numpy does not know
+            image = image.float()
     return np.asarray(image)
 
 
@@ -207,6 +515,8 @@ def _from_array(item: Item, array: NDArray[Any], policy: ImagePolicy) -> Image.I
         return ImageError(item.name, f"this array of shape {array.shape} and dtype {array.dtype} {reason}")
 
     shape = array.shape
+    if array.ndim == 1 and array.dtype == np.uint8:  # an encoded file, as of np.frombuffer and cv2.imencode
+        return _decode_bytes(item, _limited(item, array.tobytes(), policy), policy, None)
     if array.ndim == 4:
         raise refuse("holds several images; give it to predict_batch, or one of its rows to predict")
     channels = shape[2] if array.ndim == 3 else 1
@@ -216,25 +526,46 @@ def _from_array(item: Item, array: NDArray[Any], policy: ImagePolicy) -> Image.I
         raise refuse("is not (h, w), (h, w, 1), (h, w, 3) or (h, w, 4)")
     if 0 in shape:
         raise refuse("is empty")
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        raise refuse("is masked in places; say what is there with array.filled(255)")
+    if array.dtype.name == "bfloat16":
+        array = array.astype(np.float32)
     if array.dtype.kind == "f":
-        low, high = float(array.min()), float(array.max())
-        if not (np.isfinite(low) and np.isfinite(high)):
-            raise refuse("has values that are NaN or infinite")
-        if low < 0 or high > 255:
-            raise refuse(
-                f"has values from {low:g} to {high:g}, where 0 to 255 are expected; give the pixels as they were "
-                "before any preprocessing, which is part of the network here"
-            )
-        if 0 < high <= 1:
-            raise refuse(
-                f"has values from {low:g} to {high:g}, all within 0 to 1, where 0 to 255 are expected; "
-                "multiply it by 255"
-            )
-        array = np.rint(array).astype(np.uint8)
+        array = _from_floats(array, refuse)
+    elif array.dtype == bool:
+        raise refuse("is of booleans; use array.astype(np.uint8) * 255")
+    elif array.dtype == np.uint16:
+        raise refuse(
+            "is neither uint8 nor float; if its values are 0 to 255, use array.astype(np.uint8), "
+            "if 0 to 65,535, (array // 257).astype(np.uint8)"
+        )
     elif array.dtype != np.uint8:
         raise refuse("is neither uint8 nor float; if its values are 0 to 255, use array.astype(np.uint8)")
     array = array.reshape(shape[:2]) if channels == 1 else array
-    return _to_rgb(item, Image.fromarray(np.ascontiguousarray(array)), policy)
+    image = Image.fromarray(np.ascontiguousarray(array))
+    _check_size(item, image, image.size, Facts(), policy, 1)
+    return _to_rgb(item, image, Facts(), policy)
+
+
+def _from_floats(array: NDArray[Any], refuse: Callable[[str], ImageError]) -> NDArray[np.uint8]:
+    low, high = float(array.min()), float(array.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise refuse("has values that are NaN or infinite")
+    found = f"has values from {low:g} to {high:g}, where 0 to 255 are expected"
+    if low >= -32 and 200 < high <= 287 and (low < 0 or high > 255):
+        raise refuse(f"{found}; bicubic and Lanczos interpolation overshoot: use np.clip(array, 0, 255)")
+    if low < 0 or high > 255:
+        raise refuse(
+            f"{found}; give the pixels as they were before any preprocessing, which is part of the network here"
+        )
+    if 0 < high <= 1:
+        raise refuse(
+            f"has values from {low:g} to {high:g}, all within 0 to 1, where 0 to 255 are expected; multiply it by 255"
+        )
+    if array.ndim == 3 and array.shape[2] == 4 and 0 < float(array[..., 3].max()) <= 1:
+        raise refuse("has colors of 0 to 255, but an alpha channel within 0 to 1; multiply array[..., 3] by 255")
+    rounded: NDArray[np.uint8] = np.rint(array).astype(np.uint8)
+    return rounded
 
 
 def _reason(error: Exception) -> str:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
+from pretrained_cnn._check import choice, number
 from pretrained_cnn.errors import InvalidArgumentError
 
 __all__ = ["ImagePolicy"]
 
 MIB = 1024 * 1024
+FULL_SIZE = 4
+"""How many times as many pixels as `ImagePolicy.max_pixels` a file may have of which fewer are decoded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +29,11 @@ class ImagePolicy:
     """
 
     max_pixels: int = 89_478_485
-    """Width times height at most; the default is where Pillow begins to warn of decompression bombs. Pillow itself
-    refuses images of more than twice ``PIL.Image.MAX_IMAGE_PIXELS``, whatever is set here."""
+    """Width times height at most, of what is decoded: of a large JPEG that is a draft, see ``draft``. The default is
+    where Pillow begins to warn of decompression bombs. An image of more than `FULL_SIZE` times as many is refused,
+    draft or not."""
+    max_memory: int = 512 * MIB
+    """Bytes at most that decoding one image may take, by what its header says."""
     max_bytes: int = 256 * MIB
     """Size at most of a file, of bytes, or of what an open file gives."""
     max_url_bytes: int = 64 * MIB
@@ -37,11 +45,19 @@ class ImagePolicy:
     """Whether an address may lead to a loopback, link-local or private network. A server that takes addresses from
     strangers wants False: then each connection, those after a redirect included, is checked before it is made,
     on the address that it is made to, and no proxy is used."""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """Request headers for addresses, such as ``{"Authorization": "Bearer ..."}``. They are sent to the host of the
+    address and to no other, and are no part of what is shown, saved or compared."""
     background: tuple[int, int, int] = (255, 255, 255)
     """RGB, 0 to 255, what shows through where an image is transparent."""
     color_profile: Literal["convert", "ignore"] = "convert"
     """What to do with an embedded color profile: convert the image to sRGB, or take its numbers as they are,
     as ``keras.utils.load_img`` does."""
+    levels: Literal["declared", "full", "stretch"] = "declared"
+    """Which values of more than eight bits are black and white. ``"declared"``: 0 and 65,535 for 16 bits, or what the
+    file declares, such as 12 significant bits; 32-bit integers and floats, which have no range that all agree on,
+    from their own least to their greatest value. ``"full"``: the whole range of the type, 0 to 1 for floats.
+    ``"stretch"``: always from the least to the greatest value of the image."""
     truncated: Literal["error", "allow"] = "error"
     """Whether a file that ends early is an error, or what is there is taken."""
     draft: bool = True
@@ -50,19 +66,34 @@ class ImagePolicy:
     interpolation never does it."""
 
     def __post_init__(self) -> None:
-        for name in ("max_pixels", "max_bytes", "max_url_bytes", "url_seconds"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-                raise InvalidArgumentError(f"{name}={value!r} is not a number above 0")
-        if self.color_profile not in ("convert", "ignore"):
-            raise InvalidArgumentError(
-                f'color_profile={self.color_profile!r} is not known; choose "convert" or "ignore"'
-            )
-        if self.truncated not in ("error", "allow"):
-            raise InvalidArgumentError(f'truncated={self.truncated!r} is not known; choose "error" or "allow"')
+        for name in ("max_pixels", "max_memory", "max_bytes", "max_url_bytes", "url_seconds"):
+            number(name, getattr(self, name), above=0)
+        choice("color_profile", self.color_profile, ("convert", "ignore"))
+        choice("levels", self.levels, ("declared", "full", "stretch"))
+        choice("truncated", self.truncated, ("error", "allow"))
+        headers = self.headers
+        if not (
+            isinstance(headers, Mapping) and all(isinstance(word, str) for pair in headers.items() for word in pair)
+        ):
+            raise InvalidArgumentError('headers is not a mapping of names to values, such as {"Authorization": "..."}')
+        object.__setattr__(self, "headers", dict(headers))
         color = self.background
         if not (isinstance(color, tuple) and len(color) == 3 and all(map(_is_byte, color))):
             raise InvalidArgumentError(f"background={color!r} is not (red, green, blue), each 0 to 255")
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings but ``headers``, as JSON has them: for files and for comparisons.
+
+        >>> ImagePolicy(headers={"Authorization": "secret"}).to_dict()["background"]
+        [255, 255, 255]
+        """
+        fields = {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.name != "headers"}
+        return fields | {"background": list(self.background)}
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> ImagePolicy:
+        """The policy that `to_dict` gave."""
+        return cls(**{**settings, "background": tuple(settings["background"])})
 
 
 def _is_byte(value: object) -> bool:

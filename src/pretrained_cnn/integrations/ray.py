@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from pretrained_cnn._check import choice
 from pretrained_cnn.bundle.store import means_bundle
 from pretrained_cnn.classifier import Classifier
 from pretrained_cnn.errors import InvalidArgumentError, MissingDependencyError
@@ -146,13 +147,13 @@ class BatchEmbedder(_OfBatches):
 
     def __call__(self, batch: Mapping[str, NDArray[Any]]) -> pa.Table:
         """Columns ``source``, ``embedding``, float32 of a fixed width, and ``error``; of the last two one is empty."""
-        clf = self._classifier
-        images = clf._batches(self._images(batch), self._batch_size, self._workers)
+        engine = self._classifier.engine
+        images = engine.batches(self._images(batch), self._batch_size, self._workers)
         sources: list[str] = []
         reasons: list[str | None] = []
         embeddings: list[NDArray[np.float32] | None] = []
-        _, width = clf._get_runtime("embedding", self._layer)
-        for names, errors, _, vectors in clf._rows("embedding", images, self._errors, self._layer):
+        (width,) = engine.open(("embedding",), self._layer).widths
+        for names, errors, _, (vectors,) in engine.rows(images, ("embedding",), self._layer, self._errors):
             seen = iter(vectors)
             for name, error in zip(names, errors, strict=True):
                 sources.append(escape(name))
@@ -242,8 +243,7 @@ def _map(
     num_cpus: int,
     num_gpus: float | None,
 ) -> ray.data.Dataset:
-    if arguments["errors"] not in ("raise", "return"):
-        raise InvalidArgumentError(f'errors={arguments["errors"]!r} is not known; choose "raise" or "return"')
+    choice("errors", arguments["errors"], ("raise", "return"))
     if runtime is not None:
         arguments["runtime"] = runtime
     if isinstance(concurrency, tuple):

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn import __version__
+from pretrained_cnn._check import choice, number, whole_number
 from pretrained_cnn.classifier import Classifier
 from pretrained_cnn.errors import (
     BundleError,
@@ -27,11 +28,11 @@ from pretrained_cnn.errors import (
     InvalidArgumentError,
     MissingDependencyError,
 )
-from pretrained_cnn.evaluate import Evaluation
-from pretrained_cnn.explain import COLORS, Method
+from pretrained_cnn.evaluate import Evaluation, read_labeled
+from pretrained_cnn.explain import COLORS
 from pretrained_cnn.images.batch import Batch
 from pretrained_cnn.report.page import Page, check_path
-from pretrained_cnn.spec import ResizePolicy
+from pretrained_cnn.spec import HeatMapMethod, ResizePolicy
 
 __all__ = ["Report", "write_report"]
 
@@ -80,7 +81,7 @@ def write_report(
     *,
     top: int = 5,
     labeled: bool = False,
-    heat_maps: Method | None = "grad_cam",
+    heat_maps: HeatMapMethod | None = "grad_cam",
     min_score: float | None = None,
     title: str | None = None,
     overwrite: bool = False,
@@ -118,16 +119,14 @@ def write_report(
     (6, 0)
     """
     path, start = Path(path), time.monotonic()
-    if top < 1:
-        raise InvalidArgumentError(f"top={top!r} is not a whole number of at least 1")
-    if min_score is not None and not 0 <= min_score <= 1:
-        raise InvalidArgumentError(f"min_score={min_score!r} is not a number from 0 to 1")
+    top = whole_number("top", top)
+    min_score = None if min_score is None else number("min_score", min_score, least=0, most=1)
     check_path(path, overwrite)
-    images, targets = classifier._with_targets(source) if labeled else (source, None)
+    images, targets = read_labeled(classifier.engine, source) if labeled else (source, None)
     explain, about_maps = _explainer(classifier, heat_maps)
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else None
     seen = _Seen(classifier, targets, min_score, explain)
-    stream = classifier._batches(images, None)
+    stream = classifier.engine.batches(images)
     with contextlib.closing(stream), contextlib.closing(Page(path, title or _title(name))) as page:
         for batch in stream:
             seen.add_to(page, batch, top)
@@ -161,27 +160,27 @@ class _Seen:
         min_score: float | None,
         explain: HeatMaps | None,
     ) -> None:
-        self._classifier, self._targets, self._min_score, self._explain = classifier, targets, min_score, explain
+        self._targets, self._min_score, self._explain = targets, min_score, explain
         self._labels = classifier.spec.labels or ()
-        self._runtime, width = classifier._get_runtime("scores")
+        self._engine, self._network = classifier.engine, classifier.engine.open()
         self.images = self.uncertain = 0
         self.failed: list[ImageError] = []
         self.map_size: tuple[int, ...] | None = None
         # These three of labeled images only, for their evaluation.
         self._sources: list[str] = []
         self._truths = [np.empty(0, np.intp)]
-        self._scores = [np.empty((0, width), np.float32)]
+        self._scores = [np.empty((0, *self._network.widths), np.float32)]
 
     def add_to(self, page: Page, batch: Batch, top: int) -> None:
         """Classify a batch, and add its images to the page."""
+        batch, (scores,) = self._network.answer(batch)
         read = np.array([error is None for error in batch.errors])
         begin, self.images = self.images, self.images + len(read)
         self.failed += [error for error in batch.errors if error is not None]
         if not read.any():
             return
         names = list(compress(batch.names, read))
-        (scores,) = self._runtime.run(batch.pixels)
-        predictions = self._classifier._decode(scores, top)
+        predictions = self._engine.predictions(scores, top)
         maps = truths = None
         if self._explain is not None:
             maps = self._explain(batch.pixels, scores.argmax(axis=1))
@@ -204,14 +203,13 @@ class _Seen:
         return Evaluation(self._labels, np.concatenate(self._truths), scores, self._sources, self.failed)
 
 
-def _explainer(classifier: Classifier, method: Method | None) -> tuple[HeatMaps | None, str]:
+def _explainer(classifier: Classifier, method: HeatMapMethod | None) -> tuple[HeatMaps | None, str]:
     """What makes heat maps, or None; and what the page says of them."""
     if method is None:
         return None, "none were asked for"
-    if method not in get_args(Method):
-        raise InvalidArgumentError(f"heat_maps={method!r} is not known; choose one of {', '.join(get_args(Method))}")
+    method = choice("heat_maps", method, get_args(HeatMapMethod))
     try:
-        return classifier._get_explainer(method), f"{method}, for the best class of each image"
+        return classifier.engine.explainer(method), f"{method}, for the best class of each image"
     except (BundleError, InvalidArgumentError, MissingDependencyError) as error:
         return _no_heat_maps(error)
 

@@ -1,7 +1,7 @@
 """The page that a report is: written from its head to its end, a batch of images at a time.
 
 What comes from a user, such as names and labels, stands in the page as data only, in blocks of JSON that browsers do
-not run. The page's policy allows no network, and no script but the one of this package, by its hash.
+not run. The page's policy allows no network, and no script but that of this package, by its hash.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import html
 import io
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from itertools import compress
@@ -33,6 +34,9 @@ SHARP, PLAIN = (224, 65), (160, 50)
 """The longer side of a thumbnail in pixels, and its quality as WebP. For 100 photos of ImageNet they took 7.2 kB and
 3.5 kB on average, and a third more in base64."""
 
+SCRIPTS = ("dom", "data", "heat", "state", "grid", "filters", "detail", "evaluation", "tabs", "main")
+"""The modules of the page's script in ``script/``; each imports only from those before it."""
+
 MANY = 500
 """How many images get sharp thumbnails. So 10,000 stay near 50 MB, and the usual report can be looked at closely."""
 
@@ -49,7 +53,7 @@ class Page:
         self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
         self._classes: dict[tuple[str, str], int] = {}
         self._images = 0
-        style, self._script = _resource("page.css"), _resource("page.js")
+        style, self._script = _resource("page.css"), join(SCRIPTS)
         head, self._tail = _resource("page.html").split("<!-- data -->")
         policy = (
             f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(self._script)}; "
@@ -135,6 +139,13 @@ def check_path(path: Path, overwrite: bool) -> None:
         raise OutputError(f"{path}: there is such a file already; replace it by --overwrite, or choose another name")
     if not path.parent.is_dir():
         raise OutputError(f"{path}: the folder {path.parent} does not exist; make it first")
+
+
+def join(names: Sequence[str]) -> str:
+    """One script of JavaScript modules. A page without a network cannot import, so they share one scope instead."""
+    modules = "\n".join(_resource(f"script/{name}.js") for name in names)
+    code = re.sub(r"^(import\b[^;]*;\n|export )", "", modules, flags=re.MULTILINE)
+    return f'"use strict";\n(() => {{\n{code}}})();\n'
 
 
 def to_json(data: Any) -> str:

@@ -17,18 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn._cache import cache_home
+from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import ImageError, InvalidArgumentError
 from pretrained_cnn.images.labeled import labeled
 from pretrained_cnn.spec import ModelSpec
 from pretrained_cnn.transfer import data, heads
-from pretrained_cnn.transfer.embeddings import Base, embed, key, open_store
+from pretrained_cnn.transfer.embeddings import embed, open_store
 from pretrained_cnn.transfer.heads import Head, Part
-from pretrained_cnn.transfer.report import TrainingReport, model_card
+from pretrained_cnn.transfer.report import Trained, TrainingReport, model_card
 
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["Base", "Settings", "Trained", "TrainingReport", "model_card", "train"]
+__all__ = ["Settings", "Trained", "TrainingReport", "model_card", "train"]
 
 log = logging.getLogger(__name__)
 
@@ -78,21 +79,11 @@ class Settings:
                     )
 
 
-@dataclass(frozen=True)
-class Trained:
-    """What a training gives."""
-
-    spec: ModelSpec
-    """The base's, with the new classes, and a builder that gives the trained network itself."""
-    history: list[dict[str, Any]]
-    report: TrainingReport
-
-
 EPOCHS = {"mlp": 100, "fine-tune": 20}
 LEARNING_RATES = {"mlp": 3e-4, "fine-tune": 1e-5}
 
 
-def train(base: Base, source: Any, validation: Any, settings: Settings) -> Trained:
+def train(engine: Engine, source: Any, validation: Any, settings: Settings) -> Trained:
     """Fit a head for the classes of ``source``, and train the last layers of the network if so set.
 
     Raises DataError before any work if the images do not do, InvalidArgumentError for settings that do not fit the
@@ -102,22 +93,22 @@ def train(base: Base, source: Any, validation: Any, settings: Settings) -> Train
         heads.need_sklearn()
     seconds: dict[str, float] = {}
     with _clock(seconds, "read"):
-        classes, parts, failed = _read(source, validation, settings, base)
+        classes, parts, failed = _read(source, validation, settings, engine)
         twice = data.duplicates(*parts) if len(parts) == 2 else []
         if twice:
             log.warning("%d validation images are among the train images too, such as %s", len(twice), twice[0])
     if settings.unfreeze:
-        trunk = _trunk(base)
+        trunk = _trunk(engine)
         from pretrained_cnn.transfer.fine_tune import augmentation, to_thaw
 
         augmentation(settings.augment)
         to_thaw(trunk, settings.unfreeze)  # what does not fit is said before the work
     with _clock(seconds, "embed"):
-        identity = key(base) if settings.cache else None
+        identity = engine.identity() if settings.cache else None
         store = open_store(identity)
         vectors = []
         for i, part in enumerate(parts):
-            found, there, errors = embed(base, part, store)
+            found, there, errors = embed(engine, part, store)
             vectors.append(found)
             parts[i] = part.keep(there)
             failed += errors
@@ -148,10 +139,11 @@ def train(base: Base, source: Any, validation: Any, settings: Settings) -> Train
             loop = _loop(settings, "mlp")
             chosen |= {} if settings.unfreeze else loop
             head, history = mlp(fitting, held, classes=len(classes), seed=settings.seed, **loop)
-    spec = base.spec.replace(
-        name=f"{base.spec.name.removesuffix(SUFFIX)}{SUFFIX}",
-        builder=lambda input_shape: head.attach(_trunk(base)),
+    spec = engine.spec.replace(
+        name=f"{engine.spec.name.removesuffix(SUFFIX)}{SUFFIX}",
+        builder=lambda input_shape: head.attach(_trunk(engine)),
         labels=classes,
+        multi_label=False,
         embedding_size=head.layers[-1][0].shape[0],
         parameters=None,
         weights=(),
@@ -160,11 +152,11 @@ def train(base: Base, source: Any, validation: Any, settings: Settings) -> Train
     if settings.unfreeze:
         with _clock(seconds, "fine-tune"):
             chosen |= _loop(settings, "fine-tune")
-            spec, rows = _fine_tune(base, spec, head, parts, fitting.weights, settings, identity)
+            spec, rows = _fine_tune(engine, spec, head, parts, fitting.weights, settings, identity)
             history += rows
     best = min((row for row in history if row["stage"] == history[-1]["stage"]), key=lambda row: row["validation_loss"])
     report = TrainingReport(
-        model=base.spec.name,
+        model=engine.spec.name,
         classes=classes,
         counts={name: part.counts(classes) for name, part in zip(("train", "validation"), parts, strict=True)},
         split=split,
@@ -174,11 +166,12 @@ def train(base: Base, source: Any, validation: Any, settings: Settings) -> Train
         duplicates=twice,
         seconds=seconds,
     )
-    return Trained(spec, history, report)
+    trained = Engine(spec, runtime=engine.runtime.name, image_policy=engine.image_policy)
+    return Trained(trained, history, report)
 
 
 def _read(
-    source: Any, validation: Any, settings: Settings, base: Base
+    source: Any, validation: Any, settings: Settings, engine: Engine
 ) -> tuple[tuple[str, ...], list[data.Images], list[ImageError]]:
     """The classes, the images to train and, where given, to validate with, and what is wrong with the others."""
     given = [labeled(source)] if validation is None else [labeled(source), labeled(validation)]
@@ -186,7 +179,7 @@ def _read(
     data.class_weights(settings.class_weight, np.empty(0, np.intp), classes)
     parts, failed = [], []
     for part in given:
-        images, errors = data.read(part, classes, base.image_policy)
+        images, errors = data.read(part, classes, engine.image_policy)
         parts.append(images)
         failed += errors
     data.check_left(parts, classes, failed)
@@ -194,7 +187,7 @@ def _read(
 
 
 def _fine_tune(
-    base: Base,
+    engine: Engine,
     spec: ModelSpec,
     head: Head,
     parts: Sequence[data.Images],
@@ -205,17 +198,17 @@ def _fine_tune(
     from pretrained_cnn.backbones.build import Backbone
     from pretrained_cnn.transfer.fine_tune import fine_tune, to_thaw
 
-    trunk = _trunk(base)
+    trunk = _trunk(engine)
     network = head.attach(trunk)
     added = network.layers[len(trunk.layers) :]
     checkpoint = _checkpoint(head, parts, settings, identity)
     rows = fine_tune(
-        Backbone(spec, network, has_top=True),
+        Backbone(spec, network, has_head=True),
         [*to_thaw(trunk, settings.unfreeze), *added],
         parts[0],
         parts[1],
         weights,
-        image_policy=base.image_policy,
+        image_policy=engine.image_policy,
         augment=settings.augment,
         seed=settings.seed,
         checkpoint=checkpoint,
@@ -238,8 +231,8 @@ def _checkpoint(head: Head, parts: Sequence[data.Images], settings: Settings, id
     return cache_home() / "training" / f"{name.hexdigest()}.npz"
 
 
-def _trunk(base: Base) -> keras.Model:
-    backbone = base.backbone()
+def _trunk(engine: Engine) -> keras.Model:
+    backbone = engine.backbone()
     from pretrained_cnn.backbones.serving import embedding_model
 
     return embedding_model(backbone)

@@ -6,108 +6,49 @@ import contextlib
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrained_cnn import identity
 from pretrained_cnn._cache import cache_home
+from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import ImageError
-from pretrained_cnn.images.batch import batches
-from pretrained_cnn.images.policy import ImagePolicy
-from pretrained_cnn.spec import ModelSpec
 from pretrained_cnn.transfer.data import Images
-
-if TYPE_CHECKING:
-    from pretrained_cnn.backbones.build import Backbone
 
 log = logging.getLogger(__name__)
 
-BATCH_SIZE = 16
 PROGRESS_SECONDS = 10.0
+"""How often the log says how far the embedding is."""
 
 
-@dataclass(frozen=True)
-class Base:
-    """The network to start from. Nothing of it is built before it is asked for."""
-
-    spec: ModelSpec
-    weights: str | None
-    """As for `Classifier`."""
-    options: Mapping[str, Any]
-    """For the builder."""
-    runtime: str
-    image_policy: ImagePolicy
-    built: bool
-    """Whether the network is there already, and so may have been changed since its weights were read."""
-    backbone: Callable[[], Backbone]
-    embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-    """From RGB uint8 ``(N, H, W, 3)`` to float32 ``(N, embedding_size)``."""
-
-
-def key(base: Base) -> str | None:
-    """What embeddings depend on beside the image, in hexadecimal; None if that cannot be described.
-
-    Builds the network only where no file determines its weights.
-    """
-    if identity.function_identity(base.spec.preprocess) is None:
-        return None
-    network = None if base.built else _by_file(base)
-    if network is None:
-        network = identity.network_by_graph(base.backbone().model)
-    return identity.embedding_key(network, base.spec, base.image_policy, base.runtime)
-
-
-def _by_file(base: Base) -> list[Any] | None:
-    try:
-        return identity.network_by_file(base.spec, base.weights, base.options)
-    except OSError:  # the file is not there yet
-        base.backbone()
-        return identity.network_by_file(base.spec, base.weights, base.options)
-
-
-def embed(base: Base, images: Images, store: Store) -> tuple[NDArray[np.float32], list[bool], list[ImageError]]:
-    """The embedding ``(n, D)`` of each image that can be read; which those are; the errors of the others."""
+def embed(engine: Engine, images: Images, store: Store) -> tuple[NDArray[np.float32], list[bool], list[ImageError]]:
+    """The embedding ``(n, D)`` of each image that can be used; which images those are; the errors of the others."""
     known = store.get(images.digests)
-    missing = [i for i, digest in enumerate(images.digests) if digest is None or digest not in known]
+    vectors = [None if digest is None else known.get(digest) for digest in images.digests]
+    missing = [i for i, vector in enumerate(vectors) if vector is None]
     errors: list[ImageError] = []
-    computed: dict[int, NDArray[np.float32]] = {}
-    places = iter(missing)
-    spec = base.spec
-    stream = batches(
-        (images.items[i] for i in missing),
-        spec.input_size,
-        spec.resize,
-        base.image_policy,
-        channels=spec.channels,
-        batch_size=BATCH_SIZE,
-    )
-    said = time.monotonic()
-    with contextlib.closing(stream):
-        for batch in stream:
-            rows = iter(base.embed(batch.pixels) if len(batch.pixels) else ())
-            fresh: dict[int, NDArray[np.float32]] = {}
-            for error in batch.errors:
-                place = next(places)
+    done, last_logged = 0, time.monotonic()
+    batches = engine.batches_of(images.items[i] for i in missing)
+    with contextlib.closing(engine.rows(batches, ("embedding",))) as stream:
+        for rows in stream:
+            computed = iter(rows.outputs[0])
+            fresh: list[tuple[bytes | None, NDArray[np.float32]]] = []
+            for i, error in zip(missing[done : done + len(rows.names)], rows.errors, strict=True):
                 if error is None:
-                    computed[place] = fresh[place] = next(rows)
+                    vectors[i] = vector = next(computed)
+                    fresh.append((images.digests[i], vector))
                 else:
                     errors.append(error)
-            store.put([(images.digests[place], row) for place, row in fresh.items()])
-            if time.monotonic() - said > PROGRESS_SECONDS:
-                said = time.monotonic()
-                log.info("%s: %d of %d images are embedded", images.name, len(computed), len(missing))
-    vectors = [
-        computed[i] if i in computed else known.get(digest) if digest else None
-        for i, digest in enumerate(images.digests)
-    ]
-    there = [vector is not None for vector in vectors]
-    found = [vector for vector in vectors if vector is not None]
-    return np.stack(found) if found else np.empty((0, 0), np.float32), there, errors
+            store.put(fresh)
+            done += len(rows.names)
+            if time.monotonic() - last_logged > PROGRESS_SECONDS:
+                last_logged = time.monotonic()
+                log.info("%s: %d of %d images are embedded", images.name, done, len(missing))
+    kept = [vector for vector in vectors if vector is not None]
+    usable = [vector is not None for vector in vectors]
+    return np.stack(kept) if kept else np.empty((0, 0), np.float32), usable, errors
 
 
 class Store:

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pretrained_cnn.engine import Engine
 from pretrained_cnn.spec import ModelSpec
 
-__all__ = ["TrainingReport", "model_card"]
+__all__ = ["Trained", "TrainingReport", "model_card"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,17 @@ class TrainingReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
         return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training gives."""
+
+    engine: Engine
+    """The trained network, whose labels are the new classes."""
+    history: list[dict[str, Any]]
+    """A row for each setting or epoch that was tried, in order."""
+    report: TrainingReport
 
 
 def model_card(report: TrainingReport, spec: ModelSpec) -> str:

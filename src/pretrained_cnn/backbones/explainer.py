@@ -11,12 +11,13 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from pretrained_cnn._check import choice
 from pretrained_cnn.backbones.build import Backbone
 from pretrained_cnn.backbones.graph import Call, calls, find_head, is_graph
 from pretrained_cnn.backbones.serving import serving_graph
 from pretrained_cnn.errors import InvalidArgumentError
-from pretrained_cnn.explain import Method
 from pretrained_cnn.scores import probes
+from pretrained_cnn.spec import HeatMapMethod
 
 POOLING = (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
 CONVOLUTIONS = ("Conv", "DepthwiseConv", "SeparableConv", "ConvTranspose")
@@ -40,10 +41,8 @@ class Explainer:
     not known.
     """
 
-    def __init__(self, backbone: Backbone, method: Method = "grad_cam") -> None:
-        if method not in get_args(Method):
-            raise InvalidArgumentError(f"method={method!r} is not known; choose one of {', '.join(get_args(Method))}")
-        self.method = method
+    def __init__(self, backbone: Backbone, method: HeatMapMethod = "grad_cam") -> None:
+        self.method = choice("method", method, get_args(HeatMapMethod))
         self._graph = serving_graph(backbone)
         head = find_head(backbone.model)
         found = _maps(backbone.model, None if head is None else head.call)
@@ -131,7 +130,9 @@ def _of_classes(linear: Any, scores: Any) -> Any:
     return ops.cast(linear, "float32")
 
 
-def _combine(method: Method, features: NDArray[np.float64], gradient: NDArray[np.float64]) -> NDArray[np.float64]:
+def _combine(
+    method: HeatMapMethod, features: NDArray[np.float64], gradient: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """``(N, h, w, C)`` twice to ``(N, h, w)``."""
     if method == "hires_cam":
         return np.asarray((features * gradient).sum(axis=-1))

@@ -1,0 +1,50 @@
+"""Each private or undocumented part of another package that this library stands on, as one function.
+
+``tests/test_compat.py`` checks each against the installed version and says what broke. Nothing is imported from the
+other package until a function is called.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["connect_through", "environment_setup", "mend_openvino"]
+
+
+def mend_openvino() -> None:
+    """Let OpenVINO convert models of TensorFlow on Python 3.13.
+
+    Its ``get_environment_setup`` runs ``exec("import tensorflow")`` and then ``exec("del tensorflow")``. From Python
+    3.13 on each ``exec`` in a function has local variables of its own (PEP 667), so the second raises NameError.
+    """
+    if sys.version_info < (3, 13):
+        return
+    from openvino.frontend.tensorflow import utils
+
+    utils.get_environment_setup = environment_setup
+
+
+def environment_setup(framework: str) -> dict[str, str]:
+    """What OpenVINO's ``get_environment_setup`` returns: the versions of Python and, for ``"tf"``, of TensorFlow."""
+    setup = {"python_version": "{}.{}.{}".format(*sys.version_info), "sys_platform": sys.platform}
+    return setup | {"tensorflow": sys.modules["tensorflow"].__version__} if framework == "tf" else setup
+
+
+def connect_through(kind: Callable[..., Any], connect: Callable[..., socket.socket]) -> Callable[..., Any]:
+    """A maker of ``http.client`` connections of one kind whose sockets ``connect`` makes.
+
+    Stands on ``HTTPConnection._create_connection``: without it, nothing can be checked between the look-up of a name
+    and the connection to its address.
+    """
+
+    def make(*args: Any, **kwargs: Any) -> Any:
+        connection = kind(*args, **kwargs)
+        if not hasattr(connection, "_create_connection"):
+            raise NotImplementedError("this Python's http.client has no _create_connection, so no address is checked")
+        connection._create_connection = connect
+        return connection
+
+    return make

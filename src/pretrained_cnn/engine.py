@@ -1,0 +1,566 @@
+"""A network ready to run: `Engine` builds or opens it, runs images through it, and checks everything that it gives."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretrained_cnn import identity
+from pretrained_cnn._check import choice, whole_number
+from pretrained_cnn._lazy import Reference
+from pretrained_cnn.bundle.store import Bundle, open_bundle
+from pretrained_cnn.errors import (
+    BundleError,
+    ImageError,
+    InvalidArgumentError,
+    InvalidSpecError,
+    MissingDependencyError,
+    WeightsError,
+)
+from pretrained_cnn.images.batch import Batch, batches, load
+from pretrained_cnn.images.policy import ImagePolicy
+from pretrained_cnn.images.sources import Item, items
+from pretrained_cnn.labels import Prediction
+from pretrained_cnn.models import find_model
+from pretrained_cnn.runtimes import Runtime, RuntimeSpec, get_runtime, runtime_for
+from pretrained_cnn.scores import EXACT, NOT_FINITE, ROUGH, finite, problem
+from pretrained_cnn.spec import HeatMapMethod, ModelSpec, Output
+
+if TYPE_CHECKING:
+    from pretrained_cnn.backbones.build import Backbone
+    from pretrained_cnn.backbones.explainer import Explainer
+
+__all__ = ["Engine", "Network", "Rows", "check_outputs", "open_model"]
+
+
+class Rows(NamedTuple):
+    """What the network gives for a batch of images."""
+
+    names: list[str]
+    """Of all images of the batch, in order."""
+    errors: list[ImageError | None]
+    """For each name the error of its image, or None."""
+    images: list[str | None]
+    """For each name the path or address of its image, or None for an image in memory."""
+    outputs: tuple[NDArray[np.float32], ...]
+    """For each output asked for, float32 ``(n, width)``: a row for each image without an error, in order."""
+
+
+class Network:
+    """A serving graph that a runtime has opened for certain outputs. May be used from several threads at once."""
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        outputs: tuple[str, ...],
+        runtime: Runtime,
+        shapes: Sequence[tuple[int, ...]],
+        tolerance: float = EXACT,
+    ) -> None:
+        self.outputs = outputs
+        """The names of the outputs, in the order in which `run` gives them."""
+        self.shapes = tuple(shapes)
+        """The shape of each output for one image: ``(width,)`` for scores and embeddings, ``(h, w, c)`` for a map."""
+        self._spec = spec
+        self._runtime = runtime
+        self._tolerance = tolerance
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The width of each output, ``C`` of ``(N, C)``."""
+        return tuple(shape[-1] for shape in self.shapes)
+
+    def run(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+        """From uint8 ``(N, H, W, channels)``, RGB or gray, to a float32 array ``(N, *shape)`` for each output.
+
+        Raises InvalidSpecError if an output is not what the spec says.
+        """
+        found, faults = self._run(pixels)
+        for fault in faults:
+            if fault is not None:
+                raise InvalidSpecError(f"{self._spec.name}: {fault}")
+        return found
+
+    def answer(self, batch: Batch) -> tuple[Batch, tuple[NDArray[np.float32], ...]]:
+        """Run a batch, and leave out the images whose outputs are faulty: each gets its error.
+
+        Gives the batch of what is left and, for each output, a row for each image that is left.
+        """
+        found, faults = self._run(batch.pixels)
+        if not any(faults):
+            return batch, found
+        good = [fault is None for fault in faults]
+        reasons = iter(faults)
+        errors = [
+            error or (None if (fault := next(reasons)) is None else ImageError(name, fault))
+            for name, error in zip(batch.names, batch.errors, strict=True)
+        ]
+        return batch._replace(errors=errors, pixels=batch.pixels[good]), tuple(array[good] for array in found)
+
+    def close(self) -> None:
+        """Free what the runtime holds. Closing twice is fine."""
+        self._runtime.close()
+
+    def _run(self, pixels: NDArray[np.uint8]) -> tuple[tuple[NDArray[np.float32], ...], list[str | None]]:
+        if not len(pixels):
+            return tuple(np.empty((0, *shape), np.float32) for shape in self.shapes), []
+        found = self._runtime.run(pixels)
+        shapes = [(len(pixels), *shape) for shape in self.shapes]
+        return found, check_outputs(self._spec, self.outputs, found, shapes, self._tolerance)
+
+
+def check_outputs(
+    spec: ModelSpec,
+    outputs: Sequence[str],
+    found: Sequence[NDArray[np.float32]],
+    shapes: Sequence[tuple[int, ...]],
+    tolerance: float = EXACT,
+) -> list[str | None]:
+    """Check what a network gives. All outputs of all networks pass through this function.
+
+    Args:
+        spec: What the network's outputs must be.
+        outputs: The names of the outputs.
+        found: An array for each of them.
+        shapes: The shape that each of them must have, the number of images first.
+        tolerance: How far the probabilities of one image may sum from 1.
+
+    Returns, for each image, what is wrong with its outputs, or None. Raises InvalidSpecError for arrays whose shape is
+    wrong, and for scores of labels that are not probabilities: both are the network's fault and not an image's.
+    """
+    faults: list[str | None] = [None] * shapes[0][0]
+    for name, array, shape in zip(outputs, found, shapes, strict=True):
+        if array.shape != shape:
+            raise InvalidSpecError(f"{spec.name} gives {name} of shape {array.shape}; expected {shape}")
+        if not np.isfinite(array.sum()):  # else all are, found in one pass without a temporary array
+            good = finite(array)
+            for row in np.flatnonzero(~good):
+                faults[row] = NOT_FINITE
+            array = array[good]
+        if name == "scores" and spec.labels:
+            fault = problem(array, multi_label=spec.multi_label, tolerance=tolerance)
+            if fault is not None:
+                raise InvalidSpecError(f"{spec.name}: {fault}")
+    return faults
+
+
+class Engine:
+    """A network, with what runs it and how its images are read.
+
+    Args:
+        spec: What the library must know of the network.
+        weights: ``"imagenet"``, the path of a weights file, or None for random weights.
+        options: Arguments for the spec's builder.
+        runtime: The name of the runtime that executes the network.
+        image_policy: How images are read.
+        backbone: The network, if it is built already.
+        bundle: The bundle that the network comes from, if there is one.
+
+    The network is built when it is first needed. One engine may be used from several threads at once.
+
+    Raises InvalidArgumentError for arguments that cannot be right, WeightsError if there is no such weights file,
+    MissingDependencyError if the runtime is not installed.
+
+    >>> from pretrained_cnn import get_spec
+    >>> engine = Engine(get_spec("EfficientNetLite0"))
+    >>> engine.open().widths
+    (1000,)
+    >>> for rows in engine.rows(engine.batches(["examples/images/clock.png", "no.jpg"])):
+    ...     print(rows.names, rows.outputs[0].shape)
+    ['examples/images/clock.png', 'no.jpg'] (1, 1000)
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        *,
+        weights: str | os.PathLike[str] | None = "imagenet",
+        options: Mapping[str, Any] = {},
+        runtime: str = "keras",
+        image_policy: ImagePolicy = ImagePolicy(),
+        backbone: Backbone | None = None,
+        bundle: Bundle | None = None,
+    ) -> None:
+        if weights is not None and weights != "imagenet" and not os.path.isfile(weights):
+            raise WeightsError(
+                f"weights={os.fspath(weights)!r}: no such file; "
+                'give "imagenet", the path of a weights file, or None for random weights'
+            )
+        if not isinstance(image_policy, ImagePolicy):
+            raise InvalidArgumentError(f"image_policy={image_policy!r} is not an ImagePolicy")
+        self.spec = spec
+        self.weights = weights if weights is None else os.fspath(weights)
+        self.options = dict(options)
+        self.runtime: RuntimeSpec = get_runtime(runtime)
+        self.runtime.require()
+        self.image_policy = image_policy
+        self.bundle = bundle
+        self._backbone = backbone
+        self._lock = threading.RLock()
+        self._networks: dict[tuple[str, ...], Network] = {}
+        self._explainers: dict[HeatMapMethod, Explainer] = {}
+
+    @classmethod
+    def from_bundle(
+        cls, path: str | os.PathLike[str], runtime: str | None = None, image_policy: ImagePolicy | None = None
+    ) -> Self:
+        """The engine of the network in a bundle.
+
+        ``runtime`` and ``image_policy`` replace what the bundle's format is made for, and what was saved. Raises
+        BundleError, which names the file, unless each byte is the one that was written.
+        """
+        bundle = open_bundle(Path(path))
+        format, output = bundle.manifest.format, bundle.manifest.output
+        name = runtime_for(format).name if runtime is None else runtime
+        policy = bundle.image_policy if image_policy is None else image_policy
+        if format == "keras":
+            get_runtime(name).require()
+            with keras_is_needed():
+                from pretrained_cnn.backbones.serving import open_graph
+
+            backbone = open_graph(bundle.load_graph(), bundle.spec, has_head=output == "scores")
+            return cls(backbone.spec, runtime=name, image_policy=policy, backbone=backbone, bundle=bundle)
+        engine = cls(bundle.spec, runtime=name, image_policy=policy, bundle=bundle)
+        engine.open((output,))  # so that a model that cannot be loaded is reported here
+        return engine
+
+    def backbone(self) -> Backbone:
+        """The network in Keras, built now if it was not needed before.
+
+        Raises BundleError for a bundle of a format that has only a graph for a runtime.
+        """
+        with self._lock:
+            if self._backbone is None:
+                if self.bundle is not None:
+                    raise BundleError(
+                        f"{self.bundle.path} is of format={self.bundle.manifest.format!r} and gives "
+                        f"{self.bundle.manifest.output} only; what else is in the network is in a bundle of "
+                        'format="keras"'
+                    )
+                with keras_is_needed():
+                    from pretrained_cnn.backbones.build import build
+
+                self._backbone = build(self.spec, weights=self.weights, options=self.options)
+            return self._backbone
+
+    @property
+    def is_built(self) -> bool:
+        """Whether the network is built, and so may have been changed since its weights were read."""
+        return self._backbone is not None
+
+    def open(self, outputs: Sequence[Output] = ("scores",), layer: str | None = None) -> Network:
+        """The network, opened by the runtime for ``outputs``; opened once, then kept until `close`.
+
+        ``layer`` is the name of a layer whose output is the embedding. Raises InvalidArgumentError if there is no such
+        layer, WeightsError for scores of weights without a head, BundleError for outputs that a bundle does not give.
+        """
+        names = tuple(outputs)
+        return self._once(
+            ("outputs", *names, layer or ""),
+            lambda: Network(self.spec, names, *self._open(names, layer), self._tolerance()),
+        )
+
+    def open_features(self, layers: Sequence[str]) -> Network:
+        """The network, opened for the maps ``(N, h, w, c)`` that ``layers`` give, with Keras whatever the runtime.
+
+        Raises InvalidArgumentError if there is no such layer or its output is not a map, BundleError for a bundle of a
+        format that has only a graph for a runtime.
+        """
+        names = tuple(dict.fromkeys([layers] if isinstance(layers, str) else layers))
+        if not names:
+            raise InvalidArgumentError("layers=[] names no layer; give names of clf.keras_model.layers")
+        return self._once(("features", *names), lambda: self._open_features(names))
+
+    def batches(
+        self, source: Any, batch_size: int | None = None, workers: int | None = None, prefetch: int | None = None
+    ) -> Generator[Batch]:
+        """Decode and resize the images of ``source`` in parallel; the arguments are those of `Classifier.stream`."""
+        for name, value in {"batch_size": batch_size, "workers": workers, "prefetch": prefetch}.items():
+            if value is not None:
+                whole_number(name, value)
+        return self.batches_of(
+            items(source, self.image_policy), batch_size=batch_size, workers=workers, prefetch=prefetch
+        )
+
+    def batches_of(
+        self,
+        images: Iterable[Item],
+        *,
+        batch_size: int | None = None,
+        workers: int | None = None,
+        prefetch: int | None = None,
+    ) -> Generator[Batch]:
+        """The same for images that are items already."""
+        spec = self.spec
+        return batches(
+            images,
+            spec.input_size,
+            spec.resize,
+            self.image_policy,
+            channels=spec.channels,
+            batch_size=batch_size,
+            workers=workers,
+            prefetch=prefetch,
+        )
+
+    def rows(
+        self,
+        batches: Generator[Batch],
+        outputs: Sequence[Output] = ("scores",),
+        layer: str | None = None,
+        errors: Literal["raise", "return"] = "return",
+    ) -> Generator[Rows]:
+        """Run batches through the network, one at a time.
+
+        An image that cannot be read, or for which the network gives no finite numbers, has an error in `Rows.errors`;
+        with ``errors="raise"`` the first such error is raised. Closing the generator closes ``batches``.
+        """
+        choice("errors", errors, ("raise", "return"))
+        return self._rows(batches, lambda: self.open(outputs, layer), errors)
+
+    def row(self, item: Item, outputs: Sequence[Output] = ("scores",)) -> tuple[NDArray[np.float32], ...]:
+        """What the network gives for one image, float32 ``(1, width)`` for each output. Raises ImageError."""
+        pixels = load(item, self.spec.input_size, self.spec.resize, self.image_policy, self.spec.channels)
+        batch = Batch([item.name], [None], pixels[np.newaxis], [item.path])
+        answered, found = self.open(outputs).answer(batch)
+        raise_first(answered.errors)
+        return found
+
+    def run(
+        self, source: Any, output: Output, layer: str | None = None, *, batch_size: int | None = None
+    ) -> NDArray[np.float32]:
+        """One output for all images of ``source``, float32 ``(N, width)``. Raises the first ImageError."""
+        width = self.open((output,), layer).widths[0]
+        rows = self.rows(self.batches(source, batch_size), (output,), layer, errors="raise")
+        return np.concatenate([np.empty((0, width), np.float32), *(found for _, _, _, (found,) in rows)])
+
+    def features(
+        self, source: Any, layers: Sequence[str], *, batch_size: int | None = None
+    ) -> dict[str, NDArray[np.float32]]:
+        """The maps of several layers for all images of ``source``. Raises the first ImageError."""
+        network = self.open_features(layers)
+        found: list[list[NDArray[np.float32]]] = [[np.empty((0, *shape), np.float32)] for shape in network.shapes]
+        for rows in self._rows(self.batches(source, batch_size), lambda: network, "raise"):
+            for arrays, array in zip(found, rows.outputs, strict=True):
+                arrays.append(array)
+        return {name: np.concatenate(arrays) for name, arrays in zip(network.outputs, found, strict=True)}
+
+    def pixels(self, source: Any) -> NDArray[np.uint8]:
+        """All images of ``source`` as the network takes them: uint8 ``(N, H, W, channels)``.
+
+        Raises the first ImageError.
+        """
+        found = [np.empty((0, *self.spec.input_size, self.spec.channels), np.uint8)]
+        with contextlib.closing(self.batches(source)) as stream:
+            for batch in stream:
+                raise_first(batch.errors)
+                found.append(batch.pixels)
+        return np.concatenate(found)
+
+    def predictions(self, scores: NDArray[np.float32], top: int) -> list[tuple[Prediction, ...]]:
+        """Scores ``(N, C)`` to the ``top`` best classes of each image, by the spec's decode function.
+
+        Raises InvalidSpecError if a decode function of the user's own gives anything else.
+        """
+        if not len(scores):
+            return []
+        name = self.spec.name
+        rows = self.spec.decode(scores, top=top)
+        try:
+            decoded = [tuple(map(_as_prediction, image)) for image in rows]
+        except (TypeError, ValueError) as error:
+            raise InvalidSpecError(f"decode of {name} gave rows that are not (id, label, score): {error}") from error
+        if len(decoded) != len(scores):
+            raise InvalidSpecError(f"decode of {name} gave {len(decoded)} answers for {len(scores)} images")
+        return decoded
+
+    def explainer(self, method: HeatMapMethod = "grad_cam") -> Explainer:
+        """What makes heat maps with this network. Needs the network in Keras, whatever the runtime."""
+        with self._lock:
+            if method not in self._explainers:
+                backbone = self.backbone()
+                from pretrained_cnn.backbones.explainer import Explainer
+
+                self._explainers[method] = Explainer(backbone, method)
+            return self._explainers[method]
+
+    def identity(self) -> str | None:
+        """What embeddings of this engine depend on beside the image, in hexadecimal; None if it cannot be described.
+
+        Builds the network only where no file determines its weights.
+        """
+        if identity.function_identity(self.spec.preprocess) is None:
+            return None
+        network = None if self.is_built else self._identity_of_file()
+        if network is None:
+            network = identity.network_by_graph(self.backbone().model)
+        return identity.embedding_key(network, self.spec, self.image_policy, self.runtime.name)
+
+    def copy(self) -> Engine:
+        """An engine that gives the same answers, with a network of its own."""
+        backbone = None
+        # A network that is not built yet, and will come out the same, can wait.
+        if self.is_built or self.weights is None or not isinstance(self.spec.builder, Reference):
+            built = self.backbone()
+            from pretrained_cnn.backbones.build import copy
+
+            backbone = copy(built)
+        return Engine(
+            self.spec,
+            weights=self.weights,
+            options=self.options,
+            runtime=self.runtime.name,
+            image_policy=self.image_policy,
+            backbone=backbone,
+        )
+
+    def close(self) -> None:
+        """Free what the runtimes hold. The engine can be used again, and then opens the network again."""
+        with self._lock:
+            self._explainers.clear()
+            while self._networks:
+                self._networks.popitem()[1].close()
+
+    def _tolerance(self) -> float:
+        """How far probabilities may sum from 1: more where something computes or stores less than 32 bits."""
+        if self._backbone is not None:
+            from pretrained_cnn.backbones.build import tolerance
+
+            return tolerance(self._backbone.model)
+        rough = self.bundle is not None and self.bundle.manifest.precision != "float32"
+        return ROUGH if rough or identity.has_dtype_policy() else EXACT
+
+    def _once(self, key: tuple[str, ...], open_: Callable[[], Network]) -> Network:
+        with self._lock:
+            if key not in self._networks:
+                self._networks[key] = open_()
+            return self._networks[key]
+
+    def _open_features(self, layers: tuple[str, ...]) -> Network:
+        backbone = self.backbone()
+        from pretrained_cnn.backbones.serving import feature_graph
+
+        graph = feature_graph(backbone, layers)
+        runtime = get_runtime("keras").factory(graph, layers)
+        return Network(self.spec, layers, runtime, [graph.output[name].shape[1:] for name in layers])
+
+    def _rows(self, batches: Generator[Batch], open_: Callable[[], Network], errors: str) -> Generator[Rows]:
+        with contextlib.closing(batches):  # whatever happens to the consumer, the threads end
+            for batch in batches:
+                if errors == "raise":
+                    raise_first(batch.errors)
+                answered, found = open_().answer(batch)
+                if errors == "raise":
+                    raise_first(answered.errors)
+                rows = Rows(answered.names, answered.errors, answered.paths, found)
+                del batch, answered, found  # their pixels, before the next batch is asked for
+                yield rows
+
+    def _identity_of_file(self) -> list[Any] | None:
+        try:
+            return identity.network_by_file(self.spec, self.weights, self.options)
+        except OSError:  # the file is downloaded when the network is built
+            self.backbone()
+            return identity.network_by_file(self.spec, self.weights, self.options)
+
+    def _open(self, outputs: tuple[Output, ...], layer: str | None) -> tuple[Runtime, list[tuple[int, ...]]]:
+        if self._backbone is None and self.bundle is not None:
+            if layer is not None or outputs != (self.bundle.manifest.output,):
+                self.backbone()  # raises
+            return self.bundle.open(self.runtime), [(self.bundle.width,)]
+        if self.runtime.format == "keras":
+            return self._open_graph(outputs, layer)
+        return self._open_converted(outputs, layer)
+
+    def _open_graph(self, outputs: tuple[Output, ...], layer: str | None) -> tuple[Runtime, list[tuple[int, ...]]]:
+        backbone = self.backbone()
+        from pretrained_cnn.backbones.serving import serving_graph
+
+        graph = serving_graph(backbone, outputs, layer)
+        return self.runtime.factory(graph, outputs), [graph.output[name].shape[1:] for name in outputs]
+
+    def _open_converted(self, outputs: tuple[Output, ...], layer: str | None) -> tuple[Runtime, list[tuple[int, ...]]]:
+        """The runtime on a converted graph: the one in the cache, else a new one."""
+        from pretrained_cnn.bundle import converted
+
+        (output,) = outputs
+        format, bundle, key = self.runtime.format, None, None
+        if self._backbone is None:
+            what = output if layer is None else f"{output} {layer}"
+            key = identity.conversion_key(self.spec, self.weights, self.options, what, format)
+            bundle = converted.find(key)
+        if bundle is not None:
+            return bundle.open(self.runtime), [(bundle.width,)]
+        backbone = self.backbone()
+        from pretrained_cnn.backbones.serving import serving_graph
+
+        graph = serving_graph(backbone, outputs, layer)
+        if self.weights is not None:  # random weights are not seen again
+            key = key or identity.conversion_key_of_graph(graph, format)
+        with converted.convert(graph, self.spec, output, format, key) as bundle:
+            return bundle.open(self.runtime), [(bundle.width,)]
+
+
+def open_model(
+    model: str | os.PathLike[str] | ModelSpec,
+    *,
+    weights: str | os.PathLike[str] | None = "imagenet",
+    runtime: str | None = None,
+    image_policy: ImagePolicy | None = None,
+    options: Mapping[str, Any] = {},
+    **changes: Any,
+) -> Engine:
+    """The engine of what stands for a model: a name, a spec, or the path of a bundle.
+
+    ``changes`` are fields of the spec to replace; None leaves a field as it is. Raises InvalidArgumentError for
+    arguments that a bundle has already, and what `find_model` and `Engine` raise.
+    """
+    found = find_model(model)
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if isinstance(found, Path):
+        given = {**({} if weights == "imagenet" else {"weights": weights}), **changes, **options}
+        if given:
+            raise InvalidArgumentError(
+                f"{', '.join(f'{name}=...' for name in given)} cannot be given with {found}: a bundle has its own"
+            )
+        return Engine.from_bundle(found, runtime, image_policy)
+    return Engine(
+        found.replace(**changes),
+        weights=weights,
+        options=options,
+        runtime="keras" if runtime is None else runtime,
+        image_policy=ImagePolicy() if image_policy is None else image_policy,
+    )
+
+
+@contextlib.contextmanager
+def keras_is_needed() -> Iterator[None]:
+    """Where Keras, or its backend, cannot be imported: raise MissingDependencyError, which says what to install."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in ("keras", "tensorflow"):
+            raise
+        raise MissingDependencyError(error.name, extra=None) from error
+
+
+def _as_prediction(row: Prediction | Sequence[Any]) -> Prediction:
+    """A row of a decode function, with its index or, like a row of Keras's, without."""
+    if isinstance(row, Prediction):
+        return row
+    id_, label, score, *index = row
+    return Prediction(id_, label, float(score), *(index or [None]))
+
+
+def raise_first(errors: Iterable[Exception | None]) -> None:
+    """Raise the first error, if there is one."""
+    for error in errors:
+        if error is not None:
+            raise error

@@ -1,0 +1,528 @@
+"""Images as they occur in the wild: each row makes a file or an object, and says what must become of it.
+
+The files are made from the drawings of this repository. What is expected is the drawing itself, as another reader
+(OpenCV, tifffile or imagecodecs) gives it, or the text of the error.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cv2
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from paths import EXAMPLES
+from PIL import Image, ImageChops
+
+from pretrained_cnn import ImageError, ImagePolicy, PretrainedCNNWarning
+from pretrained_cnn.images import levels
+from pretrained_cnn.images.decode import decode as decode_item
+from pretrained_cnn.images.sources import one
+
+DRAWING = Image.open(EXAMPLES / "balloon.png").convert("RGB").resize((97, 121))
+"""Odd sides, so that a wrong stride shows."""
+RGB = np.asarray(DRAWING)
+GRAY = np.asarray(DRAWING.convert("L"))
+ALPHA = np.tile(np.linspace(0, 255, 97).astype(np.uint8), (121, 1))
+ON_WHITE = np.rint(255 - (255 - RGB.astype(float)) * ALPHA[..., np.newaxis] / 255).astype(np.uint8)
+
+
+def decode(image: Any, **settings: Any) -> np.ndarray:
+    decoded = decode_item(one(image), ImagePolicy(**settings))
+    assert decoded.mode == "RGB"
+    return np.asarray(decoded)
+
+
+def encode(image: Image.Image | np.ndarray, format_: str, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(stream, format_, **options)
+    return stream.getvalue()
+
+
+def tiff(array: np.ndarray, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, array, **options)
+    return stream.getvalue()
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def with_chunks(png: bytes, *chunks: bytes, last: bool = False) -> bytes:
+    """A PNG with more chunks, behind its header or before its end."""
+    place = len(png) - 12 if last else 33
+    return png[:place] + b"".join(chunks) + png[place:]
+
+
+def with_segments(jpeg: bytes, *segments: tuple[int, bytes]) -> bytes:
+    """A JPEG with more segments behind its first marker."""
+    made = [bytes([0xFF, kind]) + struct.pack(">H", len(content) + 2) + content for kind, content in segments]
+    return jpeg[:2] + b"".join(made) + jpeg[2:]
+
+
+def exif(*entries: tuple[int, int, int, bytes], order: str = "<", tail: bytes = b"") -> bytes:
+    """An EXIF block of entries: tag, type, count, and the four bytes of the value."""
+    made = b"".join(struct.pack(order + "HHI", *entry[:3]) + entry[3] for entry in entries)
+    head = b"II*\0" if order == "<" else b"MM\0*"
+    return head + struct.pack(order + "IH", 8, len(entries)) + made + bytes(4) + tail
+
+
+SIX = exif((0x0112, 3, 1, b"\6\0\0\0"))
+TURNED = np.asarray(DRAWING.transpose(Image.Transpose.ROTATE_90))
+"""As a camera stores it that was held so that orientation 6 is right."""
+
+
+def profile(gamma: float, name: str, space: bytes = b"RGB ", swapped: bool = False) -> bytes:
+    """An ICC profile with sRGB's colors, or with red and blue swapped, and a plain power for its curve."""
+
+    def xyz(*values: float) -> bytes:
+        return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(value * 65536) for value in values))
+
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
+    text = name.encode() + b"\0"
+    description = (b"desc\0\0\0\0" + struct.pack(">I", len(text)) + text + bytes(78)).ljust(160, b"\0")
+    red, blue = (0.4361, 0.2225, 0.0139), (0.1431, 0.0606, 0.7141)
+    tags = {b"desc": description, b"wtpt": xyz(0.9642, 1.0, 0.8249)}
+    if space == b"RGB ":
+        tags |= {b"rXYZ": xyz(*(blue if swapped else red)), b"gXYZ": xyz(0.3851, 0.7169, 0.0971)}
+        tags |= {b"bXYZ": xyz(*(red if swapped else blue)), b"rTRC": curve, b"gTRC": curve, b"bTRC": curve}
+    else:
+        tags |= {b"kTRC": curve}
+    place, table, body = 132 + 12 * len(tags), b"", b""
+    for tag, content in tags.items():
+        table += tag + struct.pack(">II", place + len(body), len(content))
+        body += content
+    head = struct.pack(">I4sI4s4s4s", place + len(body), b"test", 0x02100000, b"mntr", space, b"XYZ ") + bytes(12)
+    head += b"acsp" + bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
+    return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
+
+
+LINEAR, LINEAR_GRAY = profile(1.0, "sRGB, but linear"), profile(1.0, "Linear gray", b"GRAY")
+
+
+def light(values: np.ndarray, most: int = 65535) -> np.ndarray:
+    """What is stored by a linear profile: the light itself."""
+    stored = values / 255
+    linear = np.where(stored <= 0.04045, stored / 12.92, ((stored + 0.055) / 1.055) ** 2.4)
+    return np.rint(linear * most).astype(np.uint8 if most == 255 else np.uint16)
+
+
+def png16(array: np.ndarray) -> bytes:
+    """PNG of 16 bits by OpenCV, whose colors are blue first."""
+    order = {3: [2, 1, 0], 4: [2, 1, 0, 3]}.get(array.shape[-1] if array.ndim == 3 else 1)
+    return bytes(cv2.imencode(".png", array if order is None else array[..., order])[1])
+
+
+def png_of(array: np.ndarray, kind: int, bits: int = 16) -> bytes:
+    """PNG of any color type, without filters."""
+    rows = array.astype(">u2" if bits == 16 else "u1").reshape(len(array), -1)
+    data = b"".join(b"\0" + row.tobytes() for row in rows)
+    header = struct.pack(">IIBBBBB", array.shape[1], array.shape[0], bits, kind, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
+def by_opencv(data: bytes, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
+    found = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    assert found is not None
+    return found[..., ::-1] if found.ndim == 3 else found
+
+
+def by_tifffile(data: bytes) -> np.ndarray:
+    return tifffile.imread(io.BytesIO(data))
+
+
+def wide(values: np.ndarray, bits: int = 16) -> np.ndarray:
+    """8 bits stretched over more."""
+    return np.rint(values.astype(np.float64) * ((2.0**bits - 1) / 255)).astype(f"u{bits // 8}")
+
+
+def stretched(values: np.ndarray) -> np.ndarray:
+    """From the least to the greatest value."""
+    low, high = int(values.min()), int(values.max())
+    return np.rint((values.astype(float) - low) * 255 / (high - low)).astype(np.uint8)
+
+
+Row = tuple[Callable[[], Any], np.ndarray, float]
+"""What makes the image, what is expected, and by how much a value may differ on average."""
+
+
+def tiffs() -> Iterator[tuple[str, Row]]:
+    """TIFF of more than eight bits, which Pillow decodes wrongly or not at all."""
+    for order in "<>":
+        for compression in (None, "zlib", "lzw", "packbits"):
+            for tile in (None, (32, 48)):
+                if (compression == "packbits" or tile) and order == ">":
+                    continue
+                options: dict[str, Any] = {"byteorder": order, "compression": compression, "tile": tile}
+                name = f"{order} {compression} {'tiled' if tile else 'strips'}"
+                planes = np.moveaxis(wide(RGB), -1, 0)
+                separate = {"photometric": "rgb", "planarconfig": "separate", **options}
+                yield f"planar 16 bits {name}", (lambda a=planes, o=separate: tiff(a, **o), RGB, 0.01)
+                white_is_zero = {"photometric": "miniswhite", **options}
+                inverted = 65535 - wide(GRAY)
+                yield f"white is zero 16 bits {name}", (lambda a=inverted, o=white_is_zero: tiff(a, **o), GRAY, 0.01)
+    for order in "<>":
+        white = {"photometric": "miniswhite", "byteorder": order}
+        black = {"photometric": "minisblack", "byteorder": order}
+        for bits in (8, 32):
+            most = 2**bits - 1
+            inverted = (most - wide(GRAY, bits).astype(np.int64)).astype(f"u{bits // 8}")
+            expected = GRAY if bits == 8 else stretched(GRAY)
+            yield f"white is zero {bits} bits {order}", (lambda a=inverted, o=white: tiff(a, **o), expected, 0.5)
+        yield f"unsigned 32 bits {order}", (lambda o=black: tiff(wide(GRAY, 32), **o), stretched(GRAY), 0.01)
+        floats = (1 - GRAY / 255).astype(np.float32)
+        yield f"white is zero floats {order}", (lambda a=floats, o=white: tiff(a, **o), stretched(GRAY), 0.01)
+        for kind in ("f2", "f4", "f8"):
+            colors = (RGB / 255).astype(kind)
+            options = {"photometric": "rgb", "byteorder": order}
+            yield f"RGB floats {kind} {order}", (lambda a=colors, o=options: tiff(a, **o), stretched(RGB), 0.3)
+        big = {"photometric": "rgb", "byteorder": order, "bigtiff": True}
+        yield f"BigTIFF {order}", (lambda o=big: tiff(RGB, **o), RGB, 0)
+        yield f"BigTIFF 16 bits {order}", (lambda o=big: tiff(wide(RGB), **o), RGB, 0.01)
+    yield "12 bits packed", (lambda: tiff_of_12_bits(GRAY), GRAY, 0.01)
+    yield "12 bits packed, white is zero", (lambda: tiff_of_12_bits(255 - GRAY, 0), GRAY, 0.01)
+    predicted = {"photometric": "minisblack", "compression": "zlib", "predictor": True}
+    yield "predicted 16 bits", (lambda: tiff(wide(GRAY), **predicted), GRAY, 0.01)
+    yield "predicted floats", (lambda: tiff((GRAY / 255).astype("f4"), **predicted), stretched(GRAY), 0.01)
+    alpha = np.dstack([wide(RGB), wide(ALPHA)])
+    with_alpha = {"photometric": "rgb", "extrasamples": ["unassalpha"]}
+    yield "16 bits with alpha", (lambda: tiff(alpha, **with_alpha), ON_WHITE, 0.6)
+    linear = {"photometric": "rgb", "iccprofile": LINEAR}
+    yield "16 bits with a profile", (lambda: tiff(light(RGB), **linear), RGB, 1.5)
+    gray = {"photometric": "minisblack", "iccprofile": LINEAR_GRAY}
+    yield "16 bits gray with a profile", (lambda: tiff(light(GRAY), **gray), GRAY, 0.6)
+    declared = [(281, "H", 1, 4095, True)]
+    twelve = {"photometric": "minisblack", "extratags": declared}
+    yield "12 bits in 16, declared", (lambda: tiff((GRAY.astype(np.uint16) << 4), **twelve), GRAY, 1.5)
+    colors = {"photometric": "rgb", "extratags": declared}
+    yield "12 bits in 16 RGB, declared", (lambda: tiff((RGB.astype(np.uint16) << 4), **colors), RGB, 1.5)
+    yield "a thumbnail before the image", (lambda: thumbnail_first(), RGB, 0)
+    yield (
+        "five bands of 16 bits",
+        (
+            lambda: tiff(np.dstack([wide(RGB)] + [wide(ALPHA)] * 2), photometric="rgb", extrasamples=[0, 0]),
+            RGB,
+            0.01,
+        ),
+    )
+
+
+def tiff_of_12_bits(gray: np.ndarray, photometric: int = 1) -> bytes:
+    """Two samples in three bytes, as cameras and scanners pack them."""
+    values = np.rint(gray.astype(float) * 4095 / 255).astype(np.uint16)
+    bits = (values[..., np.newaxis] >> np.arange(11, -1, -1)) & 1
+    rows = np.packbits(bits.reshape(len(gray), -1).astype(np.uint8), axis=1)
+    height, width = gray.shape
+    entries = [(256, width), (257, height), (258, 12), (259, 1), (262, photometric), (273, 8)]
+    entries += [(277, 1), (278, height), (279, rows.size)]
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
+    place = 8 + rows.size
+    return b"II*\0" + struct.pack("<I", place) + rows.tobytes() + struct.pack("<H", len(entries)) + directory + bytes(4)
+
+
+def thumbnail_first() -> bytes:
+    stream = io.BytesIO()
+    with tifffile.TiffWriter(stream) as writer:
+        writer.write(RGB[::4, ::4].copy(), photometric="rgb", subfiletype=1)
+        writer.write(RGB, photometric="rgb", subfiletype=0)
+    return stream.getvalue()
+
+
+def jpegs() -> Iterator[tuple[str, Row]]:
+    plain = encode(DRAWING, "JPEG", quality=95)
+    expected = by_opencv(plain)
+    cmyk = encode(ImageChops.invert(DRAWING.convert("CMYK")), "JPEG", quality=95)
+    yield "CMYK without Adobe's marker", (lambda: without_segment(cmyk, b"\xff\xee"), RGB, 6)
+    bad = exif((0x0112, 3, 1, b"\6\0\0\0"), (0x011A, 5, 1, struct.pack("<I", 38)), tail=struct.pack("<iI", -1, 0))
+    turned = encode(TURNED, "JPEG", quality=95)
+    seen = np.rot90(by_opencv(turned, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION), -1)
+    head = b"Exif\0\0"
+    for name, block in {
+        "orientation": SIX,
+        "orientation, big-endian": exif((0x0112, 3, 1, b"\0\6\0\0"), order=">"),
+        "orientation as LONG": exif((0x0112, 4, 1, b"\6\0\0\0")),
+        "orientation as a fraction": exif((0x0112, 5, 1, struct.pack("<I", 26)), tail=struct.pack("<II", 6, 1)),
+        "a fraction that cannot be written again": bad,
+        "the head twice": head + SIX,
+        "a broken entry behind": exif((0x0112, 3, 1, b"\6\0\0\0"), (0x8769, 4, 1, b"\xff\xff\xff\x7f")),
+    }.items():
+        yield f"EXIF: {name}", (lambda b=block: with_segments(turned, (0xE1, head + b)), seen, 0.1)
+    for name, block in {
+        "garbage": b"garbage" * 9,
+        "cut": SIX[:12],
+        "orientation 9": exif((0x0112, 3, 1, b"\t\0\0\0")),
+        "orientation as text": exif((0x0112, 2, 2, b"6\0\0\0")),
+        "no value": exif((0x0112, 3, 0, b"\6\0\0\0")),
+        "5,000 entries": exif(*[(0x0100, 3, 1, b"\6\0\0\0")] * 5000),
+        "pointing nowhere": b"II*\0\xff\xff\xff\xff",
+    }.items():
+        yield f"EXIF: {name}", (lambda b=block: with_segments(plain, (0xE1, head + b)), expected, 0.1)
+    xmp = b'http://ns.adobe.com/xap/1.0/\0<rdf:Description tiff:Orientation="6"/>'
+    yield "orientation in XMP", (lambda: with_segments(turned, (0xE1, xmp)), seen, 0.1)
+    many = [(0xE1, head + bytes(30))] * 25_000
+    yield "25,000 EXIF segments", (lambda: with_segments(plain, *many), expected, 0.1)
+    yield "fill bytes", (lambda: plain[:2] + b"\xff" * 1_000_000 + plain[2:], expected, 0.1)
+    yield "a broken profile", (lambda: with_segments(plain, (0xE2, b"ICC_PROFILE\0\1\1" + b"x" * 99)), expected, 0.1)
+    yield "trailing bytes", (lambda: plain + bytes(1_000_000), expected, 0.1)
+
+
+def without_segment(jpeg: bytes, marker: bytes) -> bytes:
+    start = jpeg.index(marker)
+    return jpeg[:start] + jpeg[start + 2 + int.from_bytes(jpeg[start + 2 : start + 4]) :]
+
+
+def pngs() -> Iterator[tuple[str, Row]]:
+    plain, turned = encode(DRAWING, "PNG"), encode(TURNED, "PNG")
+    text = zlib.compress(b"x" * 3_000_000)
+    for name, made in {
+        "a text of 3 MB": with_chunks(plain, chunk(b"zTXt", b"Comment\0\0" + text)),
+        "a text of 3 MB behind the pixels": with_chunks(plain, chunk(b"zTXt", b"Comment\0\0" + text), last=True),
+        "XMP of 3 MB": with_chunks(plain, chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + text)),
+        "a profile of 3 MB": with_chunks(plain, chunk(b"iCCP", b"big\0\0" + text)),
+        "a profile that is no zlib": with_chunks(plain, chunk(b"iCCP", b"bad\0\0" + b"nonsense")),
+        "a profile packed in an unknown way": with_chunks(plain, chunk(b"iCCP", b"bad\0\7" + b"nonsense")),
+        "a text with a wrong checksum": with_chunks(plain, chunk(b"tEXt", b"a\0b")[:-1] + b"!"),
+        "EXIF that is garbage": with_chunks(plain, chunk(b"eXIf", b"garbage")),
+        "a gamma of two bytes": with_chunks(plain, chunk(b"gAMA", b"\0\1")),
+        "an animation's broken head": with_chunks(plain, chunk(b"acTL", b"\0")),
+        "1,000 unknown chunks": with_chunks(plain, *[chunk(b"teSt", b"x")] * 1000),
+        "sRGB and a gamma that says else": with_chunks(
+            plain, chunk(b"sRGB", b"\0"), chunk(b"gAMA", struct.pack(">I", 100_000))
+        ),
+        "no end": plain[:-12],
+    }.items():
+        yield name, (lambda m=made: m, RGB, 0)
+    raw = b"\nexif\n%8d\n%s\n" % (len(SIX), SIX.hex().encode())
+    xmp = b"XML:com.adobe.xmp\0\0\0\0\0<tiff:Orientation>6</tiff:Orientation>"
+    for name, made in {
+        "EXIF": with_chunks(turned, chunk(b"eXIf", SIX)),
+        "EXIF behind the pixels": with_chunks(turned, chunk(b"eXIf", SIX), last=True),
+        "EXIF as a raw profile": with_chunks(turned, chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(raw))),
+        "XMP": with_chunks(turned, chunk(b"iTXt", xmp)),
+    }.items():
+        yield f"orientation in {name}", (lambda m=made: m, RGB, 0)
+    gamma = chunk(b"gAMA", struct.pack(">I", 100_000))
+    yield "gamma of 1, 16 bits", (lambda: with_chunks(png16(light(RGB)), gamma), RGB, 0.5)
+    yield "gamma of 1, 16 bits gray", (lambda: with_chunks(png16(light(GRAY)), gamma), GRAY, 0.5)
+    yield "gamma of 1", (lambda: with_chunks(encode(light(RGB, 255), "PNG"), gamma), RGB, 2.5)
+    yield "gamma, and to ignore it", (lambda: with_chunks(plain, gamma), RGB, 0)
+    packed = zlib.compress(LINEAR)
+    yield (
+        "a linear profile called sRGB",
+        (
+            lambda: with_chunks(encode(light(RGB, 255), "PNG"), chunk(b"iCCP", b"x\0\0" + packed)),
+            RGB,
+            2.5,
+        ),
+    )
+    yield (
+        "a linear gray profile, 16 bits",
+        (
+            lambda: with_chunks(png16(light(GRAY)), chunk(b"iCCP", b"x\0\0" + zlib.compress(LINEAR_GRAY))),
+            GRAY,
+            0.6,
+        ),
+    )
+    clear = np.full_like(ALPHA, 255)
+    yield (
+        "a linear gray profile with alpha",
+        (
+            lambda: with_chunks(
+                png_of(np.dstack([light(GRAY), wide(clear)]), 4), chunk(b"iCCP", b"x\0\0" + zlib.compress(LINEAR_GRAY))
+            ),
+            GRAY,
+            0.6,
+        ),
+    )
+    gray_on_white = np.rint(255 - (255 - GRAY.astype(float)) * ALPHA / 255).astype(np.uint8)
+    yield "16 bits gray with alpha", (lambda: png_of(np.dstack([wide(GRAY), wide(ALPHA)]), 4), gray_on_white, 0.6)
+    yield "16 bits with alpha", (lambda: png16(np.dstack([wide(RGB), wide(ALPHA)])), ON_WHITE, 0.6)
+    key = wide(GRAY)
+    transparent = np.where(key == key[0, 0], 255, GRAY).astype(np.uint8)
+    yield (
+        "16 bits gray with a transparent value",
+        (
+            lambda: with_chunks(png16(key), chunk(b"tRNS", struct.pack(">H", key[0, 0]))),
+            transparent,
+            0.01,
+        ),
+    )
+    odd = wide(RGB)
+    odd[0, 0] = (1000, 2000, 3001)
+    odd[0, 1] = (1000, 2000, 3002)
+    keyed = RGB.copy()
+    keyed[0, :2] = (255, 255, 255), (4, 8, 12)
+    yield (
+        "16 bits with a transparent color",
+        (
+            lambda: with_chunks(png16(odd), chunk(b"tRNS", struct.pack(">3H", 1000, 2000, 3001))),
+            keyed,
+            0.01,
+        ),
+    )
+    bits = chunk(b"sBIT", b"\x0c")
+    yield (
+        "12 bits in 16, in the lower bits",
+        (lambda: with_chunks(png16(GRAY.astype(np.uint16) << 4 | 5), bits), GRAY, 2),
+    )
+    yield "12 bits in 16, in the upper bits", (lambda: with_chunks(png16(GRAY.astype(np.uint16) << 8), bits), GRAY, 1)
+    colors = chunk(b"sBIT", b"\x0c\x0c\x0c")
+    yield "12 bits in 16 RGB", (lambda: with_chunks(png16(RGB.astype(np.uint16) << 4 | 5), colors), RGB, 2)
+    yield "alpha zero everywhere", (lambda: encode(np.dstack([RGB, ALPHA * 0]), "PNG"), RGB, 0)
+    yield "gray, alpha zero everywhere", (lambda: png_of(np.dstack([GRAY, ALPHA * 0]), 4, 8), GRAY, 0)
+    yield "16 bits, alpha zero everywhere", (lambda: png16(np.dstack([wide(RGB), wide(ALPHA * 0)])), RGB, 0.6)
+
+
+def others() -> Iterator[tuple[str, Row]]:
+    bgra = np.dstack([RGB[..., ::-1], ALPHA * 0])
+    height, width = GRAY.shape
+    header = struct.pack("<BBBHHBHHHHBB", 0, 0, 2, 0, 0, 0, 0, 0, width, height, 32, 0x20)
+    yield "TGA of 32 bits without alpha", (lambda: header + bgra.tobytes(), RGB, 0)
+    yield (
+        "WebP, alpha zero everywhere",
+        (
+            lambda: encode(Image.fromarray(np.dstack([RGB, ALPHA * 0])), "WEBP", lossless=True, exact=True),
+            RGB,
+            0,
+        ),
+    )
+    for maxval, stored in {65535: wide(GRAY), 4095: np.rint(GRAY / 255 * 4095).astype(np.uint16)}.items():
+        head = b"P5 %d %d %d\n" % (width, height, maxval)
+        yield f"PGM up to {maxval}", (lambda h=head, s=stored: h + s.astype(">u2").tobytes(), GRAY, 0.01)
+    dim = GRAY.astype(np.uint16) * 257 // 2 + 9000
+    expected = np.rint(dim / 257).astype(np.uint8)
+    yield "dim PGM", (lambda: b"P5 %d %d 65535\n" % (width, height) + dim.astype(">u2").tobytes(), expected, 0.6)
+    yield "dim PNG", (lambda: png16(dim), expected, 0.6)
+    yield "dim TIFF", (lambda: tiff(dim), expected, 0.6)
+    yield "dim JPEG 2000", (lambda: encode(Image.fromarray(dim), "JPEG2000"), expected, 0.6)
+    yield "dim Pillow image of mode I", (lambda: Image.fromarray(dim).convert("I"), expected, 0.6)
+    yield "dim Pillow image of mode I;16", (lambda: Image.fromarray(dim), expected, 0.6)
+    yield "Pillow image of mode I of 8 bits", (lambda: Image.fromarray(GRAY).convert("I"), stretched(GRAY), 0.01)
+    yield "JPEG 2000 by imagecodecs", (lambda: imagecodecs.jpeg2k_encode(RGB, level=0), RGB, 0)
+    yield (
+        "an opened TIFF of separate planes",
+        (
+            lambda: Image.open(
+                io.BytesIO(tiff(np.moveaxis(wide(RGB), -1, 0), photometric="rgb", planarconfig="separate"))
+            ),
+            RGB,
+            0.01,
+        ),
+    )
+    yield (
+        "a decoded TIFF with white at zero",
+        (
+            lambda: loaded(Image.open(io.BytesIO(tiff(65535 - wide(GRAY), photometric="miniswhite")))),
+            GRAY,
+            0.01,
+        ),
+    )
+
+
+def loaded(image: Image.Image) -> Image.Image:
+    image.load()
+    return image
+
+
+RIGHT = {
+    f"{group.__name__}: {name}": row for group in (tiffs, jpegs, pngs, others) for name, row in group()
+}  # 130 rows and more
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_it_is_decoded_right(name: str) -> None:
+    make, expected, most = RIGHT[name]
+    settings = {"color_profile": "ignore"} if "to ignore it" in name else {}
+    found = decode(make(), **settings).astype(float)
+    if expected.ndim == 2:
+        expected = np.dstack([expected] * 3)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).mean() <= most
+
+
+def test_the_rows_are_what_they_say() -> None:
+    """The files are read alike by readers that have nothing to do with Pillow."""
+    rows = {name: make() for name, (make, *_) in RIGHT.items() if name.startswith("tiffs: planar 16 bits")}
+    assert len(rows) > 9
+    for data in rows.values():
+        np.testing.assert_array_equal(np.moveaxis(by_tifffile(data), 0, -1), wide(RGB))
+    for name in ("pngs: a text with a wrong checksum", "pngs: a text of 3 MB", "jpegs: EXIF: garbage"):
+        np.testing.assert_allclose(by_opencv(RIGHT[name][0]()).astype(int), RIGHT[name][1].astype(int), atol=1)
+    for name in ("jpegs: EXIF: orientation", "jpegs: EXIF: the head twice", "pngs: orientation in EXIF"):
+        data = RIGHT[name][0]()
+        assert by_opencv(data).shape == RGB.shape or name.endswith("twice")
+
+
+# What a file that ends early gives
+
+
+@pytest.mark.parametrize("kind", ["baseline", "progressive"])
+@pytest.mark.parametrize("share", [0.98, 0.9, 0.6])
+def test_a_jpeg_that_ends_early_shows_what_there_is(kind: str, share: float) -> None:
+    whole = encode(DRAWING.resize((388, 484)), "JPEG", quality=90, progressive=kind == "progressive")
+    cut = whole[: int(len(whole) * share)]
+    with pytest.raises(ImageError, match="truncated"):
+        decode(cut)
+    found, expected = decode(cut, truncated="allow").astype(int), by_opencv(whole).astype(int)
+    rows = int(484 * share) - 60 if kind == "baseline" else 484
+    assert np.abs(found[:rows] - expected[:rows]).mean() < 12
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "JPEG2000", "WEBP", "BMP", "TIFF"])
+def test_a_file_without_a_row_stays_an_error(format_: str) -> None:
+    whole = encode(DRAWING, format_)
+    start = {"JPEG": whole.find(b"\xff\xda") + 14, "PNG": whole.find(b"IDAT") + 4, "BMP": 54, "TIFF": 8}
+    with pytest.raises(ImageError):
+        decode(whole[: start.get(format_, 120)], truncated="allow")
+
+
+def test_a_raw_stream_that_gives_little_at_a_time() -> None:
+    class Slow(io.RawIOBase):
+        def __init__(self, data: bytes) -> None:
+            self.rest = io.BytesIO(data)
+
+        def read(self, size: int = -1) -> bytes:
+            return self.rest.read(min(1000, size))
+
+    np.testing.assert_array_equal(decode(Slow(encode(DRAWING, "PNG"))), RGB)
+
+
+# 16 bits that use few of them
+
+
+def test_nearly_black_images_are_warned_of_once() -> None:
+    dim = GRAY.astype(np.uint16) << 4 | 5
+    for data in (
+        png16(dim),
+        tiff(dim),
+        png16(np.dstack([dim] * 3)),
+        png_of(np.dstack([dim, wide(np.full_like(GRAY, 255))]), 4),
+    ):
+        levels._warned.clear()
+        with pytest.warns(
+            PretrainedCNNWarning, match=r'<bytes 0>: its 16-bit samples .* ImagePolicy\(levels="stretch"\)'
+        ):
+            assert decode(data, background=(0, 0, 0)).max() < 17
+        decode(data)  # and not again, for a warning is an error here
+        levels._warned.clear()
+        assert decode(data, levels="stretch", background=(0, 0, 0)).max() > 200
+        decode(png16(wide(GRAY)))
+
+
+def test_levels() -> None:
+    dim = GRAY.astype(np.uint16) << 4
+    declared = tiff(dim, extratags=[(281, "H", 1, 4095, True)])
+    levels._warned.set()
+    np.testing.assert_allclose(decode(declared)[..., 0].astype(int), GRAY, atol=1)
+    assert decode(declared, levels="full").max() < 17
+    np.testing.assert_array_equal(decode(declared, levels="stretch")[..., 0], stretched(GRAY))
+    floats = tiff((GRAY / 512).astype(np.float32))
+    assert decode(floats, levels="full").max() == GRAY.max() // 2
+    assert decode(floats).max() == 255
