@@ -27,7 +27,7 @@ from pretrained_cnn import (
 )
 from pretrained_cnn.backbones import build as build_module
 from pretrained_cnn.backbones import efficientnet_lite
-from pretrained_cnn.backbones.build import Backbone
+from pretrained_cnn.backbones.build import Backbone, _load
 from pretrained_cnn.engine import Engine, check_outputs
 from pretrained_cnn.images.batch import load
 from pretrained_cnn.images.sources import one
@@ -315,13 +315,34 @@ def saved(tmp_path: Path) -> Any:
     return save
 
 
-@pytest.mark.parametrize("suffix", [".weights.h5", ".keras", ".h5"])
-def test_weights_of_ones_own(suffix: str, tmp_path: Path) -> None:
+def test_weights_of_ones_own(saved: Any) -> None:
     original = Classifier("MobileNet", weights=None, alpha=0.25, labels=["a", "b"])
-    path = tmp_path / f"mine{suffix}"
-    original.keras_model.save_weights(path) if suffix == ".weights.h5" else original.keras_model.save(path)
-    again = Classifier("MobileNet", weights=path, alpha=0.25, labels=["a", "b"])
+    again = Classifier("MobileNet", weights=saved(original.keras_model), alpha=0.25, labels=["a", "b"])
     np.testing.assert_array_equal(again.predict_proba([RED]), original.predict_proba([RED]))
+
+
+@pytest.mark.parametrize("name", ["mine.keras", "mine.h5", "mine.keras as.weights.h5"])
+def test_a_whole_model_is_not_weights(name: str, tmp_path: Path) -> None:
+    model = Classifier("MobileNet", weights=None, alpha=0.25, labels=["a", "b"]).keras_model
+    first, _, second = name.partition(" as")
+    model.save(tmp_path / first)
+    path = (tmp_path / first).rename(tmp_path / f"own{second or Path(first).suffix}")
+    with pytest.raises(WeightsError, match=r"is a whole model, .* wrap it: Classifier.from_keras\(keras.saving.load_"):
+        Classifier("MobileNet", weights=path, alpha=0.25, labels=["a", "b"]).predict(RED)
+
+
+def test_weights_with_more_than_the_network_has(saved: Any) -> None:
+    trunk = keras.applications.MobileNet(alpha=0.25, weights=None, include_top=False, pooling="avg")
+    outputs = keras.layers.Dense(2, activation="softmax")(keras.layers.BatchNormalization()(trunk.output))
+    with pytest.raises(WeightsError, match="are not weights of MobileNet, neither with its top nor without"):
+        Classifier("MobileNet", weights=saved(keras.Model(trunk.input, outputs)), alpha=0.25).embed([RED])
+    more = keras.Model(trunk.input, keras.layers.BatchNormalization()(trunk.output))
+    refused = r"it also holds layers/batch_normalization\w*, for which the network has no place"
+    with pytest.raises(WeightsError, match=refused):
+        _load(trunk, saved(more, "more.weights.h5"))
+    more.compile("adam", "mse")
+    trunk.compile("adam", "mse")
+    _load(trunk, saved(trunk, "compiled.weights.h5"))
 
 
 def test_weights_with_other_classes_ask_for_their_labels(saved: Any) -> None:

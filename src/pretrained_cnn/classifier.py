@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn._check import number, whole_number
+from pretrained_cnn._lazy import Reference
 from pretrained_cnn.bundle.manifest import ExportCheck
 from pretrained_cnn.bundle.store import write_bundle
 from pretrained_cnn.engine import Engine, Rows, open_model
@@ -581,6 +582,23 @@ class Classifier:
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    def __deepcopy__(self, memo: object) -> Classifier:
+        """A classifier that gives the same answers, with a network of its own."""
+        engine = self.engine.copy()
+        return Classifier(engine if self._trained is None else replace(self._trained, engine=engine))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """A pickle has a backbone's name and settings, or a bundle's path, and no weights."""
+        engine = self.engine
+        if engine.bundle is not None:
+            return _loaded, (str(engine.bundle.path), self.runtime, engine.image_policy)
+        if self._trained is not None or not isinstance(engine.spec.builder, Reference):
+            raise InvalidArgumentError(
+                f"{self!r} cannot be pickled; write it with save(path), and read it there with Classifier.load(path)"
+            )
+        settings = {"weights": engine.weights, "options": engine.options, "runtime": self.runtime}
+        return _unpickled, (engine.spec, {**settings, "image_policy": engine.image_policy})
+
     def __repr__(self) -> str:
         engine, runtime = self._engine, f"runtime={self.runtime!r}"
         if engine.bundle is not None:
@@ -599,6 +617,14 @@ def _results(engine: Engine, rows: Generator[Rows], top: int, min_score: float |
                 predictions = next(decoded) if error is None else ()
                 status = status_of(predictions, min_score)
                 yield Result(name, predictions, error, image, status, thresholds=engine.spec.thresholds)
+
+
+def _loaded(path: str, runtime: str, image_policy: ImagePolicy) -> Classifier:
+    return Classifier.load(path, runtime=runtime, image_policy=image_policy)
+
+
+def _unpickled(spec: ModelSpec, settings: dict[str, Any]) -> Classifier:
+    return Classifier(Engine(spec, **settings))
 
 
 def _refuse_options_of_head(arguments: Mapping[str, Any]) -> None:
