@@ -10,6 +10,8 @@ import importlib
 import logging
 from typing import TYPE_CHECKING, Any
 
+from pretrained_cnn._version import __version__ as __version__
+from pretrained_cnn.bundle.formats import Format, get_format, list_formats, register_format, unregister_format
 from pretrained_cnn.bundle.manifest import ExportCheck
 from pretrained_cnn.errors import (
     BundleError,
@@ -28,7 +30,7 @@ from pretrained_cnn.errors import (
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.labels import Label, Prediction, imagenet_labels
 from pretrained_cnn.registry import get_spec, list_models, register, unregister
-from pretrained_cnn.results.result import Result
+from pretrained_cnn.results.result import EmbeddingResult, Result
 from pretrained_cnn.results.rows import to_frame
 from pretrained_cnn.runtimes import RuntimeInfo, RuntimeSpec, list_runtimes, register_runtime, unregister_runtime
 from pretrained_cnn.spec import ModelSpec, Published, ResizePolicy
@@ -40,9 +42,9 @@ if TYPE_CHECKING:
     from pretrained_cnn.explain import Explanation
     from pretrained_cnn.multilabel import LabelMistake, LabelScore, MultiLabelEvaluation
     from pretrained_cnn.results.drawing import contact_sheet
+    from pretrained_cnn.results.stream import ResultStream
+    from pretrained_cnn.results.writing import Written, write_results
     from pretrained_cnn.transfer.report import TrainingReport
-
-__version__ = "0.1.0"
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # the program decides where its log goes
 
@@ -51,9 +53,11 @@ __all__ = [
     "ClassScore",
     "Classifier",
     "DataError",
+    "EmbeddingResult",
     "Evaluation",
     "Explanation",
     "ExportCheck",
+    "Format",
     "ImageError",
     "ImagePolicy",
     "InvalidArgumentError",
@@ -73,22 +77,29 @@ __all__ = [
     "Published",
     "ResizePolicy",
     "Result",
+    "ResultStream",
     "RuntimeInfo",
     "RuntimeSpec",
     "TrainingReport",
     "UnknownModelError",
     "WeightsError",
     "WeightsFile",
+    "Written",
     "contact_sheet",
+    "get_format",
     "get_spec",
     "imagenet_labels",
+    "list_formats",
     "list_models",
     "list_runtimes",
     "register",
+    "register_format",
     "register_runtime",
     "to_frame",
     "unregister",
+    "unregister_format",
     "unregister_runtime",
+    "write_results",
 ]
 
 
@@ -101,8 +112,11 @@ _LATE = {
     "LabelScore": "pretrained_cnn.multilabel",
     "Mistake": "pretrained_cnn.evaluate",
     "MultiLabelEvaluation": "pretrained_cnn.multilabel",
+    "ResultStream": "pretrained_cnn.results.stream",
     "TrainingReport": "pretrained_cnn.transfer.report",
+    "Written": "pretrained_cnn.results.writing",
     "contact_sheet": "pretrained_cnn.results.drawing",
+    "write_results": "pretrained_cnn.results.writing",
 }
 
 

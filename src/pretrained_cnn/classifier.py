@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrained_cnn._check import number, whole_number
+from pretrained_cnn._check import choice, number, whole_number
 from pretrained_cnn._lazy import Reference
+from pretrained_cnn.bundle.formats import Dtype
 from pretrained_cnn.bundle.manifest import ExportCheck
 from pretrained_cnn.bundle.store import write_bundle
 from pretrained_cnn.engine import Engine, Rows, open_model
@@ -24,8 +25,10 @@ from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item, items, one
 from pretrained_cnn.labels import Label
 from pretrained_cnn.multilabel import MultiLabelEvaluation, evaluate_labels
-from pretrained_cnn.results.result import Result, status_of
-from pretrained_cnn.runtimes import Format
+from pretrained_cnn.results.result import EmbeddingResult, Result, status_of
+from pretrained_cnn.results.rows import EMBEDDINGS, RESULTS
+from pretrained_cnn.results.settings import settings_of
+from pretrained_cnn.results.stream import ResultStream
 from pretrained_cnn.spec import HeatMapMethod, ModelSpec, Output, ResizePolicy
 from pretrained_cnn.transfer.report import Trained, TrainingReport, model_card
 
@@ -377,7 +380,7 @@ class Classifier:
         workers: int | None = None,
         errors: Literal["raise", "return"] = "return",
         prefetch: int | None = None,
-    ) -> Iterator[Result]:
+    ) -> ResultStream[Result]:
         """Name what is in any number of images, one after the other, in bounded memory.
 
         Args:
@@ -392,9 +395,10 @@ class Classifier:
             prefetch: How many batches of decoded images are alive at most: the one that the network is at, and those
                 that are decoded meanwhile. By default as many as give each worker two images to do, at least 3.
 
-        Results come in the order of the images. An iterable is asked for its images in the thread that asks for
-        results, batch by batch; what it raises is raised, and while it waits, so does the stream. Closing
-        the iterator, or an exception in what consumes it, ends the threads, each with the image that it is at.
+        Results come in the order of the images. `write_results` writes the stream to a file, and continues a run that
+        was cut off. An iterable is asked for its images in the thread that asks for results, batch by batch; what it
+        raises is raised, and while it waits, so does the stream. Closing the stream, or an exception in what consumes
+        it, ends the threads, each with the image that it is at.
         Raises ImageError if there is no image in a folder, a glob, an archive or a text file.
 
         >>> clf = Classifier("EfficientNetLite0")
@@ -402,26 +406,49 @@ class Classifier:
         6
         """
         top, min_score = whole_number("top", top), _check_score(min_score)
-        batches = self._engine.batches(source, batch_size, workers, prefetch)
-        return _results(self._engine, self._engine.rows(batches, errors=errors), top, min_score)
+        _check_speed(errors, batch_size, workers, prefetch)
+        engine = self._engine
 
-    def predict_proba(self, images: Any, *, batch_size: int | None = None) -> NDArray[np.float32]:
+        def start(images: Iterable[tuple[str, Any]]) -> Generator[Result]:
+            batches = engine.batches(images, batch_size, workers, prefetch)
+            return _results(engine, engine.rows(batches, errors=errors), top, min_score)
+
+        return ResultStream(
+            source,
+            engine.image_policy,
+            start,
+            schema=RESULTS,
+            settings=lambda: settings_of(engine, top=top, min_score=min_score),
+        )
+
+    def predict_proba(
+        self, images: Any, *, batch_size: int | None = None, errors: Literal["raise", "return"] = "raise"
+    ) -> NDArray[np.float32]:
         """The probabilities of all classes: float32 ``(N, C)``, a row for each image, in their order.
 
-        ``images`` are as for `predict_batch`. Raises the ImageError of the first bad image.
+        ``images`` are as for `predict_batch`. Raises the ImageError of the first bad image; with
+        ``errors="return"`` the row of a bad image is NaN.
 
-        >>> Classifier("EfficientNetLite0").predict_proba(["examples/images/clock.png"]).shape
-        (1, 1000)
+        >>> clf = Classifier("EfficientNetLite0")
+        >>> clf.predict_proba(["examples/images/clock.png", "no.jpg"], errors="return").shape
+        (2, 1000)
         """
-        return self._engine.run(images, "scores", batch_size=batch_size)
+        return self._engine.run(images, "scores", batch_size=batch_size, errors=errors)
 
-    def embed(self, images: Any, *, layer: str | None = None, batch_size: int | None = None) -> NDArray[np.float32]:
+    def embed(
+        self,
+        images: Any,
+        *,
+        layer: str | None = None,
+        batch_size: int | None = None,
+        errors: Literal["raise", "return"] = "raise",
+    ) -> NDArray[np.float32]:
         """What the network sees in each image: float32 ``(N, embedding_size)``, in their order.
 
         An embedding is the input of the last dense layer; for weights without a top, the pooled features.
         With ``layer``, the name of one of ``keras_model.layers``, it is what that layer gives, ``(N, D)``, a map as the
-        mean over its pixels. ``images`` are as for `predict_batch`. Raises the ImageError of the first bad image,
-        and InvalidArgumentError if there is no such layer.
+        mean over its pixels. ``images`` are as for `predict_batch`. Raises the ImageError of the first bad image; with
+        ``errors="return"`` its row is NaN. Raises InvalidArgumentError if there is no such layer.
 
         >>> clf = Classifier("EfficientNetLite0")
         >>> clf.embed(["examples/images/clock.png"]).shape
@@ -429,7 +456,42 @@ class Classifier:
         >>> clf.embed(["examples/images/clock.png"], layer="block10_add").shape
         (1, 112)
         """
-        return self._engine.run(images, "embedding", layer, batch_size=batch_size)
+        return self._engine.run(images, "embedding", layer, batch_size=batch_size, errors=errors)
+
+    def embed_stream(
+        self,
+        source: Any,
+        *,
+        layer: str | None = None,
+        batch_size: int | None = None,
+        workers: int | None = None,
+        errors: Literal["raise", "return"] = "return",
+        prefetch: int | None = None,
+    ) -> ResultStream[EmbeddingResult]:
+        """What the network sees in any number of images, one after the other, in bounded memory.
+
+        ``layer`` is as for `embed`, everything else as for `stream`. `write_results` writes what comes to a file.
+
+        >>> clf = Classifier("EfficientNetLite0")
+        >>> for result in clf.embed_stream(["examples/images/clock.png", "no.jpg"]):
+        ...     print(result)
+        EmbeddingResult('examples/images/clock.png': 1280 numbers)
+        EmbeddingResult('no.jpg': error: there is no such file)
+        """
+        _check_speed(errors, batch_size, workers, prefetch)
+        engine = self._engine
+
+        def start(images: Iterable[tuple[str, Any]]) -> Generator[EmbeddingResult]:
+            batches = engine.batches(images, batch_size, workers, prefetch)
+            return _embeddings(engine.rows(batches, ("embedding",), layer, errors))
+
+        return ResultStream(
+            source,
+            engine.image_policy,
+            start,
+            schema=EMBEDDINGS,
+            settings=lambda: settings_of(engine, layer=layer),
+        )
 
     def features(
         self, images: Any, layers: Sequence[str], *, batch_size: int | None = None
@@ -507,28 +569,35 @@ class Classifier:
         self,
         path: str | os.PathLike[str],
         *,
-        format: Format = "keras",
-        precision: Literal["float32", "float16"] = "float32",
+        format: str = "keras",
+        dtype: Dtype = "float32",
+        output: Output | Sequence[Output] | None = None,
         quantize: Any = None,
-        output: Output | None = None,
+        min_agreement: float | None = None,
+        overwrite: bool = False,
     ) -> ExportCheck:
         """Write the classifier to a bundle: a folder with the model, its preprocessing inside, and the labels.
 
         Args:
-            path: The folder, which must not exist yet.
+            path: The folder.
             format: ``"keras"`` can be trained further, and loaded with any runtime. ``"openvino"``, ``"onnx"`` and
                 ``"litert"`` need neither TensorFlow nor Keras where they are loaded. ``"saved_model"`` is what
                 TensorFlow Serving takes: give it ``path/model``.
-            precision: ``"float16"`` halves the size of an ``"openvino"`` or ``"litert"`` model. It computes in
-                float32 all the same.
-            quantize: Images, as `predict_batch` takes them, of the kind that will be classified, some hundreds
-                rather than tens. Their ranges make an ``"openvino"`` model of 8-bit integers.
-            output: ``"scores"`` for a bundle that predicts, ``"embedding"`` for one that embeds; by default
-                whichever the weights allow, scores first. Format ``"keras"`` with scores does both.
+                Other names are those of formats that you or a package registered.
+            dtype: What the file stores weights in. ``"float16"`` halves the size of an ``"openvino"`` or ``"litert"``
+                model, which still computes in float32.
+            output: ``"scores"`` for a bundle that predicts, ``"embedding"`` for one that embeds, or both in a list, in
+                one pass of the network; by default whichever the weights allow, scores first. Format ``"keras"`` with
+                scores does both.
+            quantize: Images, as `predict_batch` takes them, of the kind that will be classified, about 300. Their
+                ranges of values make an ``"openvino"`` model of 8-bit integers, ``dtype="int8"``. A fifth of the images
+                is held back to judge the result.
+            min_agreement: The share of images, 0 to 1, that must keep their best class; by default all, and 0.95
+                of those held back with ``quantize``.
+            overwrite: Replace a bundle at ``path``. Anything else there is left alone.
 
         Before it returns, the bundle is loaded again, and must give the same scores as this classifier within
-        1e-4 (float16: 0.05) and the same best classes, for four test images. Of the images to quantize
-        by, nine of ten must keep their best class, a tie within 0.1 aside. Returns how well they agree.
+        1e-4 (float16: 0.05) and the same best classes, for four test images. Returns how well the two agree.
 
         Raises BundleError, and leaves nothing behind, if they do not agree, or if the format cannot express the
         network; InvalidArgumentError for arguments that do not go together; MissingDependencyError for a format
@@ -545,24 +614,25 @@ class Classifier:
         from pretrained_cnn.backbones.serving import serving_graph
 
         card = None if self._trained is None else model_card(self._trained.report, self.spec)
-        output = output or ("scores" if backbone.has_head else "embedding")
-        calibration = None
+        outputs = output or ("scores" if backbone.has_head else "embedding")
+        images = None
         if quantize is not None:
-            if precision != "float32" or output != "scores":
-                raise InvalidArgumentError('quantize goes with precision="float32" and output="scores" only')
-            calibration = self._engine.pixels(quantize)
-            if not len(calibration):
-                raise InvalidArgumentError("quantize=[] has no image; give some hundreds of the kind to be classified")
+            if dtype == "float16":
+                raise InvalidArgumentError('quantize=... makes dtype="int8"; leave dtype="float16" out')
+            dtype, images = "int8", self._engine.pixels(quantize)
+        elif dtype == "int8":
+            raise InvalidArgumentError('dtype="int8" needs quantize=..., about 300 images of the kind to be classified')
         return write_bundle(
             Path(path),
-            serving_graph(backbone, [output]),
+            serving_graph(backbone, [outputs] if isinstance(outputs, str) else outputs),
             self._engine.spec,
             self._engine.image_policy,
             format=format,
-            output=output,
-            precision=precision if calibration is None else "int8",
-            calibration=calibration,
+            dtype=dtype,
+            images=images,
+            min_agreement=min_agreement,
             card=card,
+            overwrite=overwrite,
         )
 
     def close(self) -> None:
@@ -636,6 +706,21 @@ def _refuse_options_of_head(arguments: Mapping[str, Any]) -> None:
             "replaces; the arguments of training are head, epochs, unfreeze, augment, learning_rate, class_weight, "
             "seed and cache"
         )
+
+
+def _embeddings(rows: Generator[Rows]) -> Generator[EmbeddingResult]:
+    with contextlib.closing(rows):
+        for names, errors, images, (vectors,) in rows:
+            found = iter(vectors)
+            for name, error, image in zip(names, errors, images, strict=True):
+                yield EmbeddingResult(name, next(found) if error is None else None, error, image)
+
+
+def _check_speed(errors: str, batch_size: int | None, workers: int | None, prefetch: int | None) -> None:
+    choice("errors", errors, ("raise", "return"))
+    for name, value in {"batch_size": batch_size, "workers": workers, "prefetch": prefetch}.items():
+        if value is not None:
+            whole_number(name, value)
 
 
 def _kept(item: Item) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrained_cnn._statistics import wilson
 from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import DataError, ImageError, InvalidArgumentError, MissingDependencyError
 from pretrained_cnn.images.labeled import WNID, labeled
@@ -28,9 +28,6 @@ __all__ = ["ClassScore", "Evaluation", "Mistake", "evaluate", "read_labeled"]
 
 BINS = 15
 """Bins of the calibration error, as in Guo et al., "On Calibration of Modern Neural Networks" (arXiv:1706.04599)."""
-
-Z = 1.959963984540054
-"""The normal distribution's 97.5th percentile, for intervals of 95 %."""
 
 
 class ClassScore(NamedTuple):
@@ -325,18 +322,6 @@ def read_labeled(
         if len(images) != len(labels):
             raise DataError(f"{len(labels)} labels do not fit {len(images)} images")
     return images, np.array(class_indices(labels, table, name), np.intp)
-
-
-def wilson(right: int, count: int) -> tuple[float, float]:
-    """Wilson's confidence interval of 95 % for ``right`` out of ``count`` (J. Am. Stat. Assoc. 22, 1927, p. 209).
-
-    >>> [round(end, 4) for end in wilson(9, 10)]
-    [0.5958, 0.9821]
-    """
-    share, spread = right / count, Z * Z / count
-    center = (share + spread / 2) / (1 + spread)
-    half = math.sqrt(share * (1 - share) * spread + spread * spread / 4) / (1 + spread)
-    return max(0.0, center - half), min(1.0, center + half)
 
 
 def _ratio(part: NDArray[np.intp], whole: NDArray[np.intp]) -> NDArray[np.float64]:
