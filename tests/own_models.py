@@ -97,7 +97,7 @@ def listed(activation: Any = "softmax") -> keras.Model:
 
 
 def by_name() -> keras.Model:
-    i = pixels()
+    i = pixels(name="image")
     return keras.Model(inputs={"image": i}, outputs={"class": dense(pooled(copied(layers.Rescaling(1 / 255)(i))))})
 
 
@@ -157,7 +157,7 @@ def colliding(name: str) -> keras.Model:
     """A model and a layer of it with a name that is given to what is added, by us or by Keras in a fresh process."""
     i = pixels()
     x = layers.Activation("linear", name=name)(copied(layers.Rescaling(1 / 255)(i)))
-    model = keras.Model(i, dense(pooled(x), name=f"{name}_1"), name=name)
+    model = keras.Model(i, dense(pooled(x, name="own_pooling"), name=f"{name}_1"), name=name)
     keras.backend.clear_session()  # Keras counts names from the start again, as in a fresh process
     return model
 

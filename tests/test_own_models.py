@@ -147,6 +147,7 @@ def test_several_labels_an_image(case: Case) -> None:
             getattr(evaluation, name)
 
 
+@pytest.mark.filterwarnings("ignore:.*You are using a softmax over axis")
 @pytest.mark.parametrize(("name", "make", "arguments", "sentence"), REFUSED, ids=[row[0] for row in REFUSED])
 def test_the_sentence(name: str, make: Any, arguments: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
@@ -188,7 +189,7 @@ BLACK = np.zeros((SIZE, SIZE, 3), np.uint8)
 
 def test_a_row_that_is_not_finite_is_the_error_of_its_image() -> None:
     clf = with_trouble(lambda y, most: y * (most / most))
-    with pytest.raises(ImageError, match="<array>: the network gives NaN or infinite values") as caught:
+    with pytest.raises(ImageError, match="<array 0>: the network gives NaN or infinite values") as caught:
         clf.predict(BLACK)
     assert "float16" in str(caught.value)
     results = clf.predict_batch([IMAGES[0], BLACK, IMAGES[1]], errors="return")
@@ -203,7 +204,7 @@ def test_a_row_that_is_not_finite_is_the_error_of_its_image() -> None:
 
 
 def test_scores_that_are_no_probabilities_are_refused_for_every_batch() -> None:
-    clf = with_trouble(lambda y, most: y + ops.cast(most == 0, "float32"))
+    clf = with_trouble(lambda y, most: y + ops.cast(ops.equal(most, 0), "float32"))
     assert clf.predict(IMAGES[0]).label == "red"
     with pytest.raises(InvalidArgumentError, match=r"the outputs range from .* so they are not probabilities"):
         clf.predict(BLACK)

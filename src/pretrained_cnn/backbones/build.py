@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from pretrained_cnn import weights as weights_files
 from pretrained_cnn._lazy import Reference
-from pretrained_cnn._process import random_kept
+from pretrained_cnn._process import need_eager, random_kept
 from pretrained_cnn.backbones.graph import apply, calls, free_name, is_graph, layer_names, leaves, simple
 from pretrained_cnn.errors import InvalidArgumentError, InvalidSpecError, PretrainedCNNError, WeightsError
 from pretrained_cnn.scores import EXACT, NOT_FINITE, ROUGH, finite, probes, problem
@@ -303,7 +303,7 @@ def on_probes(spec: ModelSpec, model: keras.Model) -> NDArray[np.float32]:
     images = keras.Input((*spec.input_size, spec.channels), dtype="uint8", name="images")
     fed = preprocessed(spec, ops.cast(images, "float32"))
     pixels = ops.convert_to_tensor(probes(spec.input_size, spec.channels))
-    values = keras.Model(images, fed)(pixels) if fed is not images else pixels
+    values = keras.Model(images, fed)(pixels, training=False)
     _check_preprocessed(spec, model, np.asarray(ops.convert_to_numpy(ops.cast(values, "float32"))))
     try:
         outputs = model(values, training=False)
@@ -382,20 +382,6 @@ def tolerance(model: keras.Model) -> float:
     dtypes = {keras.backend.standardize_dtype(model.outputs[0].dtype)}
     dtypes |= {getattr(operation, "compute_dtype", "float32") for operation in leaves(model)}
     return ROUGH if dtypes & {"float16", "bfloat16"} else EXACT
-
-
-def need_eager() -> None:
-    """Raise InvalidArgumentError where TensorFlow does not compute at once, and so gives no numbers."""
-    if keras.backend.backend() != "tensorflow":
-        return
-    import tensorflow as tf
-
-    if not tf.executing_eagerly():
-        raise InvalidArgumentError(
-            "TensorFlow builds a graph here (within tf.function, tf.data.Dataset.map, tf.Graph().as_default(), or "
-            "after disable_eager_execution()), and a classifier needs numbers; call it outside, or through "
-            "tf.py_function"
-        )
 
 
 def _way_to_copy(model: keras.Model, error: Exception) -> str:

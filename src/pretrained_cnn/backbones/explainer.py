@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -101,7 +102,7 @@ class Explainer:
             elif operation in self._linear:
                 outputs = self._linear[operation](*args)
             else:
-                outputs = operation(*args, **kwargs)
+                outputs = operation(*args, **{**kwargs, **_inference(operation)})
             if operation is self._map.operation:
                 maps.append(outputs)
                 outputs = ops.cast(outputs, "float32") + change
@@ -119,6 +120,12 @@ class Explainer:
 
         scores = walk(self._graph, ops.convert_to_tensor(pixels))["scores"]
         return _of_classes(linear[-1], scores) if linear else scores, maps[-1]
+
+
+def _inference(operation: Any) -> dict[str, bool]:
+    """What tells a layer not to train: called by itself, a layer that augments would."""
+    takes = isinstance(operation, keras.Layer) and "training" in inspect.signature(operation.call).parameters
+    return {"training": False} if takes else {}
 
 
 def _of_classes(linear: Any, scores: Any) -> Any:
