@@ -495,8 +495,15 @@ def _load(model: keras.Model, path: Path) -> None:
         raise WeightsError(f"{path} does not hold weights of this network: {brief(error)}") from error
     surplus = _surplus(model, path)
     if surplus:
-        found = ValueError(f"it also holds {', '.join(surplus[:5])}, for which the network has no place")
-        raise WeightsError(f"{path} does not hold weights of this network: {found}") from found
+        raise _SurplusError(path, ", ".join(surplus[:5]))
+
+
+class _SurplusError(WeightsError):
+    """A weights file holds more layers than the network has."""
+
+    def __init__(self, path: Path, layers: str) -> None:
+        super().__init__(f"{path} also holds {layers}, for which the network has no place")
+        self.layers = layers
 
 
 def _holds_model(path: Path) -> bool:
@@ -551,7 +558,7 @@ def _load_published(builder: _Builder, options: Mapping[str, Any]) -> keras.Mode
         if file.hash is not None or options.keys() - file.options.keys():
             raise  # the file is the right one, or an option changed the network
         # Without a hash, another network's file had looked like the right one. A fresh one replaces it.
-        refused = f"it does not hold weights of this network: {brief(error.__cause__)}"
+        refused = f"it does not hold weights of this network: {brief(error.__cause__ or error)}"
         _load(model, weights_files.ensure(file, needed_by=spec.name, refused=refused))
     return model
 
@@ -595,12 +602,18 @@ def _load_path(builder: _Builder, path: Path) -> tuple[keras.Model, bool]:
         try:
             _load(trunk, path)
             return trunk, False
+        except _SurplusError as error:
+            raise WeightsError(
+                f"weights={str(path)!r} hold {spec.name} without its top, and also {error.layers}; if these are "
+                "classes of its own, give labels=[...] with their names, else load the whole model and wrap it: "
+                "Classifier.from_keras(model, labels=[...])"
+            ) from error
         except WeightsError:
             pass
     misfit = _misfit(spec, whole)
     raise WeightsError(
         f"weights={str(path)!r} are not weights of {spec.name}, neither with its top nor without: "
-        f"{brief(refused.__cause__)}"
+        f"{brief(refused.__cause__ or refused)}"
         f"{f'. {misfit}' if misfit else ''}"
     ) from refused
 
