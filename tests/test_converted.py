@@ -21,6 +21,7 @@ from paths import ROOT
 from test_laziness import heavy_imports
 
 from pretrained_cnn import Classifier, ModelSpec, get_spec, identity
+from pretrained_cnn._cache import cache_entries
 from pretrained_cnn.bundle import converted
 from pretrained_cnn.testing import RuntimeConformance
 
@@ -230,13 +231,13 @@ def test_the_cache_is_bounded(cache: Path, monkeypatch: pytest.MonkeyPatch) -> N
     def use(output: str) -> str:
         clf = Classifier(SPEC, runtime="openvino")
         (clf.embed if output == "embedding" else clf.predict_proba)([IMAGE])
-        newest = next(converted.entries())
+        newest = cache_entries(["converted"])[0].path
         time.sleep(0.02)
         return newest.name
 
     first, second = use("scores"), use("embedding")
     assert use("scores") == first
-    total = sum(converted.size(path) for path in converted.entries())
+    total = sum(entry.size for entry in cache_entries())
     monkeypatch.setenv("PRETRAINED_CNN_CACHE_BYTES", str(total))
     Classifier(SPEC, runtime="onnxruntime").predict(IMAGE)
     assert second not in kept(cache), "used least recently"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrained_cnn import identity
+from pretrained_cnn import _settings, identity
 from pretrained_cnn._check import choice, whole_number
 from pretrained_cnn._lazy import Reference
 from pretrained_cnn.bundle.child import NoChildError
@@ -191,6 +191,7 @@ class Engine:
         backbone: Backbone | None = None,
         bundle: Bundle | None = None,
     ) -> None:
+        _settings.check()
         if weights is not None and weights != "imagenet" and not os.path.isfile(weights):
             raise WeightsError(
                 f"weights={os.fspath(weights)!r}: no such file; "

@@ -10,18 +10,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pretrained_cnn._cache import CACHE, alone, cache_home
+from pretrained_cnn._cache import alone, cache_folder, evict, mark_used, remove
 from pretrained_cnn._process import warn
-from pretrained_cnn.bundle.manifest import NAME
+from pretrained_cnn._settings import CACHE
 from pretrained_cnn.bundle.store import Bundle, open_bundle, scratch_beside
 from pretrained_cnn.errors import BundleError
 
 log = logging.getLogger(__name__)
-
-MAX_BYTES = "PRETRAINED_CNN_CACHE_BYTES"
-"""The environment variable that bounds the cache; what was not used for longest goes first."""
-
-DEFAULT_MAX_BYTES = 10 * 2**30
 
 NEEDED_BYTES = 2**30
 """With less free space than this, a conversion that fails in the cache is tried again in a temporary folder."""
@@ -29,7 +24,7 @@ NEEDED_BYTES = 2**30
 
 def folder() -> Path:
     """Where the converted graphs are, a bundle each."""
-    return cache_home() / "converted"
+    return cache_folder("converted")
 
 
 def find(key: str | None) -> Bundle | None:
@@ -44,10 +39,9 @@ def find(key: str | None) -> Bundle | None:
     except BundleError as error:
         if not isinstance(error.__cause__, PermissionError):  # then it is another user's, who can read it
             log.warning("a converted model is broken and will be made anew: %s", error)
-            _remove(path)
+            remove(path)
         return None
-    with contextlib.suppress(OSError):  # the cache may be read-only
-        os.utime(path / NAME)  # so that it counts as used just now
+    mark_used(path)
     return bundle
 
 
@@ -65,7 +59,7 @@ def kept(key: str | None, write: Callable[[Path], None], name: str) -> Iterator[
         except _UnusableError as error:
             warn(f"converted models are not kept in {folder()}: {error}; set {CACHE} to a folder that can be written")
         else:
-            _evict(but=bundle.path)
+            evict(keep=bundle.path)
             yield bundle
             return
     with tempfile.TemporaryDirectory(prefix="pretrained_cnn-", ignore_cleanup_errors=True) as scratch:
@@ -102,42 +96,3 @@ def _keep(key: str, write: Callable[[Path], None], name: str) -> Bundle:
                 raise
             raise _UnusableError(f"{free / 1e6:.0f} MB are free") from error
         return open_bundle(path)
-
-
-def entries() -> Iterator[Path]:
-    """The folders of all bundles in the cache, those used last first."""
-    found = [(_used(path), path) for path in folder().glob("*/") if not path.name.startswith(".")]
-    yield from (path for _, path in sorted(found, reverse=True))
-
-
-def _evict(but: Path) -> None:
-    """Remove what was not used for longest until the rest is within the bound."""
-    limit = int(os.environ.get(MAX_BYTES) or DEFAULT_MAX_BYTES)
-    left = limit - size(but)
-    for path in entries():
-        if path != but:
-            left -= size(path)
-            if left < 0:
-                _remove(path)
-
-
-def size(path: Path) -> int:
-    """Bytes of all files of a bundle."""
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-
-
-def _remove(path: Path) -> None:
-    """Take a bundle out of the cache, at once for those who look for it."""
-    gone = path.with_name(f".{path.name}.{os.getpid()}.gone")
-    try:
-        path.rename(gone)
-    except OSError:  # somebody else was quicker
-        return
-    shutil.rmtree(gone, ignore_errors=True)
-
-
-def _used(path: Path) -> float:
-    try:
-        return (path / NAME).stat().st_mtime
-    except OSError:
-        return 0.0
