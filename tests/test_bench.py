@@ -240,7 +240,7 @@ def test_a_plot_that_cannot_be_written(main: Any) -> None:
 
 
 def test_without_matplotlib(main: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "pretrained_cnn.plots", raising=False)
+    monkeypatch.delitem(sys.modules, "pretrained_cnn.bench.plot", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
     code, out, err = main("SmallA", "--plot", "a.png")
     assert (code, out) == (1, "")
@@ -252,7 +252,7 @@ def test_without_matplotlib(main: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("format", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
 def test_every_format_that_is_taken_can_be_written(format: str, start: bytes) -> None:
-    from pretrained_cnn.plots import FORMATS, accuracy_and_time
+    from pretrained_cnn.bench.plot import FORMATS, accuracy_and_time
 
     file = io.BytesIO()
     rows = [timing("A", 10, 70)]
@@ -264,7 +264,7 @@ def test_every_format_that_is_taken_can_be_written(format: str, start: bytes) ->
 def test_names_cover_neither_points_nor_lines_nor_each_other() -> None:
     from matplotlib.text import Text
 
-    from pretrained_cnn.plots import accuracy_and_time
+    from pretrained_cnn.bench.plot import accuracy_and_time
 
     rows = [
         timing(spec.name, 2.0 + (spec.parameters or 0) / 1e6 * factor, spec.published.top1, runtime)
@@ -288,7 +288,7 @@ def test_names_cover_neither_points_nor_lines_nor_each_other() -> None:
 
 
 def test_the_frontier_is_a_line_for_each_runtime_and_the_others_are_hollow() -> None:
-    from pretrained_cnn.plots import accuracy_and_time
+    from pretrained_cnn.bench.plot import accuracy_and_time
 
     rows = [
         *(timing("A", 10, 70), timing("B", 20, 80), timing("C", 20, 60), timing("D", 5, None)),

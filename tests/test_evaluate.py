@@ -203,7 +203,7 @@ def test_it_is_drawn_where_the_caller_says() -> None:
 
 
 def test_plot_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "pretrained_cnn.plots", raising=False)
+    monkeypatch.delitem(sys.modules, "pretrained_cnn.evaluate.confusion", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
     with pytest.raises(MissingDependencyError, match=r'the package matplotlib: pip install "pretrained-cnn\[plot\]"'):
         evaluation([0], [[1.0, 0.0]]).plot()

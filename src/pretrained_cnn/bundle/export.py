@@ -16,6 +16,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrained_cnn._compat import onnx_optimizers
 from pretrained_cnn.bundle.manifest import MODEL, Precision
 from pretrained_cnn.errors import BundleError, InvalidArgumentError, MissingDependencyError
 from pretrained_cnn.runtimes import Format, runtime_for
@@ -163,7 +164,7 @@ def _optimized(graph: Any) -> Any:
         gc.collect()
         return make()
 
-    passes = {name: functools.partial(clean, make) for name, make in optimizer._get_optimizers().items()}
+    passes = {name: functools.partial(clean, make) for name, make in onnx_optimizers().items()}
     gc.freeze()  # what is there already need not be looked at again and again
     try:
         return optimizer.optimize_graph(graph, optimizers=passes)

@@ -102,7 +102,7 @@ def _print(rows: Sequence[Timing], best: Sequence[Timing], options: Options) -> 
 
 def _check_plot(path: Path, overwrite: bool) -> None:
     """Raise MissingDependencyError without matplotlib, InvalidArgumentError for a file that could not be written."""
-    from pretrained_cnn.plots import FORMATS
+    from pretrained_cnn.bench.plot import FORMATS
 
     if path.suffix[1:] not in FORMATS:
         raise InvalidArgumentError(
@@ -117,7 +117,7 @@ def _check_plot(path: Path, overwrite: bool) -> None:
 
 
 def _plot(rows: Sequence[Timing], best: Sequence[Timing], path: Path) -> None:
-    from pretrained_cnn.plots import accuracy_and_time
+    from pretrained_cnn.bench.plot import accuracy_and_time
 
     try:
         accuracy_and_time(rows, best).savefig(path, dpi=120)
