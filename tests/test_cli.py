@@ -395,7 +395,7 @@ def test_a_bundle_that_answers_otherwise_than_where_it_was_made(
         (["classify", "a.jpg", "--model", "BUNDLE", "--weights", "imagenet"], 2, "has weights of its own"),
         (["classify", "a.jpg", "--model", "BUNDLE", "--runtime", "litert"], 1, "runtime='litert' does not execute"),
         (["check", "BUNDLE", "--runtime", "litre"], 2, "unknown runtime 'litre'; did you mean 'litert'?"),
-        (["export", "-o", "docs", "-m", "EfficientNetLite0"], 1, "docs exists already; choose another name"),
+        (["export", "-o", "docs", "-m", "EfficientNetLite0"], 1, "docs already exists; choose another name"),
         (["export", "-o", "x", "--format", "pickle"], 2, "invalid choice: 'pickle'"),
     ],
 )

@@ -97,7 +97,7 @@ def test_what_train_refuses(main: Any, folder: Path, tmp_path: Path) -> None:
     assert "is in no folder of a class" in err
     code, out, err = main("train", folder / "train", *MODEL, "--output", folder)
     assert (code, out) == (1, "")
-    assert f"{folder} exists already; choose another name, or remove it first" in err
+    assert f"{folder} already exists; choose another name, or pass --overwrite" in err
 
 
 def test_evaluate_complains_of_bad_images(main: Any, tmp_path: Path) -> None:

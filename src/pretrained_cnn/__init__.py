@@ -10,6 +10,8 @@ import importlib
 import logging
 from typing import TYPE_CHECKING, Any
 
+from pretrained_cnn._version import __version__ as __version__
+from pretrained_cnn.bundle.formats import Format, get_format, list_formats, register_format, unregister_format
 from pretrained_cnn.bundle.manifest import ExportCheck
 from pretrained_cnn.errors import (
     BundleError,
@@ -41,8 +43,6 @@ if TYPE_CHECKING:
     from pretrained_cnn.results.drawing import contact_sheet
     from pretrained_cnn.transfer.report import TrainingReport
 
-__version__ = "0.1.0"
-
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # the program decides where its log goes
 
 __all__ = [
@@ -53,6 +53,7 @@ __all__ = [
     "Evaluation",
     "Explanation",
     "ExportCheck",
+    "Format",
     "ImageError",
     "ImagePolicy",
     "InvalidArgumentError",
@@ -76,14 +77,18 @@ __all__ = [
     "WeightsError",
     "WeightsFile",
     "contact_sheet",
+    "get_format",
     "get_spec",
     "imagenet_labels",
+    "list_formats",
     "list_models",
     "list_runtimes",
     "register",
+    "register_format",
     "register_runtime",
     "to_frame",
     "unregister",
+    "unregister_format",
     "unregister_runtime",
 ]
 

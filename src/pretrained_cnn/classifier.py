@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn._check import number, whole_number
+from pretrained_cnn.bundle.formats import Dtype
 from pretrained_cnn.bundle.manifest import ExportCheck
 from pretrained_cnn.bundle.store import write_bundle
 from pretrained_cnn.engine import Engine, Rows, open_model
@@ -23,7 +24,6 @@ from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item, items, one
 from pretrained_cnn.labels import Label
 from pretrained_cnn.results.result import Result, status_of
-from pretrained_cnn.runtimes import Format
 from pretrained_cnn.spec import HeatMapMethod, ModelSpec, Output, ResizePolicy
 from pretrained_cnn.transfer.report import Trained, TrainingReport, model_card
 
@@ -486,28 +486,35 @@ class Classifier:
         self,
         path: str | os.PathLike[str],
         *,
-        format: Format = "keras",
-        precision: Literal["float32", "float16"] = "float32",
+        format: str = "keras",
+        dtype: Dtype = "float32",
+        output: Output | Sequence[Output] | None = None,
         quantize: Any = None,
-        output: Output | None = None,
+        min_agreement: float | None = None,
+        overwrite: bool = False,
     ) -> ExportCheck:
         """Write the classifier to a bundle: a folder with the model, its preprocessing inside, and the labels.
 
         Args:
-            path: The folder, which must not exist yet.
+            path: The folder.
             format: ``"keras"`` can be trained further, and loaded with any runtime. ``"openvino"``, ``"onnx"`` and
                 ``"litert"`` need neither TensorFlow nor Keras where they are loaded. ``"saved_model"`` is what
                 TensorFlow Serving takes: give it ``path/model``.
-            precision: ``"float16"`` halves the size of an ``"openvino"`` or ``"litert"`` model. It computes in
-                float32 all the same.
-            quantize: Images, as `predict_batch` takes them, of the kind that will be classified, some hundreds
-                rather than tens. Their ranges make an ``"openvino"`` model of 8-bit integers.
-            output: ``"scores"`` for a bundle that predicts, ``"embedding"`` for one that embeds; by default
-                whichever the weights allow, scores first. Format ``"keras"`` with scores does both.
+                Other names are those of formats that you or a package registered.
+            dtype: What the file stores weights in. ``"float16"`` halves the size of an ``"openvino"`` or ``"litert"``
+                model, which still computes in float32.
+            output: ``"scores"`` for a bundle that predicts, ``"embedding"`` for one that embeds, or both in a list, in
+                one pass of the network; by default whichever the weights allow, scores first. Format ``"keras"`` with
+                scores does both.
+            quantize: Images, as `predict_batch` takes them, of the kind that will be classified, about 300. Their
+                ranges of values make an ``"openvino"`` model of 8-bit integers, ``dtype="int8"``. A fifth of the images
+                is held back to judge the result.
+            min_agreement: The share of images, 0 to 1, that must keep their best class; by default all, and 0.95
+                of those held back with ``quantize``.
+            overwrite: Replace a bundle at ``path``. Anything else there is left alone.
 
         Before it returns, the bundle is loaded again, and must give the same scores as this classifier within
-        1e-4 (float16: 0.05) and the same best classes, for four test images. Of the images to quantize
-        by, nine of ten must keep their best class, a tie within 0.1 aside. Returns how well they agree.
+        1e-4 (float16: 0.05) and the same best classes, for four test images. Returns how well the two agree.
 
         Raises BundleError, and leaves nothing behind, if they do not agree, or if the format cannot express the
         network; InvalidArgumentError for arguments that do not go together; MissingDependencyError for a format
@@ -524,24 +531,25 @@ class Classifier:
         from pretrained_cnn.backbones.serving import serving_graph
 
         card = None if self._trained is None else model_card(self._trained.report, self.spec)
-        output = output or ("scores" if backbone.has_head else "embedding")
-        calibration = None
+        outputs = output or ("scores" if backbone.has_head else "embedding")
+        images = None
         if quantize is not None:
-            if precision != "float32" or output != "scores":
-                raise InvalidArgumentError('quantize goes with precision="float32" and output="scores" only')
-            calibration = self._engine.pixels(quantize)
-            if not len(calibration):
-                raise InvalidArgumentError("quantize=[] has no image; give some hundreds of the kind to be classified")
+            if dtype == "float16":
+                raise InvalidArgumentError('quantize=... makes dtype="int8"; leave dtype="float16" out')
+            dtype, images = "int8", self._engine.pixels(quantize)
+        elif dtype == "int8":
+            raise InvalidArgumentError('dtype="int8" needs quantize=..., about 300 images of the kind to be classified')
         return write_bundle(
             Path(path),
-            serving_graph(backbone, [output]),
+            serving_graph(backbone, [outputs] if isinstance(outputs, str) else outputs),
             self._engine.spec,
             self._engine.image_policy,
             format=format,
-            output=output,
-            precision=precision if calibration is None else "int8",
-            calibration=calibration,
+            dtype=dtype,
+            images=images,
+            min_agreement=min_agreement,
             card=card,
+            overwrite=overwrite,
         )
 
     def close(self) -> None:

@@ -205,7 +205,7 @@ class Engine:
         BundleError, which names the file, unless each byte is the one that was written.
         """
         bundle = open_bundle(Path(path))
-        format, output = bundle.manifest.format, bundle.manifest.output
+        format = bundle.manifest.format
         name = runtime_for(format).name if runtime is None else runtime
         policy = bundle.image_policy if image_policy is None else image_policy
         if format == "keras":
@@ -213,10 +213,10 @@ class Engine:
             with keras_is_needed():
                 from pretrained_cnn.backbones.serving import open_graph
 
-            backbone = open_graph(bundle.load_graph(), bundle.spec, has_head=output == "scores")
+            backbone = open_graph(bundle.load_graph(), bundle.spec, has_head="scores" in bundle.outputs)
             return cls(backbone.spec, runtime=name, image_policy=policy, backbone=backbone, bundle=bundle)
         engine = cls(bundle.spec, runtime=name, image_policy=policy, bundle=bundle)
-        engine.open((output,))  # so that a model that cannot be loaded is reported here
+        engine.open(bundle.outputs)  # so that a model that cannot be loaded is reported here
         return engine
 
     def backbone(self) -> Backbone:
@@ -229,7 +229,7 @@ class Engine:
                 if self.bundle is not None:
                     raise BundleError(
                         f"{self.bundle.path} is of format={self.bundle.manifest.format!r} and gives "
-                        f"{self.bundle.manifest.output} only; what else is in the network is in a bundle of "
+                        f"{' and '.join(self.bundle.outputs)} only; what else is in the network is in a bundle of "
                         'format="keras"'
                     )
                 with keras_is_needed():
@@ -446,9 +446,9 @@ class Engine:
 
     def _open(self, outputs: tuple[Output, ...], layer: str | None) -> tuple[Runtime, list[tuple[int, ...]]]:
         if self._backbone is None and self.bundle is not None:
-            if layer is not None or outputs != (self.bundle.manifest.output,):
+            if layer is not None or not set(outputs) <= set(self.bundle.outputs):
                 self.backbone()  # raises
-            return self.bundle.open(self.runtime), [(self.bundle.width,)]
+            return self._open_bundle(self.bundle, outputs)
         if self.runtime.format == "keras":
             return self._open_graph(outputs, layer)
         return self._open_converted(outputs, layer)
@@ -464,22 +464,24 @@ class Engine:
         """The runtime on a converted graph: the one in the cache, else a new one."""
         from pretrained_cnn.bundle import converted
 
-        (output,) = outputs
         format, bundle, key = self.runtime.format, None, None
         if self._backbone is None:
-            what = output if layer is None else f"{output} {layer}"
+            what = " ".join((*outputs, *([] if layer is None else [layer])))
             key = identity.conversion_key(self.spec, self.weights, self.options, what, format)
             bundle = converted.find(key)
         if bundle is not None:
-            return bundle.open(self.runtime), [(bundle.width,)]
+            return self._open_bundle(bundle, outputs)
         backbone = self.backbone()
         from pretrained_cnn.backbones.serving import serving_graph
 
         graph = serving_graph(backbone, outputs, layer)
         if self.weights is not None:  # random weights are not seen again
             key = key or identity.conversion_key_of_graph(graph, format)
-        with converted.convert(graph, self.spec, output, format, key) as bundle:
-            return bundle.open(self.runtime), [(bundle.width,)]
+        with converted.convert(graph, self.spec, format, key) as bundle:
+            return self._open_bundle(bundle, outputs)
+
+    def _open_bundle(self, bundle: Bundle, outputs: tuple[Output, ...]) -> tuple[Runtime, list[tuple[int, ...]]]:
+        return bundle.open(self.runtime, outputs), [(bundle.width(name),) for name in outputs]
 
 
 def open_model(

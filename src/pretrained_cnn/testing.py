@@ -10,7 +10,7 @@ import numpy as np
 from pretrained_cnn.classifier import Classifier
 from pretrained_cnn.engine import Network
 from pretrained_cnn.runtimes import list_runtimes
-from pretrained_cnn.spec import ModelSpec, ResizePolicy
+from pretrained_cnn.spec import ModelSpec, Output, ResizePolicy
 
 if TYPE_CHECKING:
     import keras
@@ -107,6 +107,18 @@ class RuntimeConformance:
             return
         raise AssertionError("a closed runtime must raise ValueError")
 
+    def test_gives_exactly_the_outputs_asked_for_in_their_order(self) -> None:
+        images = self._images(3)
+        keras = self._classifier("keras")
+        expected = {"scores": keras.predict_proba(list(images)), "embedding": keras.embed(list(images))}
+        both: list[tuple[Output, ...]] = [("scores", "embedding"), ("embedding", "scores")]
+        for names in both:
+            found = self._open(*names).run(images)
+            assert len(found) == 2, "a runtime gives one array for each output that it was opened for"
+            for name, output in zip(names, found, strict=True):
+                assert output.dtype == np.float32
+                np.testing.assert_allclose(output, expected[name], atol=self.tolerance, rtol=1e-4)
+
     def test_embeds(self) -> None:
         images = list(self._images(3))
         expected = self._classifier("keras").embed(images)
@@ -115,8 +127,8 @@ class RuntimeConformance:
     def _classifier(self, runtime: str) -> Classifier:
         return Classifier(self.spec, runtime=runtime)
 
-    def _open(self) -> Network:
-        return self._classifier(self.runtime).engine.open()
+    def _open(self, *outputs: Output) -> Network:
+        return self._classifier(self.runtime).engine.open(outputs or ("scores",))
 
     def _images(self, count: int) -> NDArray[np.uint8]:
         """Plain colors under noise, so that the classes differ."""

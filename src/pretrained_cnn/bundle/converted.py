@@ -16,8 +16,7 @@ from pretrained_cnn.bundle.manifest import NAME
 from pretrained_cnn.bundle.store import Bundle, open_bundle, write_bundle
 from pretrained_cnn.errors import BundleError
 from pretrained_cnn.images.policy import ImagePolicy
-from pretrained_cnn.runtimes import Format
-from pretrained_cnn.spec import ModelSpec, Output
+from pretrained_cnn.spec import ModelSpec
 
 if TYPE_CHECKING:
     import keras
@@ -53,14 +52,14 @@ def find(key: str | None) -> Bundle | None:
 
 
 @contextlib.contextmanager
-def convert(graph: keras.Model, spec: ModelSpec, output: Output, format: Format, key: str | None) -> Iterator[Bundle]:
+def convert(graph: keras.Model, spec: ModelSpec, format: str, key: str | None) -> Iterator[Bundle]:
     """``graph`` as a bundle: in the cache under that key or, without a key, for as long as the context lasts.
 
     Another process that converts the same graph is waited for, and its bundle taken.
     """
     if key is None:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-            yield _write(Path(scratch, "bundle"), graph, spec, output, format)
+            yield _write(Path(scratch, "bundle"), graph, spec, format)
         return
     path = folder() / key
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,14 +69,15 @@ def convert(graph: keras.Model, spec: ModelSpec, output: Output, format: Format,
             for leavings in path.parent.glob(f".{key}.*/"):  # of a process that was killed
                 shutil.rmtree(leavings, ignore_errors=True)
             log.info("converting %s for format %s, once; the result is kept in %s", spec.name, format, path.parent)
-            found = _write(path, graph, spec, output, format)
+            found = _write(path, graph, spec, format)
     _evict(but=path)
     yield found
 
 
-def _write(path: Path, graph: keras.Model, spec: ModelSpec, output: Output, format: Format) -> Bundle:
-    labeled = spec if spec.labels else spec.replace(labels=[str(i) for i in range(graph.output[output].shape[1])])
-    write_bundle(path, graph, labeled, ImagePolicy(), format=format, output=output)
+def _write(path: Path, graph: keras.Model, spec: ModelSpec, format: str) -> Bundle:
+    width = max(output.shape[1] for output in graph.output.values())
+    labeled = spec if spec.labels else spec.replace(labels=[str(i) for i in range(width)])
+    write_bundle(path, graph, labeled, ImagePolicy(), format=format)
     return open_bundle(path)
 
 

@@ -7,67 +7,103 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from pretrained_cnn._statistics import wilson
+from pretrained_cnn.bundle.formats import DTYPES, Dtype
 from pretrained_cnn.errors import BundleError
-from pretrained_cnn.runtimes import Format
-from pretrained_cnn.spec import Output
-
-Precision = Literal["float32", "float16", "int8"]
 
 NAME = "manifest.json"
 VERSION = 2
 """The version of the manifest's form. A bundle of any other version is refused."""
 
-MODEL: dict[Format, str] = {
-    "keras": "model.keras",
-    "openvino": "model.xml",
-    "onnx": "model.onnx",
-    "litert": "model.tflite",
-    "saved_model": "model",
-}
-"""What the model is called in a bundle. OpenVINO's weights lie beside it, in ``model.bin``."""
+Kind = Literal["exclusive", "binary", "multi_label"]
+"""What the scores mean: one class of several, one output for the second of two classes, or each class for itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportCheck:
     """How well what was written agrees with the network that it was written from.
 
-    >>> ExportCheck(images=4, same_top1=1.0, largest_difference=3e-7).same_top1
-    1.0
+    >>> check = ExportCheck(images=60, same_top1=59 / 60, largest_difference=0.04)
+    >>> round(check.loss, 3), [round(end, 3) for end in check.loss_interval]
+    (0.017, [0.003, 0.089])
     """
 
     images: int
-    """How many images were compared."""
+    """How many images were compared; of the images to quantize by, those that were held back."""
     same_top1: float
     """The share of them, 0 to 1, that both give the same best class; a tie within the tolerance counts as the same."""
     largest_difference: float
     """Of any score of any of them; for embeddings, relative to the largest value."""
+
+    @property
+    def loss(self) -> float:
+        """The share of images, 0 to 1, whose best class changed: no more than this is lost of the accuracy."""
+        return 1 - self.same_top1
+
+    @property
+    def loss_interval(self) -> tuple[float, float]:
+        """The 95 % interval of `loss`, by Wilson's method, as for other images of the same kind."""
+        return wilson(round(self.loss * self.images), self.images)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileInfo:
+    """What a file of a bundle must be."""
+
+    bytes: int
+    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """What ``manifest.json`` says."""
 
-    format: Format
-    output: Output
-    precision: Precision
+    format: str
+    """A name of `list_formats`."""
+    dtype: Dtype
+    """What the model's file stores."""
     input_shape: list[int | None]
-    """``[None, H, W, 3]``, uint8."""
-    output_shape: list[int | None]
-    """``[None, C]``, float32."""
+    """Of ``images``: ``[None, H, W, channels]``, uint8."""
+    channels: int
+    """3 for RGB, 1 for gray."""
+    outputs: dict[str, list[int | None]]
+    """Each output's name and shape, such as ``{"scores": [None, C]}``, float32."""
+    kind: Kind
+    """What the scores mean."""
+    thresholds: list[float] | None
+    """For several labels, the score from which each class is given; else None."""
+    calibration: dict[str, list[int]] | None
+    """The names and shapes of the arrays in ``calibration.npz``; None for a classifier that is not calibrated."""
     spec: dict[str, Any]
     """The spec's fields that outlive the code that built the network; the labels have a file of their own."""
+    license: str | None
+    """Of the weights, as far as the spec says; None if it is not known."""
     image_policy: dict[str, Any]
     """The `ImagePolicy`."""
     tolerance: float
     """How far scores may be from those in ``check.npz``."""
-    agreement: dict[str, Any] | None
+    min_agreement: float
+    """The share of images, 0 to 1, that must keep their best class."""
+    check: dict[str, Any] | None
     """An `ExportCheck`, found when the bundle was written."""
+    library: str
+    """The version of this library that wrote the bundle."""
     versions: dict[str, str]
-    """Of the packages that wrote it."""
-    files: dict[str, str] = field(default_factory=dict)
-    """Each file's path within the bundle, with ``/``, and its SHA-256."""
+    """Of the other packages that took part."""
+    files: dict[str, FileInfo] = field(default_factory=dict)
+    """Each file's path within the bundle, with ``/``; its size in bytes and its SHA-256."""
+
+    def __post_init__(self) -> None:
+        height, width, channels = self.input_shape[1:]
+        whole = (height, width, channels, *(shape[-1] for shape in self.outputs.values()))
+        if not all(isinstance(size, int) and size > 0 for size in whole) or channels != self.channels:
+            raise ValueError(f"the shapes {self.input_shape} and {self.outputs} are not those of a serving graph")
+        if self.dtype not in DTYPES or self.kind not in get_args(Kind) or self.channels not in (1, 3):
+            raise ValueError(f"dtype={self.dtype!r}, kind={self.kind!r} or channels={self.channels!r} is not known")
+        if (self.thresholds is not None) != (self.kind == "multi_label"):
+            raise ValueError("thresholds go with several labels, and with nothing else")
 
     def to_text(self) -> str:
         """The one text that says this, its checksum included."""
@@ -91,7 +127,7 @@ class Manifest:
                     f"{way_out}"
                 )
             checksum = data.pop("checksum")
-            manifest = cls(**data)
+            manifest = cls(**{**data, "files": {name: FileInfo(**info) for name, info in data["files"].items()}})
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
             raise BundleError(f"{where} is not the manifest of a bundle: {type(error).__name__}: {error}") from None
         if text != manifest.to_text():

@@ -4,37 +4,43 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import io
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrained_cnn.bundle.manifest import MODEL, NAME, ExportCheck, Manifest, Precision
+from pretrained_cnn._check import number
+from pretrained_cnn._files import sha256
+from pretrained_cnn._version import __version__
+from pretrained_cnn.bundle.formats import Dtype, Format, get_format
+from pretrained_cnn.bundle.manifest import NAME, ExportCheck, FileInfo, Kind, Manifest
 from pretrained_cnn.errors import BundleError, InvalidArgumentError
 from pretrained_cnn.identity import installed_versions
 from pretrained_cnn.images.policy import ImagePolicy
-from pretrained_cnn.runtimes import Format, Runtime, RuntimeSpec, get_runtime, runtime_for
+from pretrained_cnn.runtimes import Runtime, RuntimeSpec, get_runtime, runtime_for
 from pretrained_cnn.spec import ModelSpec, Output, Published, ResizePolicy
 
 if TYPE_CHECKING:
     import keras
 
-LABELS, CHECK, CARD = "labels.json", "check.npz", "README.md"
+LABELS, CHECK, CARD, CALIBRATION = "labels.json", "check.npz", "README.md", "calibration.npz"
 
-TOLERANCE: dict[Precision, float] = {"float32": 1e-4, "float16": 0.05, "int8": 0.1}
+TOLERANCE: dict[Dtype, float] = {"float32": 1e-4, "float16": 0.05, "int8": 0.01}
 """How far a score may be from the network's own. In 8 bits it is only how near two classes count as a tie."""
 
-MIN_SAME_TOP1: dict[Precision, float] = {"float32": 1.0, "float16": 1.0, "int8": 0.9}
+MIN_AGREEMENT: dict[Dtype, float] = {"float32": 1.0, "float16": 1.0, "int8": 0.95}
 """The share of images that must keep their best class."""
+
+HELD_BACK = 5
+"""Of the images to quantize by, one of so many is held back to judge the quantized model by."""
 
 KEPT = ("name", "input_size", "embedding_size", "parameters", "license", "source")
 """Fields of a spec that a manifest has as they are."""
@@ -52,16 +58,31 @@ class Bundle:
     """Without a builder and a preprocess function: both are in the model."""
     image_policy: ImagePolicy
     """How the classifier that was saved read its images."""
-    width: int
-    """``C`` of the output ``(N, C)``."""
+
+    @property
+    def format(self) -> Format:
+        """The format of the model."""
+        return get_format(self.manifest.format)
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """The names of the model's outputs."""
+        return tuple(cast("Output", name) for name in self.manifest.outputs)
 
     @property
     def model_path(self) -> Path:
         """What a runtime of the bundle's format is made from."""
-        return self.path / MODEL[self.manifest.format]
+        return self.path / self.format.file
 
-    def open(self, runtime: RuntimeSpec | None = None) -> Runtime:
-        """A runtime of the bundle's format, made from its model. Raises BundleError if it cannot load it."""
+    def width(self, output: Output) -> int:
+        """``D`` of an output ``(N, D)``."""
+        return int(self.manifest.outputs[output][-1] or 0)
+
+    def open(self, runtime: RuntimeSpec | None = None, outputs: Sequence[Output] | None = None) -> Runtime:
+        """A runtime of the bundle's format, made from its model, for some of its outputs, by default all.
+
+        Raises BundleError if the runtime cannot load the model.
+        """
         runtime = runtime or runtime_for(self.manifest.format)
         if runtime.format != self.manifest.format:
             raise BundleError(
@@ -69,12 +90,22 @@ class Bundle:
                 'leave runtime out, or save the classifier with format="keras", which every runtime takes'
             )
         runtime.require()
+        names = list(self.outputs if outputs is None else outputs)
         if self.manifest.format == "keras":
-            return runtime.factory(self.load_graph(), [self.manifest.output])
+            return runtime.factory(self.load_graph(), names)
         try:
-            return runtime.factory(self.model_path, [self.manifest.output])
+            return runtime.factory(self.model_path, names)
         except Exception as error:  # each runtime raises its own
             raise BundleError(f"{self.model_path} cannot be loaded by {runtime.name}: {_brief(error)}") from error
+
+    def calibration(self) -> dict[str, NDArray[Any]] | None:
+        """The arrays that the classifier was calibrated with, by name; None for one that is not calibrated."""
+        if self.manifest.calibration is None:
+            return None
+        arrays = _read_arrays(self.path / CALIBRATION)
+        if {name: list(array.shape) for name, array in arrays.items()} != self.manifest.calibration:
+            raise BundleError(f"{self.path / CALIBRATION} does not hold the arrays that {NAME} lists")
+        return arrays
 
     def load_graph(self) -> keras.Model:
         """The serving graph of a bundle of format ``"keras"``. Code in the file, such as a lambda's, is not run."""
@@ -95,59 +126,98 @@ def write_bundle(
     spec: ModelSpec,
     image_policy: ImagePolicy,
     *,
-    format: Format,
-    output: Output,
-    precision: Precision = "float32",
-    calibration: NDArray[np.uint8] | None = None,
+    format: str,
+    dtype: Dtype = "float32",
+    images: NDArray[np.uint8] | None = None,
+    min_agreement: float | None = None,
+    calibration: Mapping[str, NDArray[Any]] | None = None,
     card: str | None = None,
+    overwrite: bool = False,
 ) -> ExportCheck:
-    """Write ``graph`` as a bundle to ``path``, and load it again to see that it agrees.
+    """Write a serving graph as a bundle to ``path``, and load it again to see that it agrees.
 
-    ``calibration``, RGB uint8 ``(N, H, W, 3)``, is for ``precision="int8"``. Raises BundleError, and leaves
-    nothing behind, if the model does not agree, cannot be written, or ``path`` exists.
+    The bundle gives the outputs of ``graph``, by name. ``images``, uint8 ``(N, H, W, C)``, are for ``dtype="int8"``: a
+    fifth of them is held back, and judges the result. ``min_agreement`` is the share of images, 0 to 1, that must keep
+    their best class; ``calibration`` holds arrays that are kept with the model. ``overwrite`` replaces a bundle.
+
+    Raises BundleError, and leaves nothing behind, if the model does not agree, cannot be written, or ``path`` exists.
     """
-    from pretrained_cnn.bundle.export import check, export
+    from pretrained_cnn.bundle.export import export
 
-    check(format, precision)
-    if output == "scores" and not spec.labels:
+    kind_of_file = get_format(format)
+    kind_of_file.require(dtype)
+    runtime = runtime_for(format)
+    runtime.require()
+    asked = MIN_AGREEMENT[dtype]
+    if min_agreement is not None:
+        asked = number("min_agreement", min_agreement, least=0, most=1)
+    if "scores" in graph.output and not spec.labels:
         raise InvalidArgumentError(
             f"{spec.name} has a decode function of its own, and a bundle holds no code; give labels=[...] in its place"
         )
-    if os.path.lexists(path):
-        raise BundleError(f"{path} exists already; choose another name, or remove it first")
-    images = probes(spec.input_size) if calibration is None else calibration
-    expected = _run(get_runtime("keras").factory(graph, [output]), images)
-    with _made_whole(path) as folder:
-        export(graph, folder, format=format, spec=spec, precision=precision, calibration=calibration)
+    _check_free(path, overwrite=overwrite)
+    given, judges = (None, probes(graph.input_shape[1:])) if images is None else _split(images)
+    names = list(graph.output)
+    expected = _run(get_runtime("keras").factory(graph, names), judges)
+    with _made_whole(path, overwrite=overwrite) as folder:
+        export(graph, folder, format=kind_of_file, spec=spec, dtype=dtype, images=given)
         (folder / LABELS).write_text(json.dumps([list(label) for label in spec.labels], indent=0), "utf-8")
-        np.savez_compressed(folder / CHECK, images=images[:16], scores=expected[:16])
+        kept = {name: output[:16] for name, output in zip(names, expected, strict=True)}
+        _write_arrays(folder / CHECK, {"images": judges[:16], **kept})
+        if calibration is not None:
+            _write_arrays(folder / CALIBRATION, calibration)
         if card is not None:
             (folder / CARD).write_text(card, "utf-8")
+        versions = {package: v for package, v in installed_versions().items() if package != "pretrained-cnn"}
         manifest = Manifest(
             format=format,
-            output=output,
-            precision=precision,
-            input_shape=[None, *spec.input_size, 3],
-            output_shape=[None, expected.shape[1]],
+            dtype=dtype,
+            input_shape=list(graph.input_shape),
+            channels=graph.input_shape[-1],
+            outputs={name: [None, output.shape[1]] for name, output in zip(names, expected, strict=True)},
+            kind=_kind(spec),
+            thresholds=None,
+            calibration=None if calibration is None else {name: list(a.shape) for name, a in calibration.items()},
             spec=_describe(spec),
+            license=spec.license,
             image_policy=image_policy.to_dict(),
-            tolerance=TOLERANCE[precision],
-            agreement=None,
-            versions=installed_versions(),
-            files={name: _sha256(folder / name) for name in _files(folder)},
+            tolerance=TOLERANCE[dtype],
+            min_agreement=asked,
+            check=None,
+            library=__version__,
+            versions=versions,
+            files={name: _file_info(folder / name) for name in _files(folder)},
         )
         (folder / NAME).write_text(manifest.to_text(), "utf-8")
-        agreement = compare(expected, _run(open_bundle(folder).open(), images), manifest)
-        if not agrees(agreement, manifest):
+        written = open_bundle(folder)
+        check = compare(expected, _run(written.open(runtime), judges), manifest)
+        if not agrees(check, manifest):
+            low, high = check.loss_interval
             raise BundleError(
-                f"{spec.name} in format={format!r} with precision={precision!r} does not agree with the network, and "
-                f"was not saved: of {agreement.images} images {agreement.same_top1:.0%} keep their best class, and "
-                f"the largest difference of a score is {agreement.largest_difference:.2g}, where "
-                f"{MIN_SAME_TOP1[precision]:.0%} and {manifest.tolerance:g} are asked for"
+                f"{spec.name} in format={format!r} with dtype={dtype!r} does not agree with the network, and "
+                f"was not saved: of {check.images} images {check.same_top1:.1%} keep their best class (of all images "
+                f"{1 - high:.1%} to {1 - low:.1%}), and the largest difference of a score is "
+                f"{check.largest_difference:.2g}; expected are {asked:.1%} and {manifest.tolerance:g}"
+                f"{'; accept less with min_agreement=...' if dtype == 'int8' else ''}"
             )
-        manifest = dataclasses.replace(manifest, agreement=dataclasses.asdict(agreement))
+        manifest = dataclasses.replace(manifest, check=dataclasses.asdict(check))
         (folder / NAME).write_text(manifest.to_text(), "utf-8")
-    return agreement
+    return check
+
+
+def _split(images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The images to quantize by, and those that are held back to judge the result by."""
+    if len(images) < HELD_BACK:
+        raise InvalidArgumentError(
+            f"quantize= has {len(images)} images; give at least {HELD_BACK}, better 300, of the kind to be classified"
+        )
+    held = np.arange(len(images)) % HELD_BACK == HELD_BACK - 1
+    return images[~held], images[held]
+
+
+def _kind(spec: ModelSpec) -> Kind:
+    """What the scores of a spec mean."""
+    return "exclusive"
 
 
 def open_bundle(path: Path) -> Bundle:
@@ -159,7 +229,10 @@ def open_bundle(path: Path) -> Bundle:
     manifest = Manifest.from_text(_read_manifest(path), str(path / NAME))
     for name, expected in manifest.files.items():
         _check_file(path, name, expected)
-    model = MODEL.get(manifest.format, NAME)
+    try:
+        model = get_format(manifest.format).file
+    except InvalidArgumentError as error:
+        raise BundleError(f"{path / NAME} is of a format that is not installed: {error}") from None
     inside = {name for name in manifest.files if name == model or name.startswith(f"{model}/")}
     if not inside or not {LABELS, CHECK} <= manifest.files.keys():
         raise BundleError(f"{path / NAME} does not list the files of a bundle of format={manifest.format!r}")
@@ -182,71 +255,112 @@ def means_bundle(model: str) -> bool:
 
 def verify(bundle: Bundle, runtime: Runtime) -> ExportCheck:
     """Run the images of ``check.npz``, and compare with the scores that are kept with them."""
-    try:
-        with np.load(io.BytesIO((bundle.path / CHECK).read_bytes()), allow_pickle=False) as kept:
-            images, expected = kept["images"], kept["scores"]
-    except (ValueError, KeyError, OSError) as error:
-        raise BundleError(f"{bundle.path / CHECK} holds no images and scores: {error}") from error
-    return compare(expected, _run(runtime, images), bundle.manifest)
+    arrays = _read_arrays(bundle.path / CHECK)
+    if not {"images", *bundle.outputs} <= arrays.keys():
+        raise BundleError(f"{bundle.path / CHECK} does not hold images and {' and '.join(bundle.outputs)}")
+    expected = tuple(arrays[name] for name in bundle.outputs)
+    return compare(expected, _run(runtime, arrays["images"]), bundle.manifest)
 
 
-def compare(expected: NDArray[np.float32], found: NDArray[np.float32], manifest: Manifest) -> ExportCheck:
-    """How well ``found`` agrees with ``expected``, both ``(N, C)``."""
-    if found.shape != expected.shape:
-        raise BundleError(f"the model gives {found.shape} where the network gives {expected.shape}")
-    scale = 1.0 if manifest.output == "scores" else max(1.0, float(np.abs(expected).max()))
-    best = np.take_along_axis(expected, found.argmax(axis=1)[:, np.newaxis], axis=1)[:, 0]
+def compare(
+    expected: Sequence[NDArray[np.float32]], found: Sequence[NDArray[np.float32]], manifest: Manifest
+) -> ExportCheck:
+    """How well ``found`` agrees with ``expected``, for each output of the manifest an array ``(N, D)``."""
+    names = list(manifest.outputs)
+    shapes = [[output.shape for output in outputs] for outputs in (found, expected)]
+    if shapes[0] != shapes[1]:
+        raise BundleError(f"the model gives {shapes[0]} where the network gives {shapes[1]}")
+    scales = [
+        1.0 if name == "scores" else max(1.0, float(np.abs(y).max())) for name, y in zip(names, expected, strict=True)
+    ]
+    judge = names.index("scores") if "scores" in names else 0
+    wanted, scale = expected[judge], scales[judge]
+    best = np.take_along_axis(wanted, found[judge].argmax(axis=1)[:, np.newaxis], axis=1)[:, 0]
     return ExportCheck(
-        images=len(expected),
-        same_top1=float((best >= expected.max(axis=1) - manifest.tolerance * scale).mean()),
-        largest_difference=float(np.abs(found - expected).max()) / scale,
+        images=len(wanted),
+        same_top1=float((best >= wanted.max(axis=1) - manifest.tolerance * scale).mean()),
+        largest_difference=max(
+            float(np.abs(x - y).max()) / scale for x, y, scale in zip(found, expected, scales, strict=True)
+        ),
     )
 
 
-def agrees(agreement: ExportCheck, manifest: Manifest) -> bool:
-    """Whether that is within what the bundle's precision is allowed."""
-    if not agreement.same_top1 >= MIN_SAME_TOP1[manifest.precision]:
+def agrees(check: ExportCheck, manifest: Manifest) -> bool:
+    """Whether that is within what the bundle's dtype is allowed."""
+    if not check.same_top1 >= manifest.min_agreement:
         return False
-    return manifest.precision == "int8" or agreement.largest_difference <= manifest.tolerance
+    return manifest.dtype == "int8" or check.largest_difference <= manifest.tolerance
 
 
-def probes(size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Four images, RGB uint8 ``(4, *size, 3)``, the same each time: a wash of colors, and noise of three grains."""
-    height, width = size
+def probes(shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Four images, uint8 ``(4, H, W, C)``, the same each time: a wash of colors, and noise of three grains."""
+    height, width, channels = shape
     random = np.random.default_rng(0)
     down, across = np.meshgrid(np.linspace(0, 255, height), np.linspace(0, 255, width), indexing="ij")
-    images: list[NDArray[Any]] = [np.stack([down, across, 255 - down], axis=-1)]
+    images: list[NDArray[Any]] = [np.stack([down, across, 255 - down][:channels], axis=-1)]
     for grain in (1, 8, 64):
-        coarse = random.integers(0, 256, (-(-height // grain), -(-width // grain), 3))
+        coarse = random.integers(0, 256, (-(-height // grain), -(-width // grain), channels))
         images.append(coarse.repeat(grain, axis=0).repeat(grain, axis=1)[:height, :width])
     return np.stack(images).astype(np.uint8)
 
 
-def _run(runtime: Runtime, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The first image alone and then several at once: a model must take both."""
-    rows = [runtime.run(images[:1])[0]]
-    rows += [runtime.run(images[start : start + 16])[0] for start in range(1, len(images), 16)]
-    return np.concatenate(rows)
+def _run(runtime: Runtime, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+    """The first image alone and then several at once: a model must take both. An array for each output."""
+    rows = [runtime.run(images[:1])]
+    rows += [runtime.run(images[start : start + 16]) for start in range(1, len(images), 16)]
+    return tuple(map(np.concatenate, zip(*rows, strict=True)))
+
+
+def _write_arrays(file: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the arrays for allow_pickle
+
+
+def _read_arrays(file: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an ``.npz`` file; none that holds Python objects is loaded."""
+    try:
+        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as kept:
+            return {name: kept[name] for name in kept.files}
+    except (ValueError, KeyError, OSError) as error:
+        raise BundleError(f"{file} holds no arrays that can be read: {error}") from error
+
+
+def _check_free(path: Path, *, overwrite: bool) -> None:
+    """Raise BundleError unless a bundle may be written to ``path``."""
+    if not os.path.lexists(path):
+        return
+    if not overwrite:
+        raise BundleError(f"{path} already exists; choose another name, or pass overwrite=True to replace it")
+    if path.is_symlink() or not is_bundle(path):
+        raise BundleError(f"{path} is not a bundle, so it is not replaced; choose another name, or remove it first")
 
 
 @contextlib.contextmanager
-def _made_whole(path: Path) -> Iterator[Path]:
+def _made_whole(path: Path, *, overwrite: bool) -> Iterator[Path]:
     """A folder beside ``path`` that takes its name if all goes well, and is removed otherwise."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     except OSError as error:
         raise BundleError(f"{path} cannot be written: {error.strerror}") from error
+    old = folder.with_name(f"{folder.name}.old")
     try:
         yield folder
         os.chmod(folder, 0o777 & ~_umask())  # mkdtemp's own is for its user alone
-        os.rename(folder, path)
+        if overwrite and path.exists():
+            os.rename(path, old)
+        try:
+            os.rename(folder, path)
+        except OSError:
+            if old.exists():
+                os.rename(old, path)
+            raise
     except OSError as error:
         if isinstance(error, BundleError):
             raise
         raise BundleError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _umask() -> int:
@@ -271,21 +385,24 @@ def _read_manifest(path: Path) -> str:
         raise BundleError(f"{file} cannot be read: {error.strerror}") from error
 
 
-def _check_file(path: Path, name: str, expected: str) -> None:
-    """Raise BundleError unless ``name`` is a file within the bundle and has the hash."""
+def _check_file(path: Path, name: str, expected: FileInfo) -> None:
+    """Raise BundleError unless ``name`` is a file within the bundle, and is the one that was written."""
     file = path / name
     if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name or not name:
         raise BundleError(f"{path / NAME} names {name!r}, which is not within the bundle")
     if not file.resolve().is_relative_to(path.resolve()):
         raise BundleError(f"{file} leads out of the bundle, to {file.resolve()}")
     try:
-        found = _sha256(file)
+        found = _file_info(file)
     except FileNotFoundError:
         raise BundleError(f"{file} is missing") from None
     except OSError as error:
         raise BundleError(f"{file} cannot be read: {error.strerror}") from error
     if found != expected:
-        raise BundleError(f"{file} was changed: its SHA-256 is {found}, not {expected}")
+        raise BundleError(
+            f"{file} was changed: it has {found.bytes} bytes with the SHA-256 {found.sha256}, "
+            f"and {expected.bytes} bytes with {expected.sha256} were written"
+        )
 
 
 def _describe(spec: ModelSpec) -> dict[str, Any]:
@@ -306,7 +423,7 @@ def _read(path: Path, manifest: Manifest) -> Bundle:
             published=published and Published(**published),
         )
         image_policy = ImagePolicy.from_dict(manifest.image_policy)
-        return Bundle(path, manifest, spec, image_policy, width=int(manifest.output_shape[1] or 0))
+        return Bundle(path, manifest, spec, image_policy)
     except (ValueError, TypeError, KeyError, IndexError) as error:
         raise BundleError(f"{path / NAME} and {LABELS} do not describe a classifier: {error}") from error
 
@@ -319,9 +436,8 @@ def _files(folder: Path) -> list[str]:
     return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if not file.is_dir())
 
 
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _file_info(file: Path) -> FileInfo:
+    return FileInfo(bytes=file.stat().st_size, sha256=sha256(file))
 
 
 def _innermost(error: Exception) -> str:

@@ -3,39 +3,51 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, get_args
+from typing import Literal
 
+from pretrained_cnn.bundle.formats import list_formats
 from pretrained_cnn.bundle.manifest import ExportCheck
 from pretrained_cnn.cli.console import log_to_stderr, quiet, say
-from pretrained_cnn.cli.options import Command, option
+from pretrained_cnn.cli.options import Command, flag, option, share
 from pretrained_cnn.cli.shared import ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
-from pretrained_cnn.runtimes import Format
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(ModelOptions):
     """What ``export`` takes."""
 
-    output: str = option(
-        "-o", "--output", required=True, metavar="DIR", help="Folder of the new bundle, which must not exist yet."
-    )
-    format: Format = option("--format", choices=get_args(Format), default="keras", help="Format of the network.")
-    precision: Literal["float32", "float16"] = option(
-        "--precision", choices=("float32", "float16"), default="float32", help="Type in which the weights are stored."
+    output: str = option("-o", "--output", required=True, metavar="DIR", help="Folder of the new bundle.")
+    format: str = option("--format", choices=list_formats(), default="keras", help="Format of the network.")
+    dtype: Literal["float32", "float16"] = option(
+        "--dtype", choices=("float32", "float16"), default="float32", help="Type in which the weights are stored."
     )
     quantize: str | None = option(
         "--quantize",
         metavar="SOURCE",
         help="Images to quantize an OpenVINO network to 8 bits with (default: do not quantize).",
     )
+    min_agreement: float | None = option(
+        "--min-agreement",
+        type=share,
+        metavar="SHARE",
+        help="Share of images, 0 to 1, that must keep their best class (default: 1, or 0.95 with --quantize).",
+    )
+    overwrite: bool = flag("--overwrite", help="Replace the bundle, if one exists.")
 
 
 def _run(options: Options) -> Status:
     log_to_stderr()
     clf = load_classifier(options)
     with quiet():
-        found = clf.save(options.output, format=options.format, precision=options.precision, quantize=options.quantize)
+        found = clf.save(
+            options.output,
+            format=options.format,
+            dtype=options.dtype,
+            quantize=options.quantize,
+            min_agreement=options.min_agreement,
+            overwrite=options.overwrite,
+        )
     say(f"{options.output}\t{describe(found)}")
     return Status.OK
 

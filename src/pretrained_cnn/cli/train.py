@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from typing import Literal, get_args
+from typing import Literal
 
+from pretrained_cnn.bundle.formats import list_formats
 from pretrained_cnn.cli.console import kept, log_to_stderr, quiet, say
 from pretrained_cnn.cli.options import Command, argument, count, flag, number, option
 from pretrained_cnn.cli.shared import ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
 from pretrained_cnn.errors import BundleError
-from pretrained_cnn.runtimes import Format
 
 TRAINING = "training"
 
@@ -33,10 +33,8 @@ class Options(ModelOptions):
         metavar="DATA",
         help="Images that choose the settings (default: a fifth of each class is set aside).",
     )
-    output: str = option(
-        "-o", "--output", required=True, metavar="DIR", help="Folder of the new bundle, which must not exist yet."
-    )
-    format: Format = option("--format", choices=get_args(Format), default="keras", help="Format of the network.")
+    output: str = option("-o", "--output", required=True, metavar="DIR", help="Folder of the new bundle.")
+    format: str = option("--format", choices=list_formats(), default="keras", help="Format of the network.")
     head: Literal["linear", "mlp"] = option(
         "--head", group=TRAINING, choices=("linear", "mlp"), default="linear", help="Layers to train on the embeddings."
     )
@@ -68,6 +66,7 @@ class Options(ModelOptions):
     )
     seed: int = option("--seed", group=TRAINING, type=int, default=0, metavar="N", help="Random seed.")
     no_cache: bool = flag("--no-cache", group=TRAINING, help="Do not store embeddings on disk.")
+    overwrite: bool = flag("--overwrite", help="Replace the bundle, if one exists.")
     json: bool = flag("--json", help="Print the report as one JSON object.")
 
 
@@ -75,8 +74,8 @@ def _run(options: Options) -> Status:
     log_to_stderr()
     from pretrained_cnn.classifier import Classifier
 
-    if os.path.lexists(options.output):
-        raise BundleError(f"{options.output} exists already; choose another name, or remove it first")
+    if os.path.lexists(options.output) and not options.overwrite:
+        raise BundleError(f"{options.output} already exists; choose another name, or pass --overwrite to replace it")
     model = load_classifier(options)
     with quiet():
         import keras  # noqa: F401
@@ -96,7 +95,7 @@ def _run(options: Options) -> Status:
             cache=not options.no_cache,
         )
     with quiet():
-        clf.save(options.output, format=options.format)
+        clf.save(options.output, format=options.format, overwrite=options.overwrite)
     report = clf.report
     assert report is not None
     if options.json:

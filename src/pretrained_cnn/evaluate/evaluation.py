@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrained_cnn._statistics import wilson
 from pretrained_cnn.errors import DataError, ImageError, MissingDependencyError
 from pretrained_cnn.labels import Label
 
@@ -20,13 +20,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["ClassScore", "Evaluation", "Mistake", "wilson"]
+__all__ = ["ClassScore", "Evaluation", "Mistake"]
 
 BINS = 15
 """Bins of the calibration error, as in Guo et al., "On Calibration of Modern Neural Networks" (arXiv:1706.04599)."""
-
-Z = 1.959963984540054
-"""The normal distribution's 97.5th percentile, for intervals of 95 %."""
 
 
 class ClassScore(NamedTuple):
@@ -279,18 +276,6 @@ class Evaluation:
         low, high = self.top1_interval
         failed = f", {len(self.failed)} failed" if self.failed else ""
         return f"Evaluation({self.count} images, top1={self.top1:.3f} ({low:.3f} to {high:.3f}){failed})"
-
-
-def wilson(right: int, count: int) -> tuple[float, float]:
-    """Wilson's confidence interval of 95 % for ``right`` out of ``count`` (J. Am. Stat. Assoc. 22, 1927, p. 209).
-
-    >>> [round(end, 4) for end in wilson(9, 10)]
-    [0.5958, 0.9821]
-    """
-    share, spread = right / count, Z * Z / count
-    center = (share + spread / 2) / (1 + spread)
-    half = math.sqrt(share * (1 - share) * spread + spread * spread / 4) / (1 + spread)
-    return max(0.0, center - half), min(1.0, center + half)
 
 
 def _ratio(part: NDArray[np.intp], whole: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from pretrained_cnn._check import whole_number
 from pretrained_cnn._lazy import Reference
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RUNTIMES",
-    "Format",
     "Runtime",
     "RuntimeInfo",
     "RuntimeSpec",
@@ -32,8 +32,6 @@ __all__ = [
     "register_runtime",
     "unregister_runtime",
 ]
-
-Format = Literal["keras", "openvino", "onnx", "litert", "saved_model"]
 
 TAKE_THREADS = ("openvino", "onnxruntime", "litert")
 """The built-in runtimes that have threads of their own; those of TensorFlow belong to the whole process."""
@@ -69,8 +67,9 @@ class RuntimeSpec:
     either as ``"module:attr"``, which is imported when first called. ``model`` is the path of a model, for the format
     ``"keras"`` the Keras graph; ``outputs`` are names of its outputs, such as ``("scores",)``. Where it has a parameter
     ``threads``, it may be told how many threads to compute with."""
-    format: Format
-    """What it executes: ``"keras"``, ``"openvino"``, ``"onnx"``, ``"litert"`` or ``"saved_model"``."""
+    format: str
+    """The format that it executes: ``"keras"``, ``"openvino"``, ``"onnx"``, ``"litert"``, ``"saved_model"``, or one of
+    your own, see `register_format`."""
     package: str | None
     """The top-level module that must be there; None if there is nothing to install."""
     extra: str | None
@@ -81,7 +80,7 @@ class RuntimeSpec:
         *,
         name: str,
         factory: Callable[..., Runtime] | str,
-        format: Format,
+        format: str,
         package: str | None = None,
         extra: str | None = None,
     ) -> None:
@@ -92,8 +91,8 @@ class RuntimeSpec:
                 raise InvalidSpecError(f"{name}: factory={error}") from None
         if not callable(factory):
             raise InvalidSpecError(f'{name}: factory={factory!r} is neither a function nor "module:attr"')
-        if format not in get_args(Format):
-            raise InvalidSpecError(f"{name}: format={format!r} is not known; choose from {', '.join(get_args(Format))}")
+        if not isinstance(format, str):
+            raise InvalidSpecError(f"{name}: format={format!r} is not the name of a format")
         fields = {"name": name, "factory": factory, "format": format, "package": package, "extra": extra}
         for key, value in fields.items():
             object.__setattr__(self, key, value)  # the class is frozen
@@ -144,7 +143,7 @@ class RuntimeInfo(NamedTuple):
     """The line that installs it; None if there is nothing to install."""
 
 
-def _builtin(name: str, attribute: str, format: Format, package: str, extra: str | None) -> RuntimeSpec:
+def _builtin(name: str, attribute: str, format: str, package: str, extra: str | None) -> RuntimeSpec:
     factory = f"pretrained_cnn.runtimes.{name}:{attribute}"
     return RuntimeSpec(name=name, factory=factory, format=format, package=package, extra=extra)
 
@@ -221,9 +220,20 @@ so it cannot be unregistered
 
 
 def runtime_for(format: str) -> RuntimeSpec:
-    """The first runtime that executes a format; the built-in ones come first."""
-    known = filter(None, map(RUNTIMES.peek, RUNTIMES.names()))
-    return next(spec for spec in known if spec.format == format)
+    """The first runtime that executes a format; the built-in ones come first.
+
+    A plugin is imported only if no other runtime does. Raises InvalidArgumentError if none does.
+
+    >>> runtime_for("onnx").name
+    'onnxruntime'
+    """
+    names = RUNTIMES.names()
+    known = filter(None, map(RUNTIMES.peek, names))
+    plugins = (RUNTIMES.get(name) for name in names if RUNTIMES.peek(name) is None)
+    for spec in itertools.chain(known, plugins):
+        if spec.format == format:
+            return spec
+    raise InvalidArgumentError(f"no runtime executes format={format!r}; register one with register_runtime")
 
 
 def _info(spec: RuntimeSpec) -> RuntimeInfo:

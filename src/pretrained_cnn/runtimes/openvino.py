@@ -7,26 +7,36 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn._process import limited_cores
 
-# openvino_telemetry reports to Intel that OpenVINO was imported, and what was converted, without being asked. OpenVINO
-# does without it where it cannot be imported, and so it shall not be, unless the program has already done so.
-modules: dict[str, Any] = sys.modules
-modules.setdefault("openvino_telemetry", None)
+if TYPE_CHECKING:
+    import openvino
 
-import openvino  # noqa: E402
-
-__all__ = ["OpenVINORuntime", "openvino"]
+__all__ = ["OpenVINORuntime", "import_openvino"]
 
 OPTIONS = {
     "INFERENCE_PRECISION_HINT": "f32",  # where the CPU is quicker at bfloat16, OpenVINO would take that
     "PERFORMANCE_HINT": "LATENCY",
 }
+
+
+def import_openvino() -> Any:
+    """The module ``openvino``, imported without its telemetry.
+
+    ``openvino_telemetry`` reports to Intel that OpenVINO was imported, and what was converted, without asking. OpenVINO
+    works without that package where it cannot be imported; so this function makes it one that cannot be imported in
+    this process, unless the program has imported it before.
+    """
+    modules: dict[str, Any] = sys.modules
+    modules.setdefault("openvino_telemetry", None)
+    import openvino
+
+    return openvino
 
 
 class OpenVINORuntime:
@@ -41,7 +51,7 @@ class OpenVINORuntime:
         self._options = OPTIONS if threads is None else {**OPTIONS, "INFERENCE_NUM_THREADS": threads}
         self._lock = threading.Lock()
         self._outputs = tuple(outputs)
-        self._core = openvino.Core()
+        self._core = import_openvino().Core()
         self._model: openvino.Model | None = self._core.read_model(path)
         self._requests: dict[bool, _Requests] = {}
         self._get_requests(single=True)

@@ -1,0 +1,85 @@
+"""`Format`: what all formats have in common."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pretrained_cnn._check import choice, listed
+from pretrained_cnn.errors import InvalidArgumentError, MissingDependencyError
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pretrained_cnn.spec import ModelSpec
+
+__all__ = ["DTYPES", "Dtype", "Format", "traced"]
+
+Dtype = Literal["float32", "float16", "int8"]
+"""What a saved file stores weights in. ``"int8"`` needs images to take ranges of values from."""
+
+DTYPES: tuple[Dtype, ...] = ("float32", "float16", "int8")
+
+
+class Format:
+    """A format that serving graphs are written in.
+
+    A subclass sets `name`, `file`, and where they differ `dtypes` and `needs`; it defines `write` and `outputs`.
+    Register an instance with `register_format`.
+
+    >>> from pretrained_cnn.bundle.formats.onnx import ONNX
+    >>> ONNX().file, ONNX().dtypes
+    ('model.onnx', ('float32',))
+    """
+
+    name: ClassVar[str]
+    """What users ask for: ``format="..."``."""
+    file: ClassVar[str]
+    """The name of the file, or the folder, that holds the model in a bundle."""
+    dtypes: ClassVar[tuple[Dtype, ...]] = ("float32",)
+    """What it can store weights in."""
+    needs: ClassVar[tuple[tuple[str, str | None], ...]] = ()
+    """Modules that writing takes, each with the extra of this library that installs it, or None."""
+
+    def write(
+        self, graph: keras.Model, path: Path, spec: ModelSpec, *, dtype: Dtype, images: NDArray[np.uint8] | None
+    ) -> None:
+        """Write a serving graph to ``path``, a new file or folder.
+
+        The input of ``graph`` is named ``images``, uint8 ``(N, H, W, C)``; its outputs are a dictionary of float32
+        arrays, and the model must have exactly those, by the same names. ``images``, uint8 ``(N, H, W, C)``, are what
+        ``dtype="int8"`` takes ranges of values from. Any exception says that the format cannot express the graph.
+        """
+        raise NotImplementedError
+
+    def outputs(self, path: Path) -> list[str]:
+        """The names of all outputs of the model at ``path``, those that nobody asked for included."""
+        raise NotImplementedError
+
+    def require(self, dtype: Dtype = "float32") -> None:
+        """Raise unless this format stores ``dtype`` (InvalidArgumentError) and can be written here.
+
+        Raises MissingDependencyError, which says what to install, for a package that is not there.
+
+        >>> from pretrained_cnn.bundle.formats.keras import Keras
+        >>> Keras().require("float32")
+        """
+        choice("dtype", dtype, DTYPES)
+        if dtype not in self.dtypes:
+            raise InvalidArgumentError(
+                f"format={self.name!r} does not store dtype={dtype!r}; it stores {listed(self.dtypes)}"
+            )
+        for module, extra in (*self.needs, *((("nncf", "quantize"),) if dtype == "int8" else ())):
+            if find_spec(module) is None:
+                raise MissingDependencyError(module, extra=extra)
+
+
+def traced(graph: keras.Model) -> Any:
+    """A serving graph as a concrete function of TensorFlow: ``images`` in, a dictionary of named tensors out."""
+    import tensorflow as tf
+
+    signature = tf.TensorSpec((None, *graph.input_shape[1:]), tf.uint8, name="images")
+    return tf.function(lambda images: graph(images, training=False)).get_concrete_function(signature)

@@ -1,0 +1,120 @@
+"""ONNX: for ONNX Runtime, and what else reads it."""
+
+from __future__ import annotations
+
+import functools
+import gc
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pretrained_cnn._compat import onnx_optimizers
+from pretrained_cnn.bundle.formats.base import Dtype, Format, traced
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pretrained_cnn.spec import ModelSpec
+
+__all__ = ["ONNX"]
+
+
+class ONNX(Format):
+    """``model.onnx``: one file."""
+
+    name = "onnx"
+    file = "model.onnx"
+    needs = (("tf2onnx", "onnxruntime"), ("onnx", "onnxruntime"))
+
+    def write(
+        self, graph: keras.Model, path: Path, spec: ModelSpec, *, dtype: Dtype, images: NDArray[np.uint8] | None
+    ) -> None:
+        """Convert the graph, on TensorFlow by a way of our own."""
+        import keras
+
+        if keras.backend.backend() == "tensorflow":
+            path.write_bytes(_converted(graph))
+        else:
+            graph.export(str(path), format="onnx", verbose=False)
+
+    def outputs(self, path: Path) -> list[str]:
+        """The names of the outputs of the model."""
+        import onnx
+
+        return [output.name for output in onnx.load(path, load_external_data=False).graph.output]
+
+
+def _converted(graph: keras.Model) -> bytes:
+    """What Keras does for ONNX, without two mistakes on the way.
+
+    tf2onnx is given the name of the one input: by itself it takes each constant that the function captures, such as the
+    means that ``preprocess_input`` of ResNet subtracts, for another input. And Keras wraps grouped convolutions, as in
+    ConvNeXt, for XLA, which no converter sees through; where functions run eagerly they are traced as they are.
+    """
+    import tensorflow as tf
+    import tf2onnx
+    from keras.src.export.tf2onnx_lib import patch_tf2onnx
+
+    _teach_tf2onnx_erfc()
+    patch_tf2onnx()  # for NumPy 2
+    eagerly, log = tf.config.functions_run_eagerly(), tf.get_logger()
+    level = log.level
+    tf.config.run_functions_eagerly(True)
+    log.setLevel("ERROR")  # it advises against sessions, and only tf2onnx can follow that advice
+    try:
+        function = traced(graph)
+        inputs = ["images:0"]
+        names = {tensor.name: name for name, tensor in function.structured_outputs.items()}
+        frozen = tf2onnx.tf_loader.from_function(function, inputs, list(names))
+        with tf.Graph().as_default() as plain:
+            tf.import_graph_def(frozen, name="")
+            converted = tf2onnx.tfonnx.process_tf_graph(
+                plain, input_names=inputs, output_names=list(names), tensors_to_rename={inputs[0]: "images", **names}
+            )
+        written: bytes = _optimized(converted).make_model(graph.name).SerializeToString()
+        return written
+    finally:
+        log.setLevel(level)
+        tf.config.run_functions_eagerly(eagerly)
+
+
+@functools.cache
+def _teach_tf2onnx_erfc() -> None:
+    """Teach tf2onnx an operation that it lacks: ``1 - erf(x)``, by which Keras computes GELU, as in ConvNeXt."""
+    import numpy as np
+    import tf2onnx  # noqa: F401  # its own operations first
+    from tf2onnx.handler import tf_op
+
+    @tf_op("Erfc")
+    class Erfc:
+        @classmethod
+        def version_9(cls, ctx: Any, node: Any, **_: Any) -> None:
+            shapes, dtypes = node.output_shapes, node.output_dtypes
+            ctx.remove_node(node.name)
+            one = ctx.make_const(f"{node.name}_one", np.ones((), np.float32))
+            erf = ctx.make_node("Erf", node.input)
+            ctx.make_node(
+                "Sub", [one.output[0], erf.output[0]], name=node.name, outputs=node.output, shapes=shapes, dtypes=dtypes
+            )
+
+
+def _optimized(graph: Any) -> Any:
+    """Run tf2onnx's optimizers over its graph, one after the other.
+
+    Each of two dozen passes leaves a copy of all weights in a reference cycle of so few objects that Python does not
+    look for it: 5 GB for ResNet50. Collecting before each pass frees them.
+    """
+    from tf2onnx import optimizer
+
+    def clean(make: Callable[[], Any]) -> Any:
+        gc.collect()
+        return make()
+
+    passes = {name: functools.partial(clean, make) for name, make in onnx_optimizers().items()}
+    gc.freeze()  # objects that exist already need not be looked at again and again
+    try:
+        return optimizer.optimize_graph(graph, optimizers=passes)
+    finally:
+        gc.unfreeze()

@@ -1,0 +1,94 @@
+"""OpenVINO's format: a description in XML, and weights beside it in a file of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pretrained_cnn._compat import mend_openvino
+from pretrained_cnn.bundle.formats.base import Dtype, Format
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+    import openvino
+    from numpy.typing import NDArray
+
+    from pretrained_cnn.spec import ModelSpec
+
+__all__ = ["OpenVINO"]
+
+
+class OpenVINO(Format):
+    """``model.xml``, with the weights in ``model.bin``."""
+
+    name = "openvino"
+    file = "model.xml"
+    dtypes = ("float32", "float16", "int8")
+    needs = (("scipy", "openvino"),)
+
+    def write(
+        self, graph: keras.Model, path: Path, spec: ModelSpec, *, dtype: Dtype, images: NDArray[np.uint8] | None
+    ) -> None:
+        """Convert the graph, leave it no output but its own, and store its weights as ``dtype``."""
+        ov = _import()  # before Keras imports it
+        mend_openvino()
+        whole = path.with_name("whole.xml")
+        graph.export(str(whole), format="openvino", verbose=False)
+        model = _only(ov.Core().read_model(whole), list(graph.output))
+        if images is not None:
+            model = _quantized(model, images)
+        ov.save_model(model, path, compress_to_fp16=dtype == "float16")
+        del model  # its weights are mapped from the file
+        for file in (whole, whole.with_suffix(".bin")):
+            file.unlink()
+
+    def outputs(self, path: Path) -> list[str]:
+        """The names of all results of the model."""
+        return [_name(output) for output in _import().Core().read_model(path).outputs]
+
+
+def _import() -> Any:
+    from pretrained_cnn.runtimes.openvino import import_openvino
+
+    return import_openvino()
+
+
+def _only(model: openvino.Model, names: Iterable[str]) -> openvino.Model:
+    """The model with the named outputs alone.
+
+    OpenVINO reads the operation by which TensorFlow attaches a gradient to silu, ``IdentityN``, in such a way that each
+    activation becomes an output: 50 and more of EfficientNet, which nothing then fuses or overwrites, and which are
+    copied to the caller. That made the network two to three times as slow.
+    """
+    ov = _import()
+    found = {_name(output): output for output in model.outputs}
+    results = [found[name].get_node() for name in names]
+    return ov.Model(results, model.get_parameters(), "serving")
+
+
+def _name(output: Any) -> str:
+    """The name of an output, or of what computes it where it has none."""
+    names = sorted(output.get_names())
+    return str(names[0] if names else output.get_node().get_friendly_name())
+
+
+def _quantized(model: openvino.Model, images: NDArray[np.uint8]) -> openvino.Model:
+    """The model in 8-bit integers, with the ranges of values that it has for ``images``.
+
+    The mixed preset gives activations that have values below zero a zero point of their own, and full bias correction
+    measures each layer's mean error in place of estimating it: both cost time here, none where the model runs, and keep
+    accuracy. NNCF's default overflow fix stays: it halves the range of the first layers' weights, without which a CPU
+    without VNNI instructions would saturate.
+    """
+    import nncf
+
+    rows = [images[i : i + 1] for i in range(len(images))]
+    return nncf.quantize(
+        model,
+        nncf.Dataset(rows),
+        preset=nncf.QuantizationPreset.MIXED,
+        subset_size=len(rows),
+        fast_bias_correction=False,
+    )
