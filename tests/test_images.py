@@ -357,7 +357,7 @@ def test_folders_globs_and_single_files(folder: Path) -> None:
 
 def test_a_folder_or_glob_without_images(folder: Path) -> None:
     (folder / "empty").mkdir()
-    with pytest.raises(ImageError, match=r"empty: no image is in this folder: no file ends in \.avif, \.bmp"):
+    with pytest.raises(ImageError, match=r"empty: no image is in this folder: no file ends in \.apng, \.avif, \.bmp"):
         names(folder / "empty")
     with pytest.raises(ImageError, match=r"\*\.gif: no file matches this pattern"):
         names(f"{folder}/*.gif")

@@ -6,10 +6,19 @@ The files are made from the drawings of this repository. What is expected is the
 
 from __future__ import annotations
 
+import base64
 import io
+import os
+import socket
 import struct
+import sys
+import tarfile
+import tempfile
+import urllib.parse
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -20,10 +29,14 @@ import tifffile
 from paths import EXAMPLES
 from PIL import Image, ImageChops
 
-from pretrained_cnn import ImageError, ImagePolicy, PretrainedCNNWarning
-from pretrained_cnn.images import levels
+from pretrained_cnn import ImageError, ImagePolicy, PretrainedCNNWarning, ResizePolicy
+from pretrained_cnn.images import kinds, levels
+from pretrained_cnn.images.batch import batches
+from pretrained_cnn.images.decode import REFUSED as REFUSED_FORMATS
 from pretrained_cnn.images.decode import decode as decode_item
-from pretrained_cnn.images.sources import one
+from pretrained_cnn.images.labeled import labeled
+from pretrained_cnn.images.skipping import Skipped
+from pretrained_cnn.images.sources import SUFFIXES, items, one
 
 DRAWING = Image.open(EXAMPLES / "balloon.png").convert("RGB").resize((97, 121))
 """Odd sides, so that a wrong stride shows."""
@@ -526,3 +539,333 @@ def test_levels() -> None:
     floats = tiff((GRAY / 512).astype(np.float32))
     assert decode(floats, levels="full").max() == GRAY.max() // 2
     assert decode(floats).max() == 255
+
+
+# What is no image, and what is no file
+
+
+HEIC = b"\0\0\0\x1cftypheic\0\0\0\0mif1heic" + bytes(100)
+BASE64 = base64.b64encode(encode(DRAWING, "PNG"))
+
+
+class Evil:
+    """An object that raises in each of its attributes."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name.startswith("__"):
+            return object.__getattribute__(self, name)
+        raise TypeError("expected str, not NoneType")
+
+
+async def never() -> bytes:
+    return b""
+
+
+class Upload:
+    """As Starlette's UploadFile."""
+
+    def __init__(self, data: bytes) -> None:
+        self.file, self.filename = io.BytesIO(data), "a.png"
+
+    async def read(self, size: int = -1) -> bytes:
+        return self.file.read(size)
+
+
+class AsyncFile:
+    async def read(self, size: int = -1) -> bytes:
+        return b""
+
+
+REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
+    "SVG": (lambda: b'<?xml version="1.0"?><svg xmlns="..."/>', "this is an SVG drawing, not of pixels; make a PNG of"),
+    "SVG in UTF-8 with a mark": (lambda: b"\xef\xbb\xbf<svg/>", "this is an SVG drawing"),
+    "HTML": (lambda: b"<!DOCTYPE html><html>", "this is an HTML page, as a server sends it in place of an image"),
+    "XML": (lambda: b"<?xml version='1.0'?><a/>", "this is an XML document"),
+    "PDF": (lambda: b"%PDF-1.7\n", "this is a PDF document; make an image of each page first"),
+    "PostScript": (lambda: encode(DRAWING, "EPS"), "PostScript is a program, not an image"),
+    "WMF": (lambda: b"\xd7\xcd\xc6\x9a" + bytes(40), "this is a Windows metafile (WMF)"),
+    "EMF": (lambda: b"\1\0\0\0" + bytes(36) + b" EMF" + bytes(60), "this is a Windows metafile (EMF)"),
+    "MP4": (lambda: b"\0\0\0\x18ftypisom" + bytes(40), "this is a video (MP4 or MOV); take frames out of it"),
+    "MOV": (lambda: b"\0\0\0\x14ftypqt  " + bytes(40), "this is a video (MP4 or MOV)"),
+    "AVI": (lambda: b"RIFF\0\0\0\0AVI " + bytes(40), "this is a video (AVI)"),
+    "Matroska": (lambda: b"\x1aE\xdf\xa3" + bytes(40), "this is a video (Matroska or WebM)"),
+    "CR2": (lambda: b"II*\0\x10\0\0\0CR\2\0" + bytes(40), "this is a camera's raw file (CR2); export it as JPEG"),
+    "CR3": (lambda: b"\0\0\0\x18ftypcrx " + bytes(40), "this is a camera's raw file (CR3)"),
+    "RAF": (lambda: b"FUJIFILMCCD-RAW 0201", "this is a camera's raw file (RAF); export it as JPEG or TIFF, or give"),
+    "DNG": (lambda: tiff(wide(GRAY), photometric=32803), "this is a camera's raw file (DNG)"),
+    "DICOM": (lambda: bytes(128) + b"DICM", "this is a DICOM file; give pydicom's pixel_array"),
+    "base64": (lambda: BASE64, "this is base64 text; give base64.b64decode(...) of it"),
+    "base64 as a string": (lambda: BASE64.decode(), "this is base64 text, not a path; give base64.b64decode(...)"),
+    "Git LFS": (lambda: b"version https://git-lfs.github.com/spec/v1\noid", "this is a pointer of Git LFS"),
+    "zip": (lambda: b"PK\3\4" + bytes(40), "this is a zip archive; give its path"),
+    "gzip": (lambda: b"\x1f\x8b\x08" + bytes(40), "this is compressed by gzip; unpack it first"),
+    "NumPy": (lambda: b"\x93NUMPY\1\0", "this is an array that NumPy saved; give numpy.load(...) of it"),
+    "CgBI": (
+        lambda: with_chunks(encode(DRAWING, "PNG"), chunk(b"CgBI", bytes(4))),
+        "this is a PNG of Apple's own kind (CgBI)",
+    ),
+    "TIFF with WebP": (
+        lambda: tiff(RGB, compression="webp", photometric="rgb"),
+        "this is a TIFF with WebP compression, which Pillow cannot undo; save it uncompressed, or with LZW",
+    ),
+    "TIFF with JPEG 2000": (
+        lambda: tiff(RGB, compression="jpeg2000", photometric="rgb"),
+        "this is a TIFF with JPEG 2000 compression",
+    ),
+    "a cut TIFF": (lambda: tiff(wide(RGB))[:40], "this is a TIFF"),
+    "a PNG with a broken head": (
+        lambda: encode(DRAWING, "PNG")[:20] + bytes(20),
+        "this is a PNG file, but its header cannot be read: ",
+    ),
+    "text": (lambda: b"Dear diary", "this is not an image in a format that can be read; it begins with b'Dear diary'"),
+    "nothing": (lambda: b"", "it is empty"),
+    "a file that was opened for text": (
+        lambda: io.TextIOWrapper(io.BytesIO(encode(DRAWING, "PNG"))),
+        'the file was opened for text; open it with "rb"',
+    ),
+    "a coroutine": (lambda: never(), "this is a coroutine; await it, and give what it returns"),
+    "a file of coroutines": (AsyncFile, "its read() is a coroutine; give `await file.read()`"),
+    "an object that raises": (Evil, "it cannot be decoded: expected str, not NoneType"),
+    "a mapping": (lambda: {"a": 1, "b": 2}, "a dict with the keys 'a', 'b' is not an image; give the value of one"),
+    "a list": (lambda: [DRAWING], "an object of type list is not an image; give a path"),
+    "an unknown kind of address": (lambda: "gopher://example.org/a.png", "gopher: is no kind of address that is read"),
+    "a file: address of another host": (lambda: "file://nas/a.png", "this file is on another host, nas; mount it"),
+    "a data: URL without a comma": (lambda: "data:image/png;base64", "this data: URL has no comma"),
+    "a data: URL that is broken": (lambda: "data:image/png;base64,/!!", "the base64 text of this data: URL is broken"),
+    "a pair whose file is missing": (lambda: "no/such.png", "there is no such file"),
+    "booleans": (lambda: GRAY > 9, "is of booleans; use array.astype(np.uint8) * 255"),
+    "a device": (lambda: "/dev/zero", "this is a device, not a file; only files are opened"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_it_is_refused_in_a_sentence(name: str) -> None:
+    make, reason = REFUSED[name]
+    with pytest.raises(ImageError) as caught:
+        decode(make())
+    assert caught.value.reason.startswith(reason) or (reason in caught.value.reason and reason.startswith("is "))
+
+
+@pytest.mark.parametrize(
+    ("data", "module", "reason"),
+    [
+        (HEIC, "pillow_heif", r'an HEIC image, .* pillow-heif is needed: pip install "pretrained-cnn\[heif\]"'),
+        (b"\xff\x0a" + bytes(40), "pillow_jxl", r'a JPEG XL image, .* pip install "pretrained-cnn\[jxl\]"'),
+    ],
+)
+def test_an_image_that_needs_a_package(data: bytes, module: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = kinds.find_spec
+    monkeypatch.setattr(kinds, "find_spec", lambda name: None if name == module else find(name))
+    with pytest.raises(ImageError, match=reason):
+        decode(data)
+
+
+# What people hand over
+
+
+def given(tmp_path: Path) -> dict[str, Any]:
+    """The drawing, in every form but those of test_images.py."""
+    import fsspec
+    import pyarrow as pa
+    import tensorflow as tf
+
+    data = encode(DRAWING, "PNG")
+    path = tmp_path / "a b\xfc.png"
+    path.write_bytes(data)
+    at_end = io.BytesIO(data)
+    at_end.read()
+    spooled = tempfile.SpooledTemporaryFile()  # noqa: SIM115 - the fixture closes it
+    spooled.write(data)
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/wild/a.png", data)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("a.png", data)
+    return {
+        "a file at its end": at_end,
+        "a spooled file that was just written": spooled,
+        "an UploadFile": Upload(data),
+        "a record with bytes": {"bytes": data, "path": None},
+        "a record with a path": {"bytes": None, "path": str(path)},
+        "a row of a data set": {"image": {"bytes": data, "path": "a.png"}, "label": 3},
+        "a tensor of a path": tf.constant(str(path)),
+        "a tensor of a file": tf.io.read_file(str(path)),
+        "a pyarrow path": pa.scalar(str(path)),
+        "pyarrow bytes": pa.scalar(data),
+        "a pyarrow record": pa.scalar({"bytes": data, "path": None}),
+        "an fsspec.OpenFile": fsspec.open("memory://wild/a.png"),
+        "an fsspec address": "memory://wild/a.png",
+        "a zip's path": zipfile.Path(packed, "a.png"),
+        "a data: URL": "data:image/png;base64," + BASE64.decode(),
+        "a data: URL without base64": "data:image/png," + urllib.parse.quote_from_bytes(data),
+        "a data: URL for URLs": "data:image/png;base64," + base64.urlsafe_b64encode(data).decode().rstrip("="),
+        "a file: URL": path.as_uri(),
+        "bytes in an array": np.frombuffer(data, np.uint8),
+        "what OpenCV encoded": cv2.imencode(".png", RGB[..., ::-1])[1].reshape(-1),
+        "a bytearray": bytearray(data),
+        "bytes behind a line's end": b"\r\n" + data,
+    }
+
+
+@pytest.fixture(scope="module")
+def forms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    forms = given(tmp_path_factory.mktemp("given"))
+    yield forms
+    forms["a spooled file that was just written"].close()
+
+
+def test_every_form_that_people_hand_over(forms: dict[str, Any]) -> None:
+    for name, image in forms.items():
+        np.testing.assert_array_equal(decode(image), RGB, err_msg=name)
+    np.testing.assert_array_equal(decode(forms["a file at its end"]), RGB)  # and again
+
+
+def test_a_path_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "photos").mkdir()
+    DRAWING.save(tmp_path / "photos" / "a.png")
+    np.testing.assert_array_equal(decode("~/photos/a.png"), RGB)
+    assert [item.image for item in items("~/photos")] == [str(tmp_path / "photos" / "a.png")]
+
+
+@pytest.mark.parametrize("address", ["file:///etc/hostname", "s3://bucket/a.png", "memory://a.png", "gs://b/a.png"])
+def test_private_addresses_are_refused_of_every_kind(address: str) -> None:
+    with pytest.raises(ImageError, match=r"only http and https addresses are read, .*\(ImagePolicy\.allow_private\)"):
+        decode(address, allow_private=False)
+
+
+def test_an_address_that_needs_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    with pytest.raises(ImageError, match=r's3: .* fsspec: pip install "pretrained-cnn\[remote\]"'):
+        decode("s3://bucket/a.png")
+
+
+def test_several_images() -> None:
+    import pandas
+
+    frame = pandas.DataFrame({"path": ["a.png"], "label": ["b"]})
+    with pytest.raises(ImageError, match=r'a table with the columns path, label; give .* such as table\["path"\]'):
+        items(frame)
+    assert [item.name for item in items(frame["path"])] == ["a.png"]
+    assert [(item.name, item.image) for item in items({"x": b"1"})] == [("x", b"1")]
+    (pair,) = items([("photo.jpg", "cat")])
+    with pytest.raises(ImageError, match=r"^photo\.jpg: there is no file 'cat'$"):
+        decode_item(pair, ImagePolicy())
+
+
+def test_an_object_that_raises_costs_its_own_row() -> None:
+    data = encode(DRAWING, "PNG")
+    found = list(batches(items([data, Evil(), data]), (8, 8), ResizePolicy(), ImagePolicy()))
+    assert [error is None for error in found[0].errors] == [True, False, True]
+
+
+# Among images
+
+
+@pytest.fixture
+def mess(tmp_path: Path) -> Iterator[Path]:
+    """A folder as people have it."""
+    folder = tmp_path / ".cache" / "mess"  # above the source, a dot means nothing
+    for name in ("a.png", "sub/b.JPG", "c.tif"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        DRAWING.save(path)
+    junk = ("._a.png", "__MACOSX/a.png", ".thumbnails/a.png", "@eaDir/a.png/SYNOPHOTO_THUMB_XL.jpg")
+    for name in (*junk, ".ipynb_checkpoints/a.png", ".hidden.png"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"junk")
+    for name in ("d.dng", "e.mp4", "f.txt", "README"):
+        (folder / name).write_bytes(b"something else")
+    os.mkfifo(folder / "g.jpg")
+    (folder / "loop").symlink_to(folder)
+    (folder / "round.png").symlink_to("round.png")
+    with socket.socket(socket.AF_UNIX) as listening:
+        here = os.getcwd()
+        os.chdir(folder)  # for a socket's path may not be long
+        listening.bind("h.png")
+        os.chdir(here)
+        yield folder
+
+
+SKIPPED = "6 files were skipped: .dng, .mp4, .txt, FIFO, no suffix, socket"
+
+
+def test_a_folder_as_people_have_it(mess: Path, caplog: pytest.LogCaptureFixture) -> None:
+    skipped = Skipped()
+    found = list(items(mess, skipped=skipped))
+    assert [os.path.relpath(item.image, mess) for item in found] == ["a.png", "c.tif", "round.png", "sub/b.JPG"]
+    assert str(skipped) == SKIPPED
+    with pytest.raises(ImageError, match="cannot be opened: Too many levels of symbolic links"):
+        decode(found[2].image)
+    assert not caplog.records
+    list(items(mess))
+    assert [record.getMessage() for record in caplog.records] == [f"{mess}: {SKIPPED}"]
+
+
+def test_what_is_named_is_read(mess: Path) -> None:
+    def found(pattern: str) -> list[str]:
+        return [os.path.relpath(item.image, mess) for item in items(f"{mess}/{pattern}")]
+
+    assert found("*.png") == ["a.png"]
+    assert found("**/*.png") == ["a.png"]
+    assert found(".*.png") == ["._a.png", ".hidden.png"]
+    assert found("__MACOSX/*.png") == ["__MACOSX/a.png"]
+    assert [item.image for item in items([f"{mess}/.hidden.png"])] == [f"{mess}/.hidden.png"]
+    for name, kind in {"g.jpg": "FIFO", "h.png": "socket"}.items():
+        with pytest.raises(ImageError, match=f"this is a {kind}, not a file; only files are opened"):
+            decode(mess / name)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_an_archive_as_macos_makes_it(kind: str, tmp_path: Path) -> None:
+    members = {"./a.png": encode(DRAWING, "PNG"), "__MACOSX/._a.png": b"junk", "._a.png": b"junk", "b.mov": b"video"}
+    path = tmp_path / f"mac.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in members.items():
+                archive.writestr(name, data)
+    else:
+        with tarfile.open(path, "w") as tar:
+            for name, data in members.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+    skipped = Skipped()
+    assert [item.name for item in items(path, skipped=skipped)] == [f"{path}/./a.png"]
+    assert str(skipped) == "1 file was skipped: .mov"
+
+
+def test_classes_as_people_have_them(mess: Path, caplog: pytest.LogCaptureFixture) -> None:
+    found = labeled(mess.parent)
+    assert [os.path.relpath(image, mess) for image in found.images] == ["a.png", "c.tif", "round.png", "sub/b.JPG"]
+    assert [record.getMessage() for record in caplog.records] == [f"{mess.parent}: {SKIPPED}"]
+
+
+def test_skipped_files_that_a_package_reads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(kinds, "find_spec", lambda _: None)
+    (tmp_path / "a.HEIC").touch()
+    with pytest.raises(ImageError, match=r'skipped: \.heic; to read them, pip install "pretrained-cnn\[heif'):
+        items(tmp_path)
+
+
+def test_the_suffixes_are_those_of_formats_that_are_read() -> None:
+    Image.init()
+    kinds.open_optional_formats()
+    known = Image.registered_extensions()
+    for suffix in SUFFIXES | kinds.optional_suffixes():
+        assert known[suffix] in {*Image.OPEN, "MPO"} - REFUSED_FORMATS, suffix
+    for suffix in (".eps", ".ps", ".wmf", ".emf", ".pdf", ".h5", ".mpg", ".grib", ".bufr"):
+        assert suffix not in SUFFIXES
+
+
+@pytest.mark.parametrize("format_", ["HEIF", "JXL"])
+def test_images_that_an_optional_package_reads(format_: str, tmp_path: Path) -> None:
+    kinds.open_optional_formats()
+    options = {"quality": 90} if format_ == "HEIF" else {"lossless": True}
+    even = DRAWING.resize((96, 120))
+    data = encode(even, format_, **options)
+    difference = np.abs(decode(data).astype(int) - np.asarray(even)).mean()
+    assert difference < (4 if format_ == "HEIF" else 0.1)
+    (tmp_path / f"a.{'heic' if format_ == 'HEIF' else 'jxl'}").write_bytes(data)
+    assert len(list(items(tmp_path))) == 1

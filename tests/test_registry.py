@@ -48,7 +48,14 @@ def test_listing_is_in_natural_order_and_takes_patterns() -> None:
     ("name", "message"),
     [
         ("Xseption", "unknown model 'Xseption'; did you mean 'Xception'? list_models() gives all names"),
-        ("resnet51", "did you mean 'ResNet50', 'ResNet152' or 'ResNet101'?"),
+        ("resnet51", "did you mean 'ResNet50', 'ResNet101' or 'ResNet152'?"),
+        (
+            "efficientnet",
+            "did you mean 'EfficientNetLite0', 'EfficientNetB0' or 'EfficientNetV2B0'? "
+            "16 names begin with 'efficientnet': list_models('efficientnet*')",
+        ),
+        ("resnet", "did you mean 'ResNet50V2', 'ResNet50' or 'ResNet101V2'? 6 names begin with 'resnet': "),
+        ("xcep", "unknown model 'xcep'; did you mean 'Xception'? list_models() gives all names"),
         ("qqqqqqqqq", "unknown model 'qqqqqqqqq'; list_models() gives all names"),
     ],
 )

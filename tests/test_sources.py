@@ -21,6 +21,7 @@ from PIL import Image
 
 from pretrained_cnn import ImageError, ImagePolicy, ResizePolicy
 from pretrained_cnn.images import batch, decode, sources
+from pretrained_cnn.images.skipping import Skipped
 
 
 def png(gray: int) -> bytes:
@@ -114,7 +115,7 @@ def test_a_member_that_is_too_large_is_one_row(pack: Any, suffix: str) -> None:
 
 @pytest.mark.parametrize("suffix", [".tar", ".zip"])
 def test_an_archive_without_a_image(pack: Any, suffix: str) -> None:
-    with pytest.raises(ImageError, match=r"photos\.\w+: no image is in this archive: no member ends in \.avif"):
+    with pytest.raises(ImageError, match=r"photos\.\w+: no image is in this archive: no member ends in \.apng, \.avif"):
         read(pack(f"photos{suffix}", {"notes.txt": b"hello"}))
 
 
@@ -269,11 +270,11 @@ def test_a_glob_finds_what_pythons_own_finds(
     monkeypatch.chdir(tree)
     pattern = pattern if relative else os.path.join(tree, pattern)
     expected = sorted(path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path))
-    assert sorted(sources._match(pattern, ImagePolicy())) == expected
+    assert sorted(sources._match(pattern, Skipped(), ImagePolicy())) == expected
 
 
 def test_a_glob_goes_folder_by_folder_in_order(tree: Path) -> None:
-    found = [os.path.relpath(path, tree) for path in sources._match(f"{tree}/**/*.png", ImagePolicy())]
+    found = [os.path.relpath(path, tree) for path in sources._match(f"{tree}/**/*.png", Skipped(), ImagePolicy())]
     assert found == ["a.png", "b/x/3.png", "c/1.png", "c/2.png", "d.png/5.png"]
 
 
@@ -281,7 +282,7 @@ def test_folders_are_listed_one_at_a_time(tree: Path, monkeypatch: pytest.Monkey
     listed = []
     scandir = os.scandir
     monkeypatch.setattr(os, "scandir", lambda path: listed.append(path) or scandir(path))
-    found = sources._walk(str(tree))
+    found = sources.walk(str(tree), Skipped())
     next(found)
     assert listed == [str(tree)]
 
@@ -289,11 +290,11 @@ def test_folders_are_listed_one_at_a_time(tree: Path, monkeypatch: pytest.Monkey
 def test_a_source_that_changes_under_the_run(tree: Path) -> None:
     items = sources.items(tree)
     names = [next(items).name]
-    assert names == [f"{tree}/.6.png"]
+    assert names == [f"{tree}/a.png"]
     shutil.rmtree(tree / "b")
     (tree / "c" / "0.png").write_bytes(png(9))
     rest = {item.name: item.image for item in items}
-    assert list(rest) == [f"{tree}/{name}" for name in ("a.png", "b", "c/0.png", "c/1.png", "c/2.png", "d.png/5.png")]
+    assert list(rest) == [f"{tree}/{name}" for name in ("b", "c/0.png", "c/1.png", "c/2.png", "d.png/5.png")]
     assert str(rest[f"{tree}/b"]) == f"{tree}/b: this folder cannot be listed: No such file or directory"
 
 

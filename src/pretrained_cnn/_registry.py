@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import difflib
 import fnmatch
+import math
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -18,6 +19,9 @@ from pretrained_cnn._check import listed
 from pretrained_cnn.errors import InvalidSpecError, PretrainedCNNError
 
 __all__ = ["Registry", "natural", "nearest", "normalize"]
+
+SUGGESTED = 3
+"""How many names an error suggests."""
 
 FEW = 8
 """Up to so many names, an error lists all of them where none is near."""
@@ -45,6 +49,7 @@ class Registry(Generic[T]):
         builtin: What is there from the start.
         unknown: The error for a name that nothing has.
         exists: The error for a name that is taken.
+        size: How large one is: of names that are equally near, the smallest are suggested first.
     """
 
     def __init__(
@@ -56,9 +61,10 @@ class Registry(Generic[T]):
         *,
         unknown: type[PretrainedCNNError],
         exists: type[PretrainedCNNError],
+        size: Callable[[T], float] = lambda item: 0.0,
     ) -> None:
         self.group = group
-        self._kind, self._type, self._unknown, self._exists = kind, type_, unknown, exists
+        self._kind, self._type, self._unknown, self._exists, self._size = kind, type_, unknown, exists, size
         self._lock = threading.RLock()
         self._builtin = {normalize(each.name): each for each in builtin}
         self._registered: dict[str, T] = {}
@@ -89,9 +95,12 @@ class Registry(Generic[T]):
         key = normalize(name)
         points = self._plugins().get(key)
         if points is None:
-            names = self.names()
+            names = sorted(self.names(), key=self._size_of)
             hint = nearest(name, names)
-            if len(names) > FEW:
+            longer = [each for each in names if key and normalize(each).startswith(key)]
+            if len(longer) > SUGGESTED:
+                hint += f"{len(longer)} names begin with {name!r}: list_{self._kind}s({name + '*'!r})"
+            elif len(names) > FEW:
                 hint += f"list_{self._kind}s() gives all names"
             elif not hint:
                 hint = f"choose {listed(names)}"
@@ -99,6 +108,10 @@ class Registry(Generic[T]):
         loaded = self._load(points)  # without the lock: an import may wait for another thread's import
         with self._lock:
             return self._loaded.setdefault(key, loaded)
+
+    def _size_of(self, name: str) -> float:
+        found = self.peek(name)  # a plugin is not imported for this
+        return math.inf if found is None else self._size(found)
 
     def peek(self, name: str) -> T | None:
         """What has that name, unless a plugin would have to be imported to know; None if so, or if nothing has it."""
@@ -184,9 +197,17 @@ def normalize(name: str) -> str:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """The names that look like ``name``, as ``"did you mean 'a' or 'b'? "``; empty if none does."""
+    """The first names that begin with ``name``, else those that look like it; empty if none does.
+
+    >>> nearest("efficient", ["EfficientNetB0", "EfficientNetB1"]), nearest("Xseption", ["Xception"])
+    ("did you mean 'EfficientNetB0' or 'EfficientNetB1'? ", "did you mean 'Xception'? ")
+    """
     known = {normalize(each): each for each in names}
-    matches = difflib.get_close_matches(normalize(name), known, n=3, cutoff=0.7)
+    wanted = normalize(name)
+    matches = [key for key in known if wanted and key.startswith(wanted)][:SUGGESTED]
+    if not matches:
+        close = difflib.get_close_matches(wanted, known, n=SUGGESTED, cutoff=0.7)
+        matches = [key for key in known if key in close]
     return f"did you mean {listed(known[match] for match in matches)}? " if matches else ""
 
 

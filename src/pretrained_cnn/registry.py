@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Iterator
 
 from pretrained_cnn._check import number
@@ -17,7 +18,13 @@ __all__ = ["MODELS", "get_spec", "list_models", "needs_no_download", "register",
 log = logging.getLogger(__name__)
 
 MODELS = Registry(
-    "model", ModelSpec, "pretrained_cnn.models", CATALOG, unknown=UnknownModelError, exists=ModelExistsError
+    "model",
+    ModelSpec,
+    "pretrained_cnn.models",
+    CATALOG,
+    unknown=UnknownModelError,
+    exists=ModelExistsError,
+    size=lambda spec: spec.parameters or math.inf,
 )
 """All models that are known by a name."""
 

@@ -28,6 +28,7 @@ from pretrained_cnn.cli import (
 )
 from pretrained_cnn.cli.options import PROGRAM, Command, Parser
 from pretrained_cnn.cli.status import Status
+from pretrained_cnn.cli.words import in_options
 from pretrained_cnn.errors import InvalidArgumentError, PretrainedCNNError, UnknownModelError
 
 __all__ = ["COMMANDS", "Status", "main"]
@@ -51,10 +52,11 @@ COMMANDS: Sequence[Command[Any]] = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status. ``--help``, ``--version`` and wrong calls raise SystemExit."""
     console.open_console()
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         try:
             with console.terminable():
-                return _run(sys.argv[1:] if arguments is None else arguments)
+                return _run(words)
         finally:
             console.flush()
     except console.Terminated:
@@ -64,23 +66,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         return Status.FAILED
     except PretrainedCNNError as error:
-        console.complain(error)
+        console.complain(in_options(str(error), _options(words)))
         return Status.USAGE if isinstance(error, UnknownModelError | InvalidArgumentError) else Status.FAILED
     except OSError as error:  # the system's: a full disk, a vanished share
         console.complain(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error)
         return Status.FAILED
 
 
-def _run(arguments: Sequence[str]) -> int:
+def _options(words: Sequence[str]) -> list[str]:
+    """The names of the options of the command that the words call."""
+    return [name for command in COMMANDS if [command.name] == words[:1] for name in command.option_names()]
+
+
+def _run(words: Sequence[str]) -> int:
     parser = _parser()
-    if not arguments:
+    if not words:
         parser.print_help(sys.stderr)
         return Status.USAGE
     names = [command.name for command in COMMANDS]
-    first = arguments[0]
+    first = words[0]
     if not first.startswith("-") and first not in names:
         parser.error(f"unknown command {first!r}; {nearest(first, names)}".rstrip("; "))
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(words)
     return int(options.run(options))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pretrained_cnn.cli.console import complain, log_to_stderr, quiet, say
 from pretrained_cnn.cli.options import Command, argument, count, flag, option
-from pretrained_cnn.cli.shared import RUNTIME, find_model
+from pretrained_cnn.cli.shared import RUNTIME, find_spec
 from pretrained_cnn.cli.status import Status
+from pretrained_cnn.cli.table import table
 from pretrained_cnn.errors import InvalidArgumentError, OutputError
 from pretrained_cnn.registry import list_models
 
@@ -58,7 +60,7 @@ def _run(options: Options) -> Status:
     from pretrained_cnn.bench import NAMES, frontier, measure
 
     names = [name for pattern in options.names for name in list_models(pattern) or [pattern]]
-    specs = [find_model(name) for name in dict.fromkeys(names or NAMES)]
+    specs = [find_spec(name) for name in dict.fromkeys(names or NAMES)]
     with quiet():
         rows = measure(
             specs,
@@ -81,23 +83,31 @@ def _run(options: Options) -> Status:
 
 def _print(rows: Sequence[Timing], best: Sequence[Timing], options: Options) -> None:
     image = options.image or "pixels in memory"
-    say(f"Time: measured here, {options.rounds} rounds, {image}, {options.weights} weights.")
+    say(f"MS: median of {options.rounds} rounds, one image at a time, {image}, {options.weights} weights.")
+    say(f"PER SECOND: images in batches of {options.batch_size}. Both are measured on this machine.")
     say("TOP-1 %: as published, not measured here. INPUT: the size that it was published for.")
-    say("FRONTIER: no other on the same runtime is as quick and as accurate, and better in one of the two.")
-    say()
-    say(
-        f"{'NAME':<20}{'RUNTIME':<13}{'INPUT':>9}{'PARAMETERS':>12}{'TOP-1 %':>9}"
-        f"{'MS':>9}{'QUARTILES':>17}{f'A SECOND, BY {options.batch_size}':>18}  FRONTIER"
-    )
-    for row in rows:
-        size = "{}x{}".format(*row.input_size)
-        parameters = f"{row.parameters / 1e6:.1f} M" if row.parameters else "-"
-        top1 = f"{row.top1:.1f}" if row.top1 is not None else "-"
-        quartiles = "{:.1f} - {:.1f}".format(*row.spread)
-        say(
-            f"{row.name:<20}{row.runtime:<13}{size:>9}{parameters:>12}{top1:>9}"
-            f"{row.milliseconds:>9.1f}{quartiles:>17}{row.per_second:>18.1f}  {'*' if row in best else ''}".rstrip()
-        )
+    say("PARETO: no other backbone on this runtime is at least as fast and as accurate and better at one of them.")
+    for runtime, found in itertools.groupby(rows, key=lambda row: row.runtime):
+        say()
+        say(f"Runtime: {runtime}")
+        for line in table(COLUMNS, [_cells(row, row in best) for row in found]):
+            say(line)
+
+
+COLUMNS = ("NAME", ">INPUT", ">PARAMS", ">TOP-1 %", ">MS", ">QUARTILES", ">PER SECOND", "PARETO")
+
+
+def _cells(row: Timing, best: bool) -> list[str]:
+    return [
+        row.name,
+        "{}x{}".format(*row.input_size),
+        f"{row.parameters / 1e6:.1f} M" if row.parameters else "-",
+        f"{row.top1:.1f}" if row.top1 is not None else "-",
+        f"{row.milliseconds:.1f}",
+        "{:.1f}-{:.1f}".format(*row.spread),
+        f"{row.per_second:.1f}",
+        "*" if best else "",
+    ]
 
 
 def _check_plot(path: Path, overwrite: bool) -> None:

@@ -11,6 +11,7 @@ from pretrained_cnn.cli.console import complain, say
 from pretrained_cnn.cli.options import Command, argument, flag, number, option
 from pretrained_cnn.cli.shared import get_specs
 from pretrained_cnn.cli.status import Status
+from pretrained_cnn.cli.table import table
 from pretrained_cnn.registry import list_models
 from pretrained_cnn.spec import ModelSpec
 
@@ -36,32 +37,55 @@ class Options:
         metavar="M",
         help="List only backbones with at most M million parameters (default: all).",
     )
+    min_top1: float | None = option(
+        "--min-top1",
+        type=number,
+        metavar="PERCENT",
+        help="List only backbones with a published top-1 accuracy of at least PERCENT (default: all).",
+    )
+    offline: bool = flag("--offline", help="List only backbones whose weights are on this machine.")
     json: bool = flag("--json", help="Print one JSON array.")
 
 
 def _run(options: Options) -> Status:
-    specs, status = get_specs(list_models(options.pattern))
-    if options.max_parameters is not None:
-        specs = [spec for spec in specs if spec.parameters and spec.parameters <= options.max_parameters * 1e6]
+    most = options.max_parameters
+    names = list_models(
+        options.pattern,
+        max_params=None if most is None else most * 1e6,
+        min_top1=options.min_top1,
+        offline=options.offline,
+    )
+    specs, status = get_specs(names)
     if not specs:
-        complain(f"no model matches {options.pattern!r}; `pretrained-cnn models` lists all")
+        limits = "" if (most, options.min_top1, options.offline) == (None, None, False) else " within these limits"
+        complain(f"no model matches {options.pattern!r}{limits}; `pretrained-cnn models` lists all")
         return Status.FAILED
     rows = [_row(spec) for spec in sorted(specs, key=SORTS[options.sort])]
     if options.json:
         say(json.dumps(rows, indent=2))
         return status
-    say(
-        f"{'NAME':<20}{'INPUT':>9}{'PARAMETERS':>12}{'DEPTH':>7}"
-        f"{'TOP-1 %':>9}{'TOP-5 %':>9}{'MEASURED AT':>13}  PUBLISHED BY"
-    )
-    for row in rows:
-        size = "{}x{}".format(*row["input_size"])
-        parameters = f"{row['parameters'] / 1e6:.1f} M" if row["parameters"] else "-"
-        top1, top5 = (f"{row[key]:.1f}" if row[key] else "-" for key in ("top1", "top5"))
-        at, depth = row["measured_at"] or "-", row["depth"] or "-"
-        source = (row["measured_by"] or "-").removeprefix("https://")
-        say(f"{row['name']:<20}{size:>9}{parameters:>12}{depth:>7}{top1:>9}{top5:>9}{at:>13}  {source}")
+    sources = list(dict.fromkeys(row["measured_by"] for row in rows if row["measured_by"]))
+    for line in table(COLUMNS, [_cells(row, sources) for row in rows]):
+        say(line)
+    for place, source in enumerate(sources, start=1):
+        say(f"[{place}] {source.removeprefix('https://')}")
     return status
+
+
+COLUMNS = ("NAME", ">INPUT", ">PARAMS", ">DEPTH", ">TOP-1 %", ">TOP-5 %", ">MEASURED AT", "BY")
+
+
+def _cells(row: dict[str, Any], sources: list[str]) -> list[object]:
+    """A row of the table; the publisher of the accuracy is a number, since an address is wider than a terminal."""
+    return [
+        row["name"],
+        "{}x{}".format(*row["input_size"]),
+        f"{row['parameters'] / 1e6:.1f} M" if row["parameters"] else "-",
+        row["depth"] or "-",
+        *(f"{row[key]:.1f}" if row[key] else "-" for key in ("top1", "top5")),
+        row["measured_at"] or "-",
+        f"[{sources.index(row['measured_by']) + 1}]" if row["measured_by"] else "-",
+    ]
 
 
 def _row(spec: ModelSpec) -> dict[str, Any]:

@@ -87,9 +87,7 @@ class Parser(argparse.ArgumentParser):
             return f"unexpected argument {word!r}"
         word = word.partition("=")[0]
         flags = [flag for action in self._actions for flag in action.option_strings]
-        longer = " or ".join(repr(flag) for flag in flags if flag.startswith(word))
-        hint = f"did you mean {longer}?" if longer else nearest(word, flags)
-        return f"unknown option {word}; {hint}".rstrip("; ")
+        return f"unknown option {word}; {nearest(word, flags)}".rstrip("; ")
 
     def error(self, message: str) -> NoReturn:
         """Exit with 2, and a message that ends with the way to the help."""
@@ -127,6 +125,10 @@ class Command(Generic[T]):
         return self.options(
             **{name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
         )
+
+    def option_names(self) -> list[str]:
+        """The fields that are options, not positional arguments."""
+        return [field.name for field in _fields(self.options) if field.metadata["flags"]]
 
     def start(self, namespace: argparse.Namespace) -> int:
         """Run it with the options that argparse found."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import sys
+import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pretrained_cnn._lazy import Reference
 from pretrained_cnn.cli.console import complain, quiet
 from pretrained_cnn.cli.options import option
 from pretrained_cnn.cli.status import Status
@@ -50,32 +49,32 @@ class ModelOptions:
 
 def load_classifier(options: ModelOptions) -> Classifier:
     """The classifier that the options mean. The network is built, or loaded, when it is first used."""
-    from pretrained_cnn.bundle.store import means_bundle
     from pretrained_cnn.classifier import Classifier
 
-    if means_bundle(options.model):
-        if options.weights is not None:
-            raise InvalidArgumentError(
-                f"--weights {options.weights}: the bundle {options.model} has weights of its own"
-            )
-        with quiet():
-            return Classifier.load(options.model, runtime=options.runtime)
-    weights = options.weights or "imagenet"
-    return Classifier(find_model(options.model), weights=weights, runtime=options.runtime or "keras")
+    model = find_model(options.model)
+    if isinstance(model, ModelSpec):
+        return Classifier(model, weights=options.weights or "imagenet", runtime=options.runtime or "keras")
+    if options.weights is not None:
+        raise InvalidArgumentError(f"--weights {options.weights}: the bundle {options.model} has weights of its own")
+    with quiet():
+        return Classifier.load(model, runtime=options.runtime)
 
 
-def find_model(name: str) -> ModelSpec:
-    """The spec of that name, or the one that a module of the user's holds as ``module:attr``."""
-    if ":" not in name:
-        return get_spec(name)
-    sys.path.insert(0, os.getcwd())
-    try:
-        spec: Any = Reference(name).resolve()
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InvalidArgumentError(f"--model {name}: {error}") from error
-    if not isinstance(spec, ModelSpec):
-        raise InvalidArgumentError(f"--model {name}: this is not a ModelSpec but a {type(spec).__name__}")
-    return spec
+def find_model(name: str) -> ModelSpec | Path:
+    """The spec of that name, the folder of that bundle, or the spec that a module of the user's holds."""
+    from pretrained_cnn import models
+
+    if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", name):
+        return models.find_reference(name)
+    return models.find_model(name)
+
+
+def find_spec(name: str) -> ModelSpec:
+    """The spec of that name, or the one that a module of the user's holds. Raises InvalidArgumentError for a bundle."""
+    found = find_model(name)
+    if not isinstance(found, ModelSpec):
+        raise InvalidArgumentError(f"{name} is a bundle; expected the name of a backbone")
+    return found
 
 
 def get_specs(names: Iterable[str]) -> tuple[list[ModelSpec], Status]:

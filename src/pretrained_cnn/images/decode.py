@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import os
 import struct
 import threading
 import warnings
@@ -23,15 +22,18 @@ from PIL import Image, ImageChops, ImageFile, JpegImagePlugin, PngImagePlugin, T
 
 from pretrained_cnn.errors import ImageError, PretrainedCNNWarning
 from pretrained_cnn.images import color, levels
-from pretrained_cnn.images.fetch import fetch
 from pretrained_cnn.images.headers import JPEG, PNG, BrokenHeaderError, Facts, orientation_of, read_jpeg, read_png
+from pretrained_cnn.images.inputs import content, limited
+from pretrained_cnn.images.kinds import open_optional_formats, reason_of
 from pretrained_cnn.images.levels import Samples
 from pretrained_cnn.images.policy import FULL_SIZE, ImagePolicy
-from pretrained_cnn.images.sources import Item, is_url
+from pretrained_cnn.images.sources import Item
 from pretrained_cnn.images.tiff import read_tiff
 
 log = logging.getLogger(__name__)
 
+UPRIGHT = frozenset({"HEIF", "JXL"})
+"""Formats whose decoders turn the image by themselves; EXIF may repeat what is done already."""
 REFUSED = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
 """Formats that Pillow knows of but does not decode itself, or by running what is in the file."""
 TIFF = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+")
@@ -69,69 +71,40 @@ def decode(item: Item, policy: ImagePolicy, needed: tuple[int, int] | None = Non
     ``(width, height)`` below which a large image need not be decoded in full. Raises ImageError, which names the
     image, for anything that is not an image. The image is only read.
     """
-    image = item.image
-    if isinstance(image, ImageError):  # what its source met in place of it
-        raise image
     try:
-        if isinstance(image, Image.Image):
-            return _of_pillow(item, image, policy, needed)
-        if hasattr(image, "__array__") and not isinstance(image, str | bytes):  # numpy's own strings have it too
-            return _from_array(item, _as_numpy(image), policy)
-        return _decode_bytes(item, _read(item, policy), policy, needed)
+        given = content(item, policy)
+        if isinstance(given, bytes):
+            return _decode_bytes(item, given, policy, needed)
+        return (
+            _of_pillow(item, given, policy, needed)
+            if isinstance(given, Image.Image)
+            else _of_array(item, given, policy)
+        )
     except ImageError:
         raise
     except PretrainedCNNWarning as warning:  # the caller's filters make it an error
         raise ImageError(item.name, str(warning).removeprefix(f"{item.name}: ")) from None
     except BrokenHeaderError as error:
         raise ImageError(item.name, str(error)) from None
-    except Exception as error:  # a broken file can make a decoder raise anything
+    except Exception as error:  # a broken file can make a decoder raise anything, and so can someone else's object
         raise ImageError(item.name, f"it cannot be decoded: {_reason(error)}") from error
 
 
 # Bytes
 
 
-def _read(item: Item, policy: ImagePolicy) -> bytes:
-    """The bytes of an image that is not one yet."""
-    image = item.image
-    if is_url(image):
-        return fetch(image, policy).getvalue()
-    if isinstance(image, str | os.PathLike):
-        try:
-            with open(image, "rb") as file:
-                data = file.read(policy.max_bytes + 1)
-        except FileNotFoundError:
-            raise ImageError(item.name, "there is no such file") from None
-        except IsADirectoryError:
-            raise ImageError(item.name, "this is a folder, not an image; give it to stream or predict_batch") from None
-        except (OSError, ValueError) as error:
-            raise ImageError(item.name, f"it cannot be opened: {_reason(error)}") from None
-        return _limited(item, data, policy)
-    if isinstance(image, bytes | bytearray | memoryview):
-        return _limited(item, image, policy)
-    if hasattr(image, "read"):
-        return _limited(item, _read_to_end(item, image, policy.max_bytes + 1), policy)
-    raise ImageError(
-        item.name,
-        f"an object of type {type(image).__name__} is not an image; give a path, an http(s) address, bytes, "
-        "a binary file, a PIL image, or an array of shape (h, w), (h, w, 1), (h, w, 3) or (h, w, 4)",
-    )
-
-
-def _read_to_end(item: Item, file: Any, most: int) -> bytes:
-    """What a file gives, which may be less at a time than it is asked for."""
-    data = bytearray()
-    while len(data) < most and (chunk := file.read(most - len(data))):
-        if not isinstance(chunk, bytes):
-            raise ImageError(item.name, 'the file was opened for text; open it with "rb"')
-        data += chunk
-    return bytes(data)
-
-
-def _limited(item: Item, data: bytes | bytearray | memoryview, policy: ImagePolicy) -> bytes:
-    if len(data) > policy.max_bytes:
-        raise ImageError(item.name, f"it has more than {policy.max_bytes:,} bytes (ImagePolicy.max_bytes)")
-    return bytes(data)
+def check_header(item: Item, data: bytes) -> None:
+    """Raise ImageError for bytes that are no image, by their beginning; no pixel is decoded."""
+    try:
+        opened, *_ = _open(item, data)
+        if isinstance(opened, Image.Image):
+            opened.close()
+    except ImageError:
+        raise
+    except BrokenHeaderError as error:
+        raise ImageError(item.name, str(error)) from None
+    except Exception as error:  # as in `decode`
+        raise ImageError(item.name, f"it cannot be decoded: {_reason(error)}") from error
 
 
 def _decode_bytes(item: Item, data: bytes, policy: ImagePolicy, needed: tuple[int, int] | None) -> Image.Image:
@@ -149,6 +122,8 @@ def _decode_bytes(item: Item, data: bytes, policy: ImagePolicy, needed: tuple[in
 def _open(item: Item, data: bytes) -> tuple[ImageFile.ImageFile | Samples, Facts, bytes]:
     """An image of which the header was read, what its file says beside its pixels, and the file without that."""
     try:
+        if data.startswith(TIFF) and (reason := reason_of(data)) is not None:
+            raise BrokenHeaderError(reason)
         if data.startswith(JPEG):
             clean, facts = read_jpeg(data)
             return JpegImagePlugin.JpegImageFile(io.BytesIO(clean)), facts, clean
@@ -163,18 +138,21 @@ def _open(item: Item, data: bytes) -> tuple[ImageFile.ImageFile | Samples, Facts
     except (SyntaxError, IndexError, TypeError, KeyError, ValueError, struct.error, EOFError) as error:
         kind = "JPEG" if data.startswith(JPEG) else "PNG" if data.startswith(PNG) else "TIFF"
         raise ImageError(item.name, f"this is a {kind} file, but its header cannot be read: {_reason(error)}") from None
+    if not data:
+        raise ImageError(item.name, "it is empty")
+    if (reason := reason_of(data)) is not None:
+        raise ImageError(item.name, reason)
     image = _identify(data)
+    if image is None and (rest := data[:16].lstrip(b"\xef\xbb\xbf\r\n\t ")).startswith((JPEG, PNG[:6])):
+        return _open(item, data[len(data[:16]) - len(rest) :])  # what a careless server or script puts before it
     if image is None:
-        if not data:
-            raise ImageError(item.name, "it is empty")
         reason = f"this is not an image in a format that can be read; it begins with {data[:24]!r}"
         raise ImageError(item.name, reason)
-    if image.format == "EPS":
-        image.close()
-        raise ImageError(item.name, "PostScript is a program, not an image; convert it to PNG first")
     info = image.info
     profile = info.get("icc_profile")
-    facts = Facts(orientation_of(info.get("exif"), info.get("xmp")), profile if isinstance(profile, bytes) else None)
+    facts = Facts(profile=profile if isinstance(profile, bytes) else None)
+    if image.format not in UPRIGHT:
+        facts.orientation = orientation_of(info.get("exif"), None if image.format == "AVIF" else info.get("xmp"))
     return image, facts, data
 
 
@@ -190,10 +168,11 @@ def _identify(data: bytes) -> ImageFile.ImageFile | None:
 
 def _opened(data: bytes) -> ImageFile.ImageFile | None:
     Image.init()
-    for name in (*Image.ID, "EPS"):
-        factory, accept = Image.OPEN[name]
-        if name in REFUSED and not (name == "EPS" and data.startswith(b"%!PS")):
+    open_optional_formats()
+    for name in Image.ID:
+        if name in REFUSED:
             continue
+        factory, accept = Image.OPEN[name]
         with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):
             if accept is None or accept(data[:16]) is True:
                 return factory(io.BytesIO(data), "")
@@ -375,7 +354,7 @@ def _of_samples(
 def _of_pillow(item: Item, image: Image.Image, policy: ImagePolicy, needed: tuple[int, int] | None) -> Image.Image:
     data = _file_of(image, policy)
     if data is not None:
-        return _decode_bytes(item, _limited(item, data, policy), policy, needed)
+        return _decode_bytes(item, limited(item, data, policy), policy, needed)
     info = image.info
     facts = Facts()
     if policy.color_profile == "convert":
@@ -498,17 +477,7 @@ def _is_clear(image: Image.Image) -> bool:
 # Arrays
 
 
-def _as_numpy(image: Any) -> NDArray[Any]:
-    if isinstance(image, np.ndarray):
-        return image
-    if hasattr(image, "detach"):  # torch: off the graph and the GPU
-        image = image.detach().cpu()
-        if str(image.dtype) == "torch.bfloat16":  # which numpy does not know
-            image = image.float()
-    return np.asarray(image)
-
-
-def _from_array(item: Item, array: NDArray[Any], policy: ImagePolicy) -> Image.Image:
+def _of_array(item: Item, array: NDArray[Any], policy: ImagePolicy) -> Image.Image:
     """Check that an array can only be one image in 0..255, and wrap it. It is never written to."""
 
     def refuse(reason: str) -> ImageError:
@@ -516,7 +485,7 @@ def _from_array(item: Item, array: NDArray[Any], policy: ImagePolicy) -> Image.I
 
     shape = array.shape
     if array.ndim == 1 and array.dtype == np.uint8:  # an encoded file, as of np.frombuffer and cv2.imencode
-        return _decode_bytes(item, _limited(item, array.tobytes(), policy), policy, None)
+        return _decode_bytes(item, limited(item, array.tobytes(), policy), policy, None)
     if array.ndim == 4:
         raise refuse("holds several images; give it to predict_batch, or one of its rows to predict")
     channels = shape[2] if array.ndim == 3 else 1

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pretrained_cnn.errors import DataError
-from pretrained_cnn.images.sources import SUFFIXES, expand, is_url
+from pretrained_cnn.images.skipping import Skipped, is_junk
+from pretrained_cnn.images.sources import is_address, is_image, walk
 
 WNID = re.compile(r"(?<![a-z0-9])n\d{8}(?!\d)")
 
@@ -52,32 +53,24 @@ def _folder(folder: str, wnids: bool) -> Labeled:
     paths: list[Any] = []
     labels: list[str] = []
     empty = []
-    for entry in sorted(os.listdir(folder)):
+    skipped = Skipped()
+    for entry in sorted(name for name in os.listdir(folder) if not is_junk(name)):
         path = os.path.join(folder, entry)
         if not os.path.isdir(path):
-            found = [path] if Path(entry).suffix.lower() in SUFFIXES else []
+            found = [path] if is_image(entry) else []
             if found and not (wnids and WNID.search(entry)):
                 raise DataError(f"{folder}: {entry} is in no folder of a class; move it into one, or elsewhere")
-        elif entry.startswith("."):
-            continue
         else:
-            found = _images(path)
+            found = list(walk(path, skipped))
             if not found:
                 empty.append(entry)
         paths += found
         names = (image[0] if isinstance(image, tuple) else image for image in found)
         labels += [_wnid(os.path.relpath(name, folder)) or entry if wnids else entry for name in names]
+    skipped.report(folder)
     if not paths:
         raise DataError(f"{folder}: no image is in its folders, one for each class; give {FORMS}")
     return Labeled(folder, paths, labels, empty)
-
-
-def _images(folder: str) -> list[Any]:
-    """The paths of the images; in place of a folder that cannot be listed, its name and the error."""
-    try:
-        return list(expand(folder))
-    except ValueError:  # there is none
-        return []
 
 
 def _wnid(path: str) -> str | None:
@@ -97,7 +90,7 @@ def _rows(path: str) -> Iterable[tuple[str, str]]:
             if not (row["path"] and row["label"]):
                 raise DataError(f"{path}: line {reader.line_num} lacks its path or its label")
             image = row["path"]
-            yield image if is_url(image) else os.path.join(os.path.dirname(path), image), row["label"]
+            yield image if is_address(image) else os.path.join(os.path.dirname(path), image), row["label"]
 
 
 def _pairs(name: str, pairs: Iterable[Any]) -> Labeled:

@@ -6,8 +6,10 @@ import codecs
 import contextlib
 import glob
 import os
+import re
+import stat
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, BinaryIO
@@ -17,13 +19,17 @@ from PIL import Image
 
 from pretrained_cnn.errors import ImageError
 from pretrained_cnn.images.archives import is_archive, members
+from pretrained_cnn.images.kinds import optional_suffixes
 from pretrained_cnn.images.policy import ImagePolicy
+from pretrained_cnn.images.skipping import Skipped, has_junk, is_junk, kind_of
 
 SUFFIXES = frozenset(
-    {".avif", ".bmp", ".gif", ".j2k", ".jp2", ".jpe", ".jpeg", ".jfif", ".jpg", ".pbm", ".pgm", ".png", ".pnm"}
-    | {".ppm", ".tga", ".tif", ".tiff", ".webp"}
+    {".apng", ".avif", ".bmp", ".dds", ".dib", ".gif", ".ico", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg"}
+    | {".jpf", ".jpg", ".jpx", ".mpo", ".pbm", ".pcx", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".qoi", ".sgi"}
+    | {".tga", ".tif", ".tiff", ".webp"}
 )
-"""The suffixes, in lower case, by which a folder's files count as images."""
+"""The suffixes, in lower case, by which a folder's files count as images. Those of HEIC and JPEG XL come to them where
+the packages are installed that read these, see `kinds`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,10 @@ class Item:
     @property
     def path(self) -> str | None:
         """Where the image can be read again: its path or address; None for one in memory."""
-        return str(os.fsdecode(self.image)) if isinstance(self.image, str | os.PathLike) else None
+        try:
+            return str(os.fsdecode(self.image)) if isinstance(self.image, str | os.PathLike) else None
+        except Exception:  # of someone else's object
+            return None
 
 
 def one(image: Any) -> Item:
@@ -48,19 +57,35 @@ def one(image: Any) -> Item:
     return Item(0, _name(image, 0), image)
 
 
-def items(source: Any, policy: ImagePolicy = ImagePolicy()) -> Generator[Item]:
+def items(source: Any, policy: ImagePolicy = ImagePolicy(), skipped: Skipped | None = None) -> Generator[Item]:
     """The items of a source of several images, in order, one at a time.
 
-    ``source`` is what `expand` takes, or any iterable of images or of ``(name, image)`` pairs; a single array,
-    image or file is refused. Raises ImageError for a source in which there is nothing to find.
+    ``source`` is what `expand` takes, or any iterable of images or of ``(name, image)`` pairs, or a mapping of names
+    to images; a single array, image or file is refused. Files that are left out are counted in ``skipped``; without
+    it, they are logged in one line at the end. Raises ImageError for a source in which there is nothing to find.
     """
     if isinstance(source, str | os.PathLike):
-        return _numbered(expand(os.fspath(source), policy))
-    if not isinstance(source, Iterable) or _is_one_image(source):
+        return _numbered(expand(os.fspath(source), policy, skipped))
+    if hasattr(source, "columns") and hasattr(source, "dtypes"):
+        columns = ", ".join(map(str, list(source.columns)[:10]))
+        reason = f'this is a table with the columns {columns}; give one of them, such as table["path"]'
+        raise ImageError(_name(source, 0), reason)
+    if isinstance(source, Mapping) and not is_record(source):
+        return _numbered((_text(name), image) for name, image in source.items())
+    if not isinstance(source, Iterable) or isinstance(source, Mapping) or _is_one_image(source):
         raise ImageError(
             _name(source, 0), "this is one image where several are expected; give a list, or use predict for one"
         )
     return _numbered(source)
+
+
+def is_record(image: Any) -> bool:
+    """Whether a mapping is one image in the form of Hugging Face's datasets: its bytes and its path, or a row."""
+    return isinstance(image, Mapping) and bool(image) and (set(image) <= {"bytes", "path"} or "image" in image)
+
+
+def _text(name: Any) -> str:
+    return os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) else str(name)
 
 
 def _numbered(images: Iterable[Any]) -> Generator[Item]:
@@ -72,19 +97,27 @@ def _numbered(images: Iterable[Any]) -> Generator[Item]:
 
 
 def is_url(path: object) -> bool:
-    """Whether a string is an address rather than a path."""
+    """Whether a string is an http(s) address rather than a path."""
     return isinstance(path, str) and path.lower().startswith(("http://", "https://"))
 
 
+_ADDRESS = re.compile(r"(?:[a-z][a-z0-9+.-]+://|data:|file:)", re.IGNORECASE)
+
+
+def is_address(path: object) -> bool:
+    """Whether a string begins as an address of any kind, such as ``s3://`` or ``data:``; no file may have its name."""
+    return isinstance(path, str) and bool(_ADDRESS.match(path)) and (is_url(path) or not os.path.lexists(path[:4000]))
+
+
 def _is_one_image(source: Any) -> bool:
-    return (
+    return hasattr(source, "as_py") or (
         isinstance(source, bytes | bytearray | memoryview | Image.Image)
         or hasattr(source, "read")
         or len(getattr(source, "shape", ())) in (2, 3)
     )
 
 
-def expand(source: str, policy: ImagePolicy = ImagePolicy()) -> Generator[Any]:
+def expand(source: str, policy: ImagePolicy = ImagePolicy(), skipped: Skipped | None = None) -> Generator[Any]:
     """The images that a string stands for, found and read no faster than they are taken.
 
     - A folder: its files whose names end in one of `SUFFIXES`, those of its subfolders included, in the order of the
@@ -94,86 +127,147 @@ def expand(source: str, policy: ImagePolicy = ImagePolicy()) -> Generator[Any]:
     - A file whose name ends in ``.txt``, and ``-`` for standard input: the path or URL in each line.
     - Anything else is the path or URL of one image.
 
-    What is wrong with a part of it, such as a folder that vanished, is an ImageError in the place of an image.
-    Raises ImageError at once for a source without an image.
+    In folders, archives and where a glob has a wildcard, junk is passed over (`skipping.is_junk`), and what is no
+    image or no regular file is counted in ``skipped``, or else logged in one line at the end. What is wrong with a
+    part of a source, such as a folder that vanished, is an ImageError in the place of an image. Raises ImageError at
+    once for a source without an image.
     """
-    if is_url(source):
+    if is_address(source):
         return _all(source)
     if source == "-":
         return _lines(sys.stdin.buffer)
-    start: Callable[[str], Generator[Any]]
-    if os.path.isdir(source):
-        start, nothing = _walk, f"no image is in this folder: no file ends in {', '.join(sorted(SUFFIXES))}"
-    elif not os.path.isfile(source) and glob.has_magic(source):
+    path = os.path.expanduser(source)
+    start: Callable[[str, Skipped], Generator[Any]]
+    suffixes = ", ".join(sorted(SUFFIXES | optional_suffixes()))
+    if os.path.isdir(path):
+        start, nothing = walk, f"no image is in this folder: no file ends in {suffixes}"
+    elif not os.path.isfile(path) and glob.has_magic(path):
         start, nothing = partial(_match, policy=policy), "no file matches this pattern"
-    elif not os.path.isfile(source):
+    elif not os.path.isfile(path):
         return _all(source)  # a path to nothing: that is its own image's error
-    elif is_archive(source):
-        start = partial(members, max_bytes=policy.max_bytes, wanted=_is_image)
-        nothing = f"no image is in this archive: no member ends in {', '.join(sorted(SUFFIXES))}"
-    elif source.lower().endswith(".txt"):
+    elif is_archive(path):
+        start = partial(_members, policy=policy)
+        nothing = f"no image is in this archive: no member ends in {suffixes}"
+    elif path.lower().endswith(".txt"):
         start, nothing = _read_lines, "no path is in this file; give it one in each line"
     else:
         return _all(source)
-    with contextlib.closing(start(source)) as found:
+    seen = Skipped()
+    with contextlib.closing(start(path, seen)) as found:
         first = next(found, None)
     if first is None:
-        raise ImageError(source, nothing)
-    if isinstance(first, tuple) and isinstance(first[1], ImageError) and first[1].source == source:
+        raise ImageError(source, f"{nothing}; {seen}" if seen.count else nothing)
+    if isinstance(first, tuple) and isinstance(first[1], ImageError) and first[1].source == path:
         raise first[1]
-    return start(source)  # anew: a million archives, found to have something, are not all to stay open
+    # Anew: a million archives, found to have something, are not all to stay open.
+    return start(path, skipped) if skipped is not None else _reported(start, path)
+
+
+def _reported(start: Callable[[str, Skipped], Generator[Any]], source: str) -> Generator[Any]:
+    skipped = Skipped()
+    yield from start(source, skipped)
+    skipped.report(source)
 
 
 def count(source: str) -> int | None:
     """How many images `expand` would find, or None if only reading them, or standard input, would tell."""
-    opened = source == "-" or is_archive(source) or (glob.has_magic(source) and not _is_image(source))
-    return None if opened else sum(1 for _ in expand(source))
+    opened = source == "-" or is_archive(source) or (glob.has_magic(source) and not is_image(source))
+    return None if opened else sum(1 for _ in expand(source, skipped=Skipped()))
 
 
 def _all(*images: Any) -> Generator[Any]:
     yield from images
 
 
-def _is_image(path: str) -> bool:
-    return os.path.splitext(path)[1].lower() in SUFFIXES
+def is_image(path: str) -> bool:
+    """Whether a file counts as an image by the suffix of its name."""
+    suffix = os.path.splitext(path)[1].lower()
+    return suffix in SUFFIXES or suffix in optional_suffixes()
 
 
-def _walk(folder: str) -> Generator[Any]:
-    failed: list[OSError] = []
-    for parent, folders, files in os.walk(folder, onerror=failed.append):
-        yield from map(_unlisted, failed)
-        failed.clear()
-        folders.sort()
-        yield from (os.path.join(parent, file) for file in sorted(files) if _is_image(file))
-    yield from map(_unlisted, failed)
+def walk(folder: str, skipped: Skipped) -> Generator[Any]:
+    """The images in a folder and its subfolders: paths, or a name and an ImageError for what cannot be listed."""
+    waiting = [folder]
+    while waiting:
+        parent = waiting.pop()
+        try:
+            with os.scandir(parent) as listed:
+                entries = sorted((entry for entry in listed if not is_junk(entry.name)), key=lambda entry: entry.name)
+        except OSError as error:
+            yield parent, ImageError(parent, f"this folder cannot be listed: {error.strerror}")
+            continue
+        folders = []
+        for entry in entries:
+            if _is_folder(entry):
+                folders += [entry.path] if not entry.is_symlink() else []
+            elif not is_image(entry.name):
+                skipped.add(entry.name, _kind(entry))
+            elif kind := _kind(entry):
+                skipped.add(entry.name, kind)
+            else:
+                yield entry.path
+        waiting += reversed(folders)
 
 
-def _unlisted(error: OSError) -> tuple[str, ImageError]:
-    return error.filename, ImageError(error.filename, f"this folder cannot be listed: {error.strerror}")
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle
+        return False
 
 
-def _match(pattern: str, policy: ImagePolicy) -> Generator[Any]:
+def _kind(entry: os.DirEntry[str]) -> str | None:
+    """What is not a regular file; None for one, and for a link to nothing, whose image says so."""
+    try:
+        return None if entry.is_file() else kind_of(entry.stat().st_mode)
+    except OSError:
+        return None
+
+
+def _members(path: str, skipped: Skipped, policy: ImagePolicy) -> Generator[Any]:
+    def wanted(name: str) -> bool:
+        if has_junk(name):
+            return False
+        if not is_image(name):
+            skipped.add(name)
+            return False
+        return True
+
+    return members(path, policy.max_bytes, wanted)
+
+
+def _match(pattern: str, skipped: Skipped, policy: ImagePolicy) -> Generator[Any]:
     for path in _paths(os.path.join(pattern, "*") if os.path.basename(pattern) == "**" else pattern):
-        if os.path.isfile(path):
-            yield from members(path, policy.max_bytes, _is_image) if is_archive(path) else [path]
+        try:
+            mode = os.stat(path).st_mode
+        except OSError:
+            continue
+        if stat.S_ISREG(mode):
+            yield from _members(path, skipped, policy) if is_archive(path) else [path]
+        elif not stat.S_ISDIR(mode):
+            skipped.add(path, kind_of(mode))
 
 
 def _paths(pattern: str) -> Iterator[str]:
-    """What ``glob.iglob(pattern, recursive=True)`` gives, folder by folder, in the order of the names.
+    """What ``glob.iglob(pattern, recursive=True)`` gives but junk, folder by folder, in the order of the names.
 
-    ``**`` goes through no links: they might lead in a circle.
+    ``**`` goes through no links: they might lead in a circle. What a name without a wildcard says is taken, and what
+    a wildcard with the first letter of junk finds, such as ``.*``.
     """
     parent, name = os.path.split(pattern)
     for folder in _paths(parent) if parent != pattern and glob.has_magic(parent) else [parent]:
         if name == "**":
             for subfolder, folders, _ in os.walk(folder or os.curdir):
-                folders[:] = sorted(name for name in folders if not name.startswith("."))
+                folders[:] = sorted(name for name in folders if not is_junk(name))
                 yield subfolder if folder else subfolder[2:]
         else:
-            yield from sorted(glob.iglob(os.path.join(glob.escape(folder), name)))
+            for path in sorted(glob.iglob(os.path.join(glob.escape(folder), name))):
+                found = os.path.basename(path)
+                if not (glob.has_magic(name) and is_junk(found) and found[0] != name[0]):
+                    yield path
 
 
-def _read_lines(path: str) -> Generator[str]:
+def _read_lines(path: str, _: Skipped) -> Generator[str]:
     with open(path, "rb") as file:
         yield from _lines(file)
 
@@ -188,12 +282,17 @@ def _lines(file: BinaryIO) -> Generator[str]:
 
 def _name(image: Any, index: int) -> str:
     """The path or URL of an image; for one in memory, what it is and its place."""
-    if isinstance(image, str | os.PathLike):
-        return os.fsdecode(image)
-    for attribute in ("filename", "name"):  # an image that Pillow opened, an open file
-        name = getattr(image, attribute, None)
-        if isinstance(name, str) and name and (attribute == "filename" or hasattr(image, "read")):
-            return name
+    try:
+        if isinstance(image, str) and image.startswith("data:"):
+            return f"<data URL {index}>"
+        if isinstance(image, str | os.PathLike):
+            return os.fsdecode(image)
+        for attribute in ("filename", "name"):  # an image that Pillow opened, an open file
+            name = getattr(image, attribute, None)
+            if isinstance(name, str) and name and (attribute == "filename" or hasattr(image, "read")):
+                return name
+    except Exception:  # of someone else's object; what is wrong with it is the error of its own row
+        return f"<{type(image).__name__} {index}>"
     if isinstance(image, bytes | bytearray | memoryview):
         return f"<bytes {index}>"
     if isinstance(image, Image.Image):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from pretrained_cnn.errors import DataError, ImageError
-from pretrained_cnn.images.decode import decode
+from pretrained_cnn.images.decode import check_header
+from pretrained_cnn.images.inputs import content
 from pretrained_cnn.images.labeled import Labeled
 from pretrained_cnn.images.policy import ImagePolicy
-from pretrained_cnn.images.sources import Item, is_url, items
+from pretrained_cnn.images.sources import Item, is_address, items
 
 SHARE = 0.2
 """The part of each class that is set aside where no validation images are given."""
@@ -132,29 +131,18 @@ def _look(item: Item, policy: ImagePolicy) -> bytes | ImageError | None:
     if isinstance(image, ImageError):
         return image
     if isinstance(image, np.ndarray):
-        content = np.ascontiguousarray(image)
-        return hashlib.sha256(f"{content.shape}{content.dtype}".encode() + content.tobytes()).digest()
-    if isinstance(image, bytes | bytearray):
-        data = bytes(image)
-    elif isinstance(image, str | os.PathLike) and not is_url(image):
-        try:
-            with open(image, "rb") as file:
-                data = file.read(policy.max_bytes + 1)
-        except FileNotFoundError:
-            return ImageError(item.name, "there is no such file")
-        except OSError as error:
-            return ImageError(item.name, f"it cannot be opened: {error.strerror}")
-    else:
+        pixels = np.ascontiguousarray(image)
+        return hashlib.sha256(f"{pixels.shape}{pixels.dtype}".encode() + pixels.tobytes()).digest()
+    if not isinstance(image, str | os.PathLike | bytes | bytearray) or is_address(image):
         return None
     try:
-        with Image.open(io.BytesIO(data)):
+        data = content(item, policy)
+        if isinstance(data, bytes):
+            check_header(item, data)
             return hashlib.sha256(data).digest()
-    except Exception:  # a broken file can make Pillow raise anything; decoding finds the words for it
-        try:
-            decode(item, policy)
-        except ImageError as error:
-            return error
-        return hashlib.sha256(data).digest()
+    except ImageError as error:
+        return error
+    return None
 
 
 def _list(names: Sequence[str]) -> str:
