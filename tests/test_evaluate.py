@@ -23,7 +23,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support, top_k_accuracy_score
 
 from pretrained_cnn import Classifier, DataError, Evaluation, InvalidArgumentError, Label, MissingDependencyError
-from pretrained_cnn.evaluate import wilson
+from pretrained_cnn._statistics import wilson
 from pretrained_cnn.labels import class_indices
 
 TABLE = [Label("n1", "crane"), Label("n2", "crane"), Label("n3", "maillot"), Label("n4", "heron")]
