@@ -277,7 +277,9 @@ def test_folders_csv_pairs_and_labels_say_the_same(tmp_path: Path) -> None:
         clf.evaluate(tmp_path / "table.csv"),
         clf.evaluate(paths),
         clf.evaluate(folder, labels=[label for _, label in paths]),
-        clf.evaluate([Image.open(path).convert("RGB") for path, _ in paths], labels=[label for _, label in paths], batch_size=2),
+        clf.evaluate(
+            [Image.open(path).convert("RGB") for path, _ in paths], labels=[label for _, label in paths], batch_size=2
+        ),
     ):
         np.testing.assert_array_equal(result.targets, expected.targets)
         np.testing.assert_allclose(result.scores, expected.scores, atol=1e-6)

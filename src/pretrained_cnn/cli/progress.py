@@ -67,9 +67,13 @@ def line(done: int, before: int, failed: int, total: int | None, seconds: float)
 
 @contextlib.contextmanager
 def _bar(total: list[int], before: int) -> Iterator[Report]:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
-
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+    except ImportError:  # an installation without it
+        with _lines(total, before) as report:
+            yield report
+        return
     start = time.monotonic()
     columns: list[Any] = [SpinnerColumn(), BarColumn(), TextColumn("{task.description}")]
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
