@@ -175,7 +175,7 @@ def _to_file(
             file, _ = stack.enter_context(opened)
         _sort_existing(sorter, file)
         build(lambda: clf.predict_proba([]), stream)
-        return write(file, stream, options.source, options.min_score, before=lambda result: _sort(sorter, result))
+        return write(file, stream, options.min_score, before=lambda result: _sort(sorter, result))
 
 
 def _sort(sorter: Sorter | None, result: Result) -> None:
