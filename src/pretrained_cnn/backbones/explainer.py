@@ -13,6 +13,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from pretrained_cnn._check import choice
+from pretrained_cnn._compat import run_graph
 from pretrained_cnn.backbones.build import Backbone
 from pretrained_cnn.backbones.graph import Call, calls, find_head, is_graph
 from pretrained_cnn.backbones.serving import serving_graph
@@ -115,8 +116,7 @@ class Explainer:
                 for layer in model.layers:
                     inputs = call(layer, inputs)
                 return inputs
-            # Keras's own way to go through a graph with something else in place of each call.
-            return model._run_through_graph(inputs, call_fn=call)
+            return run_graph(model, inputs, call)
 
         scores = walk(self._graph, ops.convert_to_tensor(pixels))["scores"]
         return _of_classes(linear[-1], scores) if linear else scores, maps[-1]

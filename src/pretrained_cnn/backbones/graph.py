@@ -14,6 +14,8 @@ from typing import Any
 
 import keras
 
+from pretrained_cnn._compat import origin
+
 Tensor = Any
 """A symbolic tensor of Keras."""
 
@@ -53,7 +55,7 @@ def calls(model: keras.Model) -> list[Call]:
         tensor, done = pending.pop()
         if id(tensor) in known:
             continue
-        call = _origin(tensor)
+        call = Call(*origin(tensor))
         if done:
             known.update(map(id, call.outputs))
             found.append(call)
@@ -205,15 +207,8 @@ def _all_passes(model: keras.Model, tensor: Tensor) -> bool:
         if id(current) in inputs:
             return False
         seen.add(id(current))
-        pending += _origin(current).inputs
+        pending += origin(current)[1]
     return True
-
-
-def _origin(tensor: Tensor) -> Call:
-    """The call that gives a tensor."""
-    operation, index, _ = tensor._keras_history
-    node = operation._inbound_nodes[index]
-    return Call(operation, list(node.input_tensors), list(node.outputs))
 
 
 def _functional() -> Any:
