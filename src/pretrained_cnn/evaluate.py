@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn._statistics import wilson
+from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import DataError, ImageError, InvalidArgumentError, MissingDependencyError
 from pretrained_cnn.images.labeled import WNID, labeled
@@ -282,7 +283,7 @@ class Evaluation:
 
 
 def evaluate(
-    engine: Engine, source: Any, labels: Sequence[str] | None = None, *, batch_size: int | None = None
+    engine: Engine, source: LabeledImages, labels: Sequence[str] | None = None, *, batch_size: int | None = None
 ) -> Evaluation:
     """Run labeled images through an engine; the arguments are those of `Classifier.evaluate`."""
     images, targets = read_labeled(engine, source, labels)
@@ -303,7 +304,7 @@ def evaluate(
 
 
 def read_labeled(
-    engine: Engine, source: Any, labels: Sequence[str] | None = None
+    engine: Engine, source: LabeledImages, labels: Sequence[str] | None = None
 ) -> tuple[list[Any], NDArray[np.intp]]:
     """The images of a labeled source, not yet decoded, and the column of each one's class.
 
