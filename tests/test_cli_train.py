@@ -112,25 +112,26 @@ def test_embed(main: Any, folder: Path, tmp_path: Path) -> None:
     images = sorted(map(str, (folder / "train").rglob("*.png")))
     expected = Classifier(SMALL).embed(images)
     code, out, err = main("embed", folder / "train", *MODEL, "--output", tmp_path / "x.npy")
-    assert (code, out, err) == (0, f"{tmp_path / 'x.npy'}\t36\n", "")
+    assert (code, out) == (0, "")
+    assert err.startswith(f"pretrained-cnn: 36 images are in {tmp_path / 'x.npy'}: 0 failed; ")
     np.testing.assert_allclose(np.load(tmp_path / "x.npy"), expected, atol=1e-6)
     assert main("embed", folder / "train", *MODEL, "--output", tmp_path / "x.parquet")[0] == 0
     table = parquet.read_table(tmp_path / "x.parquet")
-    assert table.column("path").to_pylist() == images
+    assert table.column("source").to_pylist() == images
     np.testing.assert_allclose(np.stack(table.column("embedding").to_pylist()), expected, atol=1e-6)
     assert main("embed", folder / "train", *MODEL, "--layer", "relu0", "--output", tmp_path / "y.npy")[0] == 0
     assert np.load(tmp_path / "y.npy").shape == (36, 8)
 
 
 @pytest.mark.parametrize(
-    ("output", "message"),
+    ("output", "code", "message"),
     [
-        ("x.txt", "--output x.txt: its name ends neither in .npy nor in .parquet"),
-        ("no/x.npy", "--output no/x.npy: there is no folder no"),
+        ("x.txt", 2, "x.txt: the name of a file of embeddings must end in .parquet or .npy"),
+        ("no/x.npy", 1, "no/x.npy: the folder no does not exist; make it first"),
     ],
 )
-def test_what_embed_refuses(output: str, message: str, main: Any) -> None:
-    assert main("embed", "examples/images", *MODEL, "--output", output) == (2, "", f"pretrained-cnn: {message}\n")
+def test_what_embed_refuses(output: str, code: int, message: str, main: Any) -> None:
+    assert main("embed", "examples/images", *MODEL, "--output", output) == (code, "", f"pretrained-cnn: {message}\n")
 
 
 def test_parquet_without_pyarrow(main: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,10 +42,13 @@ from pretrained_cnn import (
     get_spec,
     register,
 )
-from pretrained_cnn.cli.on_ray import Shards
-from pretrained_cnn.cli.output import HEADER, Output, read_file
+from pretrained_cnn.images.sources import Item
 from pretrained_cnn.integrations.ray import BatchClassifier, BatchEmbedder, classify, embed
-from pretrained_cnn.results.rows import to_arrow, to_rows
+from pretrained_cnn.results.file import ResultsFile
+from pretrained_cnn.results.formats import Csv, find_format
+from pretrained_cnn.results.rows import RESULTS, to_arrow, to_rows
+from pretrained_cnn.results.shards import Entry, Shards
+from pretrained_cnn.results.stream import Found
 
 # Ray's own: a new DataContext sets settings that it deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
@@ -227,8 +230,23 @@ print("all")
 # The folder of files
 
 
+def read_file(path: Path) -> list[dict[str, Any]]:
+    return list(find_format(path, RESULTS).read(path))
+
+
 def shards(path: Path, images: list[Any], **options: Any) -> Shards:
-    return Shards(str(path), {"top": 2}, iter(images), size=2, **options)
+    return Shards(str(path), {"top": 2}, found(images), **{"size": 2, **options})
+
+
+def found(images: list[Any]) -> Iterator[Found]:
+    """Images as a folder's listing gives them; an error, or bytes, with a name."""
+    for image in images:
+        name, content = image if isinstance(image, tuple) else (image, image)
+        yield Found(Item(0, name, content), listed=True)
+
+
+def names_of(output: Shards) -> list[str]:
+    return [entry.name for entry in output.entries()]
 
 
 def result(name: str) -> Result:
@@ -244,25 +262,25 @@ NAMES = ["a.png", "bad.png", "caf\udce9.png", "line\nend.png", "b.png"]
 def test_only_the_files_that_are_missing_are_made(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"r.{suffix}"
     with shards(path, NAMES) as output:
-        assert list(output.entries()) == NAMES
+        assert names_of(output) == NAMES
         for name in NAMES[:3]:
             output.write(result(name))
     assert sorted(file.name for file in path.iterdir()) == [f"000000.{suffix}", "_sources"], "the third waits for more"
     with shards(path, ["another.png"], resume=True) as output:
         assert (output.total, output.images, output.failed) == (5, 2, 1)
-        entries = list(output.entries())
+        entries = names_of(output)
         assert entries == NAMES[2:], "as they were listed first"
         for name in entries:
             output.write(result(str(name)))
         output.finish()
     assert json.loads(path.with_name(f"{path.name}.settings.json").read_text())["finished"]
     whole = tmp_path / f"whole.{suffix}"
-    with Output(str(whole), {"top": 2}) as one_file:
+    with ResultsFile(str(whole), {"top": 2}) as one_file:
         for name in NAMES:
             one_file.write(result(name))
         one_file.finish()
-    found = [row for file in sorted(path.glob("0*")) for row in read_file(file)]
-    assert found == list(read_file(whole))
+    rows = [row for file in sorted(path.glob("0*")) for row in read_file(file)]
+    assert rows == read_file(whole)
     with shards(path, [], resume=True) as output:
         assert (list(output.entries()), output.images) == ([], 5)
 
@@ -275,21 +293,23 @@ def test_a_folder_that_is_there_is_not_replaced_unasked(tmp_path: Path) -> None:
         with pytest.raises(OutputError, match="another process is writing to it"):
             shards(path, NAMES, resume=True)
     path.joinpath("notes.txt").touch()
-    with pytest.raises(OutputError, match="it is there already; go on with it by --resume, replace it by --overwrite"):
+    with pytest.raises(
+        OutputError, match="already exists; continue it with resume=True, replace it with overwrite=True"
+    ):
         shards(path, NAMES)
     with pytest.raises(OutputError, match="was made with shard=2, not shard=3: give the same again"):
-        Shards(str(path), {"top": 2}, [], size=3, resume=True)
+        shards(path, [], size=3, resume=True)
     shards(path, ["new.png"], overwrite=True).close()
     assert sorted(file.name for file in path.iterdir()) == ["_sources", "notes.txt"]
     path.joinpath("000000.csv").write_text("nothing of ours\n\n")
-    with pytest.raises(OutputError, match=r"000000\.csv: it is not one of ours"):
+    with pytest.raises(OutputError, match=r"000000\.csv: it does not begin with source,rank"):
         shards(path, [], resume=True)
 
 
 def test_what_could_not_be_listed_keeps_its_place_and_archives_are_refused(tmp_path: Path) -> None:
     with shards(tmp_path / "r.csv", ["a.png", ("gone", ImageError("gone", "no such folder"))]) as output:
-        assert list(output.entries()) == ["a.png", ["gone", "no such folder"]]
-    with pytest.raises(InvalidArgumentError, match=r"a\.tar/b\.png: --on ray takes no archives"):
+        assert list(output.entries()) == [Entry("a.png", True, None), Entry("gone", True, "no such folder")]
+    with pytest.raises(InvalidArgumentError, match=r"a\.tar/b\.png: a cluster takes no archives"):
         shards(tmp_path / "s.csv", [("a.tar/b.png", b"")])
     assert not tmp_path.joinpath("s.csv").exists()
 
@@ -518,4 +538,4 @@ def test_a_cluster_of_ones_own(bundle: Path, tmp_path: Path, short_folder: str) 
     rows_ = [file.read_bytes() for file in sorted(tmp_path.glob("r.csv/0*"))]
     assert b",uncertain,," in rows_[0]
     assert len(rows_) == 2
-    assert rows_[0] + rows_[1].removeprefix(HEADER) == (tmp_path / "whole.csv").read_bytes()
+    assert rows_[0] + rows_[1].removeprefix(Csv(RESULTS).header) == (tmp_path / "whole.csv").read_bytes()

@@ -30,7 +30,7 @@ from pretrained_cnn.errors import (
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.labels import Label, Prediction, imagenet_labels
 from pretrained_cnn.registry import get_spec, list_models, register, unregister
-from pretrained_cnn.results.result import Result
+from pretrained_cnn.results.result import EmbeddingResult, Result
 from pretrained_cnn.results.rows import to_frame
 from pretrained_cnn.runtimes import RuntimeInfo, RuntimeSpec, list_runtimes, register_runtime, unregister_runtime
 from pretrained_cnn.spec import ModelSpec, Published, ResizePolicy
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from pretrained_cnn.evaluate import ClassScore, Evaluation, Mistake
     from pretrained_cnn.explain import Explanation
     from pretrained_cnn.results.drawing import contact_sheet
+    from pretrained_cnn.results.stream import ResultStream
+    from pretrained_cnn.results.writing import Written, write_results
     from pretrained_cnn.transfer.report import TrainingReport
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # the program decides where its log goes
@@ -50,6 +52,7 @@ __all__ = [
     "ClassScore",
     "Classifier",
     "DataError",
+    "EmbeddingResult",
     "Evaluation",
     "Explanation",
     "ExportCheck",
@@ -70,12 +73,14 @@ __all__ = [
     "Published",
     "ResizePolicy",
     "Result",
+    "ResultStream",
     "RuntimeInfo",
     "RuntimeSpec",
     "TrainingReport",
     "UnknownModelError",
     "WeightsError",
     "WeightsFile",
+    "Written",
     "contact_sheet",
     "get_format",
     "get_spec",
@@ -90,6 +95,7 @@ __all__ = [
     "unregister",
     "unregister_format",
     "unregister_runtime",
+    "write_results",
 ]
 
 
@@ -99,8 +105,11 @@ _LATE = {
     "Evaluation": "pretrained_cnn.evaluate",
     "Explanation": "pretrained_cnn.explain",
     "Mistake": "pretrained_cnn.evaluate",
+    "ResultStream": "pretrained_cnn.results.stream",
     "TrainingReport": "pretrained_cnn.transfer.report",
+    "Written": "pretrained_cnn.results.writing",
     "contact_sheet": "pretrained_cnn.results.drawing",
+    "write_results": "pretrained_cnn.results.writing",
 }
 
 

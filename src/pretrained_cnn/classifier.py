@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrained_cnn._check import number, whole_number
+from pretrained_cnn._check import choice, number, whole_number
 from pretrained_cnn.bundle.formats import Dtype
 from pretrained_cnn.bundle.manifest import ExportCheck
 from pretrained_cnn.bundle.store import write_bundle
@@ -23,7 +23,10 @@ from pretrained_cnn.explain import Explanation, explain
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item, items, one
 from pretrained_cnn.labels import Label
-from pretrained_cnn.results.result import Result, status_of
+from pretrained_cnn.results.result import EmbeddingResult, Result, status_of
+from pretrained_cnn.results.rows import EMBEDDINGS, RESULTS
+from pretrained_cnn.results.settings import settings_of
+from pretrained_cnn.results.stream import ResultStream
 from pretrained_cnn.spec import HeatMapMethod, ModelSpec, Output, ResizePolicy
 from pretrained_cnn.transfer.report import Trained, TrainingReport, model_card
 
@@ -360,7 +363,7 @@ class Classifier:
         workers: int | None = None,
         errors: Literal["raise", "return"] = "return",
         prefetch: int | None = None,
-    ) -> Iterator[Result]:
+    ) -> ResultStream[Result]:
         """Name what is in any number of images, one after the other, in bounded memory.
 
         Args:
@@ -375,9 +378,10 @@ class Classifier:
             prefetch: How many batches of decoded images are alive at most: the one that the network is at, and those
                 that are decoded meanwhile. By default as many as give each worker two images to do, at least 3.
 
-        Results come in the order of the images. An iterable is asked for its images in the thread that asks for
-        results, batch by batch; what it raises is raised, and while it waits, so does the stream. Closing
-        the iterator, or an exception in what consumes it, ends the threads, each with the image that it is at.
+        Results come in the order of the images. `write_results` writes the stream to a file, and continues a run that
+        was cut off. An iterable is asked for its images in the thread that asks for results, batch by batch; what it
+        raises is raised, and while it waits, so does the stream. Closing the stream, or an exception in what consumes
+        it, ends the threads, each with the image that it is at.
         Raises ImageError if there is no image in a folder, a glob, an archive or a text file.
 
         >>> clf = Classifier("EfficientNetLite0")
@@ -385,26 +389,49 @@ class Classifier:
         6
         """
         top, min_score = whole_number("top", top), _check_score(min_score)
-        batches = self._engine.batches(source, batch_size, workers, prefetch)
-        return _results(self._engine, self._engine.rows(batches, errors=errors), top, min_score)
+        _check_speed(errors, batch_size, workers, prefetch)
+        engine = self._engine
 
-    def predict_proba(self, images: Any, *, batch_size: int | None = None) -> NDArray[np.float32]:
+        def start(images: Iterable[tuple[str, Any]]) -> Generator[Result]:
+            batches = engine.batches(images, batch_size, workers, prefetch)
+            return _results(engine, engine.rows(batches, errors=errors), top, min_score)
+
+        return ResultStream(
+            source,
+            engine.image_policy,
+            start,
+            schema=RESULTS,
+            settings=lambda: settings_of(engine, top=top, min_score=min_score),
+        )
+
+    def predict_proba(
+        self, images: Any, *, batch_size: int | None = None, errors: Literal["raise", "return"] = "raise"
+    ) -> NDArray[np.float32]:
         """The probabilities of all classes: float32 ``(N, C)``, a row for each image, in their order.
 
-        ``images`` are as for `predict_batch`. Raises the ImageError of the first bad image.
+        ``images`` are as for `predict_batch`. Raises the ImageError of the first bad image; with
+        ``errors="return"`` the row of a bad image is NaN.
 
-        >>> Classifier("EfficientNetLite0").predict_proba(["examples/images/clock.png"]).shape
-        (1, 1000)
+        >>> clf = Classifier("EfficientNetLite0")
+        >>> clf.predict_proba(["examples/images/clock.png", "no.jpg"], errors="return").shape
+        (2, 1000)
         """
-        return self._engine.run(images, "scores", batch_size=batch_size)
+        return self._engine.run(images, "scores", batch_size=batch_size, errors=errors)
 
-    def embed(self, images: Any, *, layer: str | None = None, batch_size: int | None = None) -> NDArray[np.float32]:
+    def embed(
+        self,
+        images: Any,
+        *,
+        layer: str | None = None,
+        batch_size: int | None = None,
+        errors: Literal["raise", "return"] = "raise",
+    ) -> NDArray[np.float32]:
         """What the network sees in each image: float32 ``(N, embedding_size)``, in their order.
 
         An embedding is the input of the last dense layer; for weights without a top, the pooled features.
         With ``layer``, the name of one of ``keras_model.layers``, it is what that layer gives, ``(N, D)``, a map as the
-        mean over its pixels. ``images`` are as for `predict_batch`. Raises the ImageError of the first bad image,
-        and InvalidArgumentError if there is no such layer.
+        mean over its pixels. ``images`` are as for `predict_batch`. Raises the ImageError of the first bad image; with
+        ``errors="return"`` its row is NaN. Raises InvalidArgumentError if there is no such layer.
 
         >>> clf = Classifier("EfficientNetLite0")
         >>> clf.embed(["examples/images/clock.png"]).shape
@@ -412,7 +439,42 @@ class Classifier:
         >>> clf.embed(["examples/images/clock.png"], layer="block10_add").shape
         (1, 112)
         """
-        return self._engine.run(images, "embedding", layer, batch_size=batch_size)
+        return self._engine.run(images, "embedding", layer, batch_size=batch_size, errors=errors)
+
+    def embed_stream(
+        self,
+        source: Any,
+        *,
+        layer: str | None = None,
+        batch_size: int | None = None,
+        workers: int | None = None,
+        errors: Literal["raise", "return"] = "return",
+        prefetch: int | None = None,
+    ) -> ResultStream[EmbeddingResult]:
+        """What the network sees in any number of images, one after the other, in bounded memory.
+
+        ``layer`` is as for `embed`, everything else as for `stream`. `write_results` writes what comes to a file.
+
+        >>> clf = Classifier("EfficientNetLite0")
+        >>> for result in clf.embed_stream(["examples/images/clock.png", "no.jpg"]):
+        ...     print(result)
+        EmbeddingResult('examples/images/clock.png': 1280 numbers)
+        EmbeddingResult('no.jpg': error: there is no such file)
+        """
+        _check_speed(errors, batch_size, workers, prefetch)
+        engine = self._engine
+
+        def start(images: Iterable[tuple[str, Any]]) -> Generator[EmbeddingResult]:
+            batches = engine.batches(images, batch_size, workers, prefetch)
+            return _embeddings(engine.rows(batches, ("embedding",), layer, errors))
+
+        return ResultStream(
+            source,
+            engine.image_policy,
+            start,
+            schema=EMBEDDINGS,
+            settings=lambda: settings_of(engine, layer=layer),
+        )
 
     def features(
         self, images: Any, layers: Sequence[str], *, batch_size: int | None = None
@@ -586,6 +648,21 @@ def _results(engine: Engine, rows: Generator[Rows], top: int, min_score: float |
             for name, error, image in zip(names, errors, images, strict=True):
                 predictions = next(decoded) if error is None else ()
                 yield Result(name, predictions, error, image, status_of(predictions, min_score))
+
+
+def _embeddings(rows: Generator[Rows]) -> Generator[EmbeddingResult]:
+    with contextlib.closing(rows):
+        for names, errors, images, (vectors,) in rows:
+            found = iter(vectors)
+            for name, error, image in zip(names, errors, images, strict=True):
+                yield EmbeddingResult(name, next(found) if error is None else None, error, image)
+
+
+def _check_speed(errors: str, batch_size: int | None, workers: int | None, prefetch: int | None) -> None:
+    choice("errors", errors, ("raise", "return"))
+    for name, value in {"batch_size": batch_size, "workers": workers, "prefetch": prefetch}.items():
+        if value is not None:
+            whole_number(name, value)
 
 
 def _kept(item: Item) -> Any:

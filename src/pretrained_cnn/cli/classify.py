@@ -5,28 +5,23 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import glob
-import hashlib
-import itertools
 import json
 import os
-import time
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pretrained_cnn.cli.console import complain, log_to_stderr, quiet, say
 from pretrained_cnn.cli.options import Command, argument, count, flag, option, share
 from pretrained_cnn.cli.shared import ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
 from pretrained_cnn.errors import ImageError, InvalidArgumentError
-from pretrained_cnn.results.result import Result
 
 if TYPE_CHECKING:
     from pretrained_cnn.classifier import Classifier
-    from pretrained_cnn.cli.on_ray import Shards
-    from pretrained_cnn.cli.output import Output
-    from pretrained_cnn.cli.sorting import Sorter
-
+    from pretrained_cnn.results.file import ResultsFile
+    from pretrained_cnn.results.result import Result
+    from pretrained_cnn.results.sorting import Sorter
+    from pretrained_cnn.results.stream import ResultStream
 
 OUTPUT, SORTING, SPEED = "output", "sorting", "speed and place"
 
@@ -62,6 +57,9 @@ class Options(ModelOptions):
         "--resume", group=OUTPUT, exclusive="existing", help="Continue FILE where it ends, if it exists."
     )
     overwrite: bool = flag("--overwrite", group=OUTPUT, exclusive="existing", help="Replace FILE if it exists.")
+    retry_failed: bool = flag(
+        "--retry-failed", group=OUTPUT, help="With --resume, try the images again that failed; each keeps its place."
+    )
     copy_to: str | None = option(
         "--copy-to",
         group=SORTING,
@@ -113,49 +111,100 @@ class Options(ModelOptions):
 def _run(options: Options) -> int:
     _check(options)
     log_to_stderr()
-    from pretrained_cnn.images.sources import expand
+    from pretrained_cnn.results.stream import Sources
 
     clf = load_classifier(options)
-    images: Iterator[Any] = itertools.chain.from_iterable([expand(source) for source in options.source])
     sorter = _sorter(options)
-    if options.on and options.output:
-        return _on_ray(clf, images, options.output, options)
-    if options.output:
-        from pretrained_cnn.cli.output import Output
-        from pretrained_cnn.cli.progress import count_images
-
-        settings = _settings(clf, options)
-        with Output(options.output, settings, resume=options.resume, overwrite=options.overwrite) as output:
-            found = _results(clf, output.without_done(images), sorter, options)
-            code = _to_file(output, found, lambda: count_images(options.source), options)
+    if options.on:
+        return _on_ray(clf, options)
+    sources = Sources(options.source, without=None if sorter is None else str(sorter.folder))
+    stream = clf.stream(
+        sources,
+        top=options.named,
+        min_score=options.min_score,
+        batch_size=options.batch_size,
+        workers=options.workers,
+    )
+    if options.output is None:
+        status = _to_stdout(clf, stream, sorter, options)
     else:
-        code = _to_stdout(_results(clf, images, sorter, options), as_json=options.json, min_score=options.min_score)
-    return Status.FAILED if sorter is not None and sorter.left_out else code
+        status = _to_file(clf, stream, options.output, sorter, options)
+    if stream.search.left_out:
+        complain(f"{stream.search.left_out:,} images in {sources.without} were left out")
+    return Status.FAILED if sorter is not None and sorter.left_out else status
 
 
-def _on_ray(clf: Classifier, images: Iterator[Any], folder: str, options: Options) -> int:
-    import pretrained_cnn.integrations.ray  # noqa: F401 - says what to install before anything is written
-    from pretrained_cnn.bundle.store import means_bundle
-    from pretrained_cnn.cli.on_ray import SHARD, Shards, results
+def _to_stdout(clf: Classifier, stream: ResultStream[Result], sorter: Sorter | None, options: Options) -> Status:
+    from pretrained_cnn.cli.writing import build
 
-    settings = {**_settings(clf, options), "sources": list(options.source)}
-    model = options.model if means_bundle(options.model) else clf.spec
-    ways = {"resume": options.resume, "overwrite": options.overwrite}
-    with (
-        Shards(folder, settings, images, size=options.shard or SHARD, **ways) as output,
-        results(
-            output,
-            model,
-            weights=options.weights,
-            runtime=options.runtime,
-            top=options.named,
-            min_score=options.min_score,
-            batch_size=options.batch_size,
-            workers=options.workers,
-            address=options.address,
-        ) as found,
-    ):
-        return _to_file(output, found, lambda: output.total, options)
+    build(lambda: clf.predict_proba([]), stream)
+    status = Status.OK
+    with contextlib.closing(stream):
+        for result in stream:
+            _sort(sorter, result)
+            if result.error is not None:
+                status = Status.FAILED
+                complain(result.error)
+            elif result.status == "uncertain":
+                complain(
+                    f"{result.source}: uncertain: its best score {result.score:.4f} is below {options.min_score:g}"
+                )
+            if options.json:
+                say(json.dumps(result.to_dict()))
+            else:
+                for each in result:
+                    say(f"{result.source}\t{each.score:.4f}\t{each.label}\t{each.id}")
+    return status
+
+
+def _to_file(
+    clf: Classifier, stream: ResultStream[Result], output: str, sorter: Sorter | None, options: Options
+) -> Status:
+    from pretrained_cnn.cli.writing import build, write
+    from pretrained_cnn.results.writing import open_results
+
+    with contextlib.ExitStack() as stack:
+        with quiet():  # what the settings are may need the network
+            opened = open_results(
+                stream,
+                output,
+                resume=options.resume,
+                overwrite=options.overwrite,
+                retry_failed=options.retry_failed,
+            )
+            file, _ = stack.enter_context(opened)
+        _sort_existing(sorter, file)
+        build(lambda: clf.predict_proba([]), stream)
+        return write(file, stream, options.min_score, before=lambda result: _sort(sorter, result))
+
+
+def _sort(sorter: Sorter | None, result: Result) -> None:
+    if sorter is not None and result.predictions:
+        try:
+            sorter.put(result)
+        except ImageError as error:
+            complain(error)
+
+
+def _sort_existing(sorter: Sorter | None, file: ResultsFile) -> None:
+    """Sort the images that have their rows from before; those that are sorted already stay as they are."""
+    if sorter is None or not file.before:
+        return
+    for result in file.results():
+        if result.predictions:
+            with contextlib.suppress(ImageError):
+                sorter.put(result)
+    if sorter.left_out:
+        complain(
+            f"{sorter.left_out:,} images that had their rows before could not be sorted: they are no files on disk"
+        )
+        sorter.left_out = 0
+
+
+def _on_ray(clf: Classifier, options: Options) -> int:
+    from pretrained_cnn.cli.on_ray import run
+
+    return run(clf, options)
 
 
 def _check(options: Options) -> None:
@@ -166,6 +215,8 @@ def _check(options: Options) -> None:
     for name in ("resume", "overwrite"):
         if getattr(options, name) and not options.output:
             raise InvalidArgumentError(f"--{name} needs --output FILE")
+    if options.retry_failed and not options.resume:
+        raise InvalidArgumentError("--retry-failed needs --resume")
     _check_on_ray(options)
 
 
@@ -198,88 +249,9 @@ def _sorter(options: Options) -> Sorter | None:
                 f"{folder}: it lies within {source}, so sorted images would be found and classified again; "
                 "choose a folder outside"
             )
-    from pretrained_cnn.cli.sorting import Sorter
+    from pretrained_cnn.results.sorting import Sorter
 
     return Sorter(folder, link=bool(options.link_to))
-
-
-def _results(clf: Classifier, images: Iterator[Any], sorter: Sorter | None, options: Options) -> Iterator[Result]:
-    """The results; their images are sorted on the way."""
-    first = list(itertools.islice(images, 1))
-    if not first:
-        return  # and no network is built
-    with quiet():
-        clf.predict_proba([])  # builds or loads the network
-    stream: Any = clf.stream(
-        itertools.chain(first, images),
-        top=options.named,
-        min_score=options.min_score,
-        batch_size=options.batch_size,
-        workers=options.workers,
-    )
-    with contextlib.closing(stream):
-        for result in stream:
-            if sorter is not None and result.predictions:
-                try:
-                    sorter.put(result)
-                except ImageError as error:
-                    complain(error)
-            yield result
-
-
-def _to_stdout(results: Iterable[Result], *, as_json: bool, min_score: float | None) -> int:
-    code = Status.OK
-    for result in results:
-        if result.error is not None:
-            code = Status.FAILED
-            complain(result.error)
-        elif result.status == "uncertain":
-            complain(f"{result.source}: uncertain: its best score {result.score:.4f} is below {min_score:g}")
-        if as_json:
-            say(json.dumps(result.to_dict()))
-        else:
-            for prediction in result:
-                say(f"{result.source}\t{prediction.score:.4f}\t{prediction.label}\t{prediction.id}")
-    return code
-
-
-def _to_file(
-    output: Output | Shards, results: Iterable[Result], total: Callable[[], int | None], options: Options
-) -> int:
-    from pretrained_cnn.cli.progress import progress, summary
-
-    before, start = output.images, time.monotonic()
-    with progress(total, before) as report:
-        for result in results:
-            output.write(result)
-            report(output.images, output.failed)
-    output.finish()
-    seconds = time.monotonic() - start
-    uncertain = None if options.min_score is None else output.uncertain
-    complain(summary(str(output.path), output.images, output.failed, uncertain, seconds, before))
-    return Status.FAILED if output.failed else Status.OK
-
-
-def _settings(clf: Classifier, options: Options) -> dict[str, Any]:
-    """What the rows depend on."""
-    settings: dict[str, Any] = {
-        "model": options.model if ":" in options.model else clf.spec.name,
-        "weights": options.weights or "imagenet",
-        "runtime": options.runtime or "keras",
-        "top": options.named,
-        "min_score": options.min_score,
-    }
-    manifest = os.path.join(options.model, "manifest.json")  # of a bundle: it has the hash of everything else
-    if os.path.isfile(manifest):
-        settings |= {"weights": _sha256(manifest), "runtime": clf.runtime}
-    elif os.path.isfile(settings["weights"]):
-        settings["weights_sha256"] = _sha256(settings["weights"])
-    return settings
-
-
-def _sha256(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 COMMAND = Command(

@@ -2,83 +2,83 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import itertools
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
-from pretrained_cnn.cli.console import log_to_stderr, quiet, say
-from pretrained_cnn.cli.options import Command, argument, option
+from pretrained_cnn.cli.console import log_to_stderr, quiet
+from pretrained_cnn.cli.options import Command, argument, count, flag, option
 from pretrained_cnn.cli.shared import ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
-from pretrained_cnn.errors import InvalidArgumentError, MissingDependencyError
+from pretrained_cnn.errors import InvalidArgumentError
+
+OUTPUT, SPEED = "output", "speed"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(ModelOptions):
     """What ``embed`` takes."""
 
-    source: tuple[str, ...] = argument("SOURCE", nargs="+", help="Image, http(s) address, folder or glob.")
+    source: tuple[str, ...] = argument(
+        "SOURCE",
+        nargs="+",
+        help="Image, http(s) address, folder, glob, tar or zip archive, .txt file with a path or an address in each "
+        "line, or - for the same from stdin.",
+    )
     layer: str | None = option(
         "--layer", metavar="NAME", help="Layer whose output is the embedding (default: the input of the head)."
     )
     output: str = option(
         "-o",
         "--output",
+        group=OUTPUT,
         required=True,
         metavar="FILE",
-        help="An .npy file, float32 (N, D), or a .parquet file with the columns path and embedding.",
+        help="File to write: .parquet with the columns source, embedding and error, or .npy, float32 (N, D), with the "
+        "names in FILE.sources.csv.",
+    )
+    resume: bool = flag(
+        "--resume", group=OUTPUT, exclusive="existing", help="Continue FILE where it ends, if it exists."
+    )
+    overwrite: bool = flag("--overwrite", group=OUTPUT, exclusive="existing", help="Replace FILE if it exists.")
+    retry_failed: bool = flag(
+        "--retry-failed", group=OUTPUT, help="With --resume, try the images again that failed; each keeps its place."
+    )
+    batch_size: int | None = option(
+        "--batch-size", group=SPEED, type=count, metavar="N", help="Number of images in a batch (default: 16)."
+    )
+    workers: int | None = option(
+        "--workers",
+        group=SPEED,
+        type=count,
+        metavar="N",
+        help="Number of threads that decode images (default: one per core, at most 16).",
     )
 
 
 def _run(options: Options) -> Status:
+    if options.retry_failed and not options.resume:
+        raise InvalidArgumentError("--retry-failed needs --resume")
     log_to_stderr()
-    output = Path(options.output)
-    write = {".npy": _write_npy, ".parquet": _write_parquet}.get(output.suffix)
-    if write is None:
-        raise InvalidArgumentError(f"--output {output}: its name ends neither in .npy nor in .parquet")
-    if write is _write_parquet:
-        _import_pyarrow()
-    if not output.parent.is_dir():
-        raise InvalidArgumentError(f"--output {output}: there is no folder {output.parent}")
-    from pretrained_cnn.images.sources import expand, items
+    from pretrained_cnn.cli.writing import build, write
+    from pretrained_cnn.results.stream import Sources
+    from pretrained_cnn.results.writing import open_results
 
     clf = load_classifier(options)
-    found = itertools.chain.from_iterable([expand(source) for source in options.source])
-    with quiet():
-        clf.embed([], layer=options.layer)  # builds or loads the network
-    names = []
-
-    def images() -> Iterator[tuple[str, Any]]:
-        for item in items(found):
-            names.append(item.name)
-            yield item.name, item.image
-
-    write(output, names, clf.embed(images(), layer=options.layer))
-    say(f"{output}\t{len(names)}")
-    return Status.OK
-
-
-def _write_npy(output: Path, paths: list[str], vectors: Any) -> None:
-    import numpy as np
-
-    np.save(output, vectors)
-
-
-def _write_parquet(output: Path, paths: list[str], vectors: Any) -> None:
-    pa, parquet = _import_pyarrow()
-    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
-    parquet.write_table(pa.table({"path": paths, "embedding": column}), output)
-
-
-def _import_pyarrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError:
-        raise MissingDependencyError("pyarrow", extra="parquet") from None
-    return pa, parquet
+    stream = clf.embed_stream(
+        Sources(options.source), layer=options.layer, batch_size=options.batch_size, workers=options.workers
+    )
+    with contextlib.ExitStack() as stack:
+        with quiet():  # what the settings are may need the network
+            opened = open_results(
+                stream,
+                options.output,
+                resume=options.resume,
+                overwrite=options.overwrite,
+                retry_failed=options.retry_failed,
+            )
+            file, _ = stack.enter_context(opened)
+        build(lambda: clf.embed([], layer=options.layer), stream)
+        return write(file, stream, None)
 
 
 COMMAND = Command(
@@ -86,5 +86,5 @@ COMMAND = Command(
     "Write the embeddings of images to a file.",
     Options,
     _run,
-    examples=("photos/ -m ResNet50 -o photos.parquet",),
+    examples=("photos/ -m ResNet50 -o photos.parquet", "photos/ -m ResNet50 -o photos.npy --resume"),
 )

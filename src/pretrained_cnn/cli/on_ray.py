@@ -1,228 +1,185 @@
-"""``classify --on ray``: the images go to a Ray cluster, and their rows come back to a folder of files.
-
-The folder is a data set to whatever reads such: a file for each so many images, in their order, each there at once
-and whole. What is to be classified is written down first, in the file ``_sources``, so that going on is to make the
-files that are not there yet, whatever has changed among the images meanwhile.
-"""
+"""``classify --on ray``: the images go to a Ray cluster, and their rows come back to a folder of files."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import logging
 import os
 import re
 import socket
 import sys
-from collections import deque
+import time
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
-from pretrained_cnn.cli.console import quiet
-from pretrained_cnn.cli.output import Target, read_file, replace, write_file
-from pretrained_cnn.errors import ImageError, InvalidArgumentError, OutputError
+from pretrained_cnn.cli.console import complain, kept, quiet
+from pretrained_cnn.cli.progress import progress, summary
+from pretrained_cnn.cli.status import Status
+from pretrained_cnn.errors import InvalidArgumentError, OutputError
 from pretrained_cnn.images.sources import is_url
+from pretrained_cnn.results.file import RunInfo, by_image
+from pretrained_cnn.results.names import escape
 from pretrained_cnn.results.result import Result
-from pretrained_cnn.results.rows import to_result, to_rows
+from pretrained_cnn.results.rows import Row, to_result
+from pretrained_cnn.results.settings import settings_of
+from pretrained_cnn.results.shards import SHARD, Entry, Shards
+from pretrained_cnn.results.stream import Sources, find_images
 
 if TYPE_CHECKING:
+    from pretrained_cnn.classifier import Classifier
+    from pretrained_cnn.cli.classify import Options
     from pretrained_cnn.spec import ModelSpec
-
-SHARD = 10_000
-"""Images in a file, unless ``--shard`` says otherwise: what is done again at most after the run was cut off."""
 
 BLOCK = 1_000
 """Images that Ray hands to a worker at once, and hands to another if that one dies."""
 
-Entry = str | list[str]
-"""An image's path or address; or, for what could not be listed, its name and what was wrong."""
 
+def run(clf: Classifier, options: Options) -> Status:
+    """Classify on a cluster, into a folder of files."""
+    import pretrained_cnn.integrations.ray  # noqa: F401 - says what to install before anything is written
+    from pretrained_cnn.bundle.store import means_bundle
 
-class Shards(Target):
-    """A folder of files, each with the rows of ``size`` images, the last with those that are left.
-
-    Raises OutputError if it cannot be written, if there is one already and neither ``resume`` nor ``overwrite`` is
-    said, or if it was made with other settings; InvalidArgumentError for an image in an archive.
-    """
-
-    def __init__(
-        self,
-        path: str,
-        settings: Mapping[str, Any],
-        images: Iterable[Any],
-        *,
-        size: int,
-        resume: bool = False,
-        overwrite: bool = False,
-    ) -> None:
-        super().__init__(path, {**settings, "shard": size})
-        self._size = size
-        self._sources = self.path / "_sources"
-        self._ready: list[Result] = []
+    assert options.output is not None
+    with quiet():
+        settings = settings_of(clf.engine, top=options.named, min_score=options.min_score)
+    with _explained(options.address):
+        _reach(options.address)
+    start = time.monotonic()
+    with Shards(
+        options.output,
+        {**settings, "sources": list(options.source)},
+        find_images(Sources(options.source)),
+        size=options.shard or SHARD,
+        run=RunInfo.of(options.source),
+        resume=options.resume,
+        overwrite=options.overwrite,
+        retry_failed=options.retry_failed,
+    ) as shards:
+        model = options.model if means_bundle(options.model) else clf.spec
         try:
-            with self._explained():
-                self._open(images, resume, overwrite)
-        except BaseException:  # Ctrl-C included: nobody else will let go of the lock
-            self.close()
+            with (
+                _cluster(shards, options) as cores,
+                kept(lambda: f"{shards.images:,} images have their rows in {shards.path}; continue with --resume"),
+                progress(lambda: shards.total, shards.before) as report,
+            ):
+                for result, entry in _results(shards, model, _arguments(options, cores)):
+                    shards.write(result, listed=entry.listed)
+                    report(shards.images, shards.failed)
+        except InvalidArgumentError:
+            shards.discard()
             raise
-
-    def entries(self) -> Iterator[Entry]:
-        """What has no rows yet, in the order in which `write` wants its results."""
-        missing = set(self._missing)
-        with open(self._sources, "rb") as lines:
-            for number, line in enumerate(lines):
-                if number // self._size in missing:
-                    yield json.loads(line)
-
-    def write(self, result: Result) -> None:
-        """Take the next result; with the last of its file, the file is written."""
-        self._count(to_rows(result)[0])
-        self._ready.append(result)
-        number = self._missing[0]
-        if len(self._ready) == min(self._size, self.total - number * self._size):
-            with self._explained():
-                write_file(self._file(number), self._ready)
-            self._missing.popleft()
-            self._ready = []
-
-    def finish(self) -> None:
-        """Say that all images have their rows."""
-        with self._explained():
-            self._note(finished=True)
-
-    def _open(self, images: Iterable[Any], resume: bool, overwrite: bool) -> None:
-        if os.path.lexists(self.path):
-            if resume:
-                self._check_settings()
-            elif overwrite:
-                self._remove()
-            else:
-                raise OutputError(
-                    f"{self.path}: it is there already; go on with it by --resume, replace it by --overwrite, or "
-                    "choose another name"
-                )
-        self._note(finished=False)
-        self.path.mkdir(exist_ok=True)
-        if not self._sources.exists():
-            try:
-                replace(self._sources, lambda file: _list(images, file))
-            except BaseException:  # Ctrl-C included: a folder without its list could not be gone on with
-                with contextlib.suppress(OSError):
-                    self.path.rmdir()
-                raise
-        with open(self._sources, "rb") as lines:
-            self.total = sum(1 for _ in lines)
-        """How many images there are."""
-        numbers = range(-(-self.total // self._size))
-        self._missing = deque(number for number in numbers if not self._file(number).exists())
-        for number in sorted(set(numbers) - set(self._missing)):
-            for row in read_file(self._file(number)):
-                if row["rank"] in (None, 1):
-                    self._count(row)
-
-    def _file(self, number: int) -> Path:
-        return self.path / f"{number:06}{self.path.suffix}"
-
-    def _remove(self) -> None:
-        """Remove what is ours, and nothing else that is in the folder."""
-        if not self.path.is_dir():
-            self.path.unlink()
-            return
-        self._sources.unlink(missing_ok=True)
-        for path in self.path.iterdir():
-            if re.fullmatch(rf"\d{{6}}{self.path.suffix}", path.name):
-                path.unlink()
-
-
-def _list(images: Iterable[Any], file: BinaryIO) -> None:
-    for image in images:
-        if isinstance(image, str):
-            entry: Entry = image
-        elif isinstance(image[1], ImageError):
-            entry = [image[0], image[1].reason]
-        else:
-            raise InvalidArgumentError(
-                f"{image[0]}: --on ray takes no archives, which only one process can read; unpack it, or leave "
-                "--on ray away"
-            )
-        file.write(json.dumps(entry).encode() + b"\n")
+        shards.finish()
+        uncertain = None if options.min_score is None else shards.uncertain
+        seconds = time.monotonic() - start
+        complain(summary(str(shards.path), shards.images, shards.failed, uncertain, seconds, shards.before))
+        return Status.FAILED if shards.failed else Status.OK
 
 
 @contextlib.contextmanager
-def results(
-    shards: Shards,
-    model: str | ModelSpec,
-    *,
-    weights: str | None,
-    runtime: str | None,
-    top: int,
-    min_score: float | None,
-    batch_size: int | None,
-    workers: int | None,
-    address: str | None,
-) -> Iterator[Iterator[Result]]:
-    """The results that the folder wants, in its order. Raises OutputError if Ray gives up."""
-    if shards.images == shards.total:
-        yield iter(())  # and no cluster is looked for
+def _cluster(shards: Shards, options: Options) -> Iterator[int]:
+    """A cluster, and how many cores a worker reserves. Raises OutputError if Ray gives up."""
+    if shards.images == shards.total and not shards.is_retrying:
+        yield 1  # and no cluster is looked for
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
     import ray
 
     with contextlib.redirect_stdout(sys.stderr), quiet():
+        with _explained(options.address):
+            ray.init(
+                options.address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+            )
         try:
-            _reach(address)
-            ray.init(address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        except OSError:
-            if address is None:
-                raise
-            raise InvalidArgumentError(f"--address {address}: no Ray cluster can be reached there") from None
-        try:
-            _check_cores(workers)
-            settings: dict[str, Any] = {
-                "runtime": runtime,
-                "top": top,
-                "min_score": min_score,
-                "batch_size": batch_size,
-            }
-            settings["num_cpus"] = workers or 1
-            if weights is not None:
-                settings["weights"] = weights if weights == "imagenet" else os.path.abspath(weights)
-            yield _results(shards, model, settings)
+            yield _cores(options.workers)
         except ray.exceptions.RayError as error:
             raise OutputError(
-                f"{shards.path}: Ray gave up: {_reason(str(error))}; the files in it stay, and --resume adds the others"
+                f"{shards.path}: Ray gave up: {_reason(str(error))}; the files in it stay, and resume=True adds the "
+                "others"
             ) from error
         finally:
             ray.shutdown()
 
 
-def _reach(address: str | None) -> None:
-    """Raise OSError if nobody answers there: Ray itself would try for minutes."""
-    host, _, port = (address or "").rpartition("://")[2].rpartition(":")
-    if port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+@contextlib.contextmanager
+def _explained(address: str | None) -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        if address is None:
+            raise
+        raise InvalidArgumentError(f"--address {address}: no Ray cluster can be reached there") from None
 
 
-def _check_cores(workers: int | None) -> None:
-    """Raise InvalidArgumentError for more cores than a machine has: Ray would wait for one for ever."""
+def _cores(workers: int | None) -> int:
+    """The cores that a worker reserves: those asked for, or all but one of the smallest machine.
+
+    Raises InvalidArgumentError for more than a machine has: Ray would wait for them for ever.
+    """
     import ray
 
-    most = max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
-    if workers is not None and workers > most:
+    cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    if workers is not None and workers > max(cores):
         raise InvalidArgumentError(
-            f"--workers {workers}: no machine of the cluster has so many cores to give, but {most:g}"
+            f"--workers {workers}: no machine of the cluster has so many cores to give, but {max(cores)}"
         )
+    return workers or max(1, min(filter(None, cores), default=1) - 1)
 
 
-def _reason(text: str) -> str:
-    """What matters of what Ray says: an error of ours, which it hands on as text alone, or else all of it."""
-    ours = re.findall(r"^pretrained_cnn\.errors\.\w+: (.+)$", text, flags=re.MULTILINE)
-    return ours[-1] if ours else " ".join(text.split())
+def _arguments(options: Options, cores: int) -> dict[str, Any]:
+    """What `pretrained_cnn.integrations.ray.classify` is asked for."""
+    weights = options.weights
+    if weights is not None and weights != "imagenet":
+        weights = os.path.abspath(weights)
+    return {
+        "runtime": options.runtime,
+        "top": options.named,
+        "min_score": options.min_score,
+        "batch_size": options.batch_size,
+        "num_cpus": cores,
+        **({} if weights is None else {"weights": weights}),
+    }
 
 
-def _results(shards: Shards, model: str | ModelSpec, settings: Mapping[str, Any]) -> Iterator[Result]:
+def _results(shards: Shards, model: str | ModelSpec, arguments: Mapping[str, Any]) -> Iterator[tuple[Result, Entry]]:
+    """The results that the folder wants, in its order; once more for the files that wait for another try."""
+    while shards.images < shards.total or shards.is_retrying:
+        paths = (_path(shards, entry) for entry in shards.entries() if entry.reason is None)
+        found = _by_source(_classify(paths, model, arguments))
+        for entry in shards.entries():
+            if entry.reason is None:
+                yield to_result(found(escape(_path(shards, entry))), entry.name), entry
+            else:
+                yield Result(entry.name, (), entry.error), entry
+        if not shards.again():
+            return
+
+
+def _path(shards: Shards, entry: Entry) -> str:
+    return entry.name if is_url(entry.name) else os.path.normpath(os.path.join(shards.run.folder, entry.name))
+
+
+def _by_source(images: Iterator[list[Row]]) -> Any:
+    """A function from a name to the rows of the next image of that name, whatever the order in which rows come."""
+    early: dict[str, deque[list[Row]]] = defaultdict(deque)
+
+    def take(source: str) -> list[Row]:
+        while not early[source]:
+            rows = next(images, None)
+            if rows is None:
+                raise OutputError(f"{source}: Ray gave no rows for this image; continue with resume=True")
+            early[rows[0]["source"]].append(rows)
+        rows = early[source].popleft()
+        if not early[source]:
+            del early[source]
+        return rows
+
+    return take
+
+
+def _classify(paths: Iterable[str], model: str | ModelSpec, arguments: Mapping[str, Any]) -> Iterator[list[Row]]:
+    """The rows of each image, as Ray gives them."""
     import pandas
     import ray
 
@@ -233,23 +190,25 @@ def _results(shards: Shards, model: str | ModelSpec, settings: Mapping[str, Any]
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
     context.max_consecutive_actor_init_deaths = 3  # a machine that goes while an actor starts there is no reason to end
-    paths = (entry if is_url(entry) else os.path.abspath(entry) for entry in shards.entries() if isinstance(entry, str))
     blocks = []
+    paths = iter(paths)
     while some := list(itertools.islice(paths, BLOCK)):  # as objects, for Arrow has no names that are not UTF-8
         blocks.append(ray.put(pandas.DataFrame({"path": some}, dtype=object)))
-    dataset = classify(ray.data.from_pandas_refs(blocks), model, column="path", **settings)
+    if not blocks:
+        return iter(())
+    dataset = classify(ray.data.from_pandas_refs(blocks), model, column="path", **arguments)
     tables = dataset.iter_batches(batch_size=None, batch_format="pyarrow")
-    images = _images(row for table in tables for row in table.to_pylist())
-    for entry in shards.entries():
-        yield to_result(next(images), entry) if isinstance(entry, str) else Result(entry[0], (), ImageError(*entry))
+    return by_image(row for table in tables for row in table.to_pylist())
 
 
-def _images(found: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """The rows of an image at a time."""
-    image: list[dict[str, Any]] = []
-    for row in found:
-        if image and row["rank"] in (None, 1):
-            yield image
-            image = []
-        image.append(row)
-    yield image
+def _reach(address: str | None) -> None:
+    """Raise OSError if nobody answers there: Ray itself would try for minutes."""
+    host, _, port = (address or "").rpartition("://")[2].rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+
+
+def _reason(text: str) -> str:
+    """What matters of what Ray says: an error of ours, which it hands on as text alone, or else all of it."""
+    ours = re.findall(r"^pretrained_cnn\.errors\.\w+: (.+)$", text, flags=re.MULTILINE)
+    return ours[-1] if ours else " ".join(text.split())

@@ -24,7 +24,8 @@ Report = Callable[[int, int], None]
 def progress(count: Callable[[], int | None], done: int) -> Iterator[Report]:
     """Show how far the run is. ``done`` images were there before it began.
 
-    ``count`` tells how many there are in all, or None; it runs in a thread, for it may have to list a million files.
+    ``count`` tells how many there are in all, or None. It runs in a thread, since it may have to list a million files,
+    and not before the first image is done.
     """
     total: list[int] = []
 
@@ -33,10 +34,16 @@ def progress(count: Callable[[], int | None], done: int) -> Iterator[Report]:
             if (found := count()) is not None:
                 total.append(found)
 
-    threading.Thread(target=find_total, daemon=True).start()
+    counting = threading.Thread(target=find_total, daemon=True)
     show = _bar if sys.stderr is not None and sys.stderr.isatty() else _lines
     with show(total, done) as report:
-        yield report
+
+        def begin(done: int, failed: int) -> None:
+            if counting.ident is None:
+                counting.start()
+            report(done, failed)
+
+        yield begin
 
 
 @contextlib.contextmanager
@@ -67,9 +74,13 @@ def line(done: int, before: int, failed: int, total: int | None, seconds: float)
 
 @contextlib.contextmanager
 def _bar(total: list[int], before: int) -> Iterator[Report]:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
-
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+    except ImportError:  # an installation without it
+        with _lines(total, before) as report:
+            yield report
+        return
     start = time.monotonic()
     columns: list[Any] = [SpinnerColumn(), BarColumn(), TextColumn("{task.description}")]
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:

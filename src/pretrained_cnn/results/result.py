@@ -192,7 +192,12 @@ class EmbeddingResult:
 
     @property
     def status(self) -> Status:
-        """``"ok"`` or ``"failed"``."""
+        """``"ok"`` or ``"failed"``.
+
+        >>> import numpy as np
+        >>> EmbeddingResult("clock.png", np.zeros(4, np.float32)).status
+        'ok'
+        """
         return "ok" if self.error is None else "failed"
 
     def __repr__(self) -> str:

@@ -1,7 +1,8 @@
-"""``classify --copy-to`` and ``--link-to``: images into a folder for each class."""
+"""Images into a folder for each class: ``classify --copy-to`` and ``--link-to``."""
 
 from __future__ import annotations
 
+import errno
 import filecmp
 import hashlib
 import os
@@ -9,18 +10,24 @@ import re
 import shutil
 from pathlib import Path
 
+from pretrained_cnn._files import create_part
 from pretrained_cnn.errors import ImageError, OutputError
 from pretrained_cnn.results.result import Prediction, Result
+
+__all__ = ["Sorter", "folder_name"]
 
 RESERVED = ("uncertain", "unknown", "failed")
 """The folders of the images whose status is not ``"ok"``; no class has such a folder."""
 
 MAX_NAME = 100
-"""Bytes that a class may add to a path; file systems end at 255."""
+"""Bytes that a class may add to a path."""
+
+MAX_FILE_NAME = 255
+"""Bytes of a file's name, at most, in nearly all file systems."""
 
 
 class Sorter:
-    """Puts images into ``folder/class/``, and overwrites nothing.
+    """Puts images into ``folder/class/``, and overwrites nothing, whoever else puts files there meanwhile.
 
     An image that is there already, as the same link or with the same bytes, is left alone, so a run can be repeated.
     Another image of the same name gets the beginning of a hash of its path behind its own.
@@ -29,25 +36,22 @@ class Sorter:
     def __init__(self, folder: str, *, link: bool) -> None:
         self.folder = Path(folder)
         self.left_out = 0
-        """How many images could not be sorted, because they are no files on disk."""
+        """How many images could not be sorted, because they are no files on disk, or for their names."""
         self._same, self._put = (_same_link, _link) if link else (_same_bytes, _copy)
 
     def put(self, result: Result) -> None:
-        """Sort one image by its best class.
+        """Sort one image by its best class, or by its status if that is not ``"ok"``.
 
-        Raises ImageError for an image that is no file on disk, OutputError if the folder cannot be written to.
+        Raises ImageError for an image that is no file on disk, or whose name is too long there; OutputError if the
+        folder cannot be written to.
         """
         source = Path(result.source)
         folder = self.folder / (result.status if result.status != "ok" else folder_name(result.predictions[0]))
-        other = f"{source.stem}-{_short_hash(os.path.abspath(source))}{source.suffix}"
         try:
             source.stat()
             folder.mkdir(parents=True, exist_ok=True)
-            for target in (folder / source.name, folder / other):
-                if not os.path.lexists(target):
-                    self._put(source, target)
-                    return
-                if self._same(source, target):
+            for target in (folder / source.name, folder / _other_name(source)):
+                if self._put_once(source, target):
                     return
         except OSError as error:
             if not source.is_file():
@@ -55,8 +59,24 @@ class Sorter:
                 raise ImageError(
                     result.source, f"it is not, or no longer, a file on disk, so it was not put into {folder}"
                 ) from None
+            if error.errno == errno.ENAMETOOLONG:
+                self.left_out += 1
+                raise ImageError(result.source, f"its name is too long, so it was not put into {folder}") from None
             raise OutputError(f"{source}: it cannot be sorted into {folder}: {error.strerror or error}") from error
-        raise OutputError(f"{source}: it cannot be sorted into {folder}: {other} is there already, with other contents")
+        raise OutputError(
+            f"{source}: it cannot be sorted into {folder}: {_other_name(source)} is there already, with other contents"
+        )
+
+    def _put_once(self, source: Path, target: Path) -> bool:
+        """Put an image there unless another file has that name; whether the image is there."""
+        if not os.path.lexists(target):
+            try:
+                self._put(source, target)
+            except FileExistsError:  # another process was quicker
+                pass
+            else:
+                return True
+        return self._same(source, target)
 
 
 def folder_name(prediction: Prediction) -> str:
@@ -76,6 +96,23 @@ def folder_name(prediction: Prediction) -> str:
     return name if clean == name and name not in ("", *RESERVED) else f"{clean}-{_short_hash(name)}"
 
 
+def _other_name(source: Path) -> str:
+    """The name of an image whose own is taken; its beginning is cut to what a file system takes."""
+    end = os.fsencode(f"-{_short_hash(os.path.abspath(source))}{source.suffix}")
+    stem = os.fsencode(source.stem)[: max(0, MAX_FILE_NAME - len(end))]
+    while stem and stem[-1] & 0xC0 == 0x80 and not _is_text(stem):  # not in the middle of a letter
+        stem = stem[:-1]
+    return os.fsdecode(stem + end)
+
+
+def _is_text(name: bytes) -> bool:
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _short_hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
@@ -85,13 +122,25 @@ def _same_bytes(source: Path, target: Path) -> bool:
 
 
 def _copy(source: Path, target: Path) -> None:
-    part = target.with_name(f".{target.name}.part")
+    file, part = create_part(target)
     try:
-        shutil.copy2(source, part)
-        os.rename(part, target)
-    except BaseException:
+        with file, open(source, "rb") as original:
+            shutil.copyfileobj(original, file)
+        shutil.copystat(source, part)
+        _name(part, target)
+    finally:
         part.unlink(missing_ok=True)
+
+
+def _name(part: Path, target: Path) -> None:
+    """Give a whole file its name. Raises FileExistsError if another file has it."""
+    try:
+        os.link(part, target)
+    except FileExistsError:
         raise
+    except OSError:  # a file system without hard links
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))  # the name is ours now
+        os.replace(part, target)
 
 
 def _same_link(source: Path, target: Path) -> bool:

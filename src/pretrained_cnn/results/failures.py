@@ -1,0 +1,77 @@
+"""Which failures of images may pass: those of the machine, its disks and its networks, not of the image itself."""
+
+from __future__ import annotations
+
+import errno
+import os
+import urllib.error
+from collections.abc import Iterator
+
+from pretrained_cnn.errors import ImageError
+
+__all__ = ["IN_A_ROW", "has_files", "is_missing", "may_pass"]
+
+IN_A_ROW = 8
+"""So many failures that may pass, one after the other, end a run."""
+
+_CODES = (
+    *("ENOMEM", "EMFILE", "ENFILE", "EIO", "ESTALE", "ENOTCONN", "EREMOTEIO", "ENODEV", "ENXIO", "ETIMEDOUT"),
+    *("EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH", "ECONNREFUSED", "ECONNRESET", "ECONNABORTED"),
+)
+PASSING = frozenset(getattr(errno, name) for name in _CODES if hasattr(errno, name))
+"""The numbers of errors that say that a machine, a disk or a network does not answer now."""
+
+_TEXTS = (*map(os.strerror, PASSING), "MemoryError", "timed out", "Temporary failure in name resolution")
+_MISSING = ("there is no such file", "no such file", os.strerror(errno.ENOENT))
+
+
+def may_pass(error: ImageError | None, *, listed: bool = False) -> bool:
+    """Whether the same image may be read later.
+
+    ``listed`` says that the library found the image in a folder or by a pattern, so that a file which is missing was
+    there a moment ago. A missing file that somebody named is the image's own error.
+
+    >>> error = ImageError("a.jpg", "it cannot be opened: Input/output error")
+    >>> error.__cause__ = OSError(5, "Input/output error")
+    >>> may_pass(error), may_pass(ImageError("a.jpg", "it is empty"))
+    (True, False)
+    """
+    if error is None:
+        return False
+    if listed and is_missing(error):
+        return True
+    causes = list(_causes(error))
+    if causes:
+        return any(map(_passes, causes))
+    return error.reason.endswith(_TEXTS)  # an error that came from another process has its text only
+
+
+def is_missing(error: ImageError) -> bool:
+    """Whether the error says that a file or folder does not exist."""
+    causes = list(_causes(error))
+    return any(isinstance(cause, FileNotFoundError) for cause in causes) or error.reason.endswith(_MISSING)
+
+
+def has_files(folder: str) -> bool:
+    """Whether there is anything in a folder; an unmounted one is empty, or does not exist."""
+    try:
+        with os.scandir(folder or os.curdir) as entries:
+            return next(entries, None) is not None
+    except OSError:
+        return False
+
+
+def _passes(error: BaseException) -> bool:
+    if isinstance(error, urllib.error.HTTPError):
+        return error.code == 429 or error.code >= 500
+    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, BaseException):
+        return _passes(error.reason)
+    return isinstance(error, MemoryError | TimeoutError) or (isinstance(error, OSError) and error.errno in PASSING)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """What led to an error, also where the traceback does not show it."""
+    cause = error.__cause__ or error.__context__
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__

@@ -1,0 +1,70 @@
+"""What results depend on, by content: what a run that goes on compares."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pretrained_cnn import identity
+from pretrained_cnn._files import sha256
+from pretrained_cnn.bundle.manifest import NAME
+
+if TYPE_CHECKING:
+    from pretrained_cnn.engine import Engine
+
+__all__ = ["settings_of"]
+
+
+def settings_of(engine: Engine, **asked: Any) -> dict[str, Any]:
+    """Plain data that differs where results may: the network by its weights and code, its labels, its runtime, how
+    images are read and resized, and what was ``asked`` for.
+
+    Builds the network where no file stands for its weights.
+    """
+    spec = engine.spec
+    labels = [list(label) for label in spec.labels]
+    return {
+        "model": spec.name,
+        **_network(engine),
+        "labels": f"{len(labels):,} labels, {_digest(labels)}" if labels else None,
+        "decode": None if labels else _function(spec.decode),
+        "preprocess": _function(spec.preprocess),
+        "input_size": list(spec.input_size),
+        "resize": asdict(spec.resize),
+        "image_policy": json.loads(json.dumps(asdict(engine.image_policy))),
+        "runtime": engine.runtime.name,
+        **asked,
+    }
+
+
+def _network(engine: Engine) -> Mapping[str, Any]:
+    """The network by the checksum of its bundle, by its weights file and builder, or by its graph and weights."""
+    if engine.bundle is not None:
+        return {"weights": f"bundle, {sha256(Path(engine.bundle.path) / NAME)[:16]}"}
+    spec, weights, options = engine.spec, engine.weights, engine.options
+    found = None
+    if not engine.is_built or weights is not None:
+        try:
+            found = identity.network_by_file(spec, weights, options)
+        except OSError:  # a file that is not downloaded yet
+            engine.backbone()
+            found = identity.network_by_file(spec, weights, options)
+    if found is None:
+        found = identity.network_by_graph(engine.backbone().model)
+    what = "imagenet" if weights == "imagenet" else "random" if weights is None else "file"
+    return {"weights": f"{what}, {_digest(found)}"}
+
+
+def _function(function: Any) -> str | None:
+    """A function by its name and code; of one that cannot be told apart so, the name of its type."""
+    if function is None:
+        return None
+    return identity.function_identity(function) or type(function).__qualname__
+
+
+def _digest(data: Any) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True, default=repr).encode()).hexdigest()[:16]
