@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pretrained_cnn.cli.console import complain, log_to_stderr, quiet, say
+from pretrained_cnn.cli.console import complain, escaped, log_to_stderr, quiet, say
 from pretrained_cnn.cli.options import Command, argument, count, flag, option, share
 from pretrained_cnn.cli.shared import ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
@@ -147,13 +147,13 @@ def _to_stdout(clf: Classifier, stream: ResultStream[Result], sorter: Sorter | N
                 complain(result.error)
             elif result.status == "uncertain":
                 complain(
-                    f"{result.source}: uncertain: its best score {result.score:.4f} is below {options.min_score:g}"
+                    f"{escaped(result.source)}: uncertain: its best score {result.score:.4f} is below {options.min_score:g}"
                 )
             if options.json:
                 say(json.dumps(result.to_dict()))
             else:
                 for each in result:
-                    say(f"{result.source}\t{each.score:.4f}\t{each.label}\t{each.id}")
+                    say(f"{escaped(result.source)}\t{each.score:.4f}\t{each.label}\t{each.id}")
     return status
 
 
