@@ -146,9 +146,8 @@ def _to_stdout(clf: Classifier, stream: ResultStream[Result], sorter: Sorter | N
                 status = Status.FAILED
                 complain(result.error)
             elif result.status == "uncertain":
-                complain(
-                    f"{escaped(result.source)}: uncertain: its best score {result.score:.4f} is below {options.min_score:g}"
-                )
+                name = escaped(result.source)
+                complain(f"{name}: uncertain: its best score {result.score:.4f} is below {options.min_score:g}")
             if options.json:
                 say(json.dumps(result.to_dict()))
             else:
