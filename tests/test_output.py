@@ -492,7 +492,7 @@ def test_weights_that_changed_are_other_settings(main: Any) -> None:
     Path("mine.h5").write_bytes(b"2")
     code, _, err = main("photos", "--output", "r.csv", "--resume", "--weights", "mine.h5")
     assert code == 1
-    assert "r.csv was made with weights=file, " in err
+    assert "r.csv was made with --weights file, " in err
 
 
 @pytest.mark.parametrize(

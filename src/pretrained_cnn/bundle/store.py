@@ -159,7 +159,7 @@ def write_bundle(
         raise InvalidArgumentError(
             f"{spec.name} has a decode function of its own, and a bundle holds no code; give labels=[...] in its place"
         )
-    _check_free(path, overwrite=overwrite)
+    check_free(path, overwrite=overwrite)
     given, judges = (None, probes(graph.input_shape[1:])) if images is None else _split(images)
     names = list(graph.output)
     expected = _run(get_runtime("keras").factory(graph, names), judges)
@@ -335,7 +335,7 @@ def _read_arrays(file: Path) -> dict[str, NDArray[Any]]:
         raise BundleError(f"{file} holds no arrays that can be read: {error}") from error
 
 
-def _check_free(path: Path, *, overwrite: bool) -> None:
+def check_free(path: Path, *, overwrite: bool) -> None:
     """Raise BundleError unless a bundle may be written to ``path``."""
     if not os.path.lexists(path):
         return
