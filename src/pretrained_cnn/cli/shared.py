@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pretrained_cnn.cli.console import complain, quiet
+from pretrained_cnn.cli.images import ImageOptions, image_policy
 from pretrained_cnn.cli.options import count, option
 from pretrained_cnn.cli.status import Status
 from pretrained_cnn.errors import InvalidArgumentError
+from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.registry import get_spec
 from pretrained_cnn.spec import ModelSpec
 
@@ -23,7 +25,7 @@ RUNTIME = "Runtime that executes the network; `pretrained-cnn runtimes` lists th
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelOptions:
+class ModelOptions(ImageOptions):
     """Which classifier is meant; `load_classifier` reads it."""
 
     model: str = option(
@@ -65,13 +67,19 @@ def load_classifier(options: ModelOptions) -> Classifier:
     if isinstance(model, ModelSpec):
         runtime = options.runtime or "keras"
         return Classifier(
-            model, weights=options.weights or "imagenet", runtime=runtime, threads=_threads(runtime, options.threads)
+            model,
+            weights=options.weights or "imagenet",
+            runtime=runtime,
+            image_policy=image_policy(options) or ImagePolicy(),
+            threads=_threads(runtime, options.threads),
         )
     if options.weights is not None:
         raise InvalidArgumentError(f"--weights {options.weights}: the bundle {options.model} has weights of its own")
     with quiet():
+        policy = image_policy(options, model)
         runtime = options.runtime or runtime_for(format_of(model)).name
-        return Classifier.load(model, runtime=options.runtime, threads=_threads(runtime, options.threads))
+        threads = _threads(runtime, options.threads)
+        return Classifier.load(model, runtime=options.runtime, image_policy=policy, threads=threads)
 
 
 def _threads(runtime: str, threads: int | None) -> int | None:
