@@ -49,7 +49,7 @@ nitpick_ignore_regex = [
     (r"py:class", r"NDArray"),
     # Ours, not documented by themselves: what they are stands in the text.
     (r"py:class", r"HeatMapMethod|Status|Trained|(pretrained_cnn\.engine\.)?Engine"),
-    (r"py:class", r"pretrained_cnn\.results\.stream\.(T|Origin)"),
+    (r"py:class", r"pretrained_cnn\.(results\.stream|spec)\.(T|Origin)"),
 ]
 
 _sentences: dict[str, list[str]] = {}
