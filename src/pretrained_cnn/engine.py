@@ -508,7 +508,7 @@ class Engine:
 
         Raises NoChildError if this network can be built only here, or no child can be started.
         """
-        from pretrained_cnn.bundle import convert, converted
+        from pretrained_cnn.bundle import converted, rebuild
 
         if self.weights is None or not identity.is_built_by_name(self.spec):
             raise NoChildError(f"{self.spec.name} can be built in this process only")
@@ -521,7 +521,7 @@ class Engine:
         if key is None:
             raise NoChildError(f"{self.spec.name} can be built in this process only")
         write = functools.partial(
-            convert.build_and_write,
+            rebuild.build_and_write,
             spec=self.spec,
             weights=self.weights,
             options=self.options,

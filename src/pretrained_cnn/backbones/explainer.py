@@ -11,6 +11,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from pretrained_cnn._check import choice
+from pretrained_cnn._compat import is_open_graph, run_graph
 from pretrained_cnn.backbones.build import Backbone
 from pretrained_cnn.backbones.serving import serving_graph
 from pretrained_cnn.errors import InvalidArgumentError
@@ -80,8 +81,7 @@ class Explainer:
                 for layer in model.layers:
                     inputs = call(layer, inputs)
                 return inputs
-            # Keras's own way to go through a graph with something else in place of each call.
-            return model._run_through_graph(inputs, call_fn=call)
+            return run_graph(model, inputs, call)
 
         scores = walk(self._graph, ops.convert_to_tensor(pixels))
         return scores["scores"], maps[-1]
@@ -105,7 +105,7 @@ def _combine(
 
 def _is_open(operation: Any) -> bool:
     """Whether it is a model whose layers can be gone through; a subclass of Model keeps them to itself."""
-    return isinstance(operation, keras.Sequential) or hasattr(operation, "_run_through_graph")
+    return isinstance(operation, keras.Sequential) or is_open_graph(operation)
 
 
 def _maps(model: Any) -> Iterator[Any]:

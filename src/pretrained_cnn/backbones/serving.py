@@ -13,6 +13,7 @@ from typing import Any, get_args
 import keras
 from keras import ops
 
+from pretrained_cnn._compat import last_inputs
 from pretrained_cnn.backbones.build import Backbone
 from pretrained_cnn.errors import BundleError, InvalidArgumentError, WeightsError
 from pretrained_cnn.spec import ModelSpec, Output
@@ -110,7 +111,7 @@ def open_graph(graph: keras.Model, spec: ModelSpec, *, has_head: bool) -> Backbo
     if not (networks and casts):
         raise BundleError(f"the model of {spec.name} is not a serving graph: no network is in it")
     network, pixels = networks[-1], casts[0].output
-    (fed,) = network._inbound_nodes[-1].input_tensors
+    (fed,) = last_inputs(network)
     if isinstance(network.output, dict):
         network = keras.Model(network.inputs, network.output["scores"], name=network.name)
     preprocess = None if fed is pixels else keras.Model(pixels, fed, name="preprocess")
