@@ -50,6 +50,7 @@ nitpick_ignore_regex = [
     # Ours, not documented by themselves: what they are stands in the text.
     (r"py:class", r"HeatMapMethod|Status|Trained|(pretrained_cnn\.engine\.)?Engine"),
     (r"py:class", r"pretrained_cnn\.(results\.stream|spec)\.(T|Origin)"),
+    (r"py:class", r"ImageLike|ImagesLike|LabeledImages|SupportsArray|Sources"),  # ours, which each argument's text says
 ]
 
 _sentences: dict[str, list[str]] = {}

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn._check import choice, number, whole_number
+from pretrained_cnn._types import ImageLike, ImagesLike, LabeledImages
 from pretrained_cnn.bundle.formats import Dtype
 from pretrained_cnn.bundle.manifest import ExportCheck
 from pretrained_cnn.bundle.store import write_bundle
@@ -26,7 +27,7 @@ from pretrained_cnn.labels import Label
 from pretrained_cnn.results.result import EmbeddingResult, Result, status_of
 from pretrained_cnn.results.rows import EMBEDDINGS, RESULTS
 from pretrained_cnn.results.settings import settings_of
-from pretrained_cnn.results.stream import ResultStream
+from pretrained_cnn.results.stream import ResultStream, Sources
 from pretrained_cnn.spec import HeatMapMethod, ModelSpec, Output, ResizePolicy
 from pretrained_cnn.transfer.report import Trained, TrainingReport, model_card
 
@@ -164,9 +165,9 @@ class Classifier:
     @classmethod
     def train(
         cls,
-        data: Any,
+        data: LabeledImages,
         model: str | os.PathLike[str] | ModelSpec | Classifier = "Xception",
-        validation: Any = None,
+        validation: LabeledImages | None = None,
         *,
         head: Literal["linear", "mlp"] = "linear",
         epochs: int | None = None,
@@ -287,7 +288,7 @@ class Classifier:
         """
         return None if self._trained is None else self._trained.report
 
-    def __call__(self, image: Any, *, top: int = 5, min_score: float | None = None) -> Result:
+    def __call__(self, image: ImageLike, *, top: int = 5, min_score: float | None = None) -> Result:
         """The same as `predict`.
 
         >>> Classifier("EfficientNetLite0")("examples/images/clock.png").label
@@ -304,7 +305,7 @@ class Classifier:
         """
         return self._engine.spec.labels
 
-    def predict(self, image: Any, *, top: int = 5, min_score: float | None = None) -> Result:
+    def predict(self, image: ImageLike, *, top: int = 5, min_score: float | None = None) -> Result:
         """Name what is in one image.
 
         Args:
@@ -326,7 +327,7 @@ class Classifier:
 
     def predict_batch(
         self,
-        images: Any,
+        images: ImagesLike,
         *,
         top: int = 5,
         min_score: float | None = None,
@@ -355,7 +356,7 @@ class Classifier:
 
     def stream(
         self,
-        source: Any,
+        source: ImagesLike | Sources,
         *,
         top: int = 5,
         min_score: float | None = None,
@@ -405,7 +406,7 @@ class Classifier:
         )
 
     def predict_proba(
-        self, images: Any, *, batch_size: int | None = None, errors: Literal["raise", "return"] = "raise"
+        self, images: ImagesLike, *, batch_size: int | None = None, errors: Literal["raise", "return"] = "raise"
     ) -> NDArray[np.float32]:
         """The probabilities of all classes: float32 ``(N, C)``, a row for each image, in their order.
 
@@ -420,7 +421,7 @@ class Classifier:
 
     def embed(
         self,
-        images: Any,
+        images: ImagesLike,
         *,
         layer: str | None = None,
         batch_size: int | None = None,
@@ -443,7 +444,7 @@ class Classifier:
 
     def embed_stream(
         self,
-        source: Any,
+        source: ImagesLike | Sources,
         *,
         layer: str | None = None,
         batch_size: int | None = None,
@@ -477,7 +478,7 @@ class Classifier:
         )
 
     def features(
-        self, images: Any, layers: Sequence[str], *, batch_size: int | None = None
+        self, images: ImagesLike, layers: Sequence[str], *, batch_size: int | None = None
     ) -> dict[str, NDArray[np.float32]]:
         """The maps that layers of the network give for each image, in one pass.
 
@@ -501,7 +502,7 @@ class Classifier:
         return self._engine.features(images, layers, batch_size=batch_size)
 
     def evaluate(
-        self, source: Any, labels: Sequence[str] | None = None, *, batch_size: int | None = None
+        self, source: LabeledImages, labels: Sequence[str] | None = None, *, batch_size: int | None = None
     ) -> Evaluation:
         """How often the classifier is right about images whose classes are known, and where it is wrong.
 
@@ -521,7 +522,9 @@ class Classifier:
         """
         return evaluate(self._engine, source, labels, batch_size=batch_size)
 
-    def explain(self, image: Any, target: int | str | None = None, method: HeatMapMethod = "grad_cam") -> Explanation:
+    def explain(
+        self, image: ImageLike, target: int | str | None = None, method: HeatMapMethod = "grad_cam"
+    ) -> Explanation:
         """Where in an image the network sees a class: a heat map over the image.
 
         Args:
@@ -551,7 +554,7 @@ class Classifier:
         format: str = "keras",
         dtype: Dtype = "float32",
         output: Output | Sequence[Output] | None = None,
-        quantize: Any = None,
+        quantize: ImagesLike | None = None,
         min_agreement: float | None = None,
         overwrite: bool = False,
     ) -> ExportCheck:

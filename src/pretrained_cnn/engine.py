@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pretrained_cnn import _settings, identity
 from pretrained_cnn._check import choice, whole_number
 from pretrained_cnn._lazy import Reference
+from pretrained_cnn._types import ImagesLike
 from pretrained_cnn.bundle.child import NoChildError
 from pretrained_cnn.bundle.store import Bundle, open_bundle, write_converted
 from pretrained_cnn.errors import (
@@ -270,7 +271,7 @@ class Engine:
         return self._once(("features", *names), lambda: self._open_features(names))
 
     def batches(
-        self, source: Any, batch_size: int | None = None, workers: int | None = None, prefetch: int | None = None
+        self, source: ImagesLike, batch_size: int | None = None, workers: int | None = None, prefetch: int | None = None
     ) -> Generator[Batch]:
         """Decode and resize the images of ``source`` in parallel; the arguments are those of `Classifier.stream`."""
         for name, value in {"batch_size": batch_size, "workers": workers, "prefetch": prefetch}.items():
@@ -325,7 +326,7 @@ class Engine:
 
     def run(
         self,
-        source: Any,
+        source: ImagesLike,
         output: Output,
         layer: str | None = None,
         *,
@@ -345,7 +346,7 @@ class Engine:
         return np.concatenate(found)
 
     def features(
-        self, source: Any, layers: Sequence[str], *, batch_size: int | None = None
+        self, source: ImagesLike, layers: Sequence[str], *, batch_size: int | None = None
     ) -> dict[str, NDArray[np.float32]]:
         """The maps of several layers for all images of ``source``. Raises the first ImageError."""
         network = self.open_features(layers)
@@ -355,7 +356,7 @@ class Engine:
                 arrays.append(array)
         return {name: np.concatenate(arrays) for name, arrays in zip(network.outputs, found, strict=True)}
 
-    def pixels(self, source: Any) -> NDArray[np.uint8]:
+    def pixels(self, source: ImagesLike) -> NDArray[np.uint8]:
         """All images of ``source`` as the network takes them, uint8 ``(N, H, W, 3)``. Raises the first ImageError."""
         found = [np.empty((0, *self.spec.input_size, 3), np.uint8)]
         with contextlib.closing(self.batches(source)) as stream:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pretrained_cnn.cli.console import complain, log_to_stderr, quiet, say
+from pretrained_cnn.cli.console import complain, escaped, log_to_stderr, quiet, say
 from pretrained_cnn.cli.options import Command, argument, count, flag, option, share
 from pretrained_cnn.cli.shared import ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
@@ -148,9 +148,8 @@ def _to_stdout(clf: Classifier, stream: ResultStream[Result], sorter: Sorter | N
                 status = Status.FAILED
                 complain(result.error)
             elif result.status == "uncertain" and lines is not printing.as_block:
-                complain(
-                    f"{result.source}: uncertain: its best score {result.score:.4f} is below {options.min_score:g}"
-                )
+                name = escaped(result.source)
+                complain(f"{name}: uncertain: its best score {result.score:.4f} is below {options.min_score:g}")
             for line in lines(result):
                 say(line)
     return status

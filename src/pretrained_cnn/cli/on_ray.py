@@ -18,7 +18,7 @@ from pretrained_cnn.cli.console import complain, kept, quiet
 from pretrained_cnn.cli.progress import progress, summary
 from pretrained_cnn.cli.status import Status
 from pretrained_cnn.errors import InvalidArgumentError, OutputError
-from pretrained_cnn.images.sources import is_url
+from pretrained_cnn.images.sources import is_address
 from pretrained_cnn.results.file import RunInfo, by_image
 from pretrained_cnn.results.names import escape
 from pretrained_cnn.results.result import Result
@@ -30,6 +30,7 @@ from pretrained_cnn.results.stream import Sources, find_images
 if TYPE_CHECKING:
     from pretrained_cnn.classifier import Classifier
     from pretrained_cnn.cli.classify import Options
+    from pretrained_cnn.images.policy import ImagePolicy
     from pretrained_cnn.spec import ModelSpec
 
 BLOCK = 1_000
@@ -64,7 +65,7 @@ def run(clf: Classifier, options: Options) -> Status:
                 kept(lambda: f"{shards.images:,} images have their rows in {shards.path}; continue with --resume"),
                 progress(lambda: shards.total, shards.before) as report,
             ):
-                for result, entry in _results(shards, model, _arguments(options, cores)):
+                for result, entry in _results(shards, model, _arguments(options, cores, clf.engine.image_policy)):
                     shards.write(result, listed=entry.listed)
                     report(shards.images, shards.failed)
         except InvalidArgumentError:
@@ -127,13 +128,14 @@ def _cores(workers: int | None) -> int:
     return workers or max(1, min(filter(None, cores), default=1) - 1)
 
 
-def _arguments(options: Options, cores: int) -> dict[str, Any]:
+def _arguments(options: Options, cores: int, image_policy: ImagePolicy) -> dict[str, Any]:
     """What `pretrained_cnn.integrations.ray.classify` is asked for."""
     weights = options.weights
     if weights is not None and weights != "imagenet":
         weights = os.path.abspath(weights)
     return {
         "runtime": options.runtime,
+        "image_policy": image_policy,
         "top": options.named,
         "min_score": options.min_score,
         "batch_size": options.batch_size,
@@ -157,7 +159,7 @@ def _results(shards: Shards, model: str | ModelSpec, arguments: Mapping[str, Any
 
 
 def _path(shards: Shards, entry: Entry) -> str:
-    return entry.name if is_url(entry.name) else os.path.normpath(os.path.join(shards.run.folder, entry.name))
+    return entry.name if is_address(entry.name) else os.path.normpath(os.path.join(shards.run.folder, entry.name))
 
 
 def _by_source(images: Iterator[list[Row]]) -> Any:

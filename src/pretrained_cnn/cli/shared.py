@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pretrained_cnn.cli.console import complain, quiet
+from pretrained_cnn.cli.images import ImageOptions, image_policy
 from pretrained_cnn.cli.options import option
 from pretrained_cnn.cli.status import Status
 from pretrained_cnn.errors import InvalidArgumentError
+from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.registry import get_spec
 from pretrained_cnn.spec import ModelSpec
 
@@ -22,7 +24,7 @@ RUNTIME = "Runtime that executes the network; `pretrained-cnn runtimes` lists th
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelOptions:
+class ModelOptions(ImageOptions):
     """Which classifier is meant; `load_classifier` reads it."""
 
     model: str = option(
@@ -53,11 +55,16 @@ def load_classifier(options: ModelOptions) -> Classifier:
 
     model = find_model(options.model)
     if isinstance(model, ModelSpec):
-        return Classifier(model, weights=options.weights or "imagenet", runtime=options.runtime or "keras")
+        return Classifier(
+            model,
+            weights=options.weights or "imagenet",
+            runtime=options.runtime or "keras",
+            image_policy=image_policy(options) or ImagePolicy(),
+        )
     if options.weights is not None:
         raise InvalidArgumentError(f"--weights {options.weights}: the bundle {options.model} has weights of its own")
     with quiet():
-        return Classifier.load(model, runtime=options.runtime)
+        return Classifier.load(model, runtime=options.runtime, image_policy=image_policy(options, model))
 
 
 def find_model(name: str) -> ModelSpec | Path:

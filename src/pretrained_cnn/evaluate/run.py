@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import DataError, ImageError, InvalidArgumentError
 from pretrained_cnn.evaluate.evaluation import Evaluation
@@ -19,7 +20,7 @@ __all__ = ["evaluate", "read_labeled"]
 
 
 def evaluate(
-    engine: Engine, source: Any, labels: Sequence[str] | None = None, *, batch_size: int | None = None
+    engine: Engine, source: LabeledImages, labels: Sequence[str] | None = None, *, batch_size: int | None = None
 ) -> Evaluation:
     """Run labeled images through an engine; the arguments are those of `Classifier.evaluate`."""
     images, targets = read_labeled(engine, source, labels)
@@ -40,7 +41,7 @@ def evaluate(
 
 
 def read_labeled(
-    engine: Engine, source: Any, labels: Sequence[str] | None = None
+    engine: Engine, source: LabeledImages, labels: Sequence[str] | None = None
 ) -> tuple[list[Any], NDArray[np.intp]]:
     """The images of a labeled source, not yet decoded, and the column of each one's class.
 
