@@ -209,6 +209,7 @@ def _spec_with_head(engine: Engine, head: Head, classes: tuple[str, ...]) -> Mod
         name=f"{engine.spec.name.removesuffix(SUFFIX)}{SUFFIX}",
         builder=lambda input_shape: head.attach(_trunk(engine)),
         labels=classes,
+        multi_label=False,
         embedding_size=head.layers[-1][0].shape[0],
         parameters=None,
         weights=(),
