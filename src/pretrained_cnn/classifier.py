@@ -26,7 +26,7 @@ from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item, items, one
 from pretrained_cnn.labels import Label
 from pretrained_cnn.multilabel import MultiLabelEvaluation, evaluate_labels
-from pretrained_cnn.results.result import EmbeddingResult, Result, status_of
+from pretrained_cnn.results.result import EmbeddingResult, Result, ResultList, status_of
 from pretrained_cnn.results.rows import EMBEDDINGS, RESULTS
 from pretrained_cnn.results.settings import settings_of
 from pretrained_cnn.results.stream import ResultStream, Sources
@@ -361,14 +361,16 @@ class Classifier:
             errors: ``"raise"`` raises the ImageError of the first bad image; ``"return"`` gives a bad
                 image a `Result` with its error, in its place.
 
+        In a notebook, the list shows itself as a contact sheet of its first 24 images.
+
         >>> clf = Classifier("EfficientNetLite0")
         >>> clf.predict_batch(["examples/images/clock.png", "no.jpg"], errors="return")[1]
         Result('no.jpg': error: there is no such file)
         """
-        results = list(self.stream(images, top=top, min_score=min_score, batch_size=batch_size, errors=errors))
+        results = ResultList(self.stream(images, top=top, min_score=min_score, batch_size=batch_size, errors=errors))
         if isinstance(images, list | tuple | np.ndarray):  # the caller has them all in memory anyway
             kept = map(_kept, items(images, self._engine.image_policy))
-            results = [replace(result, image=image) for result, image in zip(results, kept, strict=True)]
+            results = ResultList(replace(result, image=image) for result, image in zip(results, kept, strict=True))
         return results
 
     def stream(
