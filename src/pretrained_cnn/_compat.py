@@ -15,10 +15,10 @@ __all__ = [
     "connect_through",
     "environment_setup",
     "flatten_layers",
-    "is_open_graph",
     "last_inputs",
     "mend_openvino",
     "onnx_optimizers",
+    "origin",
     "run_graph",
 ]
 
@@ -67,11 +67,6 @@ def flatten_layers(model: Any) -> list[Any]:
     return list(model._flatten_layers(include_self=False, recursive=True))
 
 
-def is_open_graph(model: Any) -> bool:
-    """Whether `run_graph` can go through a Keras model: a functional one, and no subclass with code of its own."""
-    return hasattr(model, "_run_through_graph")
-
-
 def run_graph(model: Any, inputs: Any, call: Callable[..., Any]) -> Any:
     """Run a functional Keras model with ``call(operation, *args, **kwargs)`` in place of each of its operations.
 
@@ -85,7 +80,21 @@ def last_inputs(layer: Any) -> list[Any]:
 
     Stands on ``Operation._inbound_nodes``: ``Layer.input`` fails for a layer that was called more than once.
     """
-    return list(layer._inbound_nodes[-1].input_tensors)
+    return list(_calls_of(layer)[-1].input_tensors)
+
+
+def origin(tensor: Any) -> tuple[Any, list[Any], list[Any]]:
+    """The Keras operation that gives a symbolic tensor, with the tensors that this very call takes and gives.
+
+    Stands on ``KerasTensor._keras_history``: a layer's own ``input`` and ``output`` may be those of another model.
+    """
+    operation, index, _ = tensor._keras_history
+    call = _calls_of(operation)[index]
+    return operation, list(call.input_tensors), list(call.outputs)
+
+
+def _calls_of(operation: Any) -> list[Any]:
+    return list(operation._inbound_nodes)
 
 
 def onnx_optimizers() -> dict[str, Callable[[], Any]]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn._check import choice, number, whole_number
+from pretrained_cnn._lazy import Reference
 from pretrained_cnn._types import ImageLike, ImagesLike, LabeledImages
 from pretrained_cnn.bundle.formats import Dtype
 from pretrained_cnn.bundle.manifest import ExportCheck
@@ -24,6 +25,7 @@ from pretrained_cnn.explain import Explanation, explain
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item, items, one
 from pretrained_cnn.labels import Label
+from pretrained_cnn.multilabel import MultiLabelEvaluation, evaluate_labels
 from pretrained_cnn.results.result import EmbeddingResult, Result, status_of
 from pretrained_cnn.results.rows import EMBEDDINGS, RESULTS
 from pretrained_cnn.results.settings import settings_of
@@ -105,23 +107,30 @@ class Classifier:
         resize: ResizePolicy | None = None,
         input_size: tuple[int, int] | None = None,
         from_logits: bool = False,
+        multi_label: bool = False,
         runtime: str = "keras",
         image_policy: ImagePolicy = ImagePolicy(),
     ) -> Self:
         """Wrap a trained Keras model with classes of its own.
 
         Args:
-            model: One image input, channels last, and one output ``(N, C)``.
-            labels: ``C`` names, or ``(id, name)`` pairs, in the order of the outputs.
+            model: One image input, RGB or gray, and one output: probabilities ``(N, C)``, or ``(N, 1)``, the
+                probability of the second of two labels.
+            labels: ``C`` names, or ``(id, name)`` pairs, in the order of the outputs; or a mapping between names
+                and indices, as the ``class_indices`` of Keras's generators.
             preprocess: From RGB float32 in 0..255 to what the model was trained with; None if it takes 0..255.
-            resize: How images become the model's input size; by default `ResizePolicy()`, a center crop.
+            resize: How images become the model's input size; by default as Keras's own loaders do it,
+                ``ResizePolicy("squash", interpolation="bilinear", antialias=False)``. Pixels in memory of exactly
+                that size are taken as they are.
             input_size: ``(height, width)``, for a model whose input leaves them open.
-            from_logits: The last layer is linear, and a softmax is to follow it. A linear last layer without
-                ``from_logits=True`` is refused, and so is ``from_logits=True`` with an activation.
+            from_logits: The outputs are logits, and a softmax is to follow them; a sigmoid where there is one
+                output, or with ``multi_label=True``.
+            multi_label: An image may have several labels, or none: each output is a probability of its own.
             runtime: As for `Classifier`.
             image_policy: As for `Classifier`.
 
-        Raises InvalidArgumentError if model and arguments do not fit together.
+        The model is run on four images, and judged by what it gives. Raises InvalidArgumentError if that is not finite
+        or not what the arguments say, and if model and arguments do not fit together.
 
         >>> import keras
         >>> model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Rescaling(1 / 255),
@@ -133,7 +142,13 @@ class Classifier:
         from pretrained_cnn.backbones.wrap import wrap
 
         spec = wrap(
-            model, labels=labels, preprocess=preprocess, resize=resize, input_size=input_size, from_logits=from_logits
+            model,
+            labels=labels,
+            preprocess=preprocess,
+            resize=resize,
+            input_size=input_size,
+            from_logits=from_logits,
+            multi_label=multi_label,
         )
         engine = Engine(spec, runtime=runtime, image_policy=image_policy)
         engine.backbone()  # so that a model that does not fit is refused here
@@ -231,6 +246,7 @@ class Classifier:
             _refuse(arguments, "a Classifier to go on from")
             engine = model.engine.copy()
         else:
+            _refuse_options_of_head(arguments)
             engine = cls(model, **arguments).engine
         return cls(transfer.train(engine, data, validation, settings))
 
@@ -323,7 +339,8 @@ class Classifier:
         item = one(image)
         (scores,) = self._engine.row(item)
         (predictions,) = self._engine.predictions(scores, top)
-        return Result(item.name, predictions, image=_kept(item), status=status_of(predictions, min_score))
+        status = status_of(predictions, min_score)
+        return Result(item.name, predictions, image=_kept(item), status=status, thresholds=self.spec.thresholds)
 
     def predict_batch(
         self,
@@ -502,8 +519,8 @@ class Classifier:
         return self._engine.features(images, layers, batch_size=batch_size)
 
     def evaluate(
-        self, source: LabeledImages, labels: Sequence[str] | None = None, *, batch_size: int | None = None
-    ) -> Evaluation:
+        self, source: LabeledImages, labels: Sequence[Any] | None = None, *, batch_size: int | None = None
+    ) -> Evaluation | MultiLabelEvaluation:
         """How often the classifier is right about images whose classes are known, and where it is wrong.
 
         Args:
@@ -514,13 +531,17 @@ class Classifier:
             batch_size: As for `stream`.
 
         A label is a class's id, or its name if no other class has it. Bad images are listed in `Evaluation.failed`.
+        Returns an `Evaluation`; with ``multi_label=True`` a `MultiLabelEvaluation`, for which an image's label is a
+        collection of labels, possibly empty, and in a CSV file text such as ``"cat,dog"``.
+
         Raises DataError for labels that are not the classifier's, or if no image can be read.
 
         >>> clf = Classifier("EfficientNetLite0")
         >>> clf.evaluate([("examples/images/clock.png", "analog_clock"), ("examples/images/candle.png", "candle")])
         Evaluation(2 images, top1=1.000 (0.342 to 1.000))
         """
-        return evaluate(self._engine, source, labels, batch_size=batch_size)
+        run = evaluate_labels if self.spec.multi_label else evaluate
+        return run(self._engine, source, labels, batch_size=batch_size)
 
     def explain(
         self, image: ImageLike, target: int | str | None = None, method: HeatMapMethod = "grad_cam"
@@ -634,6 +655,23 @@ class Classifier:
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    def __deepcopy__(self, memo: object) -> Classifier:
+        """A classifier that gives the same answers, with a network of its own."""
+        engine = self.engine.copy()
+        return Classifier(engine if self._trained is None else replace(self._trained, engine=engine))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """A pickle has a backbone's name and settings, or a bundle's path, and no weights."""
+        engine = self.engine
+        if engine.bundle is not None:
+            return _loaded, (str(engine.bundle.path), self.runtime, engine.image_policy)
+        if self._trained is not None or not isinstance(engine.spec.builder, Reference):
+            raise InvalidArgumentError(
+                f"{self!r} cannot be pickled; write it with save(path), and read it there with Classifier.load(path)"
+            )
+        settings = {"weights": engine.weights, "options": engine.options, "runtime": self.runtime}
+        return _unpickled, (engine.spec, {**settings, "image_policy": engine.image_policy})
+
     def __repr__(self) -> str:
         engine, runtime = self._engine, f"runtime={self.runtime!r}"
         if engine.bundle is not None:
@@ -650,7 +688,27 @@ def _results(engine: Engine, rows: Generator[Rows], top: int, min_score: float |
             decoded = iter(engine.predictions(scores, top))
             for name, error, image in zip(names, errors, images, strict=True):
                 predictions = next(decoded) if error is None else ()
-                yield Result(name, predictions, error, image, status_of(predictions, min_score))
+                status = status_of(predictions, min_score)
+                yield Result(name, predictions, error, image, status, thresholds=engine.spec.thresholds)
+
+
+def _loaded(path: str, runtime: str, image_policy: ImagePolicy) -> Classifier:
+    return Classifier.load(path, runtime=runtime, image_policy=image_policy)
+
+
+def _unpickled(spec: ModelSpec, settings: dict[str, Any]) -> Classifier:
+    return Classifier(Engine(spec, **settings))
+
+
+def _refuse_options_of_head(arguments: Mapping[str, Any]) -> None:
+    """Refuse builder options that concern the 1,000-class head only, which training replaces."""
+    useless = sorted(arguments.keys() & {"classes", "classifier_activation", "dropout", "dropout_rate"})
+    if useless:
+        raise InvalidArgumentError(
+            f"{useless[0]}={arguments[useless[0]]!r} concerns the 1,000-class head of the builder, which training "
+            "replaces; the arguments of training are head, epochs, unfreeze, augment, learning_rate, class_weight, "
+            "seed and cache"
+        )
 
 
 def _embeddings(rows: Generator[Rows]) -> Generator[EmbeddingResult]:

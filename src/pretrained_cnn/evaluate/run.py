@@ -15,6 +15,7 @@ from pretrained_cnn.evaluate.evaluation import Evaluation
 from pretrained_cnn.images.labeled import WNID, labeled
 from pretrained_cnn.images.sources import items
 from pretrained_cnn.labels import class_indices
+from pretrained_cnn.scores import one_class_only
 
 __all__ = ["evaluate", "read_labeled"]
 
@@ -48,6 +49,8 @@ def read_labeled(
     Raises DataError for labels that are not the engine's.
     """
     table = engine.spec.labels
+    if engine.spec.multi_label:
+        one_class_only("one label an image")
     if not table:
         raise InvalidArgumentError(f"{engine.spec.name} has a decode function in place of labels; give labels=[...]")
     if labels is None:

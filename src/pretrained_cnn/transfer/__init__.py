@@ -150,6 +150,7 @@ def train(engine: Engine, source: LabeledImages, validation: LabeledImages | Non
         name=f"{engine.spec.name.removesuffix(SUFFIX)}{SUFFIX}",
         builder=lambda input_shape: head.attach(_trunk(engine)),
         labels=classes,
+        multi_label=False,
         embedding_size=head.layers[-1][0].shape[0],
         parameters=None,
         weights=(),

@@ -79,7 +79,9 @@ def fine_tune(
         def pixels(part: Images, order: NDArray[np.intp]) -> Iterator[NDArray[np.uint8]]:
             spec = backbone.spec
             chosen = (part.items[i] for i in order)
-            stream = batches(chosen, spec.input_size, spec.resize, image_policy, batch_size=BATCH_SIZE)
+            stream = batches(
+                chosen, spec.input_size, spec.resize, image_policy, channels=spec.channels, batch_size=BATCH_SIZE
+            )
             with contextlib.closing(stream):
                 for batch in stream:
                     for error in batch.errors:
