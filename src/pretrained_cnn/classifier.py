@@ -27,6 +27,7 @@ from pretrained_cnn.results.result import EmbeddingResult, Result, status_of
 from pretrained_cnn.results.rows import EMBEDDINGS, RESULTS
 from pretrained_cnn.results.settings import settings_of
 from pretrained_cnn.results.stream import ResultStream
+from pretrained_cnn.runtimes import Precision
 from pretrained_cnn.spec import HeatMapMethod, ModelSpec, Output, ResizePolicy
 from pretrained_cnn.transfer.report import Trained, TrainingReport, model_card
 
@@ -46,6 +47,11 @@ class Classifier:
             1,000-class top serves `embed` only. A builder of your own that takes no ``weights`` brings its own.
         runtime: What executes the network, a name that `list_runtimes` gives. Any but ``"keras"`` takes a
             converted copy, which is made once and kept in a cache.
+        precision: What the runtime computes in: ``"float32"``; with ``runtime="openvino"`` also ``"bfloat16"`` and
+            ``"float16"``, where the CPU has instructions for them, and ``"int8"``. `list_precisions` says what this
+            machine has.
+        quantize: Images of the kind that will be classified, about 300, for ``precision="int8"``: any source that
+            `stream` takes. A fifth of them is held back, and 95 % of those must keep their best class.
         labels: Names of the classes, or ``(id, name)`` pairs, in place of the spec's.
         resize: A `ResizePolicy` in place of the spec's.
         input_size: ``(height, width)`` in pixels in place of the spec's.
@@ -71,6 +77,8 @@ class Classifier:
         *,
         weights: str | os.PathLike[str] | None = "imagenet",
         runtime: str | None = None,
+        precision: Precision = "float32",
+        quantize: Any = None,
         labels: Sequence[str | tuple[str, str]] | None = None,
         resize: ResizePolicy | None = None,
         input_size: tuple[int, int] | None = None,
@@ -86,6 +94,8 @@ class Classifier:
                 ready,
                 weights=weights,
                 runtime=runtime,
+                precision=precision,
+                quantize=quantize,
                 labels=labels,
                 resize=resize,
                 input_size=input_size,
@@ -105,6 +115,8 @@ class Classifier:
         input_size: tuple[int, int] | None = None,
         from_logits: bool = False,
         runtime: str = "keras",
+        precision: Precision = "float32",
+        quantize: Any = None,
         image_policy: ImagePolicy = ImagePolicy(),
     ) -> Self:
         """Wrap a trained Keras model with classes of its own.
@@ -118,6 +130,8 @@ class Classifier:
             from_logits: The last layer is linear, and a softmax is to follow it. A linear last layer without
                 ``from_logits=True`` is refused, and so is ``from_logits=True`` with an activation.
             runtime: As for `Classifier`.
+            precision: As for `Classifier`.
+            quantize: As for `Classifier`.
             image_policy: As for `Classifier`.
 
         Raises InvalidArgumentError if model and arguments do not fit together.
@@ -134,13 +148,18 @@ class Classifier:
         spec = wrap(
             model, labels=labels, preprocess=preprocess, resize=resize, input_size=input_size, from_logits=from_logits
         )
-        engine = Engine(spec, runtime=runtime, image_policy=image_policy)
+        engine = Engine(spec, runtime=runtime, precision=precision, quantize=quantize, image_policy=image_policy)
         engine.backbone()  # so that a model that does not fit is refused here
         return cls(engine)
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str], *, runtime: str | None = None, image_policy: ImagePolicy | None = None
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        runtime: str | None = None,
+        precision: Precision = "float32",
+        image_policy: ImagePolicy | None = None,
     ) -> Self:
         """The classifier that `save` wrote to a bundle. It answers as the one that was saved.
 
@@ -149,6 +168,7 @@ class Classifier:
             runtime: What executes it; by default what its format is made for, which for the formats
                 ``"openvino"``, ``"onnx"`` and ``"litert"`` takes neither TensorFlow nor Keras. A bundle of format
                 ``"keras"`` takes any.
+            precision: As for `Classifier`, but for ``"int8"``: save with ``quantize=`` for that.
             image_policy: An `ImagePolicy` in place of the one that was saved.
 
         Code that is in a bundle is not run. Raises BundleError, which names the file, unless each byte is the one
@@ -159,7 +179,7 @@ class Classifier:
         ...
         pretrained_cnn.errors.BundleError: no.bundle does not exist
         """
-        return cls(Engine.from_bundle(path, runtime, image_policy))
+        return cls(Engine.from_bundle(path, runtime, image_policy, precision=precision))
 
     @classmethod
     def train(
@@ -202,7 +222,7 @@ class Classifier:
             seed: Of everything random. The same seed, data and machine give the same weights.
             cache: Keep embeddings on disk, so that fitting again takes seconds, and after each epoch of fine-tuning the
                 state, from which the same call goes on should it be killed.
-            **arguments: As for `Classifier`: ``weights``, ``runtime``, ``resize``, ``input_size``,
+            **arguments: As for `Classifier`: ``weights``, ``runtime``, ``precision``, ``resize``, ``input_size``,
                 ``image_policy``, and builder options.
 
         Images that cannot be read are left out, logged, and listed in `report`. Raises DataError before any work for
@@ -259,6 +279,15 @@ class Classifier:
         'keras'
         """
         return self._engine.runtime.name
+
+    @property
+    def precision(self) -> Precision:
+        """What the runtime computes in.
+
+        >>> Classifier("MobileNet").precision
+        'float32'
+        """
+        return self._engine.precision
 
     @property
     def keras_model(self) -> keras.Model:
@@ -633,6 +662,8 @@ class Classifier:
 
     def __repr__(self) -> str:
         engine, runtime = self._engine, f"runtime={self.runtime!r}"
+        if self.precision != "float32":
+            runtime += f", precision={self.precision!r}"
         if engine.bundle is not None:
             return f"Classifier.load({str(engine.bundle.path)!r}, {runtime})"
         if self._trained is not None:

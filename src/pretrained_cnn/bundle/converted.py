@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pretrained_cnn._cache import alone, cache_home
 from pretrained_cnn.bundle.manifest import NAME
 from pretrained_cnn.bundle.store import Bundle, open_bundle, write_bundle
@@ -52,14 +55,17 @@ def find(key: str | None) -> Bundle | None:
 
 
 @contextlib.contextmanager
-def convert(graph: keras.Model, spec: ModelSpec, format: str, key: str | None) -> Iterator[Bundle]:
+def convert(
+    graph: keras.Model, spec: ModelSpec, format: str, key: str | None, images: NDArray[np.uint8] | None = None
+) -> Iterator[Bundle]:
     """``graph`` as a bundle: in the cache under that key or, without a key, for as long as the context lasts.
 
-    Another process that converts the same graph is waited for, and its bundle taken.
+    With ``images``, uint8 ``(N, H, W, C)``, it is quantized to int8. Another process that converts the same graph is
+    waited for, and its bundle taken.
     """
     if key is None:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-            yield _write(Path(scratch, "bundle"), graph, spec, format)
+            yield _write(Path(scratch, "bundle"), graph, spec, format, images)
         return
     path = folder() / key
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,15 +75,17 @@ def convert(graph: keras.Model, spec: ModelSpec, format: str, key: str | None) -
             for leavings in path.parent.glob(f".{key}.*/"):  # of a process that was killed
                 shutil.rmtree(leavings, ignore_errors=True)
             log.info("converting %s for format %s, once; the result is kept in %s", spec.name, format, path.parent)
-            found = _write(path, graph, spec, format)
+            found = _write(path, graph, spec, format, images)
     _evict(but=path)
     yield found
 
 
-def _write(path: Path, graph: keras.Model, spec: ModelSpec, format: str) -> Bundle:
+def _write(path: Path, graph: keras.Model, spec: ModelSpec, format: str, images: NDArray[np.uint8] | None) -> Bundle:
     width = max(output.shape[1] for output in graph.output.values())
     labeled = spec if spec.labels else spec.replace(labels=[str(i) for i in range(width)])
-    write_bundle(path, graph, labeled, ImagePolicy(), format=format)
+    write_bundle(
+        path, graph, labeled, ImagePolicy(), format=format, dtype="float32" if images is None else "int8", images=images
+    )
     return open_bundle(path)
 
 

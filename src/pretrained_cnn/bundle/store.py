@@ -78,10 +78,16 @@ class Bundle:
         """``D`` of an output ``(N, D)``."""
         return int(self.manifest.outputs[output][-1] or 0)
 
-    def open(self, runtime: RuntimeSpec | None = None, outputs: Sequence[Output] | None = None) -> Runtime:
+    def open(
+        self,
+        runtime: RuntimeSpec | None = None,
+        outputs: Sequence[Output] | None = None,
+        precision: str = "float32",
+    ) -> Runtime:
         """A runtime of the bundle's format, made from its model, for some of its outputs, by default all.
 
-        Raises BundleError if the runtime cannot load the model.
+        It computes in ``precision``. Raises BundleError if the runtime cannot load the model, InvalidArgumentError if
+        it does not compute so here.
         """
         runtime = runtime or runtime_for(self.manifest.format)
         if runtime.format != self.manifest.format:
@@ -90,11 +96,12 @@ class Bundle:
                 'leave runtime out, or save the classifier with format="keras", which every runtime takes'
             )
         runtime.require()
+        runtime.check_precision(precision)
         names = list(self.outputs if outputs is None else outputs)
         if self.manifest.format == "keras":
-            return runtime.factory(self.load_graph(), names)
+            return runtime.open(self.load_graph(), names, precision=precision)
         try:
-            return runtime.factory(self.model_path, names)
+            return runtime.open(self.model_path, names, precision=precision)
         except Exception as error:  # each runtime raises its own
             raise BundleError(f"{self.model_path} cannot be loaded by {runtime.name}: {_brief(error)}") from error
 

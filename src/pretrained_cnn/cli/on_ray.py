@@ -139,6 +139,7 @@ def _arguments(options: Options, cores: int) -> dict[str, Any]:
         "batch_size": options.batch_size,
         "num_cpus": cores,
         **({} if weights is None else {"weights": weights}),
+        **({} if options.precision == "float32" else {"precision": options.precision}),
     }
 
 

@@ -36,7 +36,7 @@ def settings_of(engine: Engine, **asked: Any) -> dict[str, Any]:
         "input_size": list(spec.input_size),
         "resize": asdict(spec.resize),
         "image_policy": json.loads(json.dumps(asdict(engine.image_policy))),
-        "runtime": engine.runtime.name,
+        "runtime": engine.runtime_identity(),
         **asked,
     }
 

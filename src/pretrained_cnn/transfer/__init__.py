@@ -165,7 +165,13 @@ def train(engine: Engine, source: Any, validation: Any, settings: Settings) -> T
         duplicates=twice,
         seconds=seconds,
     )
-    trained = Engine(spec, runtime=engine.runtime.name, image_policy=engine.image_policy)
+    trained = Engine(
+        spec,
+        runtime=engine.runtime.name,
+        precision=engine.precision,
+        quantize=engine.quantize,
+        image_policy=engine.image_policy,
+    )
     return Trained(trained, history, report)
 
 
