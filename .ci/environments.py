@@ -80,13 +80,14 @@ def pythons() -> None:
 
 def lowest() -> None:
     """Run the library with the lowest versions of all packages that it declares."""
-    declared = sum(PROJECT["optional-dependencies"].values(), PROJECT["dependencies"])
+    extras = {name: lines for name, lines in PROJECT["optional-dependencies"].items() if name != "test"}
+    declared = sum(extras.values(), PROJECT["dependencies"])
     found = (re.match(r"([\w-]+)(?:\[\w+\])?>=([\d.]+)", line) for line in declared)
     pinned = sorted({f"{match[1]}=={match[2]}" for match in found if match})
     constraints = WORK / "lowest.txt"
     constraints.write_text("\n".join(pinned), "utf-8")
     python = environment(sys.executable, "lowest")
-    run(python, "-m", "pip", "install", "-q", f"{ROOT}[offline,test]", "-c", constraints)
+    run(python, "-m", "pip", "install", "-q", f"{ROOT}[{','.join(extras)}]", "-c", constraints)
     run(python, "-m", "pip", "check")
     run(python, "-c", LIGHT)
     say(f"lowest versions: {', '.join(pinned)}")

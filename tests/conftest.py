@@ -82,6 +82,15 @@ def clean_registry() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def conversions_in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child process imports TensorFlow anew, which takes seconds: only tests marked ``child`` start one."""
+    if request.node.get_closest_marker("child") is None:
+        from pretrained_cnn.bundle import child
+
+        monkeypatch.setattr(child, "allowed", False)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def a_cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What the tests compute stays out of the user's cache, in new processes too."""

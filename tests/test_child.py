@@ -17,6 +17,8 @@ import pytest
 from pretrained_cnn import BundleError, InvalidArgumentError, MissingDependencyError
 from pretrained_cnn.bundle import child
 
+pytestmark = pytest.mark.child
+
 
 @pytest.fixture(autouse=True)
 def functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,7 +57,7 @@ def wait(path):
 
 
 def test_a_result_comes_back_whatever_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
-    assert child.call("functions:add", {"a": 1, "b": 2}) == {"sum": 3}
+    assert child.call("functions:add", {"a": 1, "b": 2}, purpose="testing") == {"sum": 3}
     assert capfd.readouterr() == ("", "")
 
 
@@ -69,7 +71,7 @@ def test_the_child_finds_the_parents_modules_and_not_the_working_directory(
     monkeypatch.setattr(sys, "path", ["", *sys.path])
     monkeypatch.setenv("PYTHONOPTIMIZE", "2")
     monkeypatch.setenv("KERAS_BACKEND", "torch")
-    seen = child.call("functions:look", {})
+    seen = child.call("functions:look", {}, purpose="testing")
     assert str(tmp_path) in seen["path"]
     assert not {"", str(folder)} & set(seen["path"])
     assert (seen["keras"], seen["optimize"], seen["heavy"]) == ("tensorflow", 0, [])
@@ -91,7 +93,7 @@ def test_an_exception_is_raised_here_again(
 ) -> None:
     caplog.set_level(logging.DEBUG, "pretrained_cnn")
     with pytest.raises(expected) as caught:
-        child.call("functions:fail", {"kind": kind})
+        child.call("functions:fail", {"kind": kind}, purpose="testing")
     assert str(caught.value) == message
     (note,) = caught.value.__notes__
     assert "before it failed" in note
@@ -101,8 +103,8 @@ def test_an_exception_is_raised_here_again(
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_a_signal_is_named() -> None:
-    with pytest.raises(BundleError, match="ended by SIGKILL; if the machine ran out of memory"):
-        child.call("functions:kill", {"number": int(signal.SIGKILL)})
+    with pytest.raises(BundleError, match="testing: its process was ended by SIGKILL, perhaps for lack of memory"):
+        child.call("functions:kill", {"number": int(signal.SIGKILL)}, purpose="testing")
 
 
 @pytest.mark.parametrize(
@@ -112,14 +114,14 @@ def test_a_signal_is_named() -> None:
 def test_where_no_child_can_be_started(name: str, value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, name, value, raising=False)
     with pytest.raises(child.NoChildError):
-        child.call("functions:add", {"a": 1, "b": 2})
+        child.call("functions:add", {"a": 1, "b": 2}, purpose="testing")
 
 
 def test_a_child_that_dies_before_its_first_word(monkeypatch: pytest.MonkeyPatch) -> None:
     for program in ("raise SystemExit('no')", "print('hello')", ""):
         monkeypatch.setattr(child, "PROGRAM", program)
         with pytest.raises(child.NoChildError, match="did not start"):
-            child.call("functions:add", {"a": 1, "b": 2})
+            child.call("functions:add", {"a": 1, "b": 2}, purpose="testing")
 
 
 def alive(process: int) -> bool:
@@ -136,7 +138,7 @@ def test_a_child_does_not_outlive_its_parent(number: signal.Signals, tmp_path: P
 import sys
 sys.path.insert(0, {str(tmp_path)!r})
 from pretrained_cnn.bundle import child
-child.call("functions:wait", {json.dumps({"path": str(tmp_path / "pid")})})
+child.call("functions:wait", {json.dumps({"path": str(tmp_path / "pid")})}, purpose="testing")
 """
     parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     end = time.monotonic() + 60
@@ -152,11 +154,16 @@ child.call("functions:wait", {json.dumps({"path": str(tmp_path / "pid")})})
         time.sleep(0.05)
 
 
+SCRIPT = """
+print("once")
+from pretrained_cnn.bundle import child
+print(child.call("functions:add", {"a": 1, "b": 1}, purpose="testing"))
+"""
+
+
 def test_the_host_script_is_not_run_again(tmp_path: Path) -> None:
     """A script without a ``__main__`` guard, which multiprocessing would run once more in the child."""
     script = tmp_path / "script.py"
-    script.write_text(
-        "print('once')\nfrom pretrained_cnn.bundle import child\nprint(child.call('functions:add', {'a': 1, 'b': 1}))\n"
-    )
+    script.write_text(SCRIPT)
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "once\n{'sum': 2}\n"

@@ -328,8 +328,8 @@ def test_fetch_without_a_network(tmp_path: Path) -> None:
 
 
 def test_cache_lists_nothing(main: Any, tiny: Path, tmp_path: Path) -> None:
-    converted = tmp_path / "cache" / "converted"
-    message = f"pretrained-cnn: no weights that we know are in {tiny}, and no converted models in {converted}\n"
+    computed = tmp_path / "cache"
+    message = f"pretrained-cnn: no known weights are in {tiny}, and nothing that was computed is in {computed}\n"
     assert main("cache") == (0, "", message)
     assert main("cache", "--json") == (0, "[]\n", "")
 
@@ -342,9 +342,9 @@ def test_cache_lists_whole_and_unknown_files(main: Any, tiny: Path) -> None:
     code, out, err = main("cache")
     assert (code, err) == (0, "")
     unknown, whole = out.splitlines()
-    assert whole.split() == ["whole", "0.0", "MB", "TinyNet", str(tiny / "tiny.h5")]
-    assert unknown.split(maxsplit=5) == [
-        *("unknown", "0.0", "MB", "MobileNet", str(tiny / "mobilenet_2_5_224_tf.h5")),
+    assert whole.split() == ["whole", "0.0", "MB", "weights", "TinyNet", str(tiny / "tiny.h5")]
+    assert unknown.split(maxsplit=6) == [
+        *("unknown", "0.0", "MB", "weights", "MobileNet", str(tiny / "mobilenet_2_5_224_tf.h5")),
         "complete, but it has no published hash; loading it compares its layers",
     ]
 
@@ -357,6 +357,7 @@ def test_cache_finds_broken_files(main: Any, tiny: Path) -> None:
     assert (code, err) == (1, "")
     mobilenet, tinynet = json.loads(out)
     assert tinynet == {
+        "kind": "weights",
         "model": "TinyNet",
         "path": str(tiny / "tiny.h5"),
         "size": len(TINY) - 1,

@@ -82,7 +82,7 @@ def test_train_with_every_option(main: Any, folder: Path, tmp_path: Path) -> Non
     layer = ("--unfreeze", "conv9", "--output", tmp_path / "b.bundle")
     code, _, err = main("train", folder / "train", *MODEL, *layer)
     assert code == 2
-    assert "unfreeze='conv9': small has no layer of that name; did you mean 'conv" in err
+    assert "--unfreeze conv9: small has no layer of that name; did you mean 'conv" in err
 
 
 def test_train_goes_on_from_a_bundle(main: Any, folder: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import dataclasses
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from pretrained_cnn import cli
 from pretrained_cnn.cli import COMMANDS, Status
 from pretrained_cnn.cli.options import PROGRAM, Command
 
+POSIX = pytest.mark.skipif(os.name == "nt", reason="bash, /dev/full and bytes as names")
 COMMAND = pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 
 
@@ -62,6 +64,8 @@ def test_an_option_has_one_name_everywhere(command: Command[Any]) -> None:
         if flags:
             assert flags[-1] == f"--{field.name.replace('_', '-')}"
             assert flags[:-1] == ((short[field.name],) if field.name in short else ())
+    names = {field.name for field in dataclasses.fields(command.options)}
+    assert "overwrite" in names or not names & {"output", "plot"}, "what is written can be replaced"
 
 
 @COMMAND
@@ -191,6 +195,7 @@ def test_what_the_system_refuses_is_a_sentence(
 # Streams
 
 
+@POSIX
 @pytest.mark.parametrize(
     ("words", "unbuffered"), [("models", ""), ("runtimes", "1"), ("--help", ""), ("models -h", "1")]
 )
@@ -199,11 +204,13 @@ def test_a_full_disk_behind_stdout_is_a_sentence(words: str, unbuffered: str) ->
     assert (done.returncode, done.stderr) == (1, b"pretrained-cnn: stdout cannot be written: No space left on device\n")
 
 
+@POSIX
 def test_a_closed_stdout_is_a_sentence() -> None:
     done = shell("$CLI models >&-")
     assert (done.returncode, done.stderr) == (1, b"pretrained-cnn: stdout cannot be written: it is closed\n")
 
 
+@POSIX
 def test_a_closed_stderr_changes_nothing() -> None:
     done = shell("$CLI models 'xcep*' 2>&-")
     assert done.returncode == 0
@@ -211,6 +218,7 @@ def test_a_closed_stderr_changes_nothing() -> None:
     assert (shell("$CLI models qq 2>&-").returncode, shell("$CLI models qq 2>/dev/full").returncode) == (1, 1)
 
 
+@POSIX
 def test_classify_with_closed_streams(tmp_path: Path) -> None:
     image = "examples/images/umbrella.png"
     done = shell(f"$CLI classify {image} -m EfficientNetLite0 --top 1 2>&- <&-")
@@ -223,6 +231,7 @@ def test_classify_with_closed_streams(tmp_path: Path) -> None:
     assert len(output.read_text("utf-8").splitlines()) == 2
 
 
+@POSIX
 def test_a_console_that_is_not_utf_8_gets_escapes(tmp_path: Path) -> None:
     names = ["na\u00efve \u30ab\u30e1\u30e9 \U0001f4f7.png", os.fsdecode(b"\xff.png")]
     for name in names:
@@ -240,6 +249,26 @@ def test_a_console_that_is_not_utf_8_gets_escapes(tmp_path: Path) -> None:
         assert b"/\xff.png\t" in done.stdout, "bytes that are not text are as they are on disk"
         assert done.stderr.count(b"\n") == 1
         assert b"this is not an image" in done.stderr
+
+
+def test_a_terminal_shows_an_image_once(tmp_path: Path) -> None:
+    """In a pipe there are tabs."""
+    shutil.copy(ROOT / "examples/images/umbrella.png", tmp_path / "a\x1b[31m.png")
+    (tmp_path / "b.png").write_text("no image")
+    main_, terminal = pytest.importorskip("pty").openpty()
+    words = ["classify", tmp_path, "-m", "EfficientNetLite0", "--top", "3", "--min-score", "1"]
+    program = [sys.executable, "-m", "pretrained_cnn", *words]
+    done = subprocess.run(program, stdout=terminal, stderr=subprocess.PIPE, timeout=120, cwd=ROOT)
+    os.close(terminal)
+    first, *classes = os.read(main_, 100_000).decode().splitlines()
+    os.close(main_)
+    assert done.returncode == 1
+    assert first == f"{tmp_path}/a\\x1b[31m.png  (uncertain)", "control characters do not reach the terminal"
+    assert len(classes) == 3
+    assert re.fullmatch(r"  [ \d]\d\.\d %  umbrella +n04507155", classes[0])
+    assert len({line.index("  n0") for line in classes}) == 1, "columns are aligned"
+    assert done.stderr.count(b"\n") == 1
+    assert b"b.png: this is not an image" in done.stderr
 
 
 def test_what_is_interrupted_says_what_is_kept(capsys: pytest.CaptureFixture[str]) -> None:

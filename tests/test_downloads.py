@@ -24,7 +24,7 @@ from typing import Any
 import h5py
 import pytest
 
-from pretrained_cnn import WeightsError, _download, weights
+from pretrained_cnn import InvalidArgumentError, PretrainedCNNWarning, WeightsError, _download, weights
 from pretrained_cnn.weights import WeightsFile, ensure
 
 BODY = hashlib.shake_128(b"weights").digest(200_000)
@@ -373,6 +373,7 @@ def hdf5() -> bytes:
     return stream.getvalue()
 
 
+@pytest.mark.filterwarnings("ignore:.* was downloaded from")
 def test_without_a_hash_the_length_is_what_counts(serve: Any, cache: Path, hdf5: bytes) -> None:
     def half(request: Request) -> None:
         request.head(length=len(hdf5))
@@ -385,7 +386,7 @@ def test_without_a_hash_the_length_is_what_counts(serve: Any, cache: Path, hdf5:
     server = serve(half, full)
     assert fetch(server, None).read_bytes() == hdf5
     assert server.ranges == [None, None], "without a hash nothing is pieced together"
-    assert names(cache) == ["net.h5"]
+    assert names(cache) == [".net.h5.sha256", "net.h5"]
 
 
 def test_without_a_hash_nothing_stays_of_a_failed_download(serve: Any, cache: Path) -> None:
@@ -418,6 +419,7 @@ def test_without_a_hash_it_must_be_hdf5(serve: Any, cache: Path) -> None:
     assert names(cache) == []
 
 
+@pytest.mark.filterwarnings("ignore:.* was downloaded from")
 def test_a_copy_that_was_refused_is_replaced(serve: Any, cache: Path, hdf5: bytes) -> None:
     def full(request: Request) -> None:
         request.head(length=len(hdf5))
@@ -427,14 +429,76 @@ def test_a_copy_that_was_refused_is_replaced(serve: Any, cache: Path, hdf5: byte
     file = WeightsFile(server.url, None)
     before = ensure(file, needed_by="Net").stat().st_ino
     assert ensure(file, needed_by="Net").stat().st_ino == before
+    (cache / ".net.h5.sha256").write_text("of the copy that was refused")
     assert ensure(file, needed_by="Net", refused="it is another network's").stat().st_ino != before
     assert len(server.ranges) == 2
+
+
+@pytest.fixture
+def full(hdf5: bytes) -> Answer:
+    def answer(request: Request) -> None:
+        request.head(length=len(hdf5))
+        request.send(hdf5)
+
+    return answer
+
+
+def test_without_a_hash_over_http_or_from_a_mirror_a_download_warns(
+    serve: Any, cache: Path, full: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(full)
+    with pytest.warns(PretrainedCNNWarning, match=rf"net\.h5 was downloaded from {server.url}, and no hash"):
+        ensure(WeightsFile(server.url, None), needed_by="Net")
+    monkeypatch.setenv("PRETRAINED_CNN_MIRROR", server.url.removesuffix("/net.h5"))
+    with pytest.warns(PretrainedCNNWarning, match=r"other\.h5 was downloaded from http://127.*/other\.h5, and no hash"):
+        ensure(WeightsFile("https://storage.example/other.h5", None), needed_by="Net")
+    ensure(WeightsFile(server.url, None), needed_by="Net")  # it is there, and nothing warns
+
+
+def test_a_download_whose_arrays_are_known_does_not_warn(serve: Any, cache: Path, full: Answer, hdf5: bytes) -> None:
+    (cache.parent / "copy.h5").write_bytes(hdf5)
+    known = weights.arrays_digest(cache.parent / "copy.h5")
+    assert ensure(WeightsFile(serve(full).url, None, arrays=known), needed_by="Net").read_bytes() == hdf5
+
+
+@pytest.mark.filterwarnings("ignore:.* was downloaded from")
+def test_a_file_without_a_hash_that_changes_after_its_first_use_warns(serve: Any, cache: Path, full: Answer) -> None:
+    file = WeightsFile(serve(full).url, None)
+    path = ensure(file, needed_by="Net")
+    record = cache / ".net.h5.sha256"
+    assert record.read_text().strip() == hashlib.sha256(path.read_bytes()).hexdigest()
+    with h5py.File(path, "a") as changed:
+        changed["another"] = [1, 2, 3]
+    with pytest.warns(PretrainedCNNWarning, match=r"net\.h5 has changed since it was first used: its SHA-256"):
+        ensure(file, needed_by="Net")
+    record.unlink()
+    ensure(file, needed_by="Net")
+
+
+@pytest.mark.filterwarnings("ignore:.* was downloaded from")
+def test_other_arrays_than_known_warn(serve: Any, cache: Path, full: Answer) -> None:
+    file = WeightsFile(serve(full).url, None, arrays="0" * 64)
+    with pytest.warns(PretrainedCNNWarning, match=r"does not hold the arrays of the known copies of net\.h5"):
+        ensure(file, needed_by="Net")
+
+
+def test_arrays_are_compared_whatever_their_names_order_and_layout(tmp_path: Path) -> None:
+    first, second, third = (tmp_path / name for name in ("a.h5", "b.h5", "c.h5"))
+    with h5py.File(first, "w") as file:
+        file["a/kernel"], file["b/bias"] = [[1.0, 2.0]], [3.0]
+    with h5py.File(second, "w") as file:
+        file["x/bias"] = [3.0]
+        file.create_dataset("x/y/kernel", data=[[1.0, 2.0]], chunks=(1, 1), compression="gzip")
+    with h5py.File(third, "w") as file:
+        file["a/kernel"], file["b/bias"] = [[1.0, 2.0]], [3.5]
+    assert weights.arrays_digest(first) == weights.arrays_digest(second) != weights.arrays_digest(third)
 
 
 # Planted links
 
 
 @pytest.mark.parametrize("hash_", [MD5, None])
+@pytest.mark.filterwarnings("ignore:.* was downloaded from")
 @pytest.mark.parametrize("plant", ["symbolic", "hard", "dangling"])
 def test_a_link_in_place_of_the_part_is_removed_and_not_written_to(
     serve: Any, cache: Path, hdf5: bytes, hash_: str | None, plant: str
@@ -455,7 +519,7 @@ def test_a_link_in_place_of_the_part_is_removed_and_not_written_to(
     assert fetch(serve(full), hash_).read_bytes() == body
     assert victim.read_bytes() == b"precious"
     assert not (cache.parent / "new").exists()
-    assert names(cache) == ["net.h5"]
+    assert names(cache) == ["net.h5"] if hash_ else [".net.h5.sha256", "net.h5"]
 
 
 # The environment
@@ -479,7 +543,7 @@ def test_a_mirror_is_named_when_it_fails(serve: Any, cache: Path, monkeypatch: p
 @pytest.mark.parametrize("mirror", ["mirror.example/x", "ftp://mirror.example", "http://mirror.example:x"])
 def test_a_mirror_that_is_no_address(cache: Path, monkeypatch: pytest.MonkeyPatch, mirror: str) -> None:
     monkeypatch.setenv("PRETRAINED_CNN_MIRROR", mirror)
-    with pytest.raises(WeightsError, match=f"and {mirror}/net.h5 cannot be downloaded"):
+    with pytest.raises(InvalidArgumentError, match=rf"PRETRAINED_CNN_MIRROR='{mirror}' is not an http\(s\) address"):
         ensure(WeightsFile("https://storage.example/net.h5", MD5), needed_by="Net")
 
 
@@ -505,7 +569,7 @@ def test_offline_a_broken_file_is_named(serve: Any, cache: Path, monkeypatch: py
     assert f"{cache / 'net.h5'} is broken: its md5 is " in refusal(serve(whole))
 
 
-@pytest.mark.parametrize("value", ["", "0"])
+@pytest.mark.parametrize("value", ["", "0", "false", "No"])
 def test_not_offline(serve: Any, cache: Path, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("PRETRAINED_CNN_OFFLINE", value)
     assert fetch(serve(whole)).read_bytes() == BODY

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import pretrained_cnn
 from pretrained_cnn import (
     InvalidArgumentError,
     ModelExistsError,
@@ -282,10 +281,3 @@ def test_two_packages_that_offer_one_name_are_both_named(plugins: Any) -> None:
         match=r"several packages offer a model named 'PlugNet': plug-a 1\.2 and plug-b 1\.2; uninstall one",
     ):
         get_spec("PlugNet")
-
-
-def test_every_public_name_exists_and_is_documented() -> None:
-    for name in pretrained_cnn.__all__:
-        assert getattr(pretrained_cnn, name).__doc__
-    with pytest.raises(AttributeError, match="has no attribute 'Klassifier'"):
-        pretrained_cnn.Klassifier  # noqa: B018

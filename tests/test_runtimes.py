@@ -21,6 +21,7 @@ from pretrained_cnn import (
     register_runtime,
     runtimes,
 )
+from pretrained_cnn.bundle import child
 from pretrained_cnn.results.settings import settings_of
 from pretrained_cnn.runtimes import RUNTIMES
 from pretrained_cnn.testing import RuntimeConformance
@@ -244,6 +245,7 @@ def test_int8_on_a_named_backbone(
         return model
 
     monkeypatch.setattr("pretrained_cnn.bundle.formats.openvino._quantized", quantized)
+    monkeypatch.setattr(child, "allowed", False)  # a child process would not be patched
     spec, photos = RuntimeConformance.spec, eight_photos * 2
     clf = Classifier(spec, runtime="openvino", precision="int8", quantize=iter(photos))
     expected = Classifier(spec).predict_proba(eight_photos)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import signal
@@ -380,6 +381,42 @@ def test_a_store_that_is_damaged_is_begun_anew(tmp_path: Path, caplog: pytest.Lo
     assert {key: value.tolist() for key, value in Store(path).get([b"1", b"2", None]).items()} == {b"1": [1, 1, 1]}
 
 
+@pytest.mark.parametrize("how", ["pages", "cut", "another file", "another table"])
+def test_a_store_that_is_damaged_while_it_is_open_is_begun_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    path = tmp_path / "a.sqlite"
+    store = Store(path)
+    rows = [(bytes([i]) * 32, np.full(500, i, np.float32)) for i in range(100)]
+    store.put(rows)
+    content = path.read_bytes()
+    if how == "pages":
+        path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+    elif how == "cut":
+        path.write_bytes(content[:5000])
+    elif how == "another file":
+        path.write_bytes(b"this is no database" * 1000)
+    else:
+        path.unlink()
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("CREATE TABLE cats (name TEXT)")
+    assert store.get([digest for digest, _ in rows]) == {}
+    assert "a.sqlite is damaged and is begun anew" in caplog.text
+    store.put(rows)
+    assert len(store.get([digest for digest, _ in rows])) == 100
+
+
+def test_a_vector_with_a_changed_byte_counts_as_missing(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    store = Store(path)
+    store.put([(b"1", np.ones(3, np.float32)), (b"2", np.full(3, 2, np.float32))])
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE vectors SET vector = ? WHERE image = ?", (np.zeros(3, "<f4").tobytes(), b"1"))
+    assert list(store.get([b"1", b"2"])) == [b"2"]
+    store.put([(b"1", np.ones(3, np.float32))])
+    assert store.get([b"1"])[b"1"].tolist() == [1, 1, 1]
+
+
 def test_a_store_that_cannot_be_written_keeps_nothing(
     patterns: Path, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -397,7 +434,7 @@ def test_a_store_takes_many_writers_and_readers(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, range(8)))
     with sqlite3.connect(tmp_path / "a.sqlite") as connection:
-        assert connection.execute("SELECT count(*) FROM embeddings").fetchone() == (161,)
+        assert connection.execute("SELECT count(*) FROM vectors").fetchone() == (161,)
 
 
 # Bad data

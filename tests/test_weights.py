@@ -171,6 +171,7 @@ def test_a_truncated_file_is_refused_offline(cache: Path, mobilenet: bytes, monk
     assert f"{path} is broken: it is not a complete HDF5 file (" in refusal()
 
 
+@pytest.mark.filterwarnings("ignore:.*(was downloaded from|the arrays of the known copies)")
 def test_a_file_of_another_network_is_replaced(server: Any, cache: Path, mobilenet: bytes, another: bytes) -> None:
     path = put(cache, another)
     build_tiny()
@@ -178,6 +179,7 @@ def test_a_file_of_another_network_is_replaced(server: Any, cache: Path, mobilen
     assert len(server.requests) == 1
 
 
+@pytest.mark.filterwarnings("ignore:.*(was downloaded from|the arrays of the known copies)")
 def test_a_file_of_another_network_is_refused_offline(
     cache: Path, another: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,6 +189,7 @@ def test_a_file_of_another_network_is_refused_offline(
         assert f"{path} is broken: it does not hold weights of this network: Layer count mismatch" in refusal()
 
 
+@pytest.mark.filterwarnings("ignore:.*(was downloaded from|the arrays of the known copies)")
 def test_a_mirror_that_has_another_network(server: Any, cache: Path, mobilenet: bytes, another: bytes) -> None:
     address = next(address for address in server.files if address.endswith(TINY))
     server.files[address] = another

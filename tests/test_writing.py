@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -680,3 +681,45 @@ def test_embedding_twenty_thousand_images_takes_no_more_memory_than_five_hundred
         count, peaks[number] = json.loads(done.stdout.splitlines()[-1])
         assert count == number
     assert peaks[20_000] <= 1.1 * peaks[500], f"bytes: {peaks}"
+
+
+# Listing
+
+
+def test_a_flat_folder_is_listed_once(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree("photos/0", "flat")
+    listed: list[str] = []
+    original = os.scandir
+
+    def scandir(path: Any = ".") -> Any:
+        if str(path).startswith(("flat", "photos")):
+            listed.append(str(path))
+        return original(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr("pretrained_cnn.cli.progress.INTERVAL", 0)
+    call = ["classify", "flat", "--model", "models_of_the_test:quick", "-o"]
+    assert cli.main([*call, "r.csv"]) == 0
+    assert listed == ["flat"]
+    assert cli.main(["classify", "photos", *call[2:], "s.csv"]) == 1
+    assert [listed.count(f"photos/{number}") for number in range(3)] == [2, 2, 2], "once more, to count them"
+
+
+def test_a_folder_1500_levels_deep(photos: Path, clf: Classifier) -> None:
+    draw(Path("deep/first.png"), RED)
+    os.chdir("deep")
+    for _ in range(1500):
+        os.mkdir("d")
+        os.chdir("d")
+    draw(Path("deep.png"), RED)
+    try:
+        os.chdir(photos)
+        for source in ("deep", "deep/**/*.png"):
+            assert [result.status for result in clf.stream(source, top=1)] == ["ok", "ok"]
+    finally:  # what removes folders recursively could not remove these
+        os.chdir("deep/" + "d/" * 1500)
+        os.unlink("deep.png")
+        for _ in range(1500):
+            os.chdir("..")
+            os.rmdir("d")
+        os.chdir(photos)

@@ -1,38 +1,108 @@
-"""Where the library keeps what it computed once and may need again, and how one process at a time writes there."""
+"""The cache of what was computed once: its kinds, its bound, and how one process at a time writes there."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from pretrained_cnn._check import choice
+from pretrained_cnn._settings import cache_bytes, cache_home
 from pretrained_cnn.errors import MissingDependencyError
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
-__all__ = ["CACHE", "alone", "cache_home", "file_lock"]
+__all__ = [
+    "KINDS",
+    "CacheEntry",
+    "alone",
+    "cache_entries",
+    "cache_folder",
+    "cache_home",
+    "evict",
+    "file_lock",
+    "mark_used",
+    "remove",
+    "size",
+]
 
 log = logging.getLogger(__name__)
 
-CACHE = "PRETRAINED_CNN_CACHE"
-"""The environment variable that names the folder."""
+KINDS = ("converted", "embeddings", "training")
+"""The folders of the cache: converted models, embeddings of images, and states of interrupted training."""
 
 
-def cache_home() -> Path:
-    """The folder: ``$PRETRAINED_CNN_CACHE``, else ``pretrained_cnn`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
+class CacheEntry(NamedTuple):
+    """One thing that was computed once: a folder or a file of the cache."""
 
-    Whatever is in it may be deleted at any time. Weights files are not: they are where Keras keeps them
-    (`weights.cache_dir`).
-    """
-    named = os.environ.get(CACHE)
-    if named:
-        return Path(named)
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "pretrained_cnn"
+    kind: str
+    """One of `KINDS`."""
+    path: Path
+    size: int
+    """Bytes."""
+    used: float
+    """When it was last used, in seconds since the epoch."""
+
+
+def cache_folder(kind: str) -> Path:
+    """Where the entries of a kind are."""
+    return cache_home() / choice("kind", kind, KINDS)
+
+
+def cache_entries(kinds: Iterable[str] = KINDS) -> list[CacheEntry]:
+    """What is in the cache, used last first."""
+    found = []
+    for kind in kinds:
+        with contextlib.suppress(OSError):  # there is no folder of that kind yet
+            for path in cache_folder(kind).iterdir():
+                if not path.name.startswith("."):  # a lock, or something that is being written or removed
+                    with contextlib.suppress(OSError):  # removed meanwhile
+                        found.append(CacheEntry(kind, path, size(path), path.stat().st_mtime))
+    return sorted(found, key=lambda entry: entry.used, reverse=True)
+
+
+def mark_used(path: Path) -> None:
+    """Count an entry as used just now."""
+    with contextlib.suppress(OSError):  # a cache that is read-only serves as well
+        os.utime(path)
+
+
+def evict(keep: Path) -> None:
+    """Remove what was not used for longest, of any kind, until the cache is within its bound. ``keep`` stays."""
+    left = cache_bytes() - size(keep)
+    for entry in cache_entries():
+        if entry.path != keep:
+            left -= entry.size
+            if left < 0:
+                log.info("the cache is full: %s is removed", entry.path)
+                remove(entry.path)
+
+
+def remove(path: Path) -> bool:
+    """Take an entry out of the cache, at once for every process that looks for it. False if it is gone already."""
+    gone = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.gone")
+    try:
+        path.rename(gone)
+    except OSError:
+        return False
+    if gone.is_dir() and not gone.is_symlink():
+        shutil.rmtree(gone, ignore_errors=True)
+    else:
+        gone.unlink(missing_ok=True)
+    return True
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    if not path.is_dir():
+        return path.stat().st_size if path.exists() else 0
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 def file_lock(path: str | os.PathLike[str]) -> FileLock:
@@ -46,10 +116,10 @@ def file_lock(path: str | os.PathLike[str]) -> FileLock:
 
 @contextlib.contextmanager
 def alone(path: Path, doing: str) -> Iterator[None]:
-    """Let only one thread of one process at a time do something to ``path``. Who waits logs what for: ``doing``.
+    """Hold an exclusive lock on ``path`` across threads and processes. A waiter logs what the holder is ``doing``.
 
-    The lock's file is removed by its holder, last of all and while it still holds it. Who had opened it
-    before finds that what it has locked has no name any more, and begins anew: filelock looks after that.
+    The holder deletes the lock's file before it releases the lock. A waiter that had it open notices and tries again:
+    filelock does this.
     """
     name = path.with_name(f".{path.name}.lock")
     lock = file_lock(name)

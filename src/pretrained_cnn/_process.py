@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pretrained_cnn.errors import PretrainedCNNWarning
 
-__all__ = ["cores", "limited_cores", "random_kept", "switch_off_telemetry", "warn"]
+__all__ = ["cores", "is_running", "limited_cores", "random_kept", "switch_off_telemetry", "warn"]
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +73,19 @@ def limited_cores() -> int | None:
     """
     found = cores()
     return found if found < (os.cpu_count() or 1) else None
+
+
+def is_running(process: int) -> bool:
+    """Whether a process of that number runs on this machine; True where that cannot be found out."""
+    if os.name == "nt":  # there os.kill ends a process, whatever the signal
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is another user's
+        return True
+    return True
 
 
 def _quotas() -> Iterator[float]:

@@ -61,6 +61,15 @@ def _files(url: str, whole: str, headless: str, suffix: str = "_notop") -> tuple
     return WeightsFile(url, whole), WeightsFile(f"{stem}{suffix}.h5", f"{algorithm}:{headless}", has_head=False)
 
 
+MOBILENET_ARRAYS = {
+    (1.0, 224, True): "fdafdb777117c139d0e83a164da19c4de5f63cfba29b0c74b3a85f874282e6d6",
+    (1.0, 224, False): "8ea94fa7b32dd0702ba6d86264ab74f91cb44de17966c1ec0bb4550c619777a7",
+    (0.25, 224, True): "2844c60efdfe871b70eada730134a172304f8693f25a226cff0b738380903057",
+    (0.25, 224, False): "f7c02613822ade952a88956228ac304e198453f7681206ca4e83607164e2d637",
+}
+"""`weights.arrays_digest` of the weights that TensorFlow.js publishes as copies of Keras's files, which have no hash."""
+
+
 def _mobilenet_files() -> tuple[WeightsFile, ...]:
     widths = {1.0: "1_0", 0.75: "7_5", 0.5: "5_0", 0.25: "2_5"}
     return tuple(
@@ -70,6 +79,7 @@ def _mobilenet_files() -> tuple[WeightsFile, ...]:
             has_head=has_head,
             input_size=(side, side),
             options={"alpha": alpha},
+            arrays=MOBILENET_ARRAYS.get((alpha, side, has_head)),
         )
         for alpha, side, has_head in itertools.product(widths, (224, 192, 160, 128), (True, False))
     )

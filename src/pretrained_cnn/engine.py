@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import threading
@@ -13,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrained_cnn import identity
+from pretrained_cnn import _settings, identity
 from pretrained_cnn._check import choice, whole_number
 from pretrained_cnn._lazy import Reference
-from pretrained_cnn.bundle.store import Bundle, open_bundle
+from pretrained_cnn.bundle.child import NoChildError
+from pretrained_cnn.bundle.store import Bundle, open_bundle, write_converted
 from pretrained_cnn.errors import (
     BundleError,
     ImageError,
@@ -32,6 +34,7 @@ from pretrained_cnn.labels import Prediction
 from pretrained_cnn.models import find_model
 from pretrained_cnn.runtimes import Precision, Runtime, RuntimeSpec, get_runtime, runtime_for
 from pretrained_cnn.spec import HeatMapMethod, ModelSpec, Output
+from pretrained_cnn.weights import ensure
 
 if TYPE_CHECKING:
     from pretrained_cnn.backbones.build import Backbone
@@ -181,6 +184,7 @@ class Engine:
         backbone: Backbone | None = None,
         bundle: Bundle | None = None,
     ) -> None:
+        _settings.check()
         if weights is not None and weights != "imagenet" and not os.path.isfile(weights):
             raise WeightsError(
                 f"weights={os.fspath(weights)!r}: no such file; "
@@ -525,23 +529,67 @@ class Engine:
         """The runtime on a converted graph: the one in the cache, else a new one."""
         from pretrained_cnn.bundle import converted
 
-        images = self._quantize_images()
-        format, bundle, key = self.runtime.format, None, None
-        what = " ".join((*outputs, *([] if layer is None else [layer]), *([] if images is None else [_digest(images)])))
+        key = None
         if self._backbone is None:
-            key = identity.conversion_key(self.spec, self.weights, self.options, what, format)
+            key = self._conversion_key(outputs, layer)
             bundle = converted.find(key)
-        if bundle is not None:
-            return self._open_bundle(bundle, outputs)
+            if bundle is not None:
+                return self._open_bundle(bundle, outputs)
+            try:
+                return self._open_built_elsewhere(outputs, layer)
+            except NoChildError:
+                pass
         backbone = self.backbone()
         from pretrained_cnn.backbones.serving import serving_graph
 
         graph = serving_graph(backbone, outputs, layer)
         if self.weights is not None:  # random weights are not seen again
-            kind = format if images is None else f"{format} {_digest(images)}"
-            key = key or identity.conversion_key_of_graph(graph, kind)
-        with converted.convert(graph, self.spec, format, key, images) as bundle:
+            key = key or identity.conversion_key_of_graph(graph, self._kept_format())
+        write = functools.partial(
+            write_converted, graph=graph, spec=self.spec, format=self.runtime.format, images=self._quantize_images()
+        )
+        with converted.kept(key, write, self._conversion) as bundle:
             return self._open_bundle(bundle, outputs)
+
+    def _open_built_elsewhere(
+        self, outputs: tuple[Output, ...], layer: str | None
+    ) -> tuple[Runtime, list[tuple[int, ...]]]:
+        """The runtime on a graph that a child process builds and converts, so that Keras is not imported here.
+
+        Raises NoChildError if this network can be built only here, or no child can be started.
+        """
+        from pretrained_cnn.bundle import convert, converted
+
+        if self.weights is None or self.quantize is not None or not identity.is_built_by_name(self.spec):
+            raise NoChildError(f"{self.spec.name} can be built in this process only")
+        if self.weights == "imagenet" and self.spec.weights:
+            if self.spec.labels and len(self.spec.labels) != 1000:
+                raise NoChildError("building reports that these labels do not fit")
+            file = self.spec.weights_file(input_size=self.spec.input_size, options=self.options)
+            ensure(file, needed_by=self.spec.name)
+        key = self._conversion_key(outputs, layer)
+        if key is None:
+            raise NoChildError(f"{self.spec.name} can be built in this process only")
+        write = functools.partial(
+            convert.build_and_write,
+            spec=self.spec,
+            weights=self.weights,
+            options=self.options,
+            outputs=outputs,
+            layer=layer,
+            format=self.runtime.format,
+        )
+        with converted.kept(key, write, self._conversion) as bundle:
+            return self._open_bundle(bundle, outputs)
+
+    def _conversion_key(self, outputs: tuple[Output, ...], layer: str | None) -> str | None:
+        what = " ".join((*outputs, *([] if layer is None else [layer])))
+        return identity.conversion_key(self.spec, self.weights, self.options, what, self._kept_format())
+
+    def _kept_format(self) -> str:
+        """The format of a converted graph, and what it is quantized by."""
+        images = self._quantize_images()
+        return self.runtime.format if images is None else f"{self.runtime.format} {_digest(images)}"
 
     def _quantize_images(self) -> NDArray[np.uint8] | None:
         """The images to quantize by, as the network takes them. They are read once."""
@@ -549,6 +597,10 @@ class Engine:
             if self.quantize is not None and not isinstance(self.quantize, np.ndarray):
                 self.quantize = self.pixels(self.quantize)
             return self.quantize
+
+    @property
+    def _conversion(self) -> str:
+        return f"{self.spec.name} for format {self.runtime.format}"
 
     def _open_bundle(self, bundle: Bundle, outputs: tuple[Output, ...]) -> tuple[Runtime, list[tuple[int, ...]]]:
         return bundle.open(self.runtime, outputs, self.precision), [(bundle.width(name),) for name in outputs]

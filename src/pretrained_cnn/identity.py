@@ -63,20 +63,25 @@ def conversion_key(
     It is possible where the builder and the preprocess function are Keras's or this library's own, which change only
     with the version, and the weights are a file.
     """
-    functions = [function for function in (spec.builder, spec.preprocess) if function is not None]
-    own = all(isinstance(f, Reference) and f.path.startswith(("keras.", "pretrained_cnn.")) for f in functions)
-    if not own or has_dtype_policy():
+    if not is_built_by_name(spec):
         return None
     try:
         weights_id = weights_identity(spec, weights, options)
     except (OSError, MissingDependencyError):  # building the network reports what is wrong with the file
         return None
-    paths = [getattr(function, "path", None) for function in functions]
+    paths = [getattr(function, "path", None) for function in (spec.builder, spec.preprocess) if function is not None]
     facts = [spec.name, paths, spec.input_size, len(spec.labels), weights == "imagenet", weights_id, dict(options)]
     try:
         return None if weights_id is None else _key([facts, output, format])
     except TypeError:  # an option that is not plain data
         return None
+
+
+def is_built_by_name(spec: ModelSpec) -> bool:
+    """Whether another process builds the same network: by functions of Keras or this library, and Keras's defaults."""
+    functions = [function for function in (spec.builder, spec.preprocess) if function is not None]
+    own = all(isinstance(f, Reference) and f.path.startswith(("keras.", "pretrained_cnn.")) for f in functions)
+    return own and not has_dtype_policy()
 
 
 def conversion_key_of_graph(graph: keras.Model, format: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from pretrained_cnn._check import choice, number, whole_number
 from pretrained_cnn._lazy import Reference
@@ -14,6 +14,8 @@ from pretrained_cnn.labels import Label, LabelDecoder, as_labels, imagenet_label
 from pretrained_cnn.weights import WeightsFile
 
 __all__ = ["ModelSpec", "Published", "ResizePolicy"]
+
+T = TypeVar("T")
 
 Output = Literal["scores", "embedding"]
 Method = Literal["crop", "squash", "pad"]
@@ -58,6 +60,19 @@ class ResizePolicy:
             raise InvalidArgumentError(
                 f"antialias=False goes with interpolation='bilinear' or 'nearest', not with {self.interpolation!r}"
             )
+
+    def pick(self, purpose: str, **choices: T) -> T:
+        """The one of ``choices`` that is named as the method. Whatever differs by method goes through here.
+
+        Raises InvalidArgumentError for a method that ``choices`` lacks: it has not been written for ``purpose`` yet.
+
+        >>> ResizePolicy("pad").pick("a report", crop="cut", squash="squashed", pad="fitted in")
+        'fitted in'
+        """
+        try:
+            return choices[self.method]
+        except KeyError:
+            raise InvalidArgumentError(f"method={self.method!r} is not available for {purpose}") from None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ Two environment variables are heeded: ``PRETRAINED_CNN_OFFLINE=1`` forbids downl
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import urllib.parse
@@ -23,12 +24,12 @@ from typing import Any
 
 from pretrained_cnn._cache import alone
 from pretrained_cnn._download import download
+from pretrained_cnn._files import atomic_write, sha256
+from pretrained_cnn._process import warn
+from pretrained_cnn._settings import OFFLINE, mirror, offline
 from pretrained_cnn.errors import MissingDependencyError, WeightsError
 
 __all__ = ["WeightsFile", "cache_dir", "ensure", "installed_file", "is_downloaded", "is_installed"]
-
-OFFLINE = "PRETRAINED_CNN_OFFLINE"
-MIRROR = "PRETRAINED_CNN_MIRROR"
 
 PACKAGED_SUFFIXES = frozenset({".h5", ".npz", ".pth", ".safetensors"})
 """The suffixes of weights files in packages."""
@@ -51,6 +52,8 @@ class WeightsFile:
     """``(height, width)`` that the weights were trained at, where there are several files for several sizes."""
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """The builder options that the file was made with, such as ``{"alpha": 0.25}``."""
+    arrays: str | None = None
+    """What `arrays_digest` gives for the published file, where there is no hash and the content is known."""
 
     def __post_init__(self) -> None:
         if self.input_size is not None:
@@ -152,6 +155,7 @@ def ensure(file: WeightsFile, *, needed_by: str, folder: Path | None = None, ref
     before = _identity(path)
     fault = f"{path} is broken: {refused}" if refused else _fault(file, path)
     if fault is None:
+        _watch(file, path)
         return path
 
     def failure(why: str) -> WeightsError:
@@ -161,7 +165,7 @@ def ensure(file: WeightsFile, *, needed_by: str, folder: Path | None = None, ref
             'pip install "pretrained-cnn[offline]"'
         )
 
-    if os.environ.get(OFFLINE, "0") not in ("", "0"):
+    if offline():
         raise failure(f"{OFFLINE}={os.environ[OFFLINE]} forbids downloading {url}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -171,13 +175,71 @@ def ensure(file: WeightsFile, *, needed_by: str, folder: Path | None = None, ref
                 download(url, path, file.problem, resumable=file.hash is not None)
     except OSError as error:
         raise failure(f"{url} cannot be downloaded ({error})") from error
+    if file.hash is None and not (file.arrays and arrays_digest(path) == file.arrays) and not _is_publishers(file, url):
+        warn(
+            f"{file.name} was downloaded from {url}, and no hash of the file is published: nothing tells whether the "
+            "file is the publisher's; compare its SHA-256 with a copy that you trust"
+        )
+    if refused:
+        _record(path).unlink(missing_ok=True)  # of the file that was refused
+    _watch(file, path)
     return path
+
+
+def _is_publishers(file: WeightsFile, url: str) -> bool:
+    """Whether TLS tells that the file comes from its publisher."""
+    return url == file.url and url.startswith("https://")
+
+
+def _watch(file: WeightsFile, path: Path) -> None:
+    """Warn if a file without a published hash is not the one that was used first, or holds other arrays than known.
+
+    The SHA-256 of its first use is kept beside it.
+    """
+    if file.hash is not None:
+        return
+    record, found = _record(path), sha256(path)
+    try:
+        first = record.read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        first = found
+        with contextlib.suppress(OSError), atomic_write(record) as stream:  # the folder may be read-only
+            stream.write(f"{found}\n".encode())
+    if first != found:
+        warn(
+            f"{path} has changed since it was first used: its SHA-256 is {found}, and was {first}; "
+            f"if you replaced the file, delete {record}; otherwise delete both, and the file is downloaded again"
+        )
+    if file.arrays is not None and arrays_digest(path) != file.arrays:
+        warn(
+            f"{path} does not hold the arrays of the known copies of {file.name}; delete the file to download it again"
+        )
+
+
+def _record(path: Path) -> Path:
+    """Where the SHA-256 of a file's first use is kept."""
+    return path.with_name(f".{path.name}.sha256")
+
+
+def arrays_digest(path: Path) -> str:
+    """A SHA-256 over the arrays of an HDF5 file: types, shapes and values, whatever their names, order and layout."""
+    import h5py
+
+    digests = []
+
+    def add(_name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            digests.append(hashlib.sha256(f"{item.dtype.str}{item.shape}".encode() + item[()].tobytes()).digest())
+
+    with h5py.File(path, "r") as file:
+        file.visititems(add)
+    return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
 
 
 def _address(file: WeightsFile) -> str:
     """Where to ask for the file: at its publisher's, or at the mirror."""
-    mirror = os.environ.get(MIRROR)
-    return mirror.rstrip("/") + urllib.parse.urlsplit(file.url).path if mirror else file.url
+    address = mirror()
+    return file.url if address is None else address + urllib.parse.urlsplit(file.url).path
 
 
 def _fault(file: WeightsFile, path: Path) -> str | None:

@@ -26,7 +26,7 @@ from pretrained_cnn import errors
 from pretrained_cnn._lazy import Reference
 from pretrained_cnn.errors import BundleError, MissingDependencyError, PretrainedCNNError
 
-__all__ = ["NoChildError", "call"]
+__all__ = ["NoChildError", "call", "serve"]
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +43,18 @@ KEPT_LINES = 50
 """How many of the last lines of a child's output are kept, to be shown if it fails."""
 
 
+allowed = True
+"""Whether `call` may start a process. A child has no children, and most tests of other things need none."""
+
+
 class NoChildError(PretrainedCNNError):
     """No child process can be started here, or none gets as far as its first word."""
 
 
-def call(function: str, arguments: Mapping[str, Any]) -> Any:
+def call(function: str, arguments: Mapping[str, Any], *, purpose: str) -> Any:
     """Call ``function``, ``"module:attr"``, with ``arguments`` in a child process, and return its result.
+
+    ``purpose`` begins the message where a signal ends the child: "converting X to onnx".
 
     Arguments and result are plain data, as JSON has them. An exception is raised here again, of the same class and with
     the same message; the last lines that the child printed are its note. Raises NoChildError if no child can be
@@ -76,7 +82,7 @@ def call(function: str, arguments: Mapping[str, Any]) -> Any:
         raise NoChildError(f"{sys.executable} did not start: {output[-500:]}")
     if answer and "result" in answer:
         return answer["result"]
-    error = _as_exception(answer["error"]) if answer else BundleError(_end(process.returncode))
+    error = _as_exception(answer["error"]) if answer else BundleError(f"{purpose}: {_end(process.returncode)}")
     if output:
         error.add_note(f"The process that failed printed last:\n{output}")
     raise error
@@ -84,6 +90,8 @@ def call(function: str, arguments: Mapping[str, Any]) -> Any:
 
 def _start() -> subprocess.Popen[bytes]:
     program = sys.executable
+    if not allowed:
+        raise NoChildError("no child process is allowed here")
     if getattr(sys, "frozen", False) or "python" not in Path(program or "").name.lower():
         raise NoChildError(f"{program or 'this program'} is not a Python interpreter")
     flags = ["-P", "-W", "ignore"]  # -P: the working directory is not searched for modules
@@ -138,14 +146,14 @@ def _read_lines(pipe: IO[bytes], lines: deque[str]) -> None:
 def _end(status: int) -> str:
     """How a child ended that gave no answer."""
     if status >= 0:
-        return f"the process that converts ended with status {status}"
+        return f"its process ended with status {status}"
     try:
         name = signal.Signals(-status).name
     except ValueError:
         name = f"signal {-status}"
     return (
-        f"the process that converts was ended by {name}; if the machine ran out of memory, give it more, "
-        "or convert elsewhere with save() and bring the bundle here"
+        f"its process was ended by {name}, perhaps for lack of memory; give it more memory, or save a bundle on "
+        "another machine and bring it here"
     )
 
 
@@ -166,6 +174,8 @@ def _as_exception(described: Mapping[str, Any]) -> Exception:
 
 def serve(request: Mapping[str, Any]) -> NoReturn:
     """The child's side of `call`."""
+    global allowed
+    allowed = False
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and that ends this process
     answers = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(2, 1)  # whatever a converter prints is no answer

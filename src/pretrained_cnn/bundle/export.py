@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pretrained_cnn.bundle.convert import convert
 from pretrained_cnn.bundle.formats import Dtype, Format
 from pretrained_cnn.errors import BundleError
 
@@ -35,16 +33,7 @@ def export(
     ``images``, uint8 ``(N, H, W, C)``, are what ``dtype="int8"`` takes ranges of values from. Raises BundleError if the
     format cannot express what the graph does, or if the model that was written has any other outputs than the graph.
     """
-    path = folder / format.file
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):  # results alone go to stdout
-            warnings.simplefilter("ignore")  # deprecations in the converters, which no caller can mend
-            format.write(graph, path, spec, dtype=dtype, images=images)
-            found = format.outputs(path)
-    except Exception as error:  # each converter raises its own
-        raise BundleError(
-            f"{spec.name} cannot be written in format={format.name!r}: {type(error).__name__}: {str(error)[:500]}"
-        ) from error
+    found = convert(graph, folder, format=format, spec=spec, dtype=dtype, images=images)
     if sorted(found) != sorted(graph.output):
         raise BundleError(
             f"{spec.name} was not saved: in format={format.name!r} it gives the outputs {', '.join(found[:8])}"

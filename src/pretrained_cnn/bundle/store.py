@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import glob
+import hashlib
 import io
 import json
 import os
+import platform
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,6 +22,7 @@ from numpy.typing import NDArray
 
 from pretrained_cnn._check import number
 from pretrained_cnn._files import sha256
+from pretrained_cnn._process import is_running
 from pretrained_cnn._version import __version__
 from pretrained_cnn.bundle.formats import Dtype, Format, get_format
 from pretrained_cnn.bundle.manifest import NAME, ExportCheck, FileInfo, Kind, Manifest
@@ -162,7 +166,7 @@ def write_bundle(
         raise InvalidArgumentError(
             f"{spec.name} has a decode function of its own, and a bundle holds no code; give labels=[...] in its place"
         )
-    _check_free(path, overwrite=overwrite)
+    check_free(path, overwrite=overwrite)
     given, judges = (None, probes(graph.input_shape[1:])) if images is None else _split(images)
     names = list(graph.output)
     expected = _run(get_runtime("keras").factory(graph, names), judges)
@@ -210,6 +214,19 @@ def write_bundle(
         manifest = dataclasses.replace(manifest, check=dataclasses.asdict(check))
         (folder / NAME).write_text(manifest.to_text(), "utf-8")
     return check
+
+
+def write_converted(
+    path: Path, graph: keras.Model, spec: ModelSpec, format: str, images: NDArray[np.uint8] | None = None
+) -> None:
+    """Write a serving graph as a bundle for the cache of conversions, which keeps no labels or limits of a user's.
+
+    With ``images``, uint8 ``(N, H, W, C)``, the bundle is quantized to int8.
+    """
+    width = max(output.shape[1] for output in graph.output.values())
+    labeled = spec if spec.labels else spec.replace(labels=[str(i) for i in range(width)])
+    dtype: Dtype = "float32" if images is None else "int8"
+    write_bundle(path, graph, labeled, ImagePolicy(), format=format, dtype=dtype, images=images)
 
 
 def _split(images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -331,7 +348,7 @@ def _read_arrays(file: Path) -> dict[str, NDArray[Any]]:
         raise BundleError(f"{file} holds no arrays that can be read: {error}") from error
 
 
-def _check_free(path: Path, *, overwrite: bool) -> None:
+def check_free(path: Path, *, overwrite: bool) -> None:
     """Raise BundleError unless a bundle may be written to ``path``."""
     if not os.path.lexists(path):
         return
@@ -345,35 +362,48 @@ def _check_free(path: Path, *, overwrite: bool) -> None:
 def _made_whole(path: Path, *, overwrite: bool) -> Iterator[Path]:
     """A folder beside ``path`` that takes its name if all goes well, and is removed otherwise."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
-        raise BundleError(f"{path} cannot be written: {error.strerror}") from error
-    old = folder.with_name(f"{folder.name}.old")
-    try:
-        yield folder
-        os.chmod(folder, 0o777 & ~_umask())  # mkdtemp's own is for its user alone
-        if overwrite and path.exists():
-            os.rename(path, old)
-        try:
-            os.rename(folder, path)
-        except OSError:
-            if old.exists():
-                os.rename(old, path)
-            raise
+        with scratch_beside(path) as scratch:
+            folder, old = scratch / "new", scratch / "old"
+            folder.mkdir()
+            yield folder
+            if overwrite and path.exists():
+                os.rename(path, old)
+            try:
+                os.rename(folder, path)
+            except OSError:
+                if old.exists():
+                    os.rename(old, path)
+                raise
     except OSError as error:
         if isinstance(error, BundleError):
             raise
         raise BundleError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def scratch_beside(path: Path) -> Iterator[Path]:
+    """A new, hidden folder on the disk of ``path``, removed in the end.
+
+    Those of processes of this machine that were killed while they wrote ``path`` are removed first.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    prefix = _scratch_prefix(path)
+    for folder in path.parent.glob(f"{glob.escape(prefix)}*"):
+        process = folder.name.removeprefix(prefix).partition(".")[0]
+        if process.isdecimal() and not is_running(int(process)):
+            shutil.rmtree(folder, ignore_errors=True)
+    scratch = path.with_name(f"{prefix}{os.getpid()}.{secrets.token_hex(8)}")
+    scratch.mkdir()  # not mkdtemp: its folders, and what is renamed out of them, are for one user alone
+    try:
+        yield scratch
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _scratch_prefix(path: Path) -> str:
+    """How the folders begin that become ``path``. The machine is in it: only here a number tells a process."""
+    machine = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+    return f".{path.name[:40]}.{machine}."
 
 
 def _read_manifest(path: Path) -> str:

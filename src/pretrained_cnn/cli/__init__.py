@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from pretrained_cnn import __version__
+from pretrained_cnn import __version__, _settings
 from pretrained_cnn._registry import nearest
 from pretrained_cnn.cli import (
     bench,
@@ -88,6 +88,7 @@ def _run(words: Sequence[str]) -> int:
     if not first.startswith("-") and first not in names:
         parser.error(f"unknown command {first!r}; {nearest(first, names)}".rstrip("; "))
     options = parser.parse_args(words)
+    _settings.check()
     return int(options.run(options))
 
 

@@ -1,14 +1,16 @@
-"""``pretrained-cnn cache``: the weights files and converted models on disk."""
+"""``pretrained-cnn cache``: the weights files, and what was computed once: listed, checked, cleared."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pretrained_cnn._cache import KINDS, CacheEntry, cache_entries, cache_home, remove
 from pretrained_cnn.cli.console import complain, say
-from pretrained_cnn.cli.options import Command, flag
+from pretrained_cnn.cli.options import Command, flag, option
 from pretrained_cnn.cli.shared import get_specs
 from pretrained_cnn.cli.status import Status
 from pretrained_cnn.errors import BundleError
@@ -22,23 +24,39 @@ class Options:
     """What ``cache`` takes."""
 
     json: bool = flag("--json", help="Print one JSON array.")
+    clear: tuple[str, ...] | None = option(
+        "--clear",
+        nargs="*",
+        choices=KINDS,
+        metavar="KIND",
+        help=f"Remove what was computed: {', '.join(KINDS)} (default: all of them). Weights files stay.",
+    )
 
 
 def _run(options: Options) -> Status:
-    from pretrained_cnn.bundle import converted
+    return _list(options) if options.clear is None else _clear(options.clear or KINDS)
 
+
+def _clear(kinds: Sequence[str]) -> Status:
+    removed = [entry for entry in cache_entries(kinds) if remove(entry.path)]
+    complain(f"removed {len(removed)} entries, {sum(entry.size for entry in removed) / 1e6:.1f} MB, of {cache_home()}")
+    return Status.OK
+
+
+def _list(options: Options) -> Status:
     specs, status = get_specs(list_models())
     files = [(spec, file, cache_dir() / file.name) for spec in specs for file in spec.weights]
     rows = [_verdict(spec, file, path) for spec, file, path in files if path.exists()]
-    rows += [_converted_verdict(path) for path in converted.entries()]
+    rows += [_computed_verdict(entry) for entry in cache_entries()]
     if options.json:
         say(json.dumps(rows, indent=2))
     else:
         for row in rows:
             reason = f"  {row['reason']}" if row["reason"] else ""
-            say(f"{row['verdict']:<8}{row['size'] / 1e6:>9.1f} MB  {row['model']:<28}{row['path']}{reason}")
+            what = f"{row['kind']:<12}{row['model']:<28}{row['path']}"
+            say(f"{row['verdict']:<8}{row['size'] / 1e6:>9.1f} MB  {what}{reason}")
         if not rows:
-            complain(f"no weights that we know are in {cache_dir()}, and no converted models in {converted.folder()}")
+            complain(f"no known weights are in {cache_dir()}, and nothing that was computed is in {cache_home()}")
     return Status.FAILED if any(row["verdict"] == "broken" for row in rows) else status
 
 
@@ -51,6 +69,7 @@ def _verdict(spec: ModelSpec, file: WeightsFile, path: Path) -> dict[str, Any]:
     else:
         verdict, reason = "whole", None
     return {
+        "kind": "weights",
         "model": spec.name,
         "path": str(path),
         "size": path.stat().st_size,
@@ -59,17 +78,26 @@ def _verdict(spec: ModelSpec, file: WeightsFile, path: Path) -> dict[str, Any]:
     }
 
 
-def _converted_verdict(path: Path) -> dict[str, Any]:
-    from pretrained_cnn.bundle import converted
-    from pretrained_cnn.bundle.store import open_bundle
+def _computed_verdict(entry: CacheEntry) -> dict[str, Any]:
+    model, verdict, reason = "-", "whole", None
+    if entry.kind == "converted":
+        from pretrained_cnn.bundle.store import open_bundle
 
-    model, verdict, reason = "?", "broken", None
-    try:
-        bundle = open_bundle(path)
-        model, verdict = f"{bundle.spec.name}, {bundle.manifest.format}", "whole"
-    except BundleError as error:
-        reason = str(error)
-    return {"model": model, "path": str(path), "size": converted.size(path), "verdict": verdict, "reason": reason}
+        try:
+            bundle = open_bundle(entry.path)
+            model = f"{bundle.spec.name}, {bundle.manifest.format}"
+        except BundleError as error:
+            model, verdict, reason = "?", "broken", str(error)
+    return {
+        "kind": entry.kind,
+        "model": model,
+        "path": str(entry.path),
+        "size": entry.size,
+        "verdict": verdict,
+        "reason": reason,
+    }
 
 
-COMMAND = Command("cache", "List the downloaded weights and the converted models, and check them.", Options, _run)
+COMMAND = Command(
+    "cache", "List and check the weights files and what was computed once, or clear the latter.", Options, _run
+)

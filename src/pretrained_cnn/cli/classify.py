@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import glob
-import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -51,7 +51,7 @@ class Options(ModelOptions):
         "--output",
         group=OUTPUT,
         metavar="FILE",
-        help="Write rows to FILE, which ends in .csv, .jsonl or .parquet (default: print them).",
+        help="Write rows to FILE, such as rows.csv, rows.jsonl or rows.parquet (default: print them).",
     )
     resume: bool = flag(
         "--resume", group=OUTPUT, exclusive="existing", help="Continue FILE where it ends, if it exists."
@@ -135,25 +135,24 @@ def _run(options: Options) -> int:
 
 
 def _to_stdout(clf: Classifier, stream: ResultStream[Result], sorter: Sorter | None, options: Options) -> Status:
+    from pretrained_cnn.cli import printing
     from pretrained_cnn.cli.writing import build
 
     build(lambda: clf.predict_proba([]), stream)
     status = Status.OK
+    lines = printing.as_json if options.json else printing.as_block if sys.stdout.isatty() else printing.as_rows
     with contextlib.closing(stream):
         for result in stream:
             _sort(sorter, result)
             if result.error is not None:
                 status = Status.FAILED
                 complain(result.error)
-            elif result.status == "uncertain":
+            elif result.status == "uncertain" and lines is not printing.as_block:
                 complain(
                     f"{result.source}: uncertain: its best score {result.score:.4f} is below {options.min_score:g}"
                 )
-            if options.json:
-                say(json.dumps(result.to_dict()))
-            else:
-                for each in result:
-                    say(f"{result.source}\t{each.score:.4f}\t{each.label}\t{each.id}")
+            for line in lines(result):
+                say(line)
     return status
 
 
@@ -175,7 +174,7 @@ def _to_file(
             file, _ = stack.enter_context(opened)
         _sort_existing(sorter, file)
         build(lambda: clf.predict_proba([]), stream)
-        return write(file, stream, options.source, options.min_score, before=lambda result: _sort(sorter, result))
+        return write(file, stream, options.min_score, before=lambda result: _sort(sorter, result))
 
 
 def _sort(sorter: Sorter | None, result: Result) -> None:

@@ -8,7 +8,6 @@ import errno
 import io
 import logging
 import os
-import re
 import signal
 import sys
 import tempfile
@@ -31,16 +30,8 @@ def say(text: object = "") -> None:
         print(text, flush=True)
 
 
-_FLAG = re.compile(r"\b(resume|overwrite|retry_failed)=True\b")
-"""What the library tells a Python caller to pass, and the command line has as an option."""
-
-
 def complain(message: object) -> None:
-    """Print a line to stderr, with the program's name; ``resume=True`` becomes ``--resume``.
-
-    A closed or full stderr takes nothing, without an error.
-    """
-    message = _FLAG.sub(lambda found: f"--{found[1].replace('_', '-')}", str(message))
+    """Print a line to stderr, with the program's name. A closed or full stderr takes nothing, without an error."""
     if sys.stderr is None:  # print() would take stdout instead
         return
     try:

@@ -78,7 +78,7 @@ def _run(options: Options) -> Status:
             )
             file, _ = stack.enter_context(opened)
         build(lambda: clf.embed([], layer=options.layer), stream)
-        return write(file, stream, options.source, None)
+        return write(file, stream, None)
 
 
 COMMAND = Command(

@@ -24,7 +24,8 @@ Report = Callable[[int, int], None]
 def progress(count: Callable[[], int | None], done: int) -> Iterator[Report]:
     """Show how far the run is. ``done`` images were there before it began.
 
-    ``count`` tells how many there are in all, or None; it runs in a thread, for it may have to list a million files.
+    ``count`` tells how many there are in all, or None. It runs in a thread, since it may have to list a million files,
+    and not before the first image is done.
     """
     total: list[int] = []
 
@@ -33,10 +34,16 @@ def progress(count: Callable[[], int | None], done: int) -> Iterator[Report]:
             if (found := count()) is not None:
                 total.append(found)
 
-    threading.Thread(target=find_total, daemon=True).start()
+    counting = threading.Thread(target=find_total, daemon=True)
     show = _bar if sys.stderr is not None and sys.stderr.isatty() else _lines
     with show(total, done) as report:
-        yield report
+
+        def begin(done: int, failed: int) -> None:
+            if counting.ident is None:
+                counting.start()
+            report(done, failed)
+
+        yield begin
 
 
 @contextlib.contextmanager

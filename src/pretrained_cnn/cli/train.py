@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
+from pathlib import Path
 from typing import Literal
 
 from pretrained_cnn.bundle.formats import list_formats
@@ -12,7 +12,6 @@ from pretrained_cnn.cli.console import kept, log_to_stderr, quiet, say
 from pretrained_cnn.cli.options import Command, argument, count, flag, number, option
 from pretrained_cnn.cli.shared import ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
-from pretrained_cnn.errors import BundleError
 
 TRAINING = "training"
 
@@ -72,10 +71,10 @@ class Options(ModelOptions):
 
 def _run(options: Options) -> Status:
     log_to_stderr()
+    from pretrained_cnn.bundle.store import check_free
     from pretrained_cnn.classifier import Classifier
 
-    if os.path.lexists(options.output) and not options.overwrite:
-        raise BundleError(f"{options.output} already exists; choose another name, or pass --overwrite to replace it")
+    check_free(Path(options.output), overwrite=options.overwrite)  # before hours of training
     model = load_classifier(options)
     with quiet():
         import keras  # noqa: F401

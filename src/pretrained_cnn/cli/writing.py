@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from pretrained_cnn.cli.console import complain, kept, quiet
-from pretrained_cnn.cli.progress import count_images, progress, summary
+from pretrained_cnn.cli.progress import progress, summary
 from pretrained_cnn.cli.status import Status
 from pretrained_cnn.results.file import ResultsFile
 from pretrained_cnn.results.stream import ResultStream
@@ -26,7 +26,6 @@ def build(network: Callable[[], Any], stream: ResultStream[Any]) -> None:
 def write(
     file: ResultsFile,
     stream: ResultStream[Any],
-    sources: Sequence[str],
     min_score: float | None,
     *,
     before: Callable[[Any], None] = lambda result: None,
@@ -35,7 +34,7 @@ def write(
     start = time.monotonic()
     with (
         kept(lambda: f"{file.images:,} images have their rows in {file.path}; continue with --resume"),
-        progress(lambda: count_images(sources), file.before) as report,
+        progress(stream.search.count, file.before) as report,
     ):
         fill(file, stream, before=before, after=lambda: report(file.images, file.failed))
     uncertain = None if min_score is None else file.uncertain

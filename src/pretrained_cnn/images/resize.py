@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.spec import ResizePolicy
 
 AS_IT_IS = ResizePolicy("squash")
@@ -36,20 +35,8 @@ def resize(image: Image.Image, size: tuple[int, int], policy: ResizePolicy, chan
     """
     if channels == 1:
         image = image.convert("L")
-    height, width = size
-    if policy.method == "pad":
-        across, down = fitted(image.size, (width, height))
-        left, top = (width - across) // 2, (height - down) // 2
-        pixels = np.zeros((height, width, channels), np.uint8)
-        pixels[top : top + down, left : left + across] = _squash(image, (down, across), policy)
-        return pixels
-    if policy.method == "squash":
-        return _squash(image, size, policy).reshape(height, width, channels)
-    if policy.method == "crop":
-        # Resizing the part that stays is the same as resizing all and cutting, without the pixels that fall away.
-        part = window(image.size, size, policy)
-        return _part(image, (width, height), policy, part).reshape(height, width, channels)
-    raise InvalidArgumentError(f"method={policy.method!r} is not a way to resize")
+    pixels = policy.pick("resizing", crop=_crop, squash=_squash, pad=_pad)(image, size, policy)
+    return pixels.reshape(*size, channels)
 
 
 def policy_for(
@@ -81,12 +68,10 @@ def window(
     ``image_size`` is the image's ``(width, height)``. With ``"pad"``, the part reaches beyond the image.
     """
     (image_width, image_height), (height, width) = image_size, size
-    if policy.method == "squash":
+    across, down = image_width / width, image_height / height
+    scale = policy.pick("resizing", squash=None, pad=max(across, down), crop=min(across, down) * policy.crop_fraction)
+    if scale is None:
         return 0, 0, image_width, image_height
-    if policy.method == "pad":
-        scale = max(image_width / width, image_height / height)
-    else:
-        scale = min(image_width * policy.crop_fraction / width, image_height * policy.crop_fraction / height)
     left, top = (image_width - width * scale) / 2, (image_height - height * scale) / 2
     right, bottom = left + width * scale, top + height * scale
     if policy.method == "crop":  # rounding may lead out of the image, which Pillow refuses
@@ -113,6 +98,25 @@ def _scale(image: Image.Image, size: tuple[int, int], filter_: Image.Resampling)
             break
         image = image.reduce((across, down))
     return image.resize(size, filter_)
+
+
+def _crop(image: Image.Image, size: tuple[int, int], policy: ResizePolicy) -> NDArray[np.uint8]:
+    """The center, at ``size`` ``(height, width)``.
+
+    Resizing the part that stays is the same as resizing all and cutting, without the pixels that fall away.
+    """
+    return _part(image, size[::-1], policy, window(image.size, size, policy))
+
+
+def _pad(image: Image.Image, size: tuple[int, int], policy: ResizePolicy) -> NDArray[np.uint8]:
+    """The whole image, undistorted, on black of ``size`` ``(height, width)``."""
+    height, width = size
+    across, down = fitted(image.size, (width, height))
+    left, top = (width - across) // 2, (height - down) // 2
+    inner = _squash(image, (down, across), policy)
+    pixels = np.zeros((height, width, *inner.shape[2:]), np.uint8)
+    pixels[top : top + down, left : left + across] = inner
+    return pixels
 
 
 def _squash(image: Image.Image, size: tuple[int, int], policy: ResizePolicy) -> NDArray[np.uint8]:
@@ -169,6 +173,6 @@ def enough(size: tuple[int, int], policy: ResizePolicy) -> tuple[int, int] | Non
     """
     if policy.interpolation == "nearest" or not policy.antialias:
         return None
-    kept = policy.crop_fraction if policy.method == "crop" else 1.0
+    kept = policy.pick("resizing", crop=policy.crop_fraction, squash=1.0, pad=1.0)
     width, height = (max(SMALLEST_DRAFT, math.ceil(MARGIN * side / kept)) for side in size[::-1])
     return width, height

@@ -56,6 +56,9 @@ class Skipped:
     """
 
     def __init__(self) -> None:
+        self.total: int | None = None
+        """How many images the source has, where that is known before the last one is found: in a folder without
+        subfolders."""
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
 

@@ -152,21 +152,27 @@ def expand(source: str, policy: ImagePolicy = ImagePolicy(), skipped: Skipped | 
         start, nothing = _read_lines, "no path is in this file; give it one in each line"
     else:
         return _all(source)
-    seen = Skipped()
-    with contextlib.closing(start(path, seen)) as found:
-        first = next(found, None)
+    seen = Skipped() if skipped is None else skipped
+    found = start(path, seen)
+    first = next(found, None)
     if first is None:
         raise ImageError(source, f"{nothing}; {seen}" if seen.count else nothing)
     if isinstance(first, tuple) and isinstance(first[1], ImageError) and first[1].source == path:
+        found.close()
         raise first[1]
-    # Anew: a million archives, found to have something, are not all to stay open.
-    return start(path, skipped) if skipped is not None else _reported(start, path)
+    if is_archive(path):  # anew: a million archives, found to have something, are not all to stay open
+        found.close()
+        found, first = start(path, seen), None
+    return _reported(first, found, source, seen if skipped is None else None)
 
 
-def _reported(start: Callable[[str, Skipped], Generator[Any]], source: str) -> Generator[Any]:
-    skipped = Skipped()
-    yield from start(source, skipped)
-    skipped.report(source)
+def _reported(first: Any, found: Generator[Any], source: str, skipped: Skipped | None) -> Generator[Any]:
+    """``first``, unless it is None, and the others that are found; what was skipped is logged at the end."""
+    if first is not None:
+        yield first
+    yield from found
+    if skipped is not None:
+        skipped.report(source)
 
 
 def count(source: str) -> int | None:
@@ -191,14 +197,22 @@ def walk(folder: str, skipped: Skipped) -> Generator[Any]:
     while waiting:
         parent = waiting.pop()
         try:
-            with os.scandir(parent) as listed:
-                entries = sorted((entry for entry in listed if not is_junk(entry.name)), key=lambda entry: entry.name)
+            entries = _listed(parent)
         except OSError as error:
-            yield parent, ImageError(parent, f"this folder cannot be listed: {error.strerror}")
+            failure = ImageError(parent, f"this folder cannot be listed: {error.strerror}")
+            failure.__cause__ = error
+            yield parent, failure
             continue
+        if parent == folder and all(isinstance(entry, str) for entry in entries):
+            skipped.total = sum(map(is_image, entries))  # type: ignore[arg-type]
         folders = []
         for entry in entries:
-            if _is_folder(entry):
+            if isinstance(entry, str):
+                if is_image(entry):
+                    yield os.path.join(parent, entry)
+                else:
+                    skipped.add(entry)
+            elif _is_folder(entry):
                 folders += [entry.path] if not entry.is_symlink() else []
             elif not is_image(entry.name):
                 skipped.add(entry.name, _kind(entry))
@@ -207,6 +221,17 @@ def walk(folder: str, skipped: Skipped) -> Generator[Any]:
             else:
                 yield entry.path
         waiting += reversed(folders)
+
+
+def _listed(folder: str) -> list[str | os.DirEntry[str]]:
+    """What is in a folder but junk, in the order of the names; of a regular file the name alone, for there may be
+    millions."""
+    with os.scandir(folder) as listed:
+        entries = [
+            entry.name if entry.is_file(follow_symlinks=False) else entry for entry in listed if not is_junk(entry.name)
+        ]
+    entries.sort(key=lambda entry: entry if isinstance(entry, str) else entry.name)
+    return entries
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -257,14 +282,23 @@ def _paths(pattern: str) -> Iterator[str]:
     parent, name = os.path.split(pattern)
     for folder in _paths(parent) if parent != pattern and glob.has_magic(parent) else [parent]:
         if name == "**":
-            for subfolder, folders, _ in os.walk(folder or os.curdir):
-                folders[:] = sorted(name for name in folders if not is_junk(name))
-                yield subfolder if folder else subfolder[2:]
+            yield from _folders(folder)
         else:
             for path in sorted(glob.iglob(os.path.join(glob.escape(folder), name))):
                 found = os.path.basename(path)
                 if not (glob.has_magic(name) and is_junk(found) and found[0] != name[0]):
                     yield path
+
+
+def _folders(folder: str) -> Iterator[str]:
+    """A folder and those below it, in the order of the names; links to folders are not followed."""
+    waiting = [folder]
+    while waiting:
+        parent = waiting.pop()
+        yield parent
+        with contextlib.suppress(OSError), os.scandir(parent or os.curdir) as listed:
+            names = [entry.name for entry in listed if entry.is_dir(follow_symlinks=False) and not is_junk(entry.name)]
+            waiting += [os.path.join(parent, name) for name in sorted(names, reverse=True)]
 
 
 def _read_lines(path: str, _: Skipped) -> Generator[str]:

@@ -255,12 +255,13 @@ def _title(source: str | None) -> str:
 
 
 def _describe(policy: ResizePolicy) -> str:
-    how = {
-        "crop": f"the center {_percent(policy.crop_fraction)} of the short side",
-        "squash": "squashed to it",
-        "pad": "fitted into it",
-    }
-    return f"{how[policy.method]}, {policy.interpolation}"
+    how = policy.pick(
+        "a report",
+        crop=f"the center {_percent(policy.crop_fraction)} of the short side",
+        squash="squashed to it",
+        pad="fitted into it",
+    )
+    return f"{how}, {policy.interpolation}"
 
 
 def _percent(share: float) -> str:

@@ -13,7 +13,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from pretrained_cnn.errors import ImageError, InvalidArgumentError
 from pretrained_cnn.images.archives import is_archive
 from pretrained_cnn.images.policy import ImagePolicy
-from pretrained_cnn.images.sources import Item, is_url, items
+from pretrained_cnn.images.skipping import Skipped
+from pretrained_cnn.images.sources import Item, count, is_url, items
 from pretrained_cnn.results.names import absolute
 from pretrained_cnn.results.result import EmbeddingResult, Result
 from pretrained_cnn.results.rows import Schema
@@ -226,7 +227,7 @@ class _Search:
     def images(self) -> Iterator[tuple[str, Any]]:
         """The images as ``(name, image)`` pairs, each name written as in the run that goes on."""
         here = os.getcwd()
-        for source, listed, found in self._opened:
+        for source, listed, found, skipped in self._opened:
             for item in found:
                 name = item.name
                 if self._without is not None and item.path is not None and self._without.holds(item.path):
@@ -245,18 +246,28 @@ class _Search:
                     self.fresh[source] += 1
                 self.origins.append(Origin(item.path, listed))
                 yield name, item.image
+            skipped.report(source or "")
+
+    def count(self) -> int | None:
+        """How many images there are, or None if only reading them would tell. May list each folder once more."""
+        counts = [
+            None if source is None else skipped.total if skipped.total is not None else count(source)
+            for source, _, _, skipped in self._opened
+        ]
+        return None if None in counts else sum(filter(None, counts))
 
     def close(self) -> None:
         """Close the sources."""
-        for _, _, found in self._opened:
+        for _, _, found, _ in self._opened:
             found.close()
 
 
 def find_images(sources: Sources, policy: ImagePolicy = ImagePolicy()) -> Iterator[Found]:
     """The images of several sources. Raises the first ImageError if no source has an image."""
-    for _, listed, found in _open(sources.names, policy):
+    for source, listed, found, skipped in _open(sources.names, policy):
         for item in found:
             yield Found(item, listed)
+        skipped.report(source or "")
 
 
 class _Folder:
@@ -277,25 +288,38 @@ class _Folder:
         return self._seen[1]
 
 
-def _open(sources: Iterable[Any], policy: ImagePolicy) -> list[tuple[str | None, bool, Generator[Item]]]:
-    """Each source with whether its files are found by listing, and its images, nothing of which is read yet.
+class _Opened(NamedTuple):
+    """One source."""
 
-    Sources are looked at until one has an image; the others wait for their turn. Raises the first ImageError if no
-    source has an image.
+    name: str | None
+    """The source, as it was given; None for an iterable."""
+    is_searched: bool
+    """Whether the library itself finds the images."""
+    images: Generator[Item]
+    """The images, nothing of which is read yet."""
+    skipped: Skipped
+    """What is passed over."""
+
+
+def _open(sources: Iterable[Any], policy: ImagePolicy) -> list[_Opened]:
+    """The sources. They are looked at until one has an image; the others wait for their turn.
+
+    Raises the first ImageError if no source has an image.
     """
     failed: list[ImageError] = []
-    opened: list[tuple[str | None, bool, Generator[Item]]] = []
+    opened: list[_Opened] = []
     for source in sources:
         name = os.fspath(source) if isinstance(source, str | os.PathLike) else None
+        skipped = Skipped()
         if name is not None and len(failed) < len(opened):
-            found = _later(name, policy)
+            found = _later(name, policy, skipped)
         else:
             try:
-                found = items(source if name is None else name, policy)
+                found = items(source if name is None else name, policy, skipped)
             except ImageError as error:
                 failed.append(error)
                 found = _failed(error)
-        opened.append((name, name is not None and _is_searched(name), found))
+        opened.append(_Opened(name, name is not None and _is_searched(name), found, skipped))
     if failed and len(failed) == len(opened):
         raise failed[0]
     return opened
@@ -308,10 +332,10 @@ def _is_searched(source: str) -> bool:
     return os.path.isdir(source) or (glob.has_magic(source) and not is_url(source))
 
 
-def _later(source: str, policy: ImagePolicy) -> Generator[Item]:
+def _later(source: str, policy: ImagePolicy, skipped: Skipped) -> Generator[Item]:
     """The images of a source that is looked at when its turn comes; what is wrong with it is one image's error."""
     try:
-        found = items(source, policy)
+        found = items(source, policy, skipped)
     except ImageError as error:
         found = _failed(error)
     yield from found

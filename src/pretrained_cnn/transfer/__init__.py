@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrained_cnn._cache import cache_home
+from pretrained_cnn._cache import cache_folder
 from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import ImageError, InvalidArgumentError
 from pretrained_cnn.images.labeled import labeled
@@ -233,7 +233,7 @@ def _checkpoint(head: Head, parts: Sequence[data.Images], settings: Settings, id
     name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for content in (*digests, *(array.tobytes() for layer in head.layers for array in layer)):
         name.update(content or b"")
-    return cache_home() / "training" / f"{name.hexdigest()}.npz"
+    return cache_folder("training") / f"{name.hexdigest()}.npz"
 
 
 def _trunk(engine: Engine) -> keras.Model:

@@ -6,18 +6,25 @@ import contextlib
 import logging
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrained_cnn._cache import cache_home
+from pretrained_cnn._cache import cache_folder, evict, mark_used, remove
 from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import ImageError
 from pretrained_cnn.transfer.data import Images
 
+T = TypeVar("T")
+
 log = logging.getLogger(__name__)
+
+DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR")
+"""SQLite's names of errors that tell of a damaged file; the last one, that a table or a column is missing."""
 
 PROGRESS_SECONDS = 10.0
 """How often the log says how far the embedding is."""
@@ -46,6 +53,8 @@ def embed(engine: Engine, images: Images, store: Store) -> tuple[NDArray[np.floa
             if time.monotonic() - last_logged > PROGRESS_SECONDS:
                 last_logged = time.monotonic()
                 log.info("%s: %d of %d images are embedded", images.name, done, len(missing))
+    if store.path is not None:
+        evict(keep=store.path)
     kept = [vector for vector in vectors if vector is not None]
     usable = [vector is not None for vector in vectors]
     return np.stack(kept) if kept else np.empty((0, 0), np.float32), usable, errors
@@ -54,7 +63,9 @@ def embed(engine: Engine, images: Images, store: Store) -> tuple[NDArray[np.floa
 class Store:
     """Vectors by digest, in one SQLite file that several processes may share; without a file it keeps nothing.
 
-    Nor does it, and the log says so, where the file cannot be written.
+    If the file cannot be written, nothing is stored and a warning is logged. A damaged file is noticed whenever it is
+    used: it is begun anew, a warning is logged, and what was in it is computed again. A vector whose checksum is wrong
+    counts as missing.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -63,59 +74,73 @@ class Store:
             return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._create()
-        except (OSError, sqlite3.OperationalError) as error:
+        except OSError as error:
             self._give_up(error)
-        except sqlite3.DatabaseError:  # the file is damaged: what was in it is computed again
-            log.warning("%s is damaged and is begun anew", path)
-            path.unlink(missing_ok=True)
-            self._create()
+        else:
+            self._do(self._create)
+        if self.path is not None:
+            mark_used(self.path)
 
     def get(self, digests: Sequence[bytes | None]) -> dict[bytes, NDArray[np.float32]]:
         """The vectors that are known."""
-        if self.path is None:
-            return {}
         wanted = [digest for digest in digests if digest is not None]
-        found = {}
-        with self._connect() as connection:
-            for start in range(0, len(wanted), 500):
-                part = wanted[start : start + 500]
-                marks = ",".join("?" * len(part))
-                query = f"SELECT image, vector FROM embeddings WHERE image IN ({marks})"
-                for digest, vector in connection.execute(query, part):
-                    found[digest] = np.frombuffer(vector, "<f4")
-        return found
+        return self._do(lambda connection: _select(connection, wanted)) or {}
 
     def put(self, rows: Sequence[tuple[bytes | None, NDArray[np.float32]]]) -> None:
         """Keep vectors; those without a digest are left out."""
-        if self.path is None:
-            return
         kept = [(digest, row.astype("<f4").tobytes()) for digest, row in rows if digest is not None]
+        checked = [(digest, vector, _checksum(digest, vector)) for digest, vector in kept]
+        self._do(lambda connection: connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", checked))
+
+    def _do(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
+        """Do ``work`` in one transaction. None if the file cannot be used, or had to be begun anew."""
+        if self.path is None:
+            return None
         try:
-            with self._connect() as connection:
-                connection.executemany("INSERT OR IGNORE INTO embeddings VALUES (?, ?)", kept)
-        except sqlite3.OperationalError as error:  # such as a full disk
+            return self._transact(work)
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorname not in DAMAGED:  # such as a full disk
+                self._give_up(error)
+                return None
+        log.warning("%s is damaged and is begun anew", self.path)
+        remove(self.path)
+        try:
+            self._transact(self._create)
+        except sqlite3.DatabaseError as error:
             self._give_up(error)
+        return None
+
+    def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        assert self.path is not None
+        with contextlib.closing(sqlite3.connect(self.path, timeout=60)) as connection, connection:
+            return work(connection)
 
     def _give_up(self, error: Exception) -> None:
         log.warning("embeddings are not kept in %s: %s", self.path, error)
         self.path = None
 
-    def _create(self) -> None:
-        with self._connect() as connection:
-            connection.execute("CREATE TABLE IF NOT EXISTS embeddings (image BLOB PRIMARY KEY, vector BLOB NOT NULL)")
+    @staticmethod
+    def _create(connection: sqlite3.Connection) -> None:
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS vectors (image BLOB PRIMARY KEY, vector BLOB NOT NULL, checksum INT NOT NULL)"
+        )
 
-    @contextlib.contextmanager
-    def _connect(self) -> Iterator[sqlite3.Connection]:
-        assert self.path is not None
-        connection = sqlite3.connect(self.path, timeout=60)
-        try:
-            with connection:  # one transaction
-                yield connection
-        finally:
-            connection.close()
+
+def _select(connection: sqlite3.Connection, wanted: Sequence[bytes]) -> dict[bytes, NDArray[np.float32]]:
+    found = {}
+    for start in range(0, len(wanted), 500):
+        part = wanted[start : start + 500]
+        query = f"SELECT image, vector, checksum FROM vectors WHERE image IN ({','.join('?' * len(part))})"
+        for digest, vector, checksum in connection.execute(query, part):
+            if isinstance(vector, bytes) and _checksum(digest, vector) == checksum:
+                found[digest] = np.frombuffer(vector, "<f4")
+    return found
+
+
+def _checksum(digest: bytes, vector: bytes) -> int:
+    return zlib.crc32(vector, zlib.crc32(digest))
 
 
 def open_store(key: str | None) -> Store:
     """The store of a `key`."""
-    return Store(None if key is None else cache_home() / "embeddings" / f"{key}.sqlite")
+    return Store(None if key is None else cache_folder("embeddings") / f"{key}.sqlite")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,9 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 from numpy.typing import NDArray
+
+from pretrained_cnn._cache import evict
+from pretrained_cnn._files import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -113,12 +115,9 @@ def _save(path: Path | None, state: State, variables: Sequence[Any]) -> None:
     numbers = {"epoch": state.epoch, "best_loss": state.best_loss, "waited": state.waited, "rows": state.rows}
     arrays["numbers"] = np.frombuffer(json.dumps(numbers).encode(), np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    with part.open("wb") as file:
+    with atomic_write(path) as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the arrays for allow_pickle
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    evict(keep=path)
 
 
 def _load(path: Path | None, variables: Sequence[Any]) -> State | None:

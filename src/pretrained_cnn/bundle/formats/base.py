@@ -44,6 +44,9 @@ class Format:
     needs: ClassVar[tuple[tuple[str, str | None], ...]] = ()
     """Modules that writing takes, each with the extra of this library that installs it, or None."""
 
+    converts: ClassVar[bool] = False
+    """Whether writing runs a converter. One of ours then runs in a process of its own."""
+
     def write(
         self, graph: keras.Model, path: Path, spec: ModelSpec, *, dtype: Dtype, images: NDArray[np.uint8] | None
     ) -> None:

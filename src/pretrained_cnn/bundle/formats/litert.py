@@ -22,6 +22,7 @@ class LiteRT(Format):
 
     name = "litert"
     file = "model.tflite"
+    converts = True
     dtypes = ("float32", "float16")
 
     def write(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pretrained_cnn._process import switch_off_telemetry
 from pretrained_cnn.bundle.formats.base import Dtype, Format, traced
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class ONNX(Format):
 
     name = "onnx"
     file = "model.onnx"
+    converts = True
     needs = (("tf2onnx", "onnxruntime"), ("onnx", "onnxruntime"))
 
     def write(
@@ -52,6 +54,7 @@ def _converted(graph: keras.Model) -> bytes:
     means that ``preprocess_input`` of ResNet subtracts, for another input. And Keras wraps grouped convolutions, as in
     ConvNeXt, for XLA, which no converter sees through; where functions run eagerly they are traced as they are.
     """
+    switch_off_telemetry()  # tf2onnx may import ONNX Runtime
     import tensorflow as tf
     import tf2onnx
     from keras.src.export.tf2onnx_lib import patch_tf2onnx
@@ -112,8 +115,11 @@ def _optimized(graph: Any) -> Any:
         return make()
 
     passes = {name: functools.partial(clean, make) for name, make in optimizer._get_optimizers().items()}
-    gc.freeze()  # objects that exist already need not be looked at again and again
+    frozen = gc.get_freeze_count()  # the program may have done so, and unfreezing knows no part
+    if not frozen:
+        gc.freeze()  # objects that exist already need not be looked at again and again
     try:
         return optimizer.optimize_graph(graph, optimizers=passes)
     finally:
-        gc.unfreeze()
+        if not frozen:
+            gc.unfreeze()

@@ -25,6 +25,7 @@ class OpenVINO(Format):
 
     name = "openvino"
     file = "model.xml"
+    converts = True
     dtypes = ("float32", "float16", "int8")
     needs = (("scipy", "openvino"),)
 

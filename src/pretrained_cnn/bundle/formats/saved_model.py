@@ -102,7 +102,7 @@ def _resize_in_tensorflow(size: tuple[int, int], policy: ResizePolicy) -> Callab
         inner = tf.maximum(1.0, tf.round(shape * tf.reduce_min(goal / shape)))
         return inner / shape, tf.floor((goal - inner) / 2)
 
-    place = {"squash": squash, "crop": crop, "pad": pad}[policy.method]
+    place = policy.pick("TensorFlow Serving", squash=squash, crop=crop, pad=pad)
 
     def resize(pixels: Any) -> Any:
         scale, shift = place(tf.cast(tf.shape(pixels)[:2], tf.float32))
