@@ -47,6 +47,7 @@ nitpick_ignore_regex = [
     (r"py:class", r"(collections\.abc|Image|keras|matplotlib|np|numpy|os|pa|pandas|pathlib|pd|PIL|ray)\..+"),
     (r"py:class", r"Axes|Figure"),
     (r"py:class", r"NDArray"),
+    (r"py:class", r"ImageLike|ImagesLike|LabeledImages|SupportsArray|Sources"),  # ours, which each argument's text says
     (r"py:class", r"Method"),  # ours: `pretrained_cnn.explain.Method`, three strings, which the text names
 ]
 

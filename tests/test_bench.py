@@ -17,8 +17,8 @@ from paths import EXAMPLES
 from patterns import SMALL
 from PIL import Image
 
-from pretrained_cnn import ImageError, ModelSpec, Published, bench, cli, get_spec, register
-from pretrained_cnn.bench import Timing, frontier, measure
+from pretrained_cnn import ImageError, ModelSpec, Published, cli, get_spec, register
+from pretrained_cnn.bench import Timing, frontier, measure, measuring
 
 PUBLISHED = Published(70.0, None, None, "https://example.org/table")
 
@@ -84,7 +84,7 @@ def test_the_order_of_the_rows_does_not_matter(rows: list[Timing], random: Any) 
 
 def test_all_take_turns_in_every_round(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    monkeypatch.setattr(bench, "PAUSE", 0)
+    monkeypatch.setattr(measuring, "PAUSE", 0)
 
     def decoder(name: str) -> Callable[..., Any]:
         def decode(scores: Any, top: int) -> list[Any]:
@@ -95,7 +95,7 @@ def test_all_take_turns_in_every_round(monkeypatch: pytest.MonkeyPatch) -> None:
 
     specs = [small(name, decode=decoder(name)) for name in "AB"]
     rows = measure(specs, rounds=3, batch_size=2)
-    assert calls == ["A1", "A2"] * bench.WARM_UP + ["B1", "B2"] * bench.WARM_UP + ["A1", "A2", "B1", "B2"] * 3
+    assert calls == ["A1", "A2"] * measuring.WARM_UP + ["B1", "B2"] * measuring.WARM_UP + ["A1", "A2", "B1", "B2"] * 3
     assert [(row.name, row.runtime, row.top1, row.input_size) for row in rows] == [
         ("A", "keras", 70.0, (32, 32)),
         ("B", "keras", 70.0, (32, 32)),
@@ -104,7 +104,7 @@ def test_all_take_turns_in_every_round(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_row_has_the_median_its_quartiles_and_the_rate_of_the_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter([0.001, 0.4, 0.002, 0.8, 0.004, 0.4, 0.009, 0.1, 0.003, 0.2])  # alone, and together
-    monkeypatch.setattr(bench, "_seconds", lambda work: next(seconds))
+    monkeypatch.setattr(measuring, "_seconds", lambda work: next(seconds))
     (row,) = measure([small("A")], rounds=5, batch_size=4)
     assert (row.milliseconds, row.spread) == (pytest.approx(3), pytest.approx((2, 4)))
     assert row.per_second == pytest.approx(4 / 0.4)
@@ -112,12 +112,12 @@ def test_a_row_has_the_median_its_quartiles_and_the_rate_of_the_batches(monkeypa
 
 def test_time_and_accuracy_belong_to_the_same_size() -> None:
     for name, size in {"ResNet50V2": 299, "ResNet50": 224, "ConvNeXtTiny": 224, "Xception": 299}.items():
-        assert bench._as_published(get_spec(name)).input_size == (size, size)
-    assert bench._as_published(SMALL).input_size == SMALL.input_size
+        assert measuring._as_published(get_spec(name)).input_size == (size, size)
+    assert measuring._as_published(SMALL).input_size == SMALL.input_size
 
 
 def test_each_of_the_default_has_an_accuracy() -> None:
-    assert all(get_spec(name).published for name in bench.NAMES)
+    assert all(get_spec(name).published for name in measuring.NAMES)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def main(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, clean_registry: None
 ) -> Callable[..., tuple[int, str, str]]:
     """The command line, with the backbones SmallA and SmallB."""
-    monkeypatch.setattr(bench, "PAUSE", 0)
+    monkeypatch.setattr(measuring, "PAUSE", 0)
     register(small("SmallA"))
     register(small("SmallB", published=None, input_size=(48, 48)))
 
@@ -242,7 +242,7 @@ def test_a_plot_that_cannot_be_written(main: Any) -> None:
 
 
 def test_without_matplotlib(main: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "pretrained_cnn.plots", raising=False)
+    monkeypatch.delitem(sys.modules, "pretrained_cnn.bench.plot", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
     code, out, err = main("SmallA", "--plot", "a.png")
     assert (code, out) == (1, "")
@@ -254,7 +254,7 @@ def test_without_matplotlib(main: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("format", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
 def test_every_format_that_is_taken_can_be_written(format: str, start: bytes) -> None:
-    from pretrained_cnn.plots import FORMATS, accuracy_and_time
+    from pretrained_cnn.bench.plot import FORMATS, accuracy_and_time
 
     file = io.BytesIO()
     rows = [timing("A", 10, 70)]
@@ -266,18 +266,18 @@ def test_every_format_that_is_taken_can_be_written(format: str, start: bytes) ->
 def test_names_cover_neither_points_nor_lines_nor_each_other() -> None:
     from matplotlib.text import Text
 
-    from pretrained_cnn.plots import accuracy_and_time
+    from pretrained_cnn.bench.plot import accuracy_and_time
 
     rows = [
         timing(spec.name, 2.0 + (spec.parameters or 0) / 1e6 * factor, spec.published.top1, runtime)
         for runtime, factor in (("keras", 3.0), ("openvino", 1.0))
-        for spec in map(get_spec, bench.NAMES)
+        for spec in map(get_spec, measuring.NAMES)
         if spec.published
     ]
     figure = accuracy_and_time(rows, frontier(rows))
     figure.draw_without_rendering()
     (axes,) = figure.axes
-    assert sorted(text.get_text() for text in axes.texts) == sorted([*bench.NAMES, *bench.NAMES])
+    assert sorted(text.get_text() for text in axes.texts) == sorted([*measuring.NAMES, *measuring.NAMES])
     boxes = [Text.get_window_extent(text) for text in axes.texts]
     points = [axes.transData.transform((row.milliseconds, row.top1)) for row in rows]
     lines = [line.get_path().transformed(line.get_transform()) for line in axes.lines]
@@ -290,7 +290,7 @@ def test_names_cover_neither_points_nor_lines_nor_each_other() -> None:
 
 
 def test_the_frontier_is_a_line_for_each_runtime_and_the_others_are_hollow() -> None:
-    from pretrained_cnn.plots import accuracy_and_time
+    from pretrained_cnn.bench.plot import accuracy_and_time
 
     rows = [
         *(timing("A", 10, 70), timing("B", 20, 80), timing("C", 20, 60), timing("D", 5, None)),

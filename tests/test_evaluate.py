@@ -23,7 +23,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support, top_k_accuracy_score
 
 from pretrained_cnn import Classifier, DataError, Evaluation, InvalidArgumentError, Label, MissingDependencyError
-from pretrained_cnn.evaluate import wilson
+from pretrained_cnn._statistics import wilson
 from pretrained_cnn.labels import class_indices
 
 TABLE = [Label("n1", "crane"), Label("n2", "crane"), Label("n3", "maillot"), Label("n4", "heron")]
@@ -203,7 +203,7 @@ def test_it_is_drawn_where_the_caller_says() -> None:
 
 
 def test_plot_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "pretrained_cnn.plots", raising=False)
+    monkeypatch.delitem(sys.modules, "pretrained_cnn.evaluate.confusion", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
     with pytest.raises(MissingDependencyError, match=r'the package matplotlib: pip install "pretrained-cnn\[plot\]"'):
         evaluation([0], [[1.0, 0.0]]).plot()
@@ -277,7 +277,9 @@ def test_folders_csv_pairs_and_labels_say_the_same(tmp_path: Path) -> None:
         clf.evaluate(tmp_path / "table.csv"),
         clf.evaluate(paths),
         clf.evaluate(folder, labels=[label for _, label in paths]),
-        clf.evaluate([Image.open(path) for path, _ in paths], labels=[label for _, label in paths], batch_size=2),
+        clf.evaluate(
+            [Image.open(path).convert("RGB") for path, _ in paths], labels=[label for _, label in paths], batch_size=2
+        ),
     ):
         np.testing.assert_array_equal(result.targets, expected.targets)
         np.testing.assert_allclose(result.scores, expected.scores, atol=1e-6)

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from pretrained_cnn.classifier import Classifier
     from pretrained_cnn.evaluate import ClassScore, Evaluation, Mistake
     from pretrained_cnn.explain import Explanation
+    from pretrained_cnn.multilabel import LabelMistake, LabelScore, MultiLabelEvaluation
     from pretrained_cnn.results.drawing import contact_sheet
     from pretrained_cnn.results.stream import ResultStream
     from pretrained_cnn.results.writing import Written, write_results
@@ -70,10 +71,13 @@ __all__ = [
     "InvalidArgumentError",
     "InvalidSpecError",
     "Label",
+    "LabelMistake",
+    "LabelScore",
     "MissingDependencyError",
     "Mistake",
     "ModelExistsError",
     "ModelSpec",
+    "MultiLabelEvaluation",
     "OutputError",
     "PrecisionInfo",
     "Prediction",
@@ -114,7 +118,10 @@ _LATE = {
     "Classifier": "pretrained_cnn.classifier",
     "Evaluation": "pretrained_cnn.evaluate",
     "Explanation": "pretrained_cnn.explain",
+    "LabelMistake": "pretrained_cnn.multilabel",
+    "LabelScore": "pretrained_cnn.multilabel",
     "Mistake": "pretrained_cnn.evaluate",
+    "MultiLabelEvaluation": "pretrained_cnn.multilabel",
     "ResultStream": "pretrained_cnn.results.stream",
     "TrainingReport": "pretrained_cnn.transfer.report",
     "Written": "pretrained_cnn.results.writing",

@@ -11,7 +11,16 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["connect_through", "environment_setup", "mend_openvino"]
+__all__ = [
+    "connect_through",
+    "environment_setup",
+    "flatten_layers",
+    "last_inputs",
+    "mend_openvino",
+    "onnx_optimizers",
+    "origin",
+    "run_graph",
+]
 
 
 def mend_openvino() -> None:
@@ -48,3 +57,51 @@ def connect_through(kind: Callable[..., Any], connect: Callable[..., socket.sock
         return connection
 
     return make
+
+
+def flatten_layers(model: Any) -> list[Any]:
+    """All layers of a Keras model, those within layers included, the outer ones before the inner ones.
+
+    Stands on ``Layer._flatten_layers``: ``Model.layers`` does not look into layers that are no models.
+    """
+    return list(model._flatten_layers(include_self=False, recursive=True))
+
+
+def run_graph(model: Any, inputs: Any, call: Callable[..., Any]) -> Any:
+    """Run a functional Keras model with ``call(operation, *args, **kwargs)`` in place of each of its operations.
+
+    Stands on ``Function._run_through_graph``: Keras has no public way to see or change what passes within a graph.
+    """
+    return model._run_through_graph(inputs, call_fn=call)
+
+
+def last_inputs(layer: Any) -> list[Any]:
+    """The symbolic tensors that a Keras layer was called with last.
+
+    Stands on ``Operation._inbound_nodes``: ``Layer.input`` fails for a layer that was called more than once.
+    """
+    return list(_calls_of(layer)[-1].input_tensors)
+
+
+def origin(tensor: Any) -> tuple[Any, list[Any], list[Any]]:
+    """The Keras operation that gives a symbolic tensor, with the tensors that this very call takes and gives.
+
+    Stands on ``KerasTensor._keras_history``: a layer's own ``input`` and ``output`` may be those of another model.
+    """
+    operation, index, _ = tensor._keras_history
+    call = _calls_of(operation)[index]
+    return operation, list(call.input_tensors), list(call.outputs)
+
+
+def _calls_of(operation: Any) -> list[Any]:
+    return list(operation._inbound_nodes)
+
+
+def onnx_optimizers() -> dict[str, Callable[[], Any]]:
+    """The optimizers of tf2onnx by name, in the order in which they run.
+
+    Stands on ``tf2onnx.optimizer._get_optimizers``: ``optimize_graph`` takes them, and nothing public gives them.
+    """
+    from tf2onnx import optimizer
+
+    return dict(optimizer._get_optimizers())

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from pretrained_cnn._compat import connect_through
@@ -83,28 +84,32 @@ def open_url(
     *,
     timeout: float,
     headers: Mapping[str, str] = {},
+    private_headers: Mapping[str, str] = {},
     connect: Connect = socket.create_connection,
     proxies: bool = True,
 ) -> http.client.HTTPResponse:
     """The response to a request for ``url``, and for what it redirects to, over http and https only.
 
-    ``timeout`` is in seconds without a byte. ``connect`` makes each connection. Characters that an address cannot have
-    are quoted. Raises OSError, ValueError or HTTPException for what goes wrong, a redirect to another scheme included.
+    ``timeout`` is in seconds without a byte. ``private_headers`` are sent to the host of ``url`` only. ``connect``
+    makes each connection. Characters that an address cannot have are quoted. Raises OSError, ValueError or
+    HTTPException for what goes wrong, a redirect to another scheme included.
     """
+    request = urllib.request.Request(_quoted(url), headers=dict(headers))
+    for name, value in private_headers.items():
+        request.add_unredirected_header(name.capitalize(), value)
     opener = urllib.request.OpenerDirector()
+    opener.addheaders = [("User-agent", _user_agent())]
     for handler in (
         urllib.request.ProxyHandler(None if proxies else {}),
         urllib.request.UnknownHandler(),
         _HTTPHandler(connect),
         _HTTPSHandler(connect),
         urllib.request.HTTPDefaultErrorHandler(),
-        _RedirectHandler(),
+        _RedirectHandler(request.full_url, private_headers),
         urllib.request.HTTPErrorProcessor(),
     ):
         opener.add_handler(handler)
-    response: http.client.HTTPResponse = opener.open(
-        urllib.request.Request(_quoted(url), headers=dict(headers)), timeout=timeout
-    )
+    response: http.client.HTTPResponse = opener.open(request, timeout=timeout)
     return response
 
 
@@ -187,9 +192,33 @@ class _HTTPSHandler(urllib.request.HTTPSHandler):
         return self.do_open(connect_through(http.client.HTTPSConnection, self._connect), req)
 
 
+def _user_agent() -> str:
+    """What servers are told that it is: some refuse Python's own."""
+    try:
+        return f"pretrained-cnn/{version('pretrained-cnn')}"
+    except PackageNotFoundError:  # used without having been installed
+        return "pretrained-cnn"
+
+
 class _RedirectHandler(urllib.request.HTTPRedirectHandler):
+    def __init__(self, url: str, private_headers: Mapping[str, str]) -> None:
+        self._origin, self._private = urllib.parse.urlsplit(url), private_headers
+
+    def _is_the_same(self, url: str) -> bool:
+        """Whether an address is of the host that private headers are for: same port and scheme, or now with TLS."""
+        first, now = self._origin, urllib.parse.urlsplit(url)
+        if first.hostname != now.hostname:
+            return False
+        if first.scheme == now.scheme:
+            return first.port == now.port
+        return now.scheme == "https" and first.port == now.port is None
+
     def redirect_request(self, request: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         if not newurl.lower().startswith(("http://", "https://")):
             reason = f"{msg} - Redirection to url {newurl!r} is not allowed"  # as urllib says of other schemes
             raise urllib.error.HTTPError(newurl, code, reason, headers, fp)
-        return super().redirect_request(request, fp, code, msg, headers, newurl)
+        redirected = super().redirect_request(request, fp, code, msg, headers, newurl)
+        if redirected is not None and self._is_the_same(redirected.full_url):
+            for name, value in self._private.items():
+                redirected.add_unredirected_header(name.capitalize(), value)
+        return redirected

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn._check import choice, number, whole_number
+from pretrained_cnn._lazy import Reference
+from pretrained_cnn._types import ImageLike, ImagesLike, LabeledImages
 from pretrained_cnn.bundle.formats import Dtype
 from pretrained_cnn.bundle.manifest import ExportCheck
 from pretrained_cnn.bundle.store import write_bundle
@@ -23,10 +25,11 @@ from pretrained_cnn.explain import Explanation, explain
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item, items, one
 from pretrained_cnn.labels import Label
+from pretrained_cnn.multilabel import MultiLabelEvaluation, evaluate_labels
 from pretrained_cnn.results.result import EmbeddingResult, Result, status_of
 from pretrained_cnn.results.rows import EMBEDDINGS, RESULTS
 from pretrained_cnn.results.settings import settings_of
-from pretrained_cnn.results.stream import ResultStream
+from pretrained_cnn.results.stream import ResultStream, Sources
 from pretrained_cnn.runtimes import Precision
 from pretrained_cnn.spec import HeatMapMethod, ModelSpec, Output, ResizePolicy
 from pretrained_cnn.transfer.report import Trained, TrainingReport, model_card
@@ -114,6 +117,7 @@ class Classifier:
         resize: ResizePolicy | None = None,
         input_size: tuple[int, int] | None = None,
         from_logits: bool = False,
+        multi_label: bool = False,
         runtime: str = "keras",
         precision: Precision = "float32",
         quantize: Any = None,
@@ -122,19 +126,25 @@ class Classifier:
         """Wrap a trained Keras model with classes of its own.
 
         Args:
-            model: One image input, channels last, and one output ``(N, C)``.
-            labels: ``C`` names, or ``(id, name)`` pairs, in the order of the outputs.
+            model: One image input, RGB or gray, and one output: probabilities ``(N, C)``, or ``(N, 1)``, the
+                probability of the second of two labels.
+            labels: ``C`` names, or ``(id, name)`` pairs, in the order of the outputs; or a mapping between names
+                and indices, as the ``class_indices`` of Keras's generators.
             preprocess: From RGB float32 in 0..255 to what the model was trained with; None if it takes 0..255.
-            resize: How images become the model's input size; by default `ResizePolicy()`, a center crop.
+            resize: How images become the model's input size; by default as Keras's own loaders do it,
+                ``ResizePolicy("squash", interpolation="bilinear", antialias=False)``. Pixels in memory of exactly
+                that size are taken as they are.
             input_size: ``(height, width)``, for a model whose input leaves them open.
-            from_logits: The last layer is linear, and a softmax is to follow it. A linear last layer without
-                ``from_logits=True`` is refused, and so is ``from_logits=True`` with an activation.
+            from_logits: The outputs are logits, and a softmax is to follow them; a sigmoid where there is one
+                output, or with ``multi_label=True``.
+            multi_label: An image may have several labels, or none: each output is a probability of its own.
             runtime: As for `Classifier`.
             precision: As for `Classifier`.
             quantize: As for `Classifier`.
             image_policy: As for `Classifier`.
 
-        Raises InvalidArgumentError if model and arguments do not fit together.
+        The model is run on four images, and judged by what it gives. Raises InvalidArgumentError if that is not finite
+        or not what the arguments say, and if model and arguments do not fit together.
 
         >>> import keras
         >>> model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Rescaling(1 / 255),
@@ -146,7 +156,13 @@ class Classifier:
         from pretrained_cnn.backbones.wrap import wrap
 
         spec = wrap(
-            model, labels=labels, preprocess=preprocess, resize=resize, input_size=input_size, from_logits=from_logits
+            model,
+            labels=labels,
+            preprocess=preprocess,
+            resize=resize,
+            input_size=input_size,
+            from_logits=from_logits,
+            multi_label=multi_label,
         )
         engine = Engine(spec, runtime=runtime, precision=precision, quantize=quantize, image_policy=image_policy)
         engine.backbone()  # so that a model that does not fit is refused here
@@ -184,9 +200,9 @@ class Classifier:
     @classmethod
     def train(
         cls,
-        data: Any,
+        data: LabeledImages,
         model: str | os.PathLike[str] | ModelSpec | Classifier = "Xception",
-        validation: Any = None,
+        validation: LabeledImages | None = None,
         *,
         head: Literal["linear", "mlp"] = "linear",
         epochs: int | None = None,
@@ -250,6 +266,7 @@ class Classifier:
             _refuse(arguments, "a Classifier to go on from")
             engine = model.engine.copy()
         else:
+            _refuse_options_of_head(arguments)
             engine = cls(model, **arguments).engine
         return cls(transfer.train(engine, data, validation, settings))
 
@@ -316,7 +333,7 @@ class Classifier:
         """
         return None if self._trained is None else self._trained.report
 
-    def __call__(self, image: Any, *, top: int = 5, min_score: float | None = None) -> Result:
+    def __call__(self, image: ImageLike, *, top: int = 5, min_score: float | None = None) -> Result:
         """The same as `predict`.
 
         >>> Classifier("EfficientNetLite0")("examples/images/clock.png").label
@@ -333,7 +350,7 @@ class Classifier:
         """
         return self._engine.spec.labels
 
-    def predict(self, image: Any, *, top: int = 5, min_score: float | None = None) -> Result:
+    def predict(self, image: ImageLike, *, top: int = 5, min_score: float | None = None) -> Result:
         """Name what is in one image.
 
         Args:
@@ -351,11 +368,12 @@ class Classifier:
         item = one(image)
         (scores,) = self._engine.row(item)
         (predictions,) = self._engine.predictions(scores, top)
-        return Result(item.name, predictions, image=_kept(item), status=status_of(predictions, min_score))
+        status = status_of(predictions, min_score)
+        return Result(item.name, predictions, image=_kept(item), status=status, thresholds=self.spec.thresholds)
 
     def predict_batch(
         self,
-        images: Any,
+        images: ImagesLike,
         *,
         top: int = 5,
         min_score: float | None = None,
@@ -384,7 +402,7 @@ class Classifier:
 
     def stream(
         self,
-        source: Any,
+        source: ImagesLike | Sources,
         *,
         top: int = 5,
         min_score: float | None = None,
@@ -434,7 +452,7 @@ class Classifier:
         )
 
     def predict_proba(
-        self, images: Any, *, batch_size: int | None = None, errors: Literal["raise", "return"] = "raise"
+        self, images: ImagesLike, *, batch_size: int | None = None, errors: Literal["raise", "return"] = "raise"
     ) -> NDArray[np.float32]:
         """The probabilities of all classes: float32 ``(N, C)``, a row for each image, in their order.
 
@@ -449,7 +467,7 @@ class Classifier:
 
     def embed(
         self,
-        images: Any,
+        images: ImagesLike,
         *,
         layer: str | None = None,
         batch_size: int | None = None,
@@ -472,7 +490,7 @@ class Classifier:
 
     def embed_stream(
         self,
-        source: Any,
+        source: ImagesLike | Sources,
         *,
         layer: str | None = None,
         batch_size: int | None = None,
@@ -506,7 +524,7 @@ class Classifier:
         )
 
     def features(
-        self, images: Any, layers: Sequence[str], *, batch_size: int | None = None
+        self, images: ImagesLike, layers: Sequence[str], *, batch_size: int | None = None
     ) -> dict[str, NDArray[np.float32]]:
         """The maps that layers of the network give for each image, in one pass.
 
@@ -530,8 +548,8 @@ class Classifier:
         return self._engine.features(images, layers, batch_size=batch_size)
 
     def evaluate(
-        self, source: Any, labels: Sequence[str] | None = None, *, batch_size: int | None = None
-    ) -> Evaluation:
+        self, source: LabeledImages, labels: Sequence[Any] | None = None, *, batch_size: int | None = None
+    ) -> Evaluation | MultiLabelEvaluation:
         """How often the classifier is right about images whose classes are known, and where it is wrong.
 
         Args:
@@ -542,15 +560,21 @@ class Classifier:
             batch_size: As for `stream`.
 
         A label is a class's id, or its name if no other class has it. Bad images are listed in `Evaluation.failed`.
+        Returns an `Evaluation`; with ``multi_label=True`` a `MultiLabelEvaluation`, for which an image's label is a
+        collection of labels, possibly empty, and in a CSV file text such as ``"cat,dog"``.
+
         Raises DataError for labels that are not the classifier's, or if no image can be read.
 
         >>> clf = Classifier("EfficientNetLite0")
         >>> clf.evaluate([("examples/images/clock.png", "analog_clock"), ("examples/images/candle.png", "candle")])
         Evaluation(2 images, top1=1.000 (0.342 to 1.000))
         """
-        return evaluate(self._engine, source, labels, batch_size=batch_size)
+        run = evaluate_labels if self.spec.multi_label else evaluate
+        return run(self._engine, source, labels, batch_size=batch_size)
 
-    def explain(self, image: Any, target: int | str | None = None, method: HeatMapMethod = "grad_cam") -> Explanation:
+    def explain(
+        self, image: ImageLike, target: int | str | None = None, method: HeatMapMethod = "grad_cam"
+    ) -> Explanation:
         """Where in an image the network sees a class: a heat map over the image.
 
         Args:
@@ -580,7 +604,7 @@ class Classifier:
         format: str = "keras",
         dtype: Dtype = "float32",
         output: Output | Sequence[Output] | None = None,
-        quantize: Any = None,
+        quantize: ImagesLike | None = None,
         min_agreement: float | None = None,
         overwrite: bool = False,
     ) -> ExportCheck:
@@ -660,6 +684,24 @@ class Classifier:
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    def __deepcopy__(self, memo: object) -> Classifier:
+        """A classifier that gives the same answers, with a network of its own."""
+        engine = self.engine.copy()
+        return Classifier(engine if self._trained is None else replace(self._trained, engine=engine))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """A pickle has a backbone's name and settings, or a bundle's path, and no weights."""
+        engine = self.engine
+        if engine.bundle is not None:
+            return _loaded, (str(engine.bundle.path), self.runtime, self.precision, engine.image_policy)
+        if self._trained is not None or not isinstance(engine.spec.builder, Reference):
+            raise InvalidArgumentError(
+                f"{self!r} cannot be pickled; write it with save(path), and read it there with Classifier.load(path)"
+            )
+        settings = {"weights": engine.weights, "options": engine.options, "runtime": self.runtime}
+        settings |= {"precision": engine.precision, "quantize": engine.quantize}
+        return _unpickled, (engine.spec, {**settings, "image_policy": engine.image_policy})
+
     def __repr__(self) -> str:
         engine, runtime = self._engine, f"runtime={self.runtime!r}"
         if self.precision != "float32":
@@ -678,7 +720,27 @@ def _results(engine: Engine, rows: Generator[Rows], top: int, min_score: float |
             decoded = iter(engine.predictions(scores, top))
             for name, error, image in zip(names, errors, images, strict=True):
                 predictions = next(decoded) if error is None else ()
-                yield Result(name, predictions, error, image, status_of(predictions, min_score))
+                status = status_of(predictions, min_score)
+                yield Result(name, predictions, error, image, status, thresholds=engine.spec.thresholds)
+
+
+def _loaded(path: str, runtime: str, precision: Precision, image_policy: ImagePolicy) -> Classifier:
+    return Classifier.load(path, runtime=runtime, precision=precision, image_policy=image_policy)
+
+
+def _unpickled(spec: ModelSpec, settings: dict[str, Any]) -> Classifier:
+    return Classifier(Engine(spec, **settings))
+
+
+def _refuse_options_of_head(arguments: Mapping[str, Any]) -> None:
+    """Refuse builder options that concern the 1,000-class head only, which training replaces."""
+    useless = sorted(arguments.keys() & {"classes", "classifier_activation", "dropout", "dropout_rate"})
+    if useless:
+        raise InvalidArgumentError(
+            f"{useless[0]}={arguments[useless[0]]!r} concerns the 1,000-class head of the builder, which training "
+            "replaces; the arguments of training are head, epochs, unfreeze, augment, learning_rate, class_weight, "
+            "seed and cache"
+        )
 
 
 def _embeddings(rows: Generator[Rows]) -> Generator[EmbeddingResult]:

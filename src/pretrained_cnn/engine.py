@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pretrained_cnn import _settings, identity
 from pretrained_cnn._check import choice, whole_number
 from pretrained_cnn._lazy import Reference
+from pretrained_cnn._types import ImagesLike
 from pretrained_cnn.bundle.child import NoChildError
 from pretrained_cnn.bundle.store import Bundle, open_bundle, write_converted
 from pretrained_cnn.errors import (
@@ -33,6 +34,7 @@ from pretrained_cnn.images.sources import Item, items
 from pretrained_cnn.labels import Prediction
 from pretrained_cnn.models import find_model
 from pretrained_cnn.runtimes import Precision, Runtime, RuntimeSpec, get_runtime, runtime_for
+from pretrained_cnn.scores import EXACT, NOT_FINITE, ROUGH, finite, problem
 from pretrained_cnn.spec import HeatMapMethod, ModelSpec, Output
 from pretrained_cnn.weights import ensure
 
@@ -60,7 +62,12 @@ class Network:
     """A serving graph that a runtime has opened for certain outputs. May be used from several threads at once."""
 
     def __init__(
-        self, spec: ModelSpec, outputs: tuple[str, ...], runtime: Runtime, shapes: Sequence[tuple[int, ...]]
+        self,
+        spec: ModelSpec,
+        outputs: tuple[str, ...],
+        runtime: Runtime,
+        shapes: Sequence[tuple[int, ...]],
+        tolerance: float = EXACT,
     ) -> None:
         self.outputs = outputs
         """The names of the outputs, in the order in which `run` gives them."""
@@ -68,6 +75,7 @@ class Network:
         """The shape of each output for one image: ``(width,)`` for scores and embeddings, ``(h, w, c)`` for a map."""
         self._spec = spec
         self._runtime = runtime
+        self._tolerance = tolerance
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -75,7 +83,7 @@ class Network:
         return tuple(shape[-1] for shape in self.shapes)
 
     def run(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
-        """From RGB uint8 ``(N, H, W, 3)`` to a float32 array ``(N, *shape)`` for each output.
+        """From uint8 ``(N, H, W, channels)``, RGB or gray, to a float32 array ``(N, *shape)`` for each output.
 
         Raises InvalidSpecError if an output is not what the spec says.
         """
@@ -109,7 +117,8 @@ class Network:
         if not len(pixels):
             return tuple(np.empty((0, *shape), np.float32) for shape in self.shapes), []
         found = self._runtime.run(pixels)
-        return found, check_outputs(self._spec, self.outputs, found, [(len(pixels), *shape) for shape in self.shapes])
+        shapes = [(len(pixels), *shape) for shape in self.shapes]
+        return found, check_outputs(self._spec, self.outputs, found, shapes, self._tolerance)
 
 
 def check_outputs(
@@ -117,6 +126,7 @@ def check_outputs(
     outputs: Sequence[str],
     found: Sequence[NDArray[np.float32]],
     shapes: Sequence[tuple[int, ...]],
+    tolerance: float = EXACT,
 ) -> list[str | None]:
     """Check what a network gives. All outputs of all networks pass through this function.
 
@@ -125,21 +135,24 @@ def check_outputs(
         outputs: The names of the outputs.
         found: An array for each of them.
         shapes: The shape that each of them must have, the number of images first.
+        tolerance: How far the probabilities of one image may sum from 1.
 
     Returns, for each image, what is wrong with its outputs, or None. Raises InvalidSpecError for arrays whose shape is
-    wrong, which is the network's fault and not an image's.
+    wrong, and for scores of labels that are not probabilities: both are the network's fault and not an image's.
     """
     faults: list[str | None] = [None] * shapes[0][0]
     for name, array, shape in zip(outputs, found, shapes, strict=True):
         if array.shape != shape:
             raise InvalidSpecError(f"{spec.name} gives {name} of shape {array.shape}; expected {shape}")
-        if np.isfinite(array.sum()):  # the usual case, in one pass without a temporary array
-            continue
-        for row in np.flatnonzero(~np.isfinite(array).all(axis=tuple(range(1, array.ndim)))):
-            faults[row] = (
-                f"the network gives {name} that are not finite numbers; "
-                "check its weights, its preprocess function, and whether it overflows in 16 bits"
-            )
+        if not np.isfinite(array.sum()):  # else all are, found in one pass without a temporary array
+            good = finite(array)
+            for row in np.flatnonzero(~good):
+                faults[row] = NOT_FINITE
+            array = array[good]
+        if name == "scores" and spec.labels:
+            fault = problem(array, multi_label=spec.multi_label, tolerance=tolerance)
+            if fault is not None:
+                raise InvalidSpecError(f"{spec.name}: {fault}")
     return faults
 
 
@@ -288,7 +301,8 @@ class Engine:
         """
         names = tuple(outputs)
         return self._once(
-            ("outputs", *names, layer or ""), lambda: Network(self.spec, names, *self._open(names, layer))
+            ("outputs", *names, layer or ""),
+            lambda: Network(self.spec, names, *self._open(names, layer), self._tolerance()),
         )
 
     def open_features(self, layers: Sequence[str]) -> Network:
@@ -303,7 +317,7 @@ class Engine:
         return self._once(("features", *names), lambda: self._open_features(names))
 
     def batches(
-        self, source: Any, batch_size: int | None = None, workers: int | None = None, prefetch: int | None = None
+        self, source: ImagesLike, batch_size: int | None = None, workers: int | None = None, prefetch: int | None = None
     ) -> Generator[Batch]:
         """Decode and resize the images of ``source`` in parallel; the arguments are those of `Classifier.stream`."""
         for name, value in {"batch_size": batch_size, "workers": workers, "prefetch": prefetch}.items():
@@ -328,6 +342,7 @@ class Engine:
             spec.input_size,
             spec.resize,
             self.image_policy,
+            channels=spec.channels,
             batch_size=batch_size,
             workers=workers,
             prefetch=prefetch,
@@ -350,7 +365,7 @@ class Engine:
 
     def row(self, item: Item, outputs: Sequence[Output] = ("scores",)) -> tuple[NDArray[np.float32], ...]:
         """What the network gives for one image, float32 ``(1, width)`` for each output. Raises ImageError."""
-        pixels = load(item, self.spec.input_size, self.spec.resize, self.image_policy)
+        pixels = load(item, self.spec.input_size, self.spec.resize, self.image_policy, self.spec.channels)
         batch = Batch([item.name], [None], pixels[np.newaxis], [item.path])
         answered, found = self.open(outputs).answer(batch)
         raise_first(answered.errors)
@@ -358,7 +373,7 @@ class Engine:
 
     def run(
         self,
-        source: Any,
+        source: ImagesLike,
         output: Output,
         layer: str | None = None,
         *,
@@ -378,7 +393,7 @@ class Engine:
         return np.concatenate(found)
 
     def features(
-        self, source: Any, layers: Sequence[str], *, batch_size: int | None = None
+        self, source: ImagesLike, layers: Sequence[str], *, batch_size: int | None = None
     ) -> dict[str, NDArray[np.float32]]:
         """The maps of several layers for all images of ``source``. Raises the first ImageError."""
         network = self.open_features(layers)
@@ -388,9 +403,12 @@ class Engine:
                 arrays.append(array)
         return {name: np.concatenate(arrays) for name, arrays in zip(network.outputs, found, strict=True)}
 
-    def pixels(self, source: Any) -> NDArray[np.uint8]:
-        """All images of ``source`` as the network takes them, uint8 ``(N, H, W, 3)``. Raises the first ImageError."""
-        found = [np.empty((0, *self.spec.input_size, 3), np.uint8)]
+    def pixels(self, source: ImagesLike) -> NDArray[np.uint8]:
+        """All images of ``source`` as the network takes them: uint8 ``(N, H, W, channels)``.
+
+        Raises the first ImageError.
+        """
+        found = [np.empty((0, *self.spec.input_size, self.spec.channels), np.uint8)]
         with contextlib.closing(self.batches(source)) as stream:
             for batch in stream:
                 raise_first(batch.errors)
@@ -473,6 +491,16 @@ class Engine:
             self._explainers.clear()
             while self._networks:
                 self._networks.popitem()[1].close()
+
+    def _tolerance(self) -> float:
+        """How far probabilities may sum from 1: more where something computes or stores less than 32 bits."""
+        if self._backbone is not None:
+            from pretrained_cnn.backbones.build import tolerance
+
+            return tolerance(self._backbone.model)
+        stored = self.bundle is not None and self.bundle.manifest.dtype != "float32"
+        rough = stored or self.precision != "float32"
+        return ROUGH if rough or identity.has_dtype_policy() else EXACT
 
     def _once(self, key: tuple[str, ...], open_: Callable[[], Network]) -> Network:
         with self._lock:
@@ -558,7 +586,7 @@ class Engine:
 
         Raises NoChildError if this network can be built only here, or no child can be started.
         """
-        from pretrained_cnn.bundle import convert, converted
+        from pretrained_cnn.bundle import converted, rebuild
 
         if self.weights is None or self.quantize is not None or not identity.is_built_by_name(self.spec):
             raise NoChildError(f"{self.spec.name} can be built in this process only")
@@ -571,7 +599,7 @@ class Engine:
         if key is None:
             raise NoChildError(f"{self.spec.name} can be built in this process only")
         write = functools.partial(
-            convert.build_and_write,
+            rebuild.build_and_write,
             spec=self.spec,
             weights=self.weights,
             options=self.options,

@@ -107,6 +107,10 @@ class InvalidSpecError(InvalidArgumentError):
     """
 
 
+LONGEST_NAME = 300
+"""Characters of an image's name that a message shows; of longer ones, the beginning and the end."""
+
+
 class ImageError(PretrainedCNNError, ValueError):
     """An image that cannot be used.
 
@@ -123,7 +127,10 @@ class ImageError(PretrainedCNNError, ValueError):
         """What is wrong with it, and what to do."""
 
     def __str__(self) -> str:
-        return f"{self.source}: {self.reason}"
+        source = self.source
+        if len(source) > LONGEST_NAME:
+            source = f"{source[: LONGEST_NAME - 100]}...{source[-97:]}"
+        return f"{source}: {self.reason}"
 
 
 class DataError(PretrainedCNNError, ValueError):

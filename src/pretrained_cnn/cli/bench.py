@@ -112,7 +112,7 @@ def _cells(row: Timing, best: bool) -> list[str]:
 
 def _check_plot(path: Path, overwrite: bool) -> None:
     """Raise MissingDependencyError without matplotlib, InvalidArgumentError for a file that could not be written."""
-    from pretrained_cnn.plots import FORMATS
+    from pretrained_cnn.bench.plot import FORMATS
 
     if path.suffix[1:] not in FORMATS:
         raise InvalidArgumentError(
@@ -127,7 +127,7 @@ def _check_plot(path: Path, overwrite: bool) -> None:
 
 
 def _plot(rows: Sequence[Timing], best: Sequence[Timing], path: Path) -> None:
-    from pretrained_cnn.plots import accuracy_and_time
+    from pretrained_cnn.bench.plot import accuracy_and_time
 
     try:
         accuracy_and_time(rows, best).savefig(path, dpi=120)

@@ -10,11 +10,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pretrained_cnn.cli.console import complain, log_to_stderr, quiet, say
+from pretrained_cnn.cli.console import complain, escaped, log_to_stderr, quiet, say
 from pretrained_cnn.cli.options import Command, argument, count, flag, option, share
 from pretrained_cnn.cli.shared import ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
 from pretrained_cnn.errors import ImageError, InvalidArgumentError
+from pretrained_cnn.scores import one_class_only
 
 if TYPE_CHECKING:
     from pretrained_cnn.classifier import Classifier
@@ -115,6 +116,8 @@ def _run(options: Options) -> int:
 
     clf = load_classifier(options)
     sorter = _sorter(options)
+    if sorter is not None and clf.spec.multi_label:
+        one_class_only("sorting images into a folder for each class")
     if options.on:
         return _on_ray(clf, options)
     sources = Sources(options.source, without=None if sorter is None else str(sorter.folder))
@@ -148,9 +151,8 @@ def _to_stdout(clf: Classifier, stream: ResultStream[Result], sorter: Sorter | N
                 status = Status.FAILED
                 complain(result.error)
             elif result.status == "uncertain" and lines is not printing.as_block:
-                complain(
-                    f"{result.source}: uncertain: its best score {result.score:.4f} is below {options.min_score:g}"
-                )
+                name = escaped(result.source)
+                complain(f"{name}: uncertain: its best score {result.score:.4f} is below {options.min_score:g}")
             for line in lines(result):
                 say(line)
     return status

@@ -12,11 +12,12 @@ import signal
 import sys
 import tempfile
 import threading
+import unicodedata
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, TextIO
 
-from pretrained_cnn.errors import OutputError
+from pretrained_cnn.errors import ImageError, OutputError
 
 __all__ = ["Terminated", "complain", "flush", "kept", "log_to_stderr", "open_console", "quiet", "say", "terminable"]
 
@@ -30,8 +31,22 @@ def say(text: object = "") -> None:
         print(text, flush=True)
 
 
+def escaped(text: str) -> str:
+    """The text in one line that no terminal obeys: control characters, tabs and newlines as in a Python string.
+
+    >>> print(escaped("a\\tb\\x1b[2J.jpg"))
+    a\\tb\\x1b[2J.jpg
+    """
+    return "".join(
+        letter.encode("unicode_escape").decode() if unicodedata.category(letter) in ("Cc", "Zl", "Zp") else letter
+        for letter in text
+    )
+
+
 def complain(message: object) -> None:
     """Print a line to stderr, with the program's name. A closed or full stderr takes nothing, without an error."""
+    if isinstance(message, ImageError):  # its name may be anything
+        message = escaped(str(message))
     if sys.stderr is None:  # print() would take stdout instead
         return
     try:

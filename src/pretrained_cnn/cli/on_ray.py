@@ -18,7 +18,7 @@ from pretrained_cnn.cli.console import complain, kept, quiet
 from pretrained_cnn.cli.progress import progress, summary
 from pretrained_cnn.cli.status import Status
 from pretrained_cnn.errors import InvalidArgumentError, OutputError
-from pretrained_cnn.images.sources import is_url
+from pretrained_cnn.images.sources import is_address
 from pretrained_cnn.results.file import RunInfo, by_image
 from pretrained_cnn.results.names import escape
 from pretrained_cnn.results.result import Result
@@ -30,6 +30,7 @@ from pretrained_cnn.results.stream import Sources, find_images
 if TYPE_CHECKING:
     from pretrained_cnn.classifier import Classifier
     from pretrained_cnn.cli.classify import Options
+    from pretrained_cnn.images.policy import ImagePolicy
     from pretrained_cnn.spec import ModelSpec
 
 BLOCK = 1_000
@@ -64,7 +65,7 @@ def run(clf: Classifier, options: Options) -> Status:
                 kept(lambda: f"{shards.images:,} images have their rows in {shards.path}; continue with --resume"),
                 progress(lambda: shards.total, shards.before) as report,
             ):
-                for result, entry in _results(shards, model, _arguments(options, cores)):
+                for result, entry in _results(shards, model, _arguments(options, cores, clf.engine.image_policy)):
                     shards.write(result, listed=entry.listed)
                     report(shards.images, shards.failed)
         except InvalidArgumentError:
@@ -127,13 +128,14 @@ def _cores(workers: int | None) -> int:
     return workers or max(1, min(filter(None, cores), default=1) - 1)
 
 
-def _arguments(options: Options, cores: int) -> dict[str, Any]:
+def _arguments(options: Options, cores: int, image_policy: ImagePolicy) -> dict[str, Any]:
     """What `pretrained_cnn.integrations.ray.classify` is asked for."""
     weights = options.weights
     if weights is not None and weights != "imagenet":
         weights = os.path.abspath(weights)
     return {
         "runtime": options.runtime,
+        "image_policy": image_policy,
         "top": options.named,
         "min_score": options.min_score,
         "batch_size": options.batch_size,
@@ -146,22 +148,23 @@ def _arguments(options: Options, cores: int) -> dict[str, Any]:
 def _results(shards: Shards, model: str | ModelSpec, arguments: Mapping[str, Any]) -> Iterator[tuple[Result, Entry]]:
     """The results that the folder wants, in its order; once more for the files that wait for another try."""
     while shards.images < shards.total or shards.is_retrying:
-        paths = (_path(shards, entry) for entry in shards.entries() if entry.reason is None)
-        found = _by_source(_classify(paths, model, arguments))
+        paths = (path_of(shards, entry) for entry in shards.entries() if entry.reason is None)
+        found = by_source(_classify(paths, model, arguments))
         for entry in shards.entries():
             if entry.reason is None:
-                yield to_result(found(escape(_path(shards, entry))), entry.name), entry
+                yield to_result(found(escape(path_of(shards, entry))), entry.name), entry
             else:
                 yield Result(entry.name, (), entry.error), entry
         if not shards.again():
             return
 
 
-def _path(shards: Shards, entry: Entry) -> str:
-    return entry.name if is_url(entry.name) else os.path.normpath(os.path.join(shards.run.folder, entry.name))
+def path_of(shards: Shards, entry: Entry) -> str:
+    """The path of an image on every machine: absolute, as seen from where the run began. An address stays."""
+    return entry.name if is_address(entry.name) else os.path.normpath(os.path.join(shards.run.folder, entry.name))
 
 
-def _by_source(images: Iterator[list[Row]]) -> Any:
+def by_source(images: Iterator[list[Row]]) -> Any:
     """A function from a name to the rows of the next image of that name, whatever the order in which rows come."""
     early: dict[str, deque[list[Row]]] = defaultdict(deque)
 

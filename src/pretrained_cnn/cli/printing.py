@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from pretrained_cnn.cli.console import escaped
 from pretrained_cnn.cli.table import table
 from pretrained_cnn.results.result import Result
 
@@ -19,13 +20,15 @@ def as_json(result: Result) -> Iterator[str]:
 def as_rows(result: Result) -> Iterator[str]:
     """A line for each class, with tabs between: the image, the score, the label, and the id.
 
+    Tabs, newlines and other control characters in a name are escaped, so that a line stays a line.
+
     >>> from pretrained_cnn import Prediction, Result
     >>> result = Result("a.jpg", (Prediction("n02123045", "tabby", 0.831, 281),))
     >>> list(as_rows(result))
     ['a.jpg\\t0.8310\\ttabby\\tn02123045']
     """
     for each in result:
-        yield f"{result.source}\t{each.score:.4f}\t{each.label}\t{each.id}"
+        yield f"{escaped(result.source)}\t{each.score:.4f}\t{each.label}\t{each.id}"
 
 
 def as_block(result: Result) -> Iterator[str]:

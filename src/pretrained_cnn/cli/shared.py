@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pretrained_cnn.cli.console import complain, quiet
+from pretrained_cnn.cli.images import ImageOptions, image_policy
 from pretrained_cnn.cli.options import option
 from pretrained_cnn.cli.status import Status
 from pretrained_cnn.errors import InvalidArgumentError
+from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.registry import get_spec
 from pretrained_cnn.runtimes import Precision
 from pretrained_cnn.spec import ModelSpec
@@ -23,7 +25,7 @@ RUNTIME = "Runtime that executes the network; `pretrained-cnn runtimes` lists th
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelOptions:
+class ModelOptions(ImageOptions):
     """Which classifier is meant; `load_classifier` reads it."""
 
     model: str = option(
@@ -66,11 +68,14 @@ def load_classifier(options: ModelOptions) -> Classifier:
             weights=options.weights or "imagenet",
             runtime=options.runtime or "keras",
             precision=options.precision,
+            image_policy=image_policy(options) or ImagePolicy(),
         )
     if options.weights is not None:
         raise InvalidArgumentError(f"--weights {options.weights}: the bundle {options.model} has weights of its own")
     with quiet():
-        return Classifier.load(model, runtime=options.runtime, precision=options.precision)
+        return Classifier.load(
+            model, runtime=options.runtime, precision=options.precision, image_policy=image_policy(options, model)
+        )
 
 
 def find_model(name: str) -> ModelSpec | Path:

@@ -37,8 +37,8 @@ def members(
 ) -> Generator[tuple[str, bytes | ImageError], None, None]:
     """``(archive/member, bytes)`` for each file in the archive whose name is ``wanted``.
 
-    Where the bytes cannot be had, an ImageError is in their place; that of the archive itself comes last. Of a member
-    with more than ``max_bytes``, one byte more is read, by which who decodes it sees that it is too large.
+    Where the bytes cannot be had, an ImageError is in their place; that of the archive itself comes last. A member
+    that is said to have more than ``max_bytes`` is not read, and of one that has more than it is said to have, no more.
     """
     what = "this archive"
     try:
@@ -57,6 +57,9 @@ def _zip(path: str, max_bytes: int, wanted: Callable[[str], bool]) -> Iterator[t
             name = f"{path}/{member.filename}"
             if member.flag_bits & 1:
                 yield name, ImageError(name, "it is encrypted; unpack the archive first")
+                continue
+            if member.file_size > max_bytes:
+                yield name, _too_large(name, max_bytes)
                 continue
             try:
                 with archive.open(member) as file:
@@ -78,10 +81,17 @@ def _tar(path: str, max_bytes: int, wanted: Callable[[str], bool]) -> Iterator[t
             if file is None:
                 yield name, ImageError(name, "it is a link or a device; only files are read from an archive")
                 continue
+            if member.size > max_bytes:
+                yield name, _too_large(name, max_bytes)
+                continue
             with file:
                 data = file.read(max_bytes + 1)
             yield name, data
         _check_end(archive)
+
+
+def _too_large(name: str, max_bytes: int) -> ImageError:
+    return ImageError(name, f"it has more than {max_bytes:,} bytes (ImagePolicy.max_bytes)")
 
 
 def _check_end(archive: tarfile.TarFile) -> None:

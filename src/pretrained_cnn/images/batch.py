@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import traceback
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import NamedTuple
@@ -28,6 +28,10 @@ same to within a tenth (``benchmarks/batches.py``). 16 leaves something for more
 MAX_WORKERS = 16
 """Decoding and resizing a photo holds Python's interpreter lock for 3 to 6 % of its time (same benchmark), so more
 threads would only wait for each other, each with a whole photo in memory."""
+
+
+MAX_HELD = 256 * 1024 * 1024
+"""Bytes of images in memory, not yet decoded, from which on no more are taken."""
 
 
 class Batch(NamedTuple):
@@ -74,7 +78,8 @@ def batches(
 
     At most ``prefetch`` batches are alive: the one that the consumer was given last, and those that are in the making
     while it is busy with that. By default these are as many as give each worker two images, and at least two, so
-    that an image that takes long does not hold up the consumer. The items are taken from their iterable in
+    that an image that takes long does not hold up the consumer. Of images that are in memory already, as those of an
+    archive are, no more are taken while they have `MAX_HELD` bytes together. The items are taken from their iterable in
     the consumer's own thread and no faster. Closing the iterator ends the threads.
     """
     batch_size = batch_size or BATCH_SIZE
@@ -85,8 +90,12 @@ def batches(
     pending: deque[_Pending] = deque()
     try:
         while True:
-            while len(pending) < prefetch and (group := list(islice(items, batch_size))):
+            while len(pending) < prefetch:
+                room = MAX_HELD - sum(batch.held for batch in pending)
+                if room <= 0 or not (group := list(_group(items, batch_size, room))):
+                    break
                 pending.append(_Pending(pool, group, size, policy, reading, channels))
+                del group  # the images are the workers' now
             if not pending:
                 return
             yield pending.popleft().result()
@@ -94,6 +103,21 @@ def batches(
         pool.shutdown(wait=True, cancel_futures=True)
         if isinstance(items, Generator):
             items.close()
+
+
+def _group(items: Iterator[Item], batch_size: int, room: int) -> Iterator[Item]:
+    """The next items, so many, or fewer if they fill the room, in bytes."""
+    for item in islice(items, batch_size):
+        yield item
+        room -= _bytes_of(item)
+        if room <= 0:
+            return
+
+
+def _bytes_of(item: Item) -> int:
+    """What an item holds that was read already."""
+    image = item.image
+    return len(image) if isinstance(image, bytes) else 0
 
 
 class _Pending:
@@ -109,11 +133,17 @@ class _Pending:
         channels: int,
     ) -> None:
         self._names, self._paths = [item.name for item in items], [item.path for item in items]
+        self._held = [_bytes_of(item) for item in items]
         self._pixels = np.empty((len(items), *size, channels), np.uint8)
         self._jobs = [
             pool.submit(_load_into, row, item, size, policy, reading, channels)
             for row, item in zip(self._pixels, items, strict=True)
         ]
+
+    @property
+    def held(self) -> int:
+        """Bytes of its images that are not decoded yet."""
+        return sum(size for size, job in zip(self._held, self._jobs, strict=True) if not job.done())
 
     def result(self) -> Batch:
         """The batch, when all of it is decoded. Raises what a decoder raised that is not an ImageError."""

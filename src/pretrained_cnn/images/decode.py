@@ -45,7 +45,7 @@ STRIP = 4_000_000
 
 BYTES_A_PIXEL = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
 """What Pillow keeps of a pixel; 4 of all other modes."""
-DECODER_BYTES = {"WEBP": 6, "AVIF": 10, "HEIF": 10, "JPEG2000": 17, "JXL": 16}
+DECODER_BYTES = {"WEBP": 13, "AVIF": 8, "HEIF": 6, "JPEG2000": 17, "JXL": 8}
 """What a decoder takes of each pixel beside Pillow's own image, as was measured."""
 
 TURNS = {
@@ -74,7 +74,9 @@ def decode(item: Item, policy: ImagePolicy, needed: tuple[int, int] | None = Non
     try:
         given = content(item, policy)
         if isinstance(given, bytes):
-            return _decode_bytes(item, given, policy, needed)
+            held = [given]
+            del given  # so that the bytes are let go of when they are no longer needed
+            return _decode_bytes(item, held, policy, needed)
         return (
             _of_pillow(item, given, policy, needed)
             if isinstance(given, Image.Image)
@@ -107,8 +109,9 @@ def check_header(item: Item, data: bytes) -> None:
         raise ImageError(item.name, f"it cannot be decoded: {_reason(error)}") from error
 
 
-def _decode_bytes(item: Item, data: bytes, policy: ImagePolicy, needed: tuple[int, int] | None) -> Image.Image:
-    opened, facts, clean = _open(item, data)
+def _decode_bytes(item: Item, held: list[bytes], policy: ImagePolicy, needed: tuple[int, int] | None) -> Image.Image:
+    """Decode a file's bytes, the only one in the list, from which they are taken: two copies would be a lot."""
+    opened, facts, clean = _open(item, held.pop())
     if policy.color_profile == "ignore":
         facts.profile = facts.gamma = facts.primaries_and_transfer = None
     if needed is not None and facts.orientation >= 5:
@@ -193,7 +196,7 @@ def _of_file(
     size = _draft(image, data, needed) if needed is not None and policy.draft else image.size
     shrink = _shrink(size, needed, policy)
     deep = image.format == "PNG" and bool(image.tile) and str(image.tile[0][3]).endswith(";16B")
-    _check_size(item, image, size, facts, policy, shrink, twice=deep)
+    _check_size(item, image, size, facts, policy, shrink, beside=len(data), twice=deep)
     if deep and (samples := _png_samples(image, data, facts, policy)) is not None:
         return _of_samples(item, samples, facts, policy, needed)
     loaded = _loaded(image, data, policy)
@@ -225,6 +228,7 @@ def _check_size(
     policy: ImagePolicy,
     shrink: int,
     *,
+    beside: int = 0,
     twice: bool = False,
 ) -> None:
     """Raise ImageError for an image that would take too many pixels, or too much memory, to decode."""
@@ -233,7 +237,7 @@ def _check_size(
     each: float = BYTES_A_PIXEL.get(image.mode, 4) * (1 + twice) + DECODER_BYTES.get(image.format or "", 0)
     if image.mode != "RGB" or facts.orientation != 1:
         each += 4 / shrink**2
-    _check_memory(item, size, int(size[0] * size[1] * each) + facts.coefficient_bytes, policy)
+    _check_memory(item, size, int(size[0] * size[1] * each) + facts.coefficient_bytes + beside, policy)
 
 
 def _check_memory(item: Item, size: tuple[int, int], takes: int, policy: ImagePolicy) -> None:
@@ -354,7 +358,7 @@ def _of_samples(
 def _of_pillow(item: Item, image: Image.Image, policy: ImagePolicy, needed: tuple[int, int] | None) -> Image.Image:
     data = _file_of(image, policy)
     if data is not None:
-        return _decode_bytes(item, limited(item, data, policy), policy, needed)
+        return _decode_bytes(item, [limited(item, data, policy)], policy, needed)
     info = image.info
     facts = Facts()
     if policy.color_profile == "convert":
@@ -426,12 +430,17 @@ def _in_strips(image: Image.Image, finish: Callable[[Image.Image], Image.Image],
     """Convert strip by strip, so that nothing but the image and the result is ever whole."""
     width, height = image.size
     rows = max(1, STRIP // width // shrink) * shrink
+    # Averages first are cheaper, but there are none of a palette's numbers or of a color that stands for transparent.
+    first = shrink if image.mode in ("L", "LA", "RGB", "RGBA", "CMYK") and "transparency" not in image.info else 1
+
+    def convert(strip: Image.Image) -> Image.Image:
+        return levels.shrunk(finish(levels.shrunk(strip, first)), shrink // first)
+
     if rows >= height:
-        return levels.shrunk(finish(image), shrink)
+        return convert(image)
     done = Image.new("RGB", (-(-width // shrink), -(-height // shrink)))
     for top in range(0, height, rows):
-        strip = finish(image.crop((0, top, width, min(height, top + rows))))
-        done.paste(levels.shrunk(strip, shrink), (0, top // shrink))
+        done.paste(convert(image.crop((0, top, width, min(height, top + rows)))), (0, top // shrink))
     return done
 
 
@@ -485,7 +494,7 @@ def _of_array(item: Item, array: NDArray[Any], policy: ImagePolicy) -> Image.Ima
 
     shape = array.shape
     if array.ndim == 1 and array.dtype == np.uint8:  # an encoded file, as of np.frombuffer and cv2.imencode
-        return _decode_bytes(item, limited(item, array.tobytes(), policy), policy, None)
+        return _decode_bytes(item, [limited(item, array.tobytes(), policy)], policy, None)
     if array.ndim == 4:
         raise refuse("holds several images; give it to predict_batch, or one of its rows to predict")
     channels = shape[2] if array.ndim == 3 else 1

@@ -7,6 +7,7 @@ import http.client
 import io
 import socket
 import threading
+import zlib
 from typing import Any
 
 from pretrained_cnn._http import NotPublicError, cause, connect_public, declared_length, open_url
@@ -21,7 +22,11 @@ def fetch(url: str, policy: ImagePolicy) -> io.BytesIO:
     with contextlib.closing(_Connections(policy)) as connections:
         try:
             with open_url(
-                url, timeout=policy.url_seconds, connect=connections.connect, proxies=policy.allow_private
+                url,
+                timeout=policy.url_seconds,
+                private_headers=policy.headers,
+                connect=connections.connect,
+                proxies=policy.allow_private,
             ) as response:
                 data = _read(response, policy)
             if not connections.late:
@@ -61,7 +66,19 @@ def _read(response: http.client.HTTPResponse, policy: ImagePolicy) -> bytes:
     declared = declared_length(response)
     if declared is not None and len(data) < declared:
         raise OSError(f"the connection was cut after {len(data):,} of {declared:,} bytes")
+    if response.headers.get("Content-Encoding", "").lower() in ("gzip", "x-gzip", "deflate"):  # nobody asked for it
+        return _unpacked(bytes(data), policy)
     return bytes(data)
+
+
+def _unpacked(data: bytes, policy: ImagePolicy) -> bytes:
+    try:
+        unpacked = zlib.decompressobj(wbits=47).decompress(data, policy.max_url_bytes + 1)
+    except zlib.error as error:
+        raise OSError(f"what came cannot be unpacked: {error}") from None
+    if len(unpacked) > policy.max_url_bytes:
+        raise _TooLargeError(f"it has more than {policy.max_url_bytes:,} bytes (ImagePolicy.max_url_bytes)")
+    return unpacked
 
 
 class _Connections:

@@ -127,14 +127,17 @@ def _extremes(samples: Samples, colors: int) -> tuple[float, float, bool]:
     lower = 2 ** (16 - samples.significant) - 1 if samples.significant else 0
     for band in samples.bands():
         values = band[..., :colors]
-        if values.dtype.kind == "f":
+        low, high = values.min(), values.max()
+        if values.dtype.kind == "f" and not (np.isfinite(low) and np.isfinite(high)):
             finite = np.isfinite(values)
             least = min(least, float(values.min(where=finite, initial=np.inf)))
             most = max(most, float(values.max(where=finite, initial=-np.inf)))
         else:
-            least, most = min(least, float(values.min())), max(most, float(values.max()))
-            # Shifted to the upper bits, or stretched to all 16, values of few bits leave 0 or 1 in the lower ones.
-            uneven = uneven or bool(lower > 1 and ((values & lower) > 1).any())
+            least, most = min(least, float(low)), max(most, float(high))
+        if (
+            lower > 1
+        ):  # shifted to the upper bits, or stretched to all 16, values of few bits leave 0 or 1 in the lower ones.
+            uneven = uneven or bool(((values & lower) > 1).any())
     return least, most, uneven
 
 
@@ -145,9 +148,10 @@ def _scale(
     decoded = None if plain else samples.decoded
 
     def exact(values: NDArray[Any]) -> NDArray[np.uint8]:
-        scaled = np.subtract(values, low, dtype=np.float64 if values.dtype.itemsize > 2 else np.float32)
+        scaled = np.subtract(values, low, dtype=np.float64 if values.dtype.itemsize > 4 else np.float32)
         scaled /= (high - low) or 1.0
-        np.nan_to_num(scaled, copy=False, nan=0.0, posinf=1.0, neginf=0.0)
+        if kind == "f" and not np.isfinite(scaled.sum()):
+            np.nan_to_num(scaled, copy=False, nan=0.0, posinf=1.0, neginf=0.0)
         np.clip(scaled, 0, 1, out=scaled)
         if decoded is not None:
             scaled = decoded(scaled)

@@ -72,10 +72,12 @@ class ImagePolicy:
         choice("levels", self.levels, ("declared", "full", "stretch"))
         choice("truncated", self.truncated, ("error", "allow"))
         headers = self.headers
-        if not (
-            isinstance(headers, Mapping) and all(isinstance(word, str) for pair in headers.items() for word in pair)
-        ):
-            raise InvalidArgumentError('headers is not a mapping of names to values, such as {"Authorization": "..."}')
+        words = [word for pair in headers.items() for word in pair] if isinstance(headers, Mapping) else [None]
+        if not all(isinstance(word, str) and word.isascii() and word.isprintable() for word in words):
+            raise InvalidArgumentError(
+                "headers is not a mapping of names to values, both printable ASCII, "
+                'such as {"Authorization": "Bearer ..."}'
+            )
         object.__setattr__(self, "headers", dict(headers))
         color = self.background
         if not (isinstance(color, tuple) and len(color) == 3 and all(map(_is_byte, color))):

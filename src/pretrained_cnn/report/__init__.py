@@ -19,8 +19,8 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrained_cnn import __version__
 from pretrained_cnn._check import choice, number, whole_number
+from pretrained_cnn._version import __version__
 from pretrained_cnn.classifier import Classifier
 from pretrained_cnn.errors import (
     BundleError,

@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
 
 from pretrained_cnn._files import atomic_write, open_regular
+from pretrained_cnn._version import __version__
 from pretrained_cnn.errors import MissingDependencyError, OutputError
 from pretrained_cnn.results.formats import JsonLines, LineFormat, find_format
 from pretrained_cnn.results.names import absolute, unescape
@@ -57,8 +58,6 @@ class RunInfo:
     @classmethod
     def of(cls, sources: Iterable[str] = ()) -> Self:
         """That of a run that begins now."""
-        from pretrained_cnn import __version__
-
         return cls(os.getcwd(), tuple(sources), __version__)
 
 

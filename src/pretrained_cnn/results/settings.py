@@ -35,7 +35,7 @@ def settings_of(engine: Engine, **asked: Any) -> dict[str, Any]:
         "preprocess": _function(spec.preprocess),
         "input_size": list(spec.input_size),
         "resize": asdict(spec.resize),
-        "image_policy": json.loads(json.dumps(asdict(engine.image_policy))),
+        "image_policy": engine.image_policy.to_dict(),
         "runtime": engine.runtime_identity(),
         **asked,
     }

@@ -14,7 +14,7 @@ from pretrained_cnn.errors import ImageError, InvalidArgumentError
 from pretrained_cnn.images.archives import is_archive
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.skipping import Skipped
-from pretrained_cnn.images.sources import Item, count, is_url, items
+from pretrained_cnn.images.sources import Item, count, is_address, items
 from pretrained_cnn.results.names import absolute
 from pretrained_cnn.results.result import EmbeddingResult, Result
 from pretrained_cnn.results.rows import Schema
@@ -279,7 +279,7 @@ class _Folder:
 
     def holds(self, path: str) -> bool:
         """Whether a file lies in it; a link to a file lies where the link is."""
-        if is_url(path):
+        if is_address(path):
             return False
         folder = os.path.dirname(path) or os.curdir
         if folder != self._seen[0]:
@@ -329,7 +329,7 @@ def _is_searched(source: str) -> bool:
     """Whether the library itself finds the images of a source: in a folder, by a pattern, in an archive."""
     if os.path.isfile(source):
         return is_archive(source)
-    return os.path.isdir(source) or (glob.has_magic(source) and not is_url(source))
+    return os.path.isdir(source) or (glob.has_magic(source) and not is_address(source))
 
 
 def _later(source: str, policy: ImagePolicy, skipped: Skipped) -> Generator[Item]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pretrained_cnn.errors import InvalidArgumentError, OutputError
-from pretrained_cnn.images.sources import SUFFIXES, is_url
+from pretrained_cnn.images.sources import SUFFIXES, is_address
 from pretrained_cnn.results.failures import IN_A_ROW, has_files, is_missing, may_pass
 from pretrained_cnn.results.file import ResultsFile, RunInfo
 from pretrained_cnn.results.result import EmbeddingResult, Result
@@ -257,7 +257,9 @@ def open_results(
 def _check_sources(file: ResultsFile, stream: ResultStream[Any]) -> None:
     """Raise OutputError if a folder or archive of the run is gone, which would be taken for an image's path."""
     for source in stream.search.sources if file.before else ():
-        is_other = source == "-" or is_url(source) or Path(source).suffix.lower() in SUFFIXES or glob.has_magic(source)
+        is_other = (
+            source == "-" or is_address(source) or Path(source).suffix.lower() in SUFFIXES or glob.has_magic(source)
+        )
         if not is_other and not os.path.lexists(source) and source in file.run.sources and source not in file.done:
             raise OutputError(f"{source}: this source of {file.path} is gone; continue when it is there again")
 

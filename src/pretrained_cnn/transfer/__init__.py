@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn._cache import cache_folder
+from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import ImageError, InvalidArgumentError
 from pretrained_cnn.images.labeled import labeled
@@ -83,7 +84,7 @@ EPOCHS = {"mlp": 100, "fine-tune": 20}
 LEARNING_RATES = {"mlp": 3e-4, "fine-tune": 1e-5}
 
 
-def train(engine: Engine, source: Any, validation: Any, settings: Settings) -> Trained:
+def train(engine: Engine, source: LabeledImages, validation: LabeledImages | None, settings: Settings) -> Trained:
     """Fit a head for the classes of ``source``, and train the last layers of the network if so set.
 
     Raises DataError before any work if the images do not do, InvalidArgumentError for settings that do not fit the
@@ -143,6 +144,7 @@ def train(engine: Engine, source: Any, validation: Any, settings: Settings) -> T
         name=f"{engine.spec.name.removesuffix(SUFFIX)}{SUFFIX}",
         builder=lambda input_shape: head.attach(_trunk(engine)),
         labels=classes,
+        multi_label=False,
         embedding_size=head.layers[-1][0].shape[0],
         parameters=None,
         weights=(),
@@ -176,7 +178,7 @@ def train(engine: Engine, source: Any, validation: Any, settings: Settings) -> T
 
 
 def _read(
-    source: Any, validation: Any, settings: Settings, engine: Engine
+    source: LabeledImages, validation: LabeledImages | None, settings: Settings, engine: Engine
 ) -> tuple[tuple[str, ...], list[data.Images], list[ImageError]]:
     """The classes, the images to train and, where given, to validate with, and what is wrong with the others."""
     given = [labeled(source)] if validation is None else [labeled(source), labeled(validation)]

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrained_cnn._compat import flatten_layers
 from pretrained_cnn.backbones.build import Backbone
 from pretrained_cnn.backbones.serving import serving_graph
 from pretrained_cnn.errors import InvalidArgumentError
@@ -78,7 +79,9 @@ def fine_tune(
         def pixels(part: Images, order: NDArray[np.intp]) -> Iterator[NDArray[np.uint8]]:
             spec = backbone.spec
             chosen = (part.items[i] for i in order)
-            stream = batches(chosen, spec.input_size, spec.resize, image_policy, batch_size=BATCH_SIZE)
+            stream = batches(
+                chosen, spec.input_size, spec.resize, image_policy, channels=spec.channels, batch_size=BATCH_SIZE
+            )
             with contextlib.closing(stream):
                 for batch in stream:
                     for error in batch.errors:
@@ -116,7 +119,7 @@ def fine_tune(
 @contextlib.contextmanager
 def _only(model: keras.Model, thawed: Sequence[Any]) -> Iterator[None]:
     """Nothing but ``thawed`` is trainable for a while; BatchNormalization is not, wherever it is."""
-    every = list(model._flatten_layers(include_self=False, recursive=True))  # the outer before the inner
+    every = flatten_layers(model)
     before = [layer.trainable for layer in every]
     for layer in _leaves(model):
         layer.trainable = any(layer is other for other in thawed)

@@ -40,12 +40,17 @@ class Head:
         """The network of ``trunk``, which gives embeddings ``(N, D)``, and this head."""
         import keras
 
+        from pretrained_cnn.backbones.graph import free_name, layer_names
+
+        taken = layer_names(trunk)  # Keras's own names begin anew in each process, and may be those of the trunk
         x = trunk.outputs[0]
         built = []
-        for kernel, _ in self.layers[:-1]:
-            built.append(keras.layers.Dense(kernel.shape[1], activation="relu"))
-            x = keras.layers.Dropout(DROPOUT)(built[-1](x))
-        built.append(keras.layers.Dense(self.layers[-1][0].shape[1], activation="softmax", dtype="float32"))
+        for number, (kernel, _) in enumerate(self.layers[:-1], 1):
+            name = free_name(f"head_hidden_{number}", taken)
+            built.append(keras.layers.Dense(kernel.shape[1], activation="relu", name=name))
+            x = keras.layers.Dropout(DROPOUT, name=free_name(f"head_dropout_{number}", taken))(built[-1](x))
+        name, classes = free_name("head", taken), self.layers[-1][0].shape[1]
+        built.append(keras.layers.Dense(classes, activation="softmax", dtype="float32", name=name))
         model = keras.Model(trunk.inputs, built[-1](x), name=trunk.name)
         for layer, weights in zip(built, self.layers, strict=True):
             layer.set_weights(list(weights))

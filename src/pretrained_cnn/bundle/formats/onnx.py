@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pretrained_cnn._compat import onnx_optimizers
 from pretrained_cnn._process import switch_off_telemetry
 from pretrained_cnn.bundle.formats.base import Dtype, Format, traced
 
@@ -114,7 +115,7 @@ def _optimized(graph: Any) -> Any:
         gc.collect()
         return make()
 
-    passes = {name: functools.partial(clean, make) for name, make in optimizer._get_optimizers().items()}
+    passes = {name: functools.partial(clean, make) for name, make in onnx_optimizers().items()}
     frozen = gc.get_freeze_count()  # the program may have done so, and unfreezing knows no part
     if not frozen:
         gc.freeze()  # objects that exist already need not be looked at again and again

@@ -1,87 +1,40 @@
-"""Images that need matplotlib: a confusion matrix, and accuracy against time. The only module that imports it.
+"""Accuracy against time, as a figure of matplotlib.
 
-The figures are made without pyplot: nothing of its state changes, no display is needed, and nothing has to be closed.
+The figure is made without pyplot: nothing of its state changes, no display is needed, and nothing has to be closed.
 """
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pretrained_cnn.bench.timing import Timing
 from pretrained_cnn.errors import MissingDependencyError
 
 try:
     from matplotlib.axes import Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
     from matplotlib.text import Text
     from matplotlib.ticker import LogFormatter
     from matplotlib.transforms import Bbox
+
+    from pretrained_cnn._figure import NotebookFigure
 except ImportError:
     raise MissingDependencyError("matplotlib", extra="plot") from None
 
-if TYPE_CHECKING:
-    from pretrained_cnn.bench import Timing
+__all__ = ["FORMATS", "accuracy_and_time"]
 
-__all__ = ["accuracy_and_time", "confusion"]
-
-LONGEST = 24
-"""Letters of a class's name that are drawn."""
-MOST_NUMBERS = 25
-"""Up to so many classes the cells have numbers in them."""
-MOST_NAMES = 80
-"""Up to so many classes the axes have names on them."""
 FORMATS = ("png", "svg", "pdf")
 """What a drawing can be written as, by the end of the file's name."""
 
 
-class Drawing(Figure):
-    """A figure that shows itself in a notebook."""
-
-    def _repr_png_(self) -> bytes:
-        file = io.BytesIO()
-        self.savefig(file, format="png", dpi=100)
-        return file.getvalue()
-
-
-def confusion(matrix: NDArray[np.intp], names: Sequence[str], ax: Axes | None) -> Figure:
-    """Draw a confusion matrix ``(C, C)``, rows the true classes, colored by the part of the row."""
-    count = len(names)
-    if ax is None:
-        side = min(16.0, max(3.2, (0.32 if count <= MOST_NUMBERS else 0.2) * count + 1.6))
-        ax = Drawing(figsize=(side + 1.0, side), layout="constrained").add_subplot()
-    parts = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    image = ax.imshow(parts, cmap="Blues", norm=PowerNorm(0.5, 0, 1))  # so that a few mistakes among many are seen
-    figure = ax.get_figure(root=True)
-    assert figure is not None
-    figure.colorbar(image, ax=ax, label="part of the true class", fraction=0.05)
-    ax.set(xlabel="given", ylabel="true")
-    if count <= MOST_NAMES:
-        size = 9 if count <= MOST_NUMBERS else 7
-        short = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in names]
-        # A class may be named with dollar signs: it is not a formula.
-        ax.set_xticks(range(count), short, rotation=90, fontsize=size, parse_math=False)
-        ax.set_yticks(range(count), short, fontsize=size, parse_math=False)
-    else:
-        ax.set_xticks([])
-        ax.set_yticks([])
-    if count <= MOST_NUMBERS:
-        for row, column in np.argwhere(matrix):
-            color = "white" if parts[row, column] > 0.3 else "black"
-            number = f"{matrix[row, column]}"
-            ax.text(column, row, number, ha="center", va="center", color=color, fontsize=8 if len(number) < 4 else 6)
-    return figure
-
-
 def accuracy_and_time(rows: Sequence[Timing], best: Sequence[Timing]) -> Figure:
     """Draw each row's published accuracy against its time, and a line through the ``best`` of each runtime."""
-    figure = Drawing(figsize=(9, 6), layout="constrained")
+    figure = NotebookFigure(figsize=(9, 6), layout="constrained")
     ax = figure.add_subplot()
     points = []
     for runtime, look in zip(dict.fromkeys(row.runtime for row in rows), itertools.cycle(LOOKS)):

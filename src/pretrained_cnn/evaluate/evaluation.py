@@ -12,18 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn._statistics import wilson
-from pretrained_cnn.engine import Engine
-from pretrained_cnn.errors import DataError, ImageError, InvalidArgumentError, MissingDependencyError
-from pretrained_cnn.images.labeled import WNID, labeled
-from pretrained_cnn.images.sources import items
-from pretrained_cnn.labels import Label, class_indices
+from pretrained_cnn.errors import DataError, ImageError, MissingDependencyError
+from pretrained_cnn.labels import Label
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["ClassScore", "Evaluation", "Mistake", "evaluate", "read_labeled"]
+__all__ = ["ClassScore", "Evaluation", "Mistake"]
 
 BINS = 15
 """Bins of the calibration error, as in Guo et al., "On Calibration of Modern Neural Networks" (arXiv:1706.04599)."""
@@ -244,12 +241,12 @@ class Evaluation:
         >>> [text.get_text() for text in result.plot().axes[0].texts]
         ['1', '1', '1']
         """
-        from pretrained_cnn.plots import confusion
+        from pretrained_cnn.evaluate.confusion import draw_confusion
 
         met = self._met()
         shared = Counter(name for _, name in self.labels)
         names = [name if shared[name] == 1 else f"{name} ({id_})" for id_, name in (self.labels[i] for i in met)]
-        return confusion(self.confusion[np.ix_(met, met)], names, ax)
+        return draw_confusion(self.confusion[np.ix_(met, met)], names, ax)
 
     def __str__(self) -> str:
         """A table: the totals, the classes that were met, and the most confident mistakes."""
@@ -279,46 +276,6 @@ class Evaluation:
         low, high = self.top1_interval
         failed = f", {len(self.failed)} failed" if self.failed else ""
         return f"Evaluation({self.count} images, top1={self.top1:.3f} ({low:.3f} to {high:.3f}){failed})"
-
-
-def evaluate(
-    engine: Engine, source: Any, labels: Sequence[str] | None = None, *, batch_size: int | None = None
-) -> Evaluation:
-    """Run labeled images through an engine; the arguments are those of `Classifier.evaluate`."""
-    images, targets = read_labeled(engine, source, labels)
-    names: list[str] = []
-    errors: list[ImageError | None] = []
-    scores = [np.empty((0, engine.open().widths[0]), np.float32)]
-    for rows in engine.rows(engine.batches(images, batch_size)):
-        names += rows.names
-        errors += rows.errors
-        scores += rows.outputs
-    return Evaluation(
-        engine.spec.labels,
-        targets[[error is None for error in errors]],
-        np.concatenate(scores),
-        [name for name, error in zip(names, errors, strict=True) if error is None],
-        [error for error in errors if error is not None],
-    )
-
-
-def read_labeled(
-    engine: Engine, source: Any, labels: Sequence[str] | None = None
-) -> tuple[list[Any], NDArray[np.intp]]:
-    """The images of a labeled source, not yet decoded, and the column of each one's class.
-
-    Raises DataError for labels that are not the engine's.
-    """
-    table = engine.spec.labels
-    if not table:
-        raise InvalidArgumentError(f"{engine.spec.name} has a decode function in place of labels; give labels=[...]")
-    if labels is None:
-        name, images, labels, _ = labeled(source, wnids=all(WNID.fullmatch(label.id) for label in table))
-    else:
-        name, images = "labels", [(item.name, item.image) for item in items(source, engine.image_policy)]
-        if len(images) != len(labels):
-            raise DataError(f"{len(labels)} labels do not fit {len(images)} images")
-    return images, np.array(class_indices(labels, table, name), np.intp)
 
 
 def _ratio(part: NDArray[np.intp], whole: NDArray[np.intp]) -> NDArray[np.float64]:

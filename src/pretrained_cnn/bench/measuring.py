@@ -1,0 +1,136 @@
+"""How long backbones take on this machine."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from pretrained_cnn._check import whole_number
+from pretrained_cnn.bench.timing import Timing
+from pretrained_cnn.classifier import Classifier
+from pretrained_cnn.registry import get_spec
+from pretrained_cnn.spec import ModelSpec
+
+__all__ = ["NAMES", "measure"]
+
+log = logging.getLogger(__name__)
+
+NAMES = (
+    "MobileNetV3Small",
+    "MobileNetV2",
+    "EfficientNetLite0",
+    "EfficientNetB0",
+    "EfficientNetV2B0",
+    "NASNetMobile",
+    "DenseNet121",
+    "ResNet50",
+    "ConvNeXtTiny",
+    "Xception",
+)
+"""The backbones that the command line measures if none is named: small ones, for all 41 take long."""
+
+WARM_UP = 3
+"""Calls that do not count: the first ones build, convert and compile, and fill caches."""
+PAUSE = 0.05
+"""Seconds until the threads of the classifier before no longer spin."""
+
+
+def measure(
+    models: Iterable[str | ModelSpec] = NAMES,
+    runtimes: Sequence[str] = ("keras",),
+    *,
+    weights: str | None = None,
+    batch_size: int = 16,
+    rounds: int = 15,
+    image: Any = None,
+) -> list[Timing]:
+    """Measure how long backbones take to classify an image on this machine, alone and in batches.
+
+    Args:
+        models: Names, or specs, as `pretrained_cnn.Classifier` takes them.
+        runtimes: Names that `pretrained_cnn.list_runtimes` gives; each backbone is measured on each.
+        weights: None for random ones, with which a network takes as long as with others, and which need no download;
+            or ``"imagenet"``.
+        batch_size: How many images a batch has.
+        rounds: How often each is measured. In a round all take turns, so that whatever else the machine does meets all.
+        image: What is classified, as `pretrained_cnn.Classifier.predict` takes it: a path is read and decoded each
+            time. By default pixels in memory, of the network's own size.
+
+    A backbone is built for the input size with which its published accuracy was measured, so that time and accuracy
+    belong together: ResNet50V2 for 299. All of them are in memory at the same time. Rows come in the order of the
+    models, and of the runtimes for each.
+
+    Raises InvalidArgumentError for arguments that cannot be right, and whatever `pretrained_cnn.Classifier` raises.
+
+    >>> (row,) = measure(["EfficientNetLite0"], rounds=2, batch_size=2)
+    >>> row.top1, row.milliseconds > 0, row.per_second > 0
+    (75.1, True, True)
+    """
+    batch_size, rounds = whole_number("batch_size", batch_size), whole_number("rounds", rounds)
+    specs = [_as_published(get_spec(model) if isinstance(model, str) else model) for model in models]
+    classifiers = [Classifier(spec, weights=weights, runtime=name) for spec in specs for name in runtimes]
+    contenders = [_Contender(clf, image, batch_size) for clf in classifiers]
+    for number, contender in enumerate(contenders, 1):
+        clf = contender.clf
+        log.info("%d of %d: building %s for %s", number, len(contenders), clf.spec.name, clf.runtime)
+        for _ in range(WARM_UP):
+            contender.classify_one()
+            contender.classify_batch()
+    for number in range(1, rounds + 1):
+        log.info("round %d of %d", number, rounds)
+        for contender in contenders:
+            contender.measure()
+    return [contender.timing() for contender in contenders]
+
+
+class _Contender:
+    """One classifier, what it is given, and how long it took, in seconds an image."""
+
+    def __init__(self, clf: Classifier, image: Any, batch_size: int) -> None:
+        self.clf = clf
+        self._image = np.full((*clf.spec.input_size, 3), 128, np.uint8) if image is None else image
+        self._batch_size = batch_size
+        self._alone: list[float] = []
+        self._in_batches: list[float] = []
+
+    def classify_one(self) -> None:
+        self.clf.predict(self._image)
+
+    def classify_batch(self) -> None:
+        self.clf.predict_batch([self._image] * self._batch_size, batch_size=self._batch_size)
+
+    def measure(self) -> None:
+        self._alone.append(_seconds(self.classify_one))
+        self._in_batches.append(_seconds(self.classify_batch) / self._batch_size)
+
+    def timing(self) -> Timing:
+        spec = self.clf.spec
+        low, median, high = (1000 * float(part) for part in np.quantile(self._alone, (0.25, 0.5, 0.75)))
+        return Timing(
+            name=spec.name,
+            runtime=self.clf.runtime,
+            input_size=spec.input_size,
+            parameters=spec.parameters,
+            top1=None if spec.published is None else spec.published.top1,
+            milliseconds=median,
+            spread=(low, high),
+            per_second=1 / float(np.median(self._in_batches)),
+        )
+
+
+def _as_published(spec: ModelSpec) -> ModelSpec:
+    """The spec at the input size that its accuracy holds for."""
+    if spec.published is None or spec.published.input_size is None:
+        return spec
+    return spec.replace(input_size=(spec.published.input_size,) * 2)
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    time.sleep(PAUSE)
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start

@@ -1,0 +1,57 @@
+"""The confusion matrix as a figure of matplotlib, made without pyplot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretrained_cnn.errors import MissingDependencyError
+
+try:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import PowerNorm
+    from matplotlib.figure import Figure
+
+    from pretrained_cnn._figure import NotebookFigure
+except ImportError:
+    raise MissingDependencyError("matplotlib", extra="plot") from None
+
+__all__ = ["draw_confusion"]
+
+LONGEST = 24
+"""Letters of a class's name that are drawn."""
+MOST_NUMBERS = 25
+"""Up to so many classes the cells have numbers in them."""
+MOST_NAMES = 80
+"""Up to so many classes the axes have names on them."""
+
+
+def draw_confusion(matrix: NDArray[np.intp], names: Sequence[str], ax: Axes | None) -> Figure:
+    """Draw a confusion matrix ``(C, C)``, rows the true classes, colored by the part of the row."""
+    count = len(names)
+    if ax is None:
+        side = min(16.0, max(3.2, (0.32 if count <= MOST_NUMBERS else 0.2) * count + 1.6))
+        ax = NotebookFigure(figsize=(side + 1.0, side), layout="constrained").add_subplot()
+    parts = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    image = ax.imshow(parts, cmap="Blues", norm=PowerNorm(0.5, 0, 1))  # so that a few mistakes among many are seen
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    figure.colorbar(image, ax=ax, label="part of the true class", fraction=0.05)
+    ax.set(xlabel="given", ylabel="true")
+    if count <= MOST_NAMES:
+        size = 9 if count <= MOST_NUMBERS else 7
+        short = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in names]
+        # A class may be named with dollar signs: it is not a formula.
+        ax.set_xticks(range(count), short, rotation=90, fontsize=size, parse_math=False)
+        ax.set_yticks(range(count), short, fontsize=size, parse_math=False)
+    else:
+        ax.set_xticks([])
+        ax.set_yticks([])
+    if count <= MOST_NUMBERS:
+        for row, column in np.argwhere(matrix):
+            color = "white" if parts[row, column] > 0.3 else "black"
+            number = f"{matrix[row, column]}"
+            ax.text(column, row, number, ha="center", va="center", color=color, fontsize=8 if len(number) < 4 else 6)
+    return figure
