@@ -494,13 +494,14 @@ class Engine:
 
     def _tolerance(self) -> float:
         """How far probabilities may sum from 1: more where something computes or stores less than 32 bits."""
-        if self._backbone is not None:
-            from pretrained_cnn.backbones.build import tolerance
-
-            return tolerance(self._backbone.model)
         stored = self.bundle is not None and self.bundle.manifest.dtype != "float32"
-        rough = stored or self.precision != "float32"
-        return ROUGH if rough or identity.has_dtype_policy() else EXACT
+        if stored or self.precision != "float32" or identity.has_dtype_policy():
+            return ROUGH
+        if self._backbone is None:
+            return EXACT
+        from pretrained_cnn.backbones.build import tolerance
+
+        return tolerance(self._backbone.model)
 
     def _once(self, key: tuple[str, ...], open_: Callable[[], Network]) -> Network:
         with self._lock:
