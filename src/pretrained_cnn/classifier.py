@@ -45,7 +45,7 @@ class Classifier:
 
     Args:
         model: A name that `list_models` gives (case, ``-`` and ``_`` do not matter), a `ModelSpec`, or the folder of a
-            bundle, which has its own weights, labels, resize policy and input size. An `Engine` is taken as it is.
+            bundle, which has its own weights, labels, resize policy and input size. An ``Engine`` is taken as it is.
         weights: ``"imagenet"``, the path of a weights file, or None for random weights. A file without the
             1,000-class top serves `embed` only. A builder of your own that takes no ``weights`` brings its own.
         runtime: What executes the network, a name that `list_runtimes` gives. Any but ``"keras"`` takes a

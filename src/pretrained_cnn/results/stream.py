@@ -116,7 +116,7 @@ class ResultStream(Iterator[T], Generic[T]):
     >>> clf = Classifier("EfficientNetLite0")
     >>> stream = clf.stream("examples/images", top=1).skip(["examples/images/balloon.png"])
     >>> next(stream)
-    Result('examples/images/candle.png': candle 98.4 %)
+    Result('examples/images/candle.png': candle 74.4 %)
     >>> stream.settings["top"]
     1
     """
