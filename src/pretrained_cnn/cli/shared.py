@@ -16,6 +16,7 @@ from pretrained_cnn.cli.status import Status
 from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.registry import get_spec
+from pretrained_cnn.runtimes import Precision
 from pretrained_cnn.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -55,6 +56,13 @@ class ModelOptions(ImageOptions):
         metavar="N",
         help="Threads that the runtime computes with (default: the cores that the process may use).",
     )
+    precision: Precision = option(
+        "--precision",
+        group="model",
+        choices=("float32", "bfloat16", "float16"),
+        default="float32",
+        help="What the runtime computes in; `pretrained-cnn runtimes --precisions` lists what this machine has.",
+    )
 
 
 def load_classifier(options: ModelOptions) -> Classifier:
@@ -70,16 +78,21 @@ def load_classifier(options: ModelOptions) -> Classifier:
             model,
             weights=options.weights or "imagenet",
             runtime=runtime,
+            precision=options.precision,
             image_policy=image_policy(options) or ImagePolicy(),
             threads=_threads(runtime, options.threads),
         )
     if options.weights is not None:
         raise InvalidArgumentError(f"--weights {options.weights}: the bundle {options.model} has weights of its own")
     with quiet():
-        policy = image_policy(options, model)
         runtime = options.runtime or runtime_for(format_of(model)).name
-        threads = _threads(runtime, options.threads)
-        return Classifier.load(model, runtime=options.runtime, image_policy=policy, threads=threads)
+        return Classifier.load(
+            model,
+            runtime=options.runtime,
+            precision=options.precision,
+            image_policy=image_policy(options, model),
+            threads=_threads(runtime, options.threads),
+        )
 
 
 def _threads(runtime: str, threads: int | None) -> int | None:
