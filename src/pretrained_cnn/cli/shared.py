@@ -15,6 +15,7 @@ from pretrained_cnn.cli.status import Status
 from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.registry import get_spec
+from pretrained_cnn.runtimes import Precision
 from pretrained_cnn.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -47,6 +48,13 @@ class ModelOptions(ImageOptions):
         metavar="RUNTIME",
         help=f"{RUNTIME} (default: keras, or the one that the bundle is made for).",
     )
+    precision: Precision = option(
+        "--precision",
+        group="model",
+        choices=("float32", "bfloat16", "float16"),
+        default="float32",
+        help="What the runtime computes in; `pretrained-cnn runtimes --precisions` lists what this machine has.",
+    )
 
 
 def load_classifier(options: ModelOptions) -> Classifier:
@@ -59,12 +67,15 @@ def load_classifier(options: ModelOptions) -> Classifier:
             model,
             weights=options.weights or "imagenet",
             runtime=options.runtime or "keras",
+            precision=options.precision,
             image_policy=image_policy(options) or ImagePolicy(),
         )
     if options.weights is not None:
         raise InvalidArgumentError(f"--weights {options.weights}: the bundle {options.model} has weights of its own")
     with quiet():
-        return Classifier.load(model, runtime=options.runtime, image_policy=image_policy(options, model))
+        return Classifier.load(
+            model, runtime=options.runtime, precision=options.precision, image_policy=image_policy(options, model)
+        )
 
 
 def find_model(name: str) -> ModelSpec | Path:
