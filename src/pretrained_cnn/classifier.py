@@ -17,7 +17,6 @@ from pretrained_cnn._lazy import Reference
 from pretrained_cnn._types import ImageLike, ImagesLike, LabeledImages
 from pretrained_cnn.bundle.formats import Dtype
 from pretrained_cnn.bundle.manifest import ExportCheck
-from pretrained_cnn.bundle.store import write_bundle
 from pretrained_cnn.engine import Engine, Rows, open_model
 from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.evaluate import Evaluation, evaluate
@@ -644,29 +643,16 @@ class Classifier:
         >>> Classifier.load(path).predict("examples/images/clock.png").top.label
         'analog_clock'
         """
-        backbone = self._engine.backbone()
-        from pretrained_cnn.backbones.serving import serving_graph
-
         card = None if self._trained is None else model_card(self._trained.report, self.spec)
-        outputs = output or ("scores" if backbone.has_head else "embedding")
-        images = None
-        if quantize is not None:
-            if dtype == "float16":
-                raise InvalidArgumentError('quantize=... makes dtype="int8"; leave dtype="float16" out')
-            dtype, images = "int8", self._engine.pixels(quantize)
-        elif dtype == "int8":
-            raise InvalidArgumentError('dtype="int8" needs quantize=..., about 300 images of the kind to be classified')
-        return write_bundle(
+        return self._engine.save(
             Path(path),
-            serving_graph(backbone, [outputs] if isinstance(outputs, str) else outputs),
-            self._engine.spec,
-            self._engine.image_policy,
             format=format,
             dtype=dtype,
-            images=images,
+            outputs=[output] if isinstance(output, str) else output,
+            quantize=quantize,
             min_agreement=min_agreement,
-            card=card,
             overwrite=overwrite,
+            card=card,
         )
 
     def close(self) -> None:
