@@ -17,7 +17,6 @@ from pretrained_cnn._lazy import Reference
 from pretrained_cnn._types import ImageLike, ImagesLike, LabeledImages
 from pretrained_cnn.bundle.formats import Dtype
 from pretrained_cnn.bundle.manifest import ExportCheck
-from pretrained_cnn.bundle.store import write_bundle
 from pretrained_cnn.engine import Engine, Rows, open_model
 from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.evaluate import Evaluation, evaluate
@@ -26,7 +25,7 @@ from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item, items, one
 from pretrained_cnn.labels import Label
 from pretrained_cnn.multilabel import MultiLabelEvaluation, evaluate_labels
-from pretrained_cnn.results.result import EmbeddingResult, Result, status_of
+from pretrained_cnn.results.result import EmbeddingResult, Result, ResultList, status_of
 from pretrained_cnn.results.rows import EMBEDDINGS, RESULTS
 from pretrained_cnn.results.settings import settings_of
 from pretrained_cnn.results.stream import ResultStream, Sources
@@ -390,14 +389,16 @@ class Classifier:
             errors: ``"raise"`` raises the ImageError of the first bad image; ``"return"`` gives a bad
                 image a `Result` with its error, in its place.
 
+        In a notebook, the list shows itself as a contact sheet of its first 24 images.
+
         >>> clf = Classifier("EfficientNetLite0")
         >>> clf.predict_batch(["examples/images/clock.png", "no.jpg"], errors="return")[1]
         Result('no.jpg': error: there is no such file)
         """
-        results = list(self.stream(images, top=top, min_score=min_score, batch_size=batch_size, errors=errors))
+        results = ResultList(self.stream(images, top=top, min_score=min_score, batch_size=batch_size, errors=errors))
         if isinstance(images, list | tuple | np.ndarray):  # the caller has them all in memory anyway
             kept = map(_kept, items(images, self._engine.image_policy))
-            results = [replace(result, image=image) for result, image in zip(results, kept, strict=True)]
+            results = ResultList(replace(result, image=image) for result, image in zip(results, kept, strict=True))
         return results
 
     def stream(
@@ -642,29 +643,16 @@ class Classifier:
         >>> Classifier.load(path).predict("examples/images/clock.png").top.label
         'analog_clock'
         """
-        backbone = self._engine.backbone()
-        from pretrained_cnn.backbones.serving import serving_graph
-
         card = None if self._trained is None else model_card(self._trained.report, self.spec)
-        outputs = output or ("scores" if backbone.has_head else "embedding")
-        images = None
-        if quantize is not None:
-            if dtype == "float16":
-                raise InvalidArgumentError('quantize=... makes dtype="int8"; leave dtype="float16" out')
-            dtype, images = "int8", self._engine.pixels(quantize)
-        elif dtype == "int8":
-            raise InvalidArgumentError('dtype="int8" needs quantize=..., about 300 images of the kind to be classified')
-        return write_bundle(
+        return self._engine.save(
             Path(path),
-            serving_graph(backbone, [outputs] if isinstance(outputs, str) else outputs),
-            self._engine.spec,
-            self._engine.image_policy,
             format=format,
             dtype=dtype,
-            images=images,
+            outputs=[output] if isinstance(output, str) else output,
+            quantize=quantize,
             min_agreement=min_agreement,
-            card=card,
             overwrite=overwrite,
+            card=card,
         )
 
     def close(self) -> None:

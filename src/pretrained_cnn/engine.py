@@ -19,7 +19,9 @@ from pretrained_cnn._check import choice, whole_number
 from pretrained_cnn._lazy import Reference
 from pretrained_cnn._types import ImagesLike
 from pretrained_cnn.bundle.child import NoChildError
-from pretrained_cnn.bundle.store import Bundle, open_bundle, write_converted
+from pretrained_cnn.bundle.formats import Dtype
+from pretrained_cnn.bundle.manifest import ExportCheck
+from pretrained_cnn.bundle.store import Bundle, open_bundle, write_bundle, write_converted
 from pretrained_cnn.errors import (
     BundleError,
     ImageError,
@@ -441,6 +443,41 @@ class Engine:
 
                 self._explainers[method] = Explainer(backbone, method)
             return self._explainers[method]
+
+    def save(
+        self,
+        path: Path,
+        *,
+        format: str,
+        dtype: Dtype = "float32",
+        outputs: Sequence[Output] | None = None,
+        quantize: ImagesLike | None = None,
+        min_agreement: float | None = None,
+        overwrite: bool = False,
+        card: str | None = None,
+    ) -> ExportCheck:
+        """Write a bundle; the arguments are those of `Classifier.save`. ``card`` is a page of Markdown about it."""
+        backbone, images = self.backbone(), None
+        from pretrained_cnn.backbones.serving import serving_graph
+
+        if quantize is not None:
+            if dtype == "float16":
+                raise InvalidArgumentError('quantize=... makes dtype="int8"; leave dtype="float16" out')
+            dtype, images = "int8", self.pixels(quantize)
+        elif dtype == "int8":
+            raise InvalidArgumentError('dtype="int8" needs quantize=..., about 300 images of the kind to be classified')
+        return write_bundle(
+            path,
+            serving_graph(backbone, outputs or ["scores" if backbone.has_head else "embedding"]),
+            self.spec,
+            self.image_policy,
+            format=format,
+            dtype=dtype,
+            images=images,
+            min_agreement=min_agreement,
+            card=card,
+            overwrite=overwrite,
+        )
 
     def identity(self) -> str | None:
         """What embeddings of this engine depend on beside the image, in hexadecimal; None if it cannot be described.

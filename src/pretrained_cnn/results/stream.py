@@ -251,7 +251,7 @@ class _Search:
     def count(self) -> int | None:
         """How many images there are, or None if only reading them would tell. May list each folder once more."""
         counts = [
-            None if source is None else skipped.total if skipped.total is not None else count(source)
+            None if source is None else skipped.count_images() if skipped.count_images else count(source)
             for source, _, _, skipped in self._opened
         ]
         return None if None in counts else sum(filter(None, counts))

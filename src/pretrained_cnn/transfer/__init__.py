@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn._cache import cache_folder
+from pretrained_cnn._check import choice, number, whole_number
 from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import ImageError, InvalidArgumentError
@@ -52,17 +54,21 @@ class Settings:
     cache: bool = True
 
     def __post_init__(self) -> None:
-        if self.head not in ("linear", "mlp"):
-            raise InvalidArgumentError(f'head={self.head!r} is not known; choose "linear" or "mlp"')
-        if not isinstance(self.unfreeze, str) and not _is_count(self.unfreeze):
-            raise InvalidArgumentError(f"unfreeze={self.unfreeze!r} is neither a number of layers nor a layer's name")
-        if self.epochs is not None and not (_is_count(self.epochs) and self.epochs):
-            raise InvalidArgumentError(f"epochs={self.epochs!r} is not a whole number of at least 1")
-        if not _is_count(self.seed):
-            raise InvalidArgumentError(f"seed={self.seed!r} is not a whole number of at least 0")
-        rate = self.learning_rate
-        if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0):
-            raise InvalidArgumentError(f"learning_rate={rate!r} is not a number above 0")
+        # NumPy's numbers become Python's, since the settings are written as JSON.
+        put = partial(object.__setattr__, self)  # the class is frozen
+        put("head", choice("head", self.head, ("linear", "mlp")))
+        if not isinstance(self.unfreeze, str):
+            try:
+                put("unfreeze", whole_number("unfreeze", self.unfreeze, least=0))
+            except InvalidArgumentError:
+                raise InvalidArgumentError(
+                    f"unfreeze={self.unfreeze!r} is neither a number of layers nor a layer's name"
+                ) from None
+        if self.epochs is not None:
+            put("epochs", whole_number("epochs", self.epochs))
+        put("seed", whole_number("seed", self.seed, least=0))
+        if self.learning_rate is not None:
+            put("learning_rate", number("learning_rate", self.learning_rate, above=0))
         if not (self.class_weight in (None, "balanced") or isinstance(self.class_weight, Mapping)):
             raise InvalidArgumentError(
                 f'class_weight={self.class_weight!r} is not known; give "balanced" or a number for each class'
@@ -328,7 +334,3 @@ def _clock(seconds: dict[str, float], stage: str) -> Iterator[None]:
     start = time.monotonic()
     yield
     seconds[stage] = round(time.monotonic() - start, 3)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
