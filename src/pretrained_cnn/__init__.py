@@ -32,7 +32,15 @@ from pretrained_cnn.labels import Label, Prediction, imagenet_labels
 from pretrained_cnn.registry import get_spec, list_models, register, unregister
 from pretrained_cnn.results.result import EmbeddingResult, Result
 from pretrained_cnn.results.rows import to_frame
-from pretrained_cnn.runtimes import RuntimeInfo, RuntimeSpec, list_runtimes, register_runtime, unregister_runtime
+from pretrained_cnn.runtimes import (
+    PrecisionInfo,
+    RuntimeInfo,
+    RuntimeSpec,
+    list_precisions,
+    list_runtimes,
+    register_runtime,
+    unregister_runtime,
+)
 from pretrained_cnn.spec import ModelSpec, Published, ResizePolicy
 from pretrained_cnn.weights import WeightsFile
 
@@ -71,6 +79,7 @@ __all__ = [
     "ModelSpec",
     "MultiLabelEvaluation",
     "OutputError",
+    "PrecisionInfo",
     "Prediction",
     "PretrainedCNNError",
     "PretrainedCNNWarning",
@@ -91,6 +100,7 @@ __all__ = [
     "imagenet_labels",
     "list_formats",
     "list_models",
+    "list_precisions",
     "list_runtimes",
     "register",
     "register_format",

@@ -6,17 +6,22 @@ other package until a function is called.
 
 from __future__ import annotations
 
+import importlib
 import socket
 import sys
+import tarfile
 from collections.abc import Callable
 from typing import Any
 
 __all__ = [
     "connect_through",
+    "efficientnet_deviations",
     "environment_setup",
     "flatten_layers",
+    "forget_members",
     "last_inputs",
     "mend_openvino",
+    "mend_tf2onnx",
     "onnx_optimizers",
     "origin",
     "run_graph",
@@ -105,3 +110,26 @@ def onnx_optimizers() -> dict[str, Callable[[], Any]]:
     from tf2onnx import optimizer
 
     return dict(optimizer._get_optimizers())
+
+
+def mend_tf2onnx() -> None:
+    """Let tf2onnx run with NumPy 2. Stands on ``patch_tf2onnx`` of ``keras.src``, which Keras's own export calls."""
+    importlib.import_module("keras.src.export.tf2onnx_lib").patch_tf2onnx()
+
+
+def efficientnet_deviations(builder: Any) -> list[float] | None:
+    """The standard deviations by which EfficientNet v1 divides, if ``builder`` is one of Keras's; else None.
+
+    Stands on the module ``keras.src.applications.efficientnet`` and its ``IMAGENET_STDDEV_RGB``.
+    """
+    if getattr(builder, "__module__", None) != "keras.src.applications.efficientnet":
+        return None
+    return list(importlib.import_module(builder.__module__).IMAGENET_STDDEV_RGB)
+
+
+def forget_members(archive: tarfile.TarFile) -> None:
+    """Let an archive forget the members that it has read: it keeps all of them, gigabytes for millions.
+
+    Stands on ``TarFile.members`` being a list that ``TarFile.next`` only appends to.
+    """
+    archive.members = []  # type: ignore[attr-defined]

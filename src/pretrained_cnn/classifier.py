@@ -17,7 +17,6 @@ from pretrained_cnn._lazy import Reference
 from pretrained_cnn._types import ImageLike, ImagesLike, LabeledImages
 from pretrained_cnn.bundle.formats import Dtype
 from pretrained_cnn.bundle.manifest import ExportCheck
-from pretrained_cnn.bundle.store import write_bundle
 from pretrained_cnn.engine import Engine, Rows, open_model
 from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.evaluate import Evaluation, evaluate
@@ -26,10 +25,11 @@ from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item, items, one
 from pretrained_cnn.labels import Label
 from pretrained_cnn.multilabel import MultiLabelEvaluation, evaluate_labels
-from pretrained_cnn.results.result import EmbeddingResult, Result, status_of
+from pretrained_cnn.results.result import EmbeddingResult, Result, ResultList, status_of
 from pretrained_cnn.results.rows import EMBEDDINGS, RESULTS
 from pretrained_cnn.results.settings import settings_of
 from pretrained_cnn.results.stream import ResultStream, Sources
+from pretrained_cnn.runtimes import Precision
 from pretrained_cnn.spec import HeatMapMethod, ModelSpec, Output, ResizePolicy
 from pretrained_cnn.transfer.report import Trained, TrainingReport, model_card
 
@@ -44,15 +44,22 @@ class Classifier:
 
     Args:
         model: A name that `list_models` gives (case, ``-`` and ``_`` do not matter), a `ModelSpec`, or the folder of a
-            bundle, which has its own weights, labels, resize policy and input size. An `Engine` is taken as it is.
+            bundle, which has its own weights, labels, resize policy and input size. An ``Engine`` is taken as it is.
         weights: ``"imagenet"``, the path of a weights file, or None for random weights. A file without the
             1,000-class top serves `embed` only. A builder of your own that takes no ``weights`` brings its own.
         runtime: What executes the network, a name that `list_runtimes` gives. Any but ``"keras"`` takes a
             converted copy, which is made once and kept in a cache.
+        precision: What the runtime computes in: ``"float32"``; with ``runtime="openvino"`` also ``"bfloat16"`` and
+            ``"float16"``, where the CPU has instructions for them, and ``"int8"``. `list_precisions` says what this
+            machine has.
+        quantize: Images of the kind that will be classified, about 300, for ``precision="int8"``: any source that
+            `stream` takes. A fifth of them is held back, and 95 % of those must keep their best class.
         labels: Names of the classes, or ``(id, name)`` pairs, in place of the spec's.
         resize: A `ResizePolicy` in place of the spec's.
         input_size: ``(height, width)`` in pixels in place of the spec's.
         image_policy: An `ImagePolicy`: the limits, and how images are decoded.
+        threads: How many threads the runtime computes with, for ``"openvino"``, ``"onnxruntime"`` and ``"litert"``; by
+            default as many as the process may use cores, a container's quota included.
         **builder_options: Go to the builder: ``Classifier("MobileNet", alpha=0.25)``.
 
     The network is built when it is first needed. One classifier may be used from several threads at once. `close`, or a
@@ -74,10 +81,13 @@ class Classifier:
         *,
         weights: str | os.PathLike[str] | None = "imagenet",
         runtime: str | None = None,
+        precision: Precision = "float32",
+        quantize: Any = None,
         labels: Sequence[str | tuple[str, str]] | None = None,
         resize: ResizePolicy | None = None,
         input_size: tuple[int, int] | None = None,
         image_policy: ImagePolicy | None = None,
+        threads: int | None = None,
         **builder_options: Any,
     ) -> None:
         self._trained = model if isinstance(model, Trained) else None
@@ -89,10 +99,13 @@ class Classifier:
                 ready,
                 weights=weights,
                 runtime=runtime,
+                precision=precision,
+                quantize=quantize,
                 labels=labels,
                 resize=resize,
                 input_size=input_size,
                 image_policy=image_policy,
+                threads=threads,
                 options=builder_options,
             )
         )
@@ -109,6 +122,8 @@ class Classifier:
         from_logits: bool = False,
         multi_label: bool = False,
         runtime: str = "keras",
+        precision: Precision = "float32",
+        quantize: Any = None,
         image_policy: ImagePolicy = ImagePolicy(),
     ) -> Self:
         """Wrap a trained Keras model with classes of its own.
@@ -127,6 +142,8 @@ class Classifier:
                 output, or with ``multi_label=True``.
             multi_label: An image may have several labels, or none: each output is a probability of its own.
             runtime: As for `Classifier`.
+            precision: As for `Classifier`.
+            quantize: As for `Classifier`.
             image_policy: As for `Classifier`.
 
         The model is run on four images, and judged by what it gives. Raises InvalidArgumentError if that is not finite
@@ -150,13 +167,19 @@ class Classifier:
             from_logits=from_logits,
             multi_label=multi_label,
         )
-        engine = Engine(spec, runtime=runtime, image_policy=image_policy)
+        engine = Engine(spec, runtime=runtime, precision=precision, quantize=quantize, image_policy=image_policy)
         engine.backbone()  # so that a model that does not fit is refused here
         return cls(engine)
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str], *, runtime: str | None = None, image_policy: ImagePolicy | None = None
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        runtime: str | None = None,
+        precision: Precision = "float32",
+        image_policy: ImagePolicy | None = None,
+        threads: int | None = None,
     ) -> Self:
         """The classifier that `save` wrote to a bundle. It answers as the one that was saved.
 
@@ -165,7 +188,9 @@ class Classifier:
             runtime: What executes it; by default what its format is made for, which for the formats
                 ``"openvino"``, ``"onnx"`` and ``"litert"`` takes neither TensorFlow nor Keras. A bundle of format
                 ``"keras"`` takes any.
+            precision: As for `Classifier`, but for ``"int8"``: save with ``quantize=`` for that.
             image_policy: An `ImagePolicy` in place of the one that was saved.
+            threads: As for `Classifier`.
 
         Code that is in a bundle is not run. Raises BundleError, which names the file, unless each byte is the one
         that was written; MissingDependencyError if the runtime is not installed.
@@ -175,7 +200,7 @@ class Classifier:
         ...
         pretrained_cnn.errors.BundleError: no.bundle does not exist
         """
-        return cls(Engine.from_bundle(path, runtime, image_policy))
+        return cls(Engine.from_bundle(path, runtime, image_policy, precision=precision, threads=threads))
 
     @classmethod
     def train(
@@ -218,7 +243,7 @@ class Classifier:
             seed: Of everything random. The same seed, data and machine give the same weights.
             cache: Keep embeddings on disk, so that fitting again takes seconds, and after each epoch of fine-tuning the
                 state, from which the same call goes on should it be killed.
-            **arguments: As for `Classifier`: ``weights``, ``runtime``, ``resize``, ``input_size``,
+            **arguments: As for `Classifier`: ``weights``, ``runtime``, ``precision``, ``resize``, ``input_size``,
                 ``image_policy``, and builder options.
 
         Images that cannot be read are left out, logged, and listed in `report`. Raises DataError before any work for
@@ -276,6 +301,15 @@ class Classifier:
         'keras'
         """
         return self._engine.runtime.name
+
+    @property
+    def precision(self) -> Precision:
+        """What the runtime computes in.
+
+        >>> Classifier("MobileNet").precision
+        'float32'
+        """
+        return self._engine.precision
 
     @property
     def keras_model(self) -> keras.Model:
@@ -361,14 +395,16 @@ class Classifier:
             errors: ``"raise"`` raises the ImageError of the first bad image; ``"return"`` gives a bad
                 image a `Result` with its error, in its place.
 
+        In a notebook, the list shows itself as a contact sheet of its first 24 images.
+
         >>> clf = Classifier("EfficientNetLite0")
         >>> clf.predict_batch(["examples/images/clock.png", "no.jpg"], errors="return")[1]
         Result('no.jpg': error: there is no such file)
         """
-        results = list(self.stream(images, top=top, min_score=min_score, batch_size=batch_size, errors=errors))
+        results = ResultList(self.stream(images, top=top, min_score=min_score, batch_size=batch_size, errors=errors))
         if isinstance(images, list | tuple | np.ndarray):  # the caller has them all in memory anyway
             kept = map(_kept, items(images, self._engine.image_policy))
-            results = [replace(result, image=image) for result, image in zip(results, kept, strict=True)]
+            results = ResultList(replace(result, image=image) for result, image in zip(results, kept, strict=True))
         return results
 
     def stream(
@@ -613,29 +649,16 @@ class Classifier:
         >>> Classifier.load(path).predict("examples/images/clock.png").top.label
         'analog_clock'
         """
-        backbone = self._engine.backbone()
-        from pretrained_cnn.backbones.serving import serving_graph
-
         card = None if self._trained is None else model_card(self._trained.report, self.spec)
-        outputs = output or ("scores" if backbone.has_head else "embedding")
-        images = None
-        if quantize is not None:
-            if dtype == "float16":
-                raise InvalidArgumentError('quantize=... makes dtype="int8"; leave dtype="float16" out')
-            dtype, images = "int8", self._engine.pixels(quantize)
-        elif dtype == "int8":
-            raise InvalidArgumentError('dtype="int8" needs quantize=..., about 300 images of the kind to be classified')
-        return write_bundle(
+        return self._engine.save(
             Path(path),
-            serving_graph(backbone, [outputs] if isinstance(outputs, str) else outputs),
-            self._engine.spec,
-            self._engine.image_policy,
             format=format,
             dtype=dtype,
-            images=images,
+            outputs=[output] if isinstance(output, str) else output,
+            quantize=quantize,
             min_agreement=min_agreement,
-            card=card,
             overwrite=overwrite,
+            card=card,
         )
 
     def close(self) -> None:
@@ -664,16 +687,19 @@ class Classifier:
         """A pickle has a backbone's name and settings, or a bundle's path, and no weights."""
         engine = self.engine
         if engine.bundle is not None:
-            return _loaded, (str(engine.bundle.path), self.runtime, engine.image_policy)
+            return _loaded, (str(engine.bundle.path), self.runtime, self.precision, engine.image_policy)
         if self._trained is not None or not isinstance(engine.spec.builder, Reference):
             raise InvalidArgumentError(
                 f"{self!r} cannot be pickled; write it with save(path), and read it there with Classifier.load(path)"
             )
         settings = {"weights": engine.weights, "options": engine.options, "runtime": self.runtime}
+        settings |= {"precision": engine.precision, "quantize": engine.quantize}
         return _unpickled, (engine.spec, {**settings, "image_policy": engine.image_policy})
 
     def __repr__(self) -> str:
         engine, runtime = self._engine, f"runtime={self.runtime!r}"
+        if self.precision != "float32":
+            runtime += f", precision={self.precision!r}"
         if engine.bundle is not None:
             return f"Classifier.load({str(engine.bundle.path)!r}, {runtime})"
         if self._trained is not None:
@@ -692,8 +718,8 @@ def _results(engine: Engine, rows: Generator[Rows], top: int, min_score: float |
                 yield Result(name, predictions, error, image, status, thresholds=engine.spec.thresholds)
 
 
-def _loaded(path: str, runtime: str, image_policy: ImagePolicy) -> Classifier:
-    return Classifier.load(path, runtime=runtime, image_policy=image_policy)
+def _loaded(path: str, runtime: str, precision: Precision, image_policy: ImagePolicy) -> Classifier:
+    return Classifier.load(path, runtime=runtime, precision=precision, image_policy=image_policy)
 
 
 def _unpickled(spec: ModelSpec, settings: dict[str, Any]) -> Classifier:

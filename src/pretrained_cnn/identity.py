@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import PIL
 
+from pretrained_cnn._files import sha256
 from pretrained_cnn._lazy import Reference
 from pretrained_cnn.errors import MissingDependencyError
 from pretrained_cnn.images.policy import ImagePolicy
@@ -141,13 +142,13 @@ def weights_identity(spec: ModelSpec, weights: str | None, options: Mapping[str,
     if weights is None:
         return None
     if weights != "imagenet":
-        return _sha256(Path(weights))
+        return sha256(Path(weights))
     if spec.weights_package is not None:
-        return _sha256(installed_file(spec.weights_package))
+        return sha256(installed_file(spec.weights_package))
     if not spec.weights:
         return None
     file = spec.weights_file(input_size=spec.input_size, options=options)
-    return file.hash or _sha256(cache_dir() / file.name)
+    return file.hash or sha256(cache_dir() / file.name)
 
 
 def graph_identity(graph: Any) -> str | None:
@@ -239,11 +240,6 @@ def _imported(code: CodeType) -> set[str]:
 def _describe_code(code: CodeType) -> list[Any]:
     constants = [_describe_code(value) if isinstance(value, CodeType) else value for value in code.co_consts]
     return [code.co_code.hex(), constants, code.co_names]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _key(facts: list[Any]) -> str:

@@ -19,6 +19,7 @@ from keras import layers, ops
 from numpy.typing import NDArray
 
 from pretrained_cnn import weights as weights_files
+from pretrained_cnn._compat import efficientnet_deviations
 from pretrained_cnn._lazy import Reference
 from pretrained_cnn._process import need_eager, random_kept
 from pretrained_cnn.backbones.graph import apply, calls, free_name, is_graph, layer_names, leaves, simple
@@ -470,11 +471,10 @@ def _as_published(function: Any, model: keras.Model) -> keras.Model:
     builder makes up for it with one more Rescaling behind the Normalization (tensorflow/tensorflow
     issue 49930). A path to the same file builds a graph without it, and answers differently.
     """
-    if getattr(function, "__module__", None) != "keras.src.applications.efficientnet":
+    deviations = efficientnet_deviations(function)
+    if deviations is None:
         return model
-    from keras.src.applications.efficientnet import IMAGENET_STDDEV_RGB
-
-    scale = [1.0 / math.sqrt(deviation) for deviation in IMAGENET_STDDEV_RGB]
+    scale = [1.0 / math.sqrt(deviation) for deviation in deviations]
 
     def call(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
         outputs = layer(*args, **kwargs)

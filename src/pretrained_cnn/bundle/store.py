@@ -83,10 +83,18 @@ class Bundle:
         """``D`` of an output ``(N, D)``."""
         return int(self.manifest.outputs[output][-1] or 0)
 
-    def open(self, runtime: RuntimeSpec | None = None, outputs: Sequence[Output] | None = None) -> Runtime:
+    def open(
+        self,
+        runtime: RuntimeSpec | None = None,
+        outputs: Sequence[Output] | None = None,
+        precision: str = "float32",
+        *,
+        threads: int | None = None,
+    ) -> Runtime:
         """A runtime of the bundle's format, made from its model, for some of its outputs, by default all.
 
-        Raises BundleError if the runtime cannot load the model.
+        It computes in ``precision``, with ``threads`` threads or as many as it chooses. Raises BundleError if the
+        runtime cannot load the model, InvalidArgumentError if it does not compute so here.
         """
         runtime = runtime or runtime_for(self.manifest.format)
         if runtime.format != self.manifest.format:
@@ -95,11 +103,13 @@ class Bundle:
                 'leave runtime out, or save the classifier with format="keras", which every runtime takes'
             )
         runtime.require()
+        runtime.check_precision(precision)
+        runtime.check_threads(threads)
         names = list(self.outputs if outputs is None else outputs)
         if self.manifest.format == "keras":
-            return runtime.factory(self.load_graph(), names)
+            return runtime.open(self.load_graph(), names, precision=precision, threads=threads)
         try:
-            return runtime.factory(self.model_path, names)
+            return runtime.open(self.model_path, names, precision=precision, threads=threads)
         except Exception as error:  # each runtime raises its own
             raise BundleError(f"{self.model_path} cannot be loaded by {runtime.name}: {_brief(error)}") from error
 
@@ -210,11 +220,17 @@ def write_bundle(
     return check
 
 
-def write_converted(path: Path, graph: keras.Model, spec: ModelSpec, format: str) -> None:
-    """Write a serving graph as a bundle for the cache of conversions, which keeps no labels or limits of a user's."""
+def write_converted(
+    path: Path, graph: keras.Model, spec: ModelSpec, format: str, images: NDArray[np.uint8] | None = None
+) -> None:
+    """Write a serving graph as a bundle for the cache of conversions, which keeps no labels or limits of a user's.
+
+    With ``images``, uint8 ``(N, H, W, C)``, the bundle is quantized to int8.
+    """
     width = max(output.shape[1] for output in graph.output.values())
     labeled = spec if spec.labels else spec.replace(labels=[str(i) for i in range(width)])
-    write_bundle(path, graph, labeled, ImagePolicy(), format=format)
+    dtype: Dtype = "float32" if images is None else "int8"
+    write_bundle(path, graph, labeled, ImagePolicy(), format=format, dtype=dtype, images=images)
 
 
 def _split(images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -230,6 +246,11 @@ def _split(images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uin
 def _kind(spec: ModelSpec) -> Kind:
     """What the scores of a spec mean."""
     return "multi_label" if spec.multi_label else "exclusive"
+
+
+def format_of(path: Path) -> str:
+    """The format of the bundle at ``path``, by its manifest alone. Raises BundleError as `open_bundle` does."""
+    return Manifest.from_text(_read_manifest(path), str(path / NAME)).format
 
 
 def open_bundle(path: Path) -> Bundle:

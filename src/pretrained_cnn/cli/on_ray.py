@@ -141,6 +141,7 @@ def _arguments(options: Options, cores: int, image_policy: ImagePolicy) -> dict[
         "batch_size": options.batch_size,
         "num_cpus": cores,
         **({} if weights is None else {"weights": weights}),
+        **({} if options.precision == "float32" else {"precision": options.precision}),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from pretrained_cnn.errors import ImageError
 
-__all__ = ["EmbeddingResult", "Prediction", "Result", "Status", "status_of"]
+__all__ = ["EmbeddingResult", "Prediction", "Result", "ResultList", "Status", "status_of"]
 
 Status = Literal["ok", "uncertain", "unknown", "failed"]
 """How far a result can be used."""
@@ -180,6 +181,27 @@ and so does predict_batch one in a list; stream keeps paths and addresses only
             return f"Result({self.source!r}: error: {self.error.reason})"
         best = ", ".join(f"{label} {score:.1%}".replace("%", " %") for _, label, score in self)
         return f"Result({self.source!r}: {best}{'' if self.status == 'ok' else f', {self.status}'})"
+
+
+class ResultList(list[Result]):
+    """The results of several images, which show themselves in a notebook.
+
+    >>> ResultList([Result("a.png", (Prediction("cat", "cat", 0.7, 0),))])
+    [Result('a.png': cat 70.0 %)]
+    """
+
+    SHOWN = 24
+    """So many images are drawn at most."""
+
+    def _repr_png_(self) -> bytes | None:
+        """For notebooks: a contact sheet of the first images. None if the list is empty."""
+        if not self:
+            return None
+        from pretrained_cnn.results.drawing import contact_sheet
+
+        file = io.BytesIO()
+        contact_sheet(self[: self.SHOWN]).save(file, format="PNG")
+        return file.getvalue()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
