@@ -27,7 +27,7 @@ from pretrained_cnn import (
 )
 from pretrained_cnn.backbones import build as build_module
 from pretrained_cnn.backbones import efficientnet_lite
-from pretrained_cnn.backbones.build import Backbone
+from pretrained_cnn.backbones.build import Backbone, _load
 from pretrained_cnn.engine import Engine, check_outputs
 from pretrained_cnn.images.batch import load
 from pretrained_cnn.images.sources import one
@@ -263,7 +263,7 @@ def test_what_is_wrong_is_said_at_once(arguments: dict[str, Any], error: type[Ex
         (
             "MobileNet",
             {"weights": None, "classifier_activation": None},
-            "MobileNet: the network's last layer is linear",
+            "MobileNet: the outputs range from",
         ),
         (spec(labels=["a"]), {}, "Tiny: 1 labels do not match the network's 3 outputs; give labels=[...] with 3 names"),
         (spec(), {"alpha": 1}, "the builder of Tiny has no option 'alpha'; it has classes, activation"),
@@ -315,18 +315,39 @@ def saved(tmp_path: Path) -> Any:
     return save
 
 
-@pytest.mark.parametrize("suffix", [".weights.h5", ".keras", ".h5"])
-def test_weights_of_ones_own(suffix: str, tmp_path: Path) -> None:
+def test_weights_of_ones_own(saved: Any) -> None:
     original = Classifier("MobileNet", weights=None, alpha=0.25, labels=["a", "b"])
-    path = tmp_path / f"mine{suffix}"
-    original.keras_model.save_weights(path) if suffix == ".weights.h5" else original.keras_model.save(path)
-    again = Classifier("MobileNet", weights=path, alpha=0.25, labels=["a", "b"])
+    again = Classifier("MobileNet", weights=saved(original.keras_model), alpha=0.25, labels=["a", "b"])
     np.testing.assert_array_equal(again.predict_proba([RED]), original.predict_proba([RED]))
+
+
+@pytest.mark.parametrize("name", ["mine.keras", "mine.h5", "mine.keras as.weights.h5"])
+def test_a_whole_model_is_not_weights(name: str, tmp_path: Path) -> None:
+    model = Classifier("MobileNet", weights=None, alpha=0.25, labels=["a", "b"]).keras_model
+    first, _, second = name.partition(" as")
+    model.save(tmp_path / first)
+    path = (tmp_path / first).rename(tmp_path / f"own{second or Path(first).suffix}")
+    with pytest.raises(WeightsError, match=r"is a whole model, .* wrap it: Classifier.from_keras\(keras.saving.load_"):
+        Classifier("MobileNet", weights=path, alpha=0.25, labels=["a", "b"]).predict(RED)
+
+
+def test_weights_with_more_than_the_network_has(saved: Any) -> None:
+    trunk = keras.applications.MobileNet(alpha=0.25, weights=None, include_top=False, pooling="avg")
+    outputs = keras.layers.Dense(2, activation="softmax")(keras.layers.BatchNormalization()(trunk.output))
+    with pytest.raises(WeightsError, match=r"hold MobileNet without its top, and also .*; if these are"):
+        Classifier("MobileNet", weights=saved(keras.Model(trunk.input, outputs)), alpha=0.25).embed([RED])
+    more = keras.Model(trunk.input, keras.layers.BatchNormalization()(trunk.output))
+    refused = r"also holds layers/batch_normalization\w*, for which the network has no place"
+    with pytest.raises(WeightsError, match=refused):
+        _load(trunk, saved(more, "more.weights.h5"))
+    more.compile("adam", "mse")
+    trunk.compile("adam", "mse")
+    _load(trunk, saved(trunk, "compiled.weights.h5"))
 
 
 def test_weights_with_other_classes_ask_for_their_labels(saved: Any) -> None:
     path = saved(keras.applications.MobileNet(alpha=0.25, weights=None, classes=2))
-    with pytest.raises(WeightsError, match=r"or labels=\[\.\.\.\] if it has classes of its own"):
+    with pytest.raises(WeightsError, match=r"if these are classes of its own, give labels=\[\.\.\.\]"):
         Classifier("MobileNet", weights=path, alpha=0.25).predict(RED)
     assert len(Classifier("MobileNet", weights=path, alpha=0.25, labels=["a", "b"]).predict(RED)) == 2
 
@@ -422,15 +443,13 @@ def test_from_keras() -> None:
 def test_logits_become_probabilities_when_the_caller_says_so() -> None:
     logits = tiny(activation=None)
     labels = ["red", "green", "blue"]
-    with pytest.raises(
-        InvalidArgumentError, match="last layer is linear, so its outputs are logits and not probabilities"
-    ):
+    with pytest.raises(InvalidArgumentError, match=r"so they are not probabilities but logits .* from_logits=True"):
         Classifier.from_keras(logits, labels=labels)
     clf = Classifier.from_keras(logits, labels=labels, from_logits=True, preprocess=lambda x: x / 64)
     expected = Classifier.from_keras(tiny(), labels=labels, preprocess=lambda x: x / 64)
     np.testing.assert_allclose(clf.predict_proba([RED]), expected.predict_proba([RED]), rtol=1e-6)
     assert clf.embed([RED]).shape == (1, 4)
-    with pytest.raises(InvalidArgumentError, match="from_logits=True, but the last layer of 'tiny' ends in softmax"):
+    with pytest.raises(InvalidArgumentError, match="the outputs of 'tiny' are probabilities already"):
         Classifier.from_keras(tiny(), labels=labels, from_logits=True)
 
 
@@ -452,16 +471,24 @@ def test_from_keras_with_a_subclassed_model() -> None:
         def call(self, x: Any) -> Any:
             return self.dense(self.pool(x))
 
-    clf = Classifier.from_keras(Own(), labels=["a", "b"], input_size=(9, 9))
+    with pytest.raises(InvalidArgumentError, match="own: the model has never been built, so it has no trained weights"):
+        Classifier.from_keras(Own(), labels=["a", "b"], input_size=(9, 9))
+    model = Own()
+    model(np.zeros((1, 9, 9, 3)))
+    clf = Classifier.from_keras(model, labels=["a", "b"], input_size=(9, 9))
     assert clf.predict_proba([RED]).shape == (1, 2)
 
 
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("Xception", "from_keras takes a keras.Model, not an object of type str"),
+        ("Xception", "from_keras takes a keras.Model, not a path; load it first: Classifier.from_keras(keras.saving."),
         (tiny(classes=4), "tiny: 3 labels do not match the network's 4 outputs"),
-        (tiny((3, 9, 9)), "tiny: the network takes (None, 3, 9, 9), but its spec says (None, 3, 9, 3)"),
+        (
+            tiny((9, 9, 4)),
+            "tiny: the network takes (None, 9, 9, 4), but its spec says (None, 9, 9, 3); images have 1 or 3 channels, "
+            "not 4",
+        ),
     ],
 )
 def test_from_keras_with_what_does_not_fit(model: Any, message: str) -> None:

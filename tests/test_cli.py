@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,16 +96,28 @@ def test_weights_that_cannot_be_downloaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_quietly(tmp_path: Path) -> None:
-    fifo = tmp_path / "never.jpg"
-    os.mkfifo(fifo)
-    command = [sys.executable, "-m", "pretrained_cnn", "classify", "--model", "EfficientNetLite0", str(fifo)]
-    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    with fifo.open("wb"):  # waits until the program reads it
-        running.send_signal(signal.SIGINT)
-        time.sleep(0.5)
+def test_ctrl_c_ends_quietly() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "pretrained_cnn",
+        "classify",
+        "--model",
+        "EfficientNetLite0",
+        "--batch-size",
+        "1",
+        "-",
+    ]
+    running = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+    assert running.stdin is not None
+    assert running.stdout is not None
+    images = sorted(map(str, (ROOT / "examples" / "images").glob("*.png")))
+    running.stdin.write("".join(f"{image}\n" for image in images * 2).encode())
+    running.stdin.flush()
+    assert running.stdout.readline()  # it classifies, and waits for more
+    running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=60)
-    assert (running.returncode, err) == (130, "")
+    assert (running.returncode, err) == (130, b"")
 
 
 # Without a process of its own

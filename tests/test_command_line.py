@@ -31,7 +31,7 @@ def shell(line: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("LC_", "LANG", "PYTHON"))}
     program = f"{shlex.quote(sys.executable)} -m pretrained_cnn"
     return subprocess.run(
-        ["bash", "-c", line], capture_output=True, timeout=120, cwd=ROOT, env={**kept, **environment, "CLI": program}
+        ["bash", "-c", line], capture_output=True, timeout=300, cwd=ROOT, env={**kept, **environment, "CLI": program}
     )
 
 
@@ -88,8 +88,8 @@ def test_the_examples_of_the_page_can_be_parsed() -> None:
 
 def test_a_namespace_ends_at_the_door() -> None:
     """Only `options` sees argparse's untyped namespace."""
-    users = [path.name for path in (ROOT / "src/pretrained_cnn/cli").glob("*.py") if "argparse" in path.read_text()]
-    assert users == ["options.py"]
+    modules = (ROOT / "src/pretrained_cnn/cli").glob("*.py")
+    assert [path.name for path in modules if "Namespace" in path.read_text("utf-8")] == ["options.py"]
 
 
 def test_only_the_console_prints() -> None:
@@ -258,7 +258,7 @@ def test_a_terminal_shows_an_image_once(tmp_path: Path) -> None:
     main_, terminal = pytest.importorskip("pty").openpty()
     words = ["classify", tmp_path, "-m", "EfficientNetLite0", "--top", "3", "--min-score", "1"]
     program = [sys.executable, "-m", "pretrained_cnn", *words]
-    done = subprocess.run(program, stdout=terminal, stderr=subprocess.PIPE, timeout=120, cwd=ROOT)
+    done = subprocess.run(program, stdout=terminal, stderr=subprocess.PIPE, timeout=300, cwd=ROOT)
     os.close(terminal)
     first, *classes = os.read(main_, 100_000).decode().splitlines()
     os.close(main_)

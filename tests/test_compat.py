@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
 import importlib
+import io
+import socket
 import sys
+import tarfile
+from pathlib import Path
 
 import keras
 import numpy as np
+import pytest
 import tensorflow  # noqa: F401 - whose version is asked for
 
 from pretrained_cnn import _compat
@@ -48,14 +54,8 @@ def test_keras_still_runs_a_graph_with_another_call_for_each_operation() -> None
         return operation(*args, **kwargs)
 
     x = np.ones((4, 2), np.float32)
-    assert _compat.is_open_graph(model)
     np.testing.assert_allclose(_compat.run_graph(model, x, call), model(x))
     assert called[-2:] == ["trunk", "outer"]
-
-    class Subclass(keras.Model):
-        """Its layers are called by code of its own."""
-
-    assert not _compat.is_open_graph(Subclass())
 
 
 def test_keras_still_knows_what_a_layer_was_called_with_last() -> None:
@@ -65,7 +65,83 @@ def test_keras_still_knows_what_a_layer_was_called_with_last() -> None:
     assert found is second
 
 
+def test_keras_still_knows_which_call_gives_a_tensor() -> None:
+    layer, first, second = keras.layers.Dense(3), keras.Input((2,)), keras.Input((2,))
+    outputs = layer(first)
+    layer(second)
+    operation, taken, given = _compat.origin(outputs)
+    assert operation is layer
+    assert taken[0] is first
+    assert given[0] is outputs
+
+
 def test_tf2onnx_still_gives_its_optimizers() -> None:
     optimizers = _compat.onnx_optimizers()
     assert len(optimizers) > 10
     assert all(callable(make) for make in optimizers.values())
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of NumPy, which tf2onnx asks for old names
+def test_keras_still_has_the_patch_of_tf2onnx() -> None:
+    from keras.src.export import tf2onnx_lib
+
+    assert callable(tf2onnx_lib.patch_tf2onnx)
+    _compat.mend_tf2onnx()
+    import tf2onnx.tfonnx
+
+    assert callable(tf2onnx.tfonnx.process_tf_graph)
+
+
+def test_keras_still_divides_by_these_deviations_in_efficientnet_v1_only() -> None:
+    deviations = _compat.efficientnet_deviations(keras.applications.EfficientNetB0)
+    assert deviations == pytest.approx([0.229, 0.224, 0.225])
+    assert _compat.efficientnet_deviations(keras.applications.EfficientNetV2B0) is None
+    assert _compat.efficientnet_deviations(print) is None
+
+
+def test_tarfile_still_reads_on_when_its_members_are_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as archive:
+        for number in range(5):
+            header = tarfile.TarInfo(f"{number}.txt")
+            header.size = 1
+            archive.addfile(header, io.BytesIO(b"x"))
+    names = []
+    with tarfile.open(path) as archive:
+        while (member := archive.next()) is not None:
+            names.append(member.name)
+            assert len(archive.members) <= 1, "TarFile.members keeps what forget_members has let go"  # type: ignore
+            _compat.forget_members(archive)
+    assert names == [f"{number}.txt" for number in range(5)]
+
+
+def test_tarfile_still_asks_its_headers_what_they_are() -> None:
+    """A header that may not fill the memory stands on ``TarInfo._proc_member``, which reads what follows it."""
+    seen = []
+
+    class Header(tarfile.TarInfo):
+        def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+            seen.append(self.name)
+            return super()._proc_member(archive)  # type: ignore[misc, no-any-return]
+
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("a.txt"))
+    stream.seek(0)
+    with tarfile.open(fileobj=stream, tarinfo=Header) as archive:
+        archive.getmembers()
+    assert seen == ["a.txt"]
+
+
+@pytest.mark.parametrize("kind", [http.client.HTTPConnection, http.client.HTTPSConnection])
+def test_http_client_still_asks_for_its_sockets(kind: type[http.client.HTTPConnection]) -> None:
+    """Without it, ``allow_private=False`` would check nothing: `connect_through` refuses such a Python."""
+
+    def connect(address: tuple[str, int], *_: object, **__: object) -> socket.socket:
+        raise ConnectionRefusedError(f"asked for {address}")
+
+    connection = _compat.connect_through(kind, connect)("a.example", 81)
+    with pytest.raises(ConnectionRefusedError, match=r"asked for \('a\.example', 81\)"):
+        connection.connect()
+    with pytest.raises(NotImplementedError, match="no address is checked"):
+        _compat.connect_through(object, connect)()

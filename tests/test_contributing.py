@@ -134,7 +134,7 @@ def test_a_command_is_known_by_one_entry(monkeypatch: pytest.MonkeyPatch, capsys
     assert cli.main(["say-it", "--word", "hi"]) == 0
     assert capsys.readouterr().out == "hi\n"
     page = generated_pages.command_line()
-    assert "## `pretrained-cnn say-it`" in page
+    assert "### `pretrained-cnn say-it`" in page
     assert "--word WORD  Word to say (default: hello)." in page
 
 

@@ -154,6 +154,17 @@ def test_the_label_the_score_the_name_and_the_reason_are_drawn() -> None:
     assert len({sheet.tobytes() for sheet in sheets}) == len(sheets)
 
 
+def test_a_list_of_results_shows_itself_in_a_notebook(clf: Classifier) -> None:
+    results = clf.predict_batch([Image.new("RGB", (40, 30), "red")] * 30 + [b"no image"], errors="return")
+    with Image.open(io.BytesIO(results._repr_png_())) as shown:
+        assert np.array_equal(np.asarray(shown), np.asarray(contact_sheet(results[:24])))
+    assert clf.predict_batch([])._repr_png_() is None
+
+
+def test_one_result_is_drawn_too() -> None:
+    assert contact_sheet(result()).size == contact_sheet([result()]).size
+
+
 def test_a_failed_image_is_not_read_again() -> None:
     class Never:
         def __array__(self) -> None:
@@ -283,7 +294,7 @@ def test_a_notebook_is_told_what_failed_and_what_was_not_kept() -> None:
     name, reason, *scores = check_html(result(image=None)).text
     assert (name, scores) == ("a.png", ["clock", "70.0 %"])
     assert reason.startswith(NOT_KEPT)
-    assert check_html(result(image="gone.png")).text[1] == "there is no such file"
+    assert check_html(result(image="gone.png")).text[1] == "there is no file 'gone.png'"
 
 
 # In a program
@@ -299,7 +310,7 @@ def test_show_opens_the_sheet_of_one_image(shown: list[Image.Image]) -> None:
     [
         (failed(), "a.png: it is empty"),
         (result(image=None), f"a.png: {NOT_KEPT}"),
-        (result(image="gone.png"), "a.png: there is no such file"),
+        (result(image="gone.png"), "a.png: there is no file 'gone.png'"),
     ],
 )
 def test_show_raises_for_what_cannot_be_shown(found: Result, message: str, shown: list[Image.Image]) -> None:

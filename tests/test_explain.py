@@ -17,6 +17,7 @@ from waking import wake
 from pretrained_cnn import Classifier, DataError, InvalidArgumentError, ResizePolicy, get_spec
 from pretrained_cnn.backbones.build import Backbone
 from pretrained_cnn.backbones.explainer import Explainer, _linear
+from pretrained_cnn.backbones.graph import Call
 from pretrained_cnn.catalog import CATALOG
 from pretrained_cnn.explain import project_to_image
 from pretrained_cnn.images.resize import resize, window
@@ -162,9 +163,10 @@ def test_frozen_weights_are_no_hindrance(pixels: np.ndarray) -> None:
 
 def test_a_head_that_is_a_convolution() -> None:
     conv = layers.Conv2D(3, 1, activation="softmax")
-    conv(keras.Input((1, 1, 5)))
+    pixels = keras.Input((1, 1, 5))
+    outputs = conv(pixels)
     x = np.random.default_rng(0).normal(size=(1, 1, 1, 5)).astype("float32")
-    plain = _linear(conv)
+    plain = _linear(Call(conv, [pixels], [outputs]))
     scores, probabilities = (keras.ops.convert_to_numpy(layer(x)).ravel() for layer in (plain, conv))
     assert scores.sum() != pytest.approx(1)
     np.testing.assert_allclose(np.exp(scores) / np.exp(scores).sum(), probabilities, atol=1e-6)
@@ -188,7 +190,7 @@ class Subclassed(keras.Model):
 )
 def test_where_no_map_can_be_found(model: Any, clock: Path) -> None:
     network = model()
-    network.build((None, 16, 16, 3))
+    network(np.zeros((1, 16, 16, 3)))
     clf = Classifier.from_keras(
         network, labels=[str(i) for i in range(network(np.zeros((1, 16, 16, 3))).shape[1])], input_size=(16, 16)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -11,6 +12,7 @@ import pty
 import random
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,7 +37,7 @@ from pretrained_cnn.results.file import ResultsFile
 from pretrained_cnn.results.formats import Csv
 from pretrained_cnn.results.names import escape
 from pretrained_cnn.results.rows import COLUMNS, RESULTS, to_rows
-from pretrained_cnn.results.sorting import folder_name
+from pretrained_cnn.results.sorting import Sorter, folder_name
 
 FORMATS = ["csv", "jsonl", "parquet"]
 HEADER = Csv(RESULTS).header
@@ -490,7 +492,7 @@ def test_weights_that_changed_are_other_settings(main: Any) -> None:
     Path("mine.h5").write_bytes(b"2")
     code, _, err = main("photos", "--output", "r.csv", "--resume", "--weights", "mine.h5")
     assert code == 1
-    assert "r.csv was made with weights=file, " in err
+    assert "r.csv was made with --weights file, " in err
 
 
 @pytest.mark.parametrize(
@@ -620,6 +622,63 @@ def test_a_full_disk_while_sorting_ends_the_run(main: Any) -> None:
     code, *_ = main("photos/a/3.png", "photos/a/1.png", "--copy-to", "sorted", "--output", "r.csv", "--resume")
     assert code == 0
     assert sorted(path.name for path in Path("sorted").rglob("*.png")) == ["1.png", "3.png"]
+
+
+@pytest.mark.parametrize("option", ["--copy-to", "--link-to"])
+def test_names_of_any_length_are_sorted(main: Any, option: str) -> None:
+    names = [f"{'x' * length}.png" for length in (236, 237, 241, 245, 246, 250, 251)]
+    names += ["é" * 125 + ".png", "e" + "é" * 125 + ".png"]
+    for folder, color in (("one", RED), ("two", (254, 0, 0))):
+        for name in names:
+            draw(Path(folder, name), color)
+    for _ in range(2):
+        code, _, err = main("one", "two", option, "sorted", "--top", "1")
+        assert (code, err) == (0, "")
+        found = os.listdir("sorted/red")
+        assert len(found) == 2 * len(names)
+        assert all(name.endswith(".png") for name in found), "no temporary file is left"
+
+
+def test_a_name_that_is_too_long_costs_a_line(main: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(source: Any, target: Any, **options: Any) -> None:
+        raise OSError(errno.ENAMETOOLONG, "File name too long")
+
+    monkeypatch.setattr(os, "symlink", link)
+    code, _, err = main("photos/a", "--link-to", "sorted", "--output", "r.csv")
+    assert code == 1
+    assert "photos/a/1.png: its name is too long, so it was not put into sorted/red" in err
+    assert len(read(Path("r.csv"))) == 2, "the run goes on"
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_an_image_that_another_process_put_there_meanwhile_is_kept(
+    photos: None, link: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other process puts its image of the same name there between our look and our put."""
+    draw(Path("other/1.png"), (254, 0, 0))
+    target = Path("sorted/red/1.png")
+
+    def lexists(path: Any) -> bool:
+        if Path(path) != target or target.exists():
+            return Path(path).exists()
+        shutil.copy("other/1.png", target)
+        return False
+
+    monkeypatch.setattr(os.path, "lexists", lexists)
+    red = Result("photos/a/1.png", (Prediction("red", "red", 1.0, 0),))
+    Sorter("sorted", link=link).put(red)
+    assert target.read_bytes() == Path("other/1.png").read_bytes()
+    (ours,) = set(Path("sorted/red").iterdir()) - {target}
+    assert ours.read_bytes() == Path("photos/a/1.png").read_bytes()
+
+
+def test_a_planted_link_is_not_written_through(photos: None) -> None:
+    Path("victim").write_text("precious")
+    Path("sorted/red").mkdir(parents=True)
+    Path("sorted/red/1.png").symlink_to(Path("victim").resolve())
+    Sorter("sorted", link=False).put(Result("photos/a/1.png", (Prediction("red", "red", 1.0, 0),)))
+    assert Path("victim").read_text() == "precious"
+    assert len(os.listdir("sorted/red")) == 2
 
 
 @pytest.mark.parametrize(

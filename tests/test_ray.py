@@ -42,10 +42,12 @@ from pretrained_cnn import (
     get_spec,
     register,
 )
+from pretrained_cnn.cli import on_ray
 from pretrained_cnn.images.sources import Item
 from pretrained_cnn.integrations.ray import BatchClassifier, BatchEmbedder, classify, embed
 from pretrained_cnn.results.file import ResultsFile
 from pretrained_cnn.results.formats import Csv, find_format
+from pretrained_cnn.results.names import escape
 from pretrained_cnn.results.rows import RESULTS, to_arrow, to_rows
 from pretrained_cnn.results.shards import Entry, Shards
 from pretrained_cnn.results.stream import Found
@@ -314,6 +316,82 @@ def test_what_could_not_be_listed_keeps_its_place_and_archives_are_refused(tmp_p
     assert not tmp_path.joinpath("s.csv").exists()
 
 
+def failed(name: str, reason: str) -> Result:
+    return Result(name, (), ImageError(name, reason))
+
+
+def test_a_file_with_failures_that_may_pass_is_made_again(tmp_path: Path) -> None:
+    path = tmp_path / "r.csv"
+    with shards(path, NAMES) as output:
+        output.write(failed("a.png", "it cannot be opened: Input/output error"))
+        for name in NAMES[1:]:
+            output.write(result(name))
+        assert sorted(file.name for file in path.glob("0*")) == ["000001.csv", "000002.csv"]
+        assert output.again()
+        assert names_of(output) == NAMES[:2]
+        for name in NAMES[:2]:
+            output.write(result(name))
+        assert not output.again()
+        output.finish()
+        assert (output.images, output.failed) == (5, 1)
+    with shards(tmp_path / "s.csv", ["a.png", "b.png"]) as output:
+        for _ in range(2):  # nothing can be read in either try
+            for name in names_of(output):
+                output.write(failed(name, "it cannot be decoded: MemoryError"))
+            if _ == 0:
+                assert output.again()
+        with pytest.raises(OutputError, match=r"MemoryError.*0 images have their rows.*continue with resume=True"):
+            output.again()
+        assert not list((tmp_path / "s.csv").glob("0*"))
+
+
+def test_eight_failures_that_may_pass_end_a_run_on_a_cluster(tmp_path: Path) -> None:
+    many = [f"{number}.png" for number in range(20)]
+    with shards(tmp_path / "r.csv", many) as output:
+        for name in many[:7]:
+            output.write(failed(name, "it cannot be opened: Stale file handle"), listed=True)
+        with pytest.raises(OutputError, match=r"Stale file handle.*continue with resume=True"):
+            output.write(failed(many[7], "it cannot be opened: Stale file handle"), listed=True)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_failed_images_of_a_folder_are_tried_again_in_their_places(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"r.{suffix}"
+    with shards(path, NAMES) as output:
+        for name in NAMES:
+            output.write(result(name))
+        output.finish()
+    before = [row for file in sorted(path.glob("0*")) for row in read_file(file)]
+    with shards(path, [], resume=True, retry_failed=True) as output:
+        assert names_of(output) == ["bad.png"]
+        good = result("a.png")
+        output.write(Result("bad.png", good.predictions))
+        assert (output.images, output.failed) == (5, 0)
+        output.finish()
+    after = [row for file in sorted(path.glob("0*")) for row in read_file(file)]
+    assert [row["source"] for row in after if row["rank"] in (None, 1)] == list(map(escape, NAMES))
+    assert [row for row in after if row["source"] != "bad.png"] == [row for row in before if row["source"] != "bad.png"]
+
+
+def test_rows_are_matched_by_name_whatever_their_order() -> None:
+    images = [[{"source": name, "place": place}] for place, name in enumerate(["b", "a", "c", "a"])]
+    take = on_ray.by_source(iter(images))
+    assert [take(name)[0]["place"] for name in ("a", "b", "a", "c")] == [1, 0, 3, 2]
+    with pytest.raises(OutputError, match="a: Ray gave no rows for this image"):
+        take("a")
+
+
+def test_names_are_as_seen_from_where_the_run_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "r.csv"
+    monkeypatch.chdir(tmp_path)
+    shards(path, ["few/a.png", "http://x/b.png"]).close()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    with shards(path, [], resume=True) as output:
+        paths = [on_ray.path_of(output, entry) for entry in output.entries()]
+    assert paths == [str(tmp_path / "few/a.png"), "http://x/b.png"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -342,6 +420,7 @@ def test_the_command_line_refuses(
     monkeypatch.chdir(tmp_path)
     assert cli.main(["classify", str(clock), "--model", str(bundle), *options]) == 2
     assert capsys.readouterr() == ("", f"pretrained-cnn: {message}\n")
+    assert list(tmp_path.iterdir()) == [], "a wrong call leaves nothing behind"
 
 
 # On a cluster

@@ -103,7 +103,7 @@ def test_everything_is_in_the_page_and_only_as_data(small: Classifier, folder: P
     assert known["errors"] == [[error.source, error.reason] for error in report.failed]
     about = dict(known["about"])
     assert about["Images"] == "12, of which 1 could not be read"
-    assert about["Input"] == "32 x 48 pixels, the center 87.5 % of the short side, bicubic"
+    assert about["Input"] == "32 x 48 pixels, squashed to it, bilinear"
     assert "tensorflow 2." in about["Versions"]
 
     text = path.read_text("utf-8")

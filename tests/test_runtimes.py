@@ -16,10 +16,13 @@ from pretrained_cnn import (
     InvalidArgumentError,
     MissingDependencyError,
     RuntimeSpec,
+    list_precisions,
     list_runtimes,
     register_runtime,
     runtimes,
 )
+from pretrained_cnn.bundle import child
+from pretrained_cnn.results.settings import settings_of
 from pretrained_cnn.runtimes import RUNTIMES
 from pretrained_cnn.testing import RuntimeConformance
 
@@ -121,6 +124,152 @@ def test_a_runtime_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> Non
     assert info == ("litert", False, 'pip install "pretrained-cnn[litert]"')
     with pytest.raises(MissingDependencyError, match=r'ai_edge_litert: pip install "pretrained-cnn\[litert\]"'):
         Classifier("MobileNet", runtime="litert")
+
+
+# What a runtime computes in
+
+
+def test_precisions_come_from_what_the_cpu_says() -> None:
+    """The query of the CPU is an argument, so that each machine asserts both answers."""
+    from pretrained_cnn.runtimes.openvino import precisions
+
+    assert precisions(lambda: ["FP32", "INT8", "BF16", "FP16"]) == dict.fromkeys(("bfloat16", "float16", "int8"))
+    reasons = precisions(lambda: ["FP32", "INT8"])
+    assert reasons["int8"] is None
+    assert reasons["bfloat16"] == (
+        "this CPU has no bfloat16 instructions (AVX512-BF16 or AMX-BF16), without which bfloat16 is not faster than "
+        "float32"
+    )
+    assert str(reasons["float16"]).startswith("this CPU has no float16 instructions")
+    assert [info.available for info in list_precisions("keras")] == [True]
+    assert [info.name for info in list_precisions()] == ["float32", "bfloat16", "float16", "int8"]
+
+
+class Scaled:
+    """Scores that say in which precision it was made."""
+
+    def __init__(self, path: Path, outputs: Any, *, precision: str = "float32") -> None:
+        self.score = {"float32": 0.4, "bfloat16": 0.7}[precision]
+        self.outputs = tuple(outputs)
+
+    def run(self, batch: Any) -> Any:
+        scores = np.full((len(batch), 7), (1 - self.score) / 6, np.float32)
+        scores[:, 0] = self.score
+        bright = batch.mean(axis=(1, 2, 3), dtype=np.float32)[:, np.newaxis]
+        found = {"scores": scores, "embedding": np.repeat(bright, 16, axis=1)}
+        return tuple(found[name] for name in self.outputs)
+
+    def close(self) -> None:
+        pass
+
+
+def scaled(precisions: Any) -> RuntimeSpec:
+    return RuntimeSpec(name="scaled", factory=Scaled, format="onnx", precisions=precisions)
+
+
+BLACK = np.zeros((40, 24, 3), np.uint8)
+
+
+def test_a_precision_that_the_machine_has_reaches_the_runtime(tmp_path: Path) -> None:
+    with runtimes.RUNTIMES.temporary():
+        register_runtime(scaled(lambda: {"bfloat16": None}))
+        clf = Classifier(RuntimeConformance.spec, runtime="scaled", precision="bfloat16")
+        assert clf.predict(BLACK).top.score == pytest.approx(0.7)
+        assert clf.precision == "bfloat16"
+        assert "precision='bfloat16'" in repr(clf)
+        assert clf.engine.copy().precision == "bfloat16"
+        plain = Classifier(RuntimeConformance.spec, runtime="scaled")
+        assert plain.predict(BLACK).top.score == pytest.approx(0.4)
+        assert plain.engine.identity() != clf.engine.identity(), "embeddings of one are not those of the other"
+        assert settings_of(plain.engine) != settings_of(clf.engine), "a run in one is not resumed in the other"
+        Classifier(RuntimeConformance.spec).save(tmp_path / "b", format="onnx")
+        loaded = Classifier.load(tmp_path / "b", runtime="scaled", precision="bfloat16")
+        assert loaded.predict(BLACK).top.score == pytest.approx(0.7)
+        pairs = [(np.full((40, 24, 3), value, np.uint8), str(value)) for value in (0, 255)] * 2
+        trained = Classifier.train(pairs, clf, pairs, cache=False)
+        assert (trained.runtime, trained.precision) == ("scaled", "bfloat16")
+
+
+def test_a_precision_that_the_machine_lacks_is_refused(tmp_path: Path) -> None:
+    message = "precision='bfloat16': this CPU has no such unit; leave precision out"
+    Classifier(RuntimeConformance.spec).save(tmp_path / "b", format="onnx")
+    with runtimes.RUNTIMES.temporary():
+        register_runtime(scaled(lambda: {"bfloat16": "this CPU has no such unit"}))
+        arguments: dict[str, Any] = {"runtime": "scaled", "precision": "bfloat16"}
+        model = Classifier(RuntimeConformance.spec).keras_model
+        labels = [str(i) for i in range(7)]
+        for make in (
+            lambda: Classifier(RuntimeConformance.spec, **arguments),
+            lambda: Classifier(tmp_path / "b", **arguments),
+            lambda: Classifier.load(tmp_path / "b", **arguments),
+            lambda: Classifier.from_keras(model, labels=labels, **arguments),
+            lambda: Classifier.train([(BLACK, "a"), (BLACK, "b")], RuntimeConformance.spec, **arguments),
+        ):
+            with pytest.raises(InvalidArgumentError, match=message):
+                make()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"precision": "bfloat16"}, r"runtime='keras' computes in 'float32'; choose runtime='openvino', or leave"),
+        ({"precision": "half", "runtime": "openvino"}, "precision='half' is not known; choose 'float32', 'bfloat16'"),
+        ({"precision": "int8", "runtime": "openvino"}, r'precision="int8" needs quantize=\.\.\., about 300 images'),
+        ({"quantize": [BLACK]}, r'quantize=\.\.\. is for precision="int8", not for precision=\'float32\''),
+        ({"precision": "int8", "quantize": [BLACK], "runtime": "litert"}, "runtime='litert' computes in 'float32'"),
+    ],
+)
+def test_a_precision_that_does_not_go_with_the_rest(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=message):
+        Classifier(RuntimeConformance.spec, **arguments)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_openvino_in_half_precision(precision: Any, clock: Path) -> None:
+    """Where the CPU has the instructions, the scores are near those of float32; elsewhere it is refused."""
+    spec, available = RuntimeConformance.spec, {info.name for info in list_precisions() if info.available}
+    if precision not in available:
+        with pytest.raises(InvalidArgumentError, match=f"this CPU has no {precision} instructions"):
+            Classifier(spec, runtime="openvino", precision=precision)
+        return
+    expected = Classifier(spec, runtime="openvino").predict_proba([clock])
+    found = Classifier(spec, runtime="openvino", precision=precision).predict_proba([clock])
+    np.testing.assert_allclose(found, expected, atol=0.05)
+    assert not np.array_equal(found, expected), "it computes in something else"
+
+
+def test_int8_on_a_named_backbone(
+    eight_photos: list[Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The images reach the quantizer once, without those that judge the result. Quantizing itself is left out."""
+    given: list[Any] = []
+
+    def quantized(model: Any, images: Any) -> Any:
+        given.append(images)
+        return model
+
+    monkeypatch.setattr("pretrained_cnn.bundle.formats.openvino._quantized", quantized)
+    monkeypatch.setattr(child, "allowed", False)  # a child process would not be patched
+    spec, photos = RuntimeConformance.spec, eight_photos * 2
+    clf = Classifier(spec, runtime="openvino", precision="int8", quantize=iter(photos))
+    expected = Classifier(spec).predict_proba(eight_photos)
+    np.testing.assert_allclose(clf.predict_proba(eight_photos), expected, atol=1e-4)
+    assert [images.shape for images in given] == [(13, 40, 24, 3)]
+    assert clf.engine.runtime_identity().startswith("openvino int8 ")
+    with caplog.at_level("INFO"):
+        Classifier(spec, runtime="openvino", precision="int8", quantize=photos).predict_proba(eight_photos)
+        assert not [record for record in caplog.records if "converting" in record.message], "it was converted once"
+        Classifier(spec, runtime="openvino", precision="int8", quantize=photos[:10]).predict_proba(eight_photos)
+    assert [len(images) for images in given] == [13, 8], "other images give another network"
+
+
+@pytest.mark.slow
+def test_int8_of_a_real_network(labeled: list[tuple[Path, str]]) -> None:
+    photos = [photo for photo, _ in labeled]
+    clf = Classifier("EfficientNetLite0", runtime="openvino", precision="int8", quantize=photos)
+    best = clf.predict_proba(photos).argmax(axis=1)
+    expected = Classifier("EfficientNetLite0").predict_proba(photos).argmax(axis=1)
+    assert (best == expected).mean() >= 0.95
 
 
 def test_a_runtime_that_nobody_knows() -> None:

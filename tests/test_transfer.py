@@ -36,7 +36,7 @@ from pretrained_cnn import (
     identity,
 )
 from pretrained_cnn.backbones.build import weights_digest
-from pretrained_cnn.transfer import fit, model_card
+from pretrained_cnn.transfer import Settings, fit, model_card
 from pretrained_cnn.transfer.embeddings import Store
 
 QUICK = {"unfreeze": 2, "learning_rate": 3e-3, "epochs": 4}
@@ -540,10 +540,17 @@ def test_class_weights_of_no_class(patterns: Path) -> None:
         train(patterns, class_weight={"up": 2.0})
 
 
+def test_settings_take_the_numbers_of_numpy() -> None:
+    settings = Settings("mlp", np.int64(3), np.uint8(2), learning_rate=np.float32(0.5), seed=np.int32(7))  # type: ignore
+    values = (settings.epochs, settings.unfreeze, settings.learning_rate, settings.seed)
+    assert values == (3, 2, 0.5, 7)
+    assert [type(value) for value in values] == [int, int, float, int]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"head": "svm"}, 'head=\'svm\' is not known; choose "linear" or "mlp"'),
+        ({"head": "svm"}, "head='svm' is not known; choose 'linear' or 'mlp'"),
         ({"head": "mlp", "epochs": 0}, "epochs=0 is not a whole number of at least 1"),
         (
             {"epochs": 3},

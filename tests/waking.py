@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pretrained_cnn.backbones.serving import find_head
+from pretrained_cnn.backbones.graph import before, find_head
 
 
 def layers_of(model: keras.Model) -> list[Any]:
@@ -33,9 +33,10 @@ def wake(model: keras.Model, inputs: np.ndarray) -> None:
             layer.set_weights([np.full_like(weight, 0.3) for weight in layer.get_weights()])
     # As a traced function, which frees each layer's outputs; called eagerly, Keras keeps all of them to the end.
     tf.function(lambda: model(inputs, training=True)[:1])()
-    head = find_head(model)
-    assert head is not None
-    features = keras.Model(model.inputs, head.input).predict(inputs, batch_size=2, verbose=0)
+    found = find_head(model)
+    assert found is not None
+    head = found.call.operation
+    features = keras.Model(model.inputs, before(model, found)).predict(inputs, batch_size=2, verbose=0)
     kernel, bias = head.get_weights()
     logits = features.reshape(len(inputs), -1) @ kernel.reshape(-1, kernel.shape[-1])
     scale = 2.0 / logits.std()

@@ -47,7 +47,7 @@ def command_line() -> str:
     """What ``--help`` prints, for the program and for each of its commands."""
     commands = [command.name for command in COMMANDS]
     sections = [("pretrained-cnn", _help()), *((f"pretrained-cnn {name}", _help(name)) for name in commands)]
-    return "\n".join(f"## `{title}`\n\n```text\n{text}```\n" for title, text in sections)
+    return "\n".join(f"### `{title}`\n\n```text\n{text}```\n" for title, text in sections)
 
 
 def exit_statuses() -> str:

@@ -32,7 +32,15 @@ from pretrained_cnn.labels import Label, Prediction, imagenet_labels
 from pretrained_cnn.registry import get_spec, list_models, register, unregister
 from pretrained_cnn.results.result import EmbeddingResult, Result
 from pretrained_cnn.results.rows import to_frame
-from pretrained_cnn.runtimes import RuntimeInfo, RuntimeSpec, list_runtimes, register_runtime, unregister_runtime
+from pretrained_cnn.runtimes import (
+    PrecisionInfo,
+    RuntimeInfo,
+    RuntimeSpec,
+    list_precisions,
+    list_runtimes,
+    register_runtime,
+    unregister_runtime,
+)
 from pretrained_cnn.spec import ModelSpec, Published, ResizePolicy
 from pretrained_cnn.weights import WeightsFile
 
@@ -40,6 +48,7 @@ if TYPE_CHECKING:
     from pretrained_cnn.classifier import Classifier
     from pretrained_cnn.evaluate import ClassScore, Evaluation, Mistake
     from pretrained_cnn.explain import Explanation
+    from pretrained_cnn.multilabel import LabelMistake, LabelScore, MultiLabelEvaluation
     from pretrained_cnn.results.drawing import contact_sheet
     from pretrained_cnn.results.stream import ResultStream
     from pretrained_cnn.results.writing import Written, write_results
@@ -62,11 +71,15 @@ __all__ = [
     "InvalidArgumentError",
     "InvalidSpecError",
     "Label",
+    "LabelMistake",
+    "LabelScore",
     "MissingDependencyError",
     "Mistake",
     "ModelExistsError",
     "ModelSpec",
+    "MultiLabelEvaluation",
     "OutputError",
+    "PrecisionInfo",
     "Prediction",
     "PretrainedCNNError",
     "PretrainedCNNWarning",
@@ -87,6 +100,7 @@ __all__ = [
     "imagenet_labels",
     "list_formats",
     "list_models",
+    "list_precisions",
     "list_runtimes",
     "register",
     "register_format",
@@ -104,7 +118,10 @@ _LATE = {
     "Classifier": "pretrained_cnn.classifier",
     "Evaluation": "pretrained_cnn.evaluate",
     "Explanation": "pretrained_cnn.explain",
+    "LabelMistake": "pretrained_cnn.multilabel",
+    "LabelScore": "pretrained_cnn.multilabel",
     "Mistake": "pretrained_cnn.evaluate",
+    "MultiLabelEvaluation": "pretrained_cnn.multilabel",
     "ResultStream": "pretrained_cnn.results.stream",
     "TrainingReport": "pretrained_cnn.transfer.report",
     "Written": "pretrained_cnn.results.writing",

@@ -6,19 +6,24 @@ other package until a function is called.
 
 from __future__ import annotations
 
+import importlib
 import socket
 import sys
+import tarfile
 from collections.abc import Callable
 from typing import Any
 
 __all__ = [
     "connect_through",
+    "efficientnet_deviations",
     "environment_setup",
     "flatten_layers",
-    "is_open_graph",
+    "forget_members",
     "last_inputs",
     "mend_openvino",
+    "mend_tf2onnx",
     "onnx_optimizers",
+    "origin",
     "run_graph",
 ]
 
@@ -67,11 +72,6 @@ def flatten_layers(model: Any) -> list[Any]:
     return list(model._flatten_layers(include_self=False, recursive=True))
 
 
-def is_open_graph(model: Any) -> bool:
-    """Whether `run_graph` can go through a Keras model: a functional one, and no subclass with code of its own."""
-    return hasattr(model, "_run_through_graph")
-
-
 def run_graph(model: Any, inputs: Any, call: Callable[..., Any]) -> Any:
     """Run a functional Keras model with ``call(operation, *args, **kwargs)`` in place of each of its operations.
 
@@ -85,7 +85,21 @@ def last_inputs(layer: Any) -> list[Any]:
 
     Stands on ``Operation._inbound_nodes``: ``Layer.input`` fails for a layer that was called more than once.
     """
-    return list(layer._inbound_nodes[-1].input_tensors)
+    return list(_calls_of(layer)[-1].input_tensors)
+
+
+def origin(tensor: Any) -> tuple[Any, list[Any], list[Any]]:
+    """The Keras operation that gives a symbolic tensor, with the tensors that this very call takes and gives.
+
+    Stands on ``KerasTensor._keras_history``: a layer's own ``input`` and ``output`` may be those of another model.
+    """
+    operation, index, _ = tensor._keras_history
+    call = _calls_of(operation)[index]
+    return operation, list(call.input_tensors), list(call.outputs)
+
+
+def _calls_of(operation: Any) -> list[Any]:
+    return list(operation._inbound_nodes)
 
 
 def onnx_optimizers() -> dict[str, Callable[[], Any]]:
@@ -96,3 +110,26 @@ def onnx_optimizers() -> dict[str, Callable[[], Any]]:
     from tf2onnx import optimizer
 
     return dict(optimizer._get_optimizers())
+
+
+def mend_tf2onnx() -> None:
+    """Let tf2onnx run with NumPy 2. Stands on ``patch_tf2onnx`` of ``keras.src``, which Keras's own export calls."""
+    importlib.import_module("keras.src.export.tf2onnx_lib").patch_tf2onnx()
+
+
+def efficientnet_deviations(builder: Any) -> list[float] | None:
+    """The standard deviations by which EfficientNet v1 divides, if ``builder`` is one of Keras's; else None.
+
+    Stands on the module ``keras.src.applications.efficientnet`` and its ``IMAGENET_STDDEV_RGB``.
+    """
+    if getattr(builder, "__module__", None) != "keras.src.applications.efficientnet":
+        return None
+    return list(importlib.import_module(builder.__module__).IMAGENET_STDDEV_RGB)
+
+
+def forget_members(archive: tarfile.TarFile) -> None:
+    """Let an archive forget the members that it has read: it keeps all of them, gigabytes for millions.
+
+    Stands on ``TarFile.members`` being a list that ``TarFile.next`` only appends to.
+    """
+    archive.members = []  # type: ignore[attr-defined]

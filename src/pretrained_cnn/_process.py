@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from pretrained_cnn.errors import PretrainedCNNWarning
+from pretrained_cnn.errors import InvalidArgumentError, PretrainedCNNWarning
 
 __all__ = ["cores", "is_running", "limited_cores", "random_kept", "switch_off_telemetry", "warn"]
 
@@ -133,3 +133,16 @@ def switch_off_telemetry() -> None:
     if "onnxruntime" in sys.modules and ORT_TELEMETRY not in os.environ:
         log.debug("onnxruntime was imported before; set %s=1 to keep it from sending telemetry", ORT_TELEMETRY)
     os.environ.setdefault(ORT_TELEMETRY, "1")
+
+
+def need_eager() -> None:
+    """Raise InvalidArgumentError where TensorFlow, if it runs Keras, builds a graph and so gives no numbers."""
+    tensorflow, keras = sys.modules.get("tensorflow"), sys.modules.get("keras")
+    if keras is None or tensorflow is None or keras.backend.backend() != "tensorflow":
+        return
+    if not tensorflow.executing_eagerly():
+        raise InvalidArgumentError(
+            "TensorFlow builds a graph here (within tf.function, tf.data.Dataset.map, tf.Graph().as_default(), or "
+            "after disable_eager_execution()), and a classifier needs numbers; call it outside, or through "
+            "tf.py_function"
+        )

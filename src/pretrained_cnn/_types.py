@@ -33,6 +33,6 @@ ImagesLike: TypeAlias = "str | os.PathLike[str] | Iterable[ImageLike | tuple[str
 """Several images: a folder, a glob, a tar or zip archive, a ``.txt`` file of paths, ``"-"`` for paths on standard
 input; or an iterable of images or of ``(name, image)`` pairs; or an array of shape ``(N, h, w, c)``."""
 
-LabeledImages: TypeAlias = "str | os.PathLike[str] | Iterable[tuple[ImageLike, str]]"
+LabeledImages: TypeAlias = "str | os.PathLike[str] | Iterable[tuple[ImageLike | tuple[str, ImageLike], str]]"
 """Images whose classes are known: a folder with a folder of images for each class; a CSV file with the columns
 ``path`` and ``label``; or pairs of an image and a label."""

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn._check import choice, number, whole_number
+from pretrained_cnn._lazy import Reference
+from pretrained_cnn._types import ImageLike, ImagesLike, LabeledImages
 from pretrained_cnn.bundle.formats import Dtype
 from pretrained_cnn.bundle.manifest import ExportCheck
-from pretrained_cnn.bundle.store import write_bundle
 from pretrained_cnn.engine import Engine, Rows, open_model
 from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.evaluate import Evaluation, evaluate
@@ -23,10 +24,12 @@ from pretrained_cnn.explain import Explanation, explain
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item, items, one
 from pretrained_cnn.labels import Label
-from pretrained_cnn.results.result import EmbeddingResult, Result, status_of
+from pretrained_cnn.multilabel import MultiLabelEvaluation, evaluate_labels
+from pretrained_cnn.results.result import EmbeddingResult, Result, ResultList, status_of
 from pretrained_cnn.results.rows import EMBEDDINGS, RESULTS
 from pretrained_cnn.results.settings import settings_of
-from pretrained_cnn.results.stream import ResultStream
+from pretrained_cnn.results.stream import ResultStream, Sources
+from pretrained_cnn.runtimes import Precision
 from pretrained_cnn.spec import HeatMapMethod, ModelSpec, Output, ResizePolicy
 from pretrained_cnn.transfer.report import Trained, TrainingReport, model_card
 
@@ -41,15 +44,22 @@ class Classifier:
 
     Args:
         model: A name that `list_models` gives (case, ``-`` and ``_`` do not matter), a `ModelSpec`, or the folder of a
-            bundle, which has its own weights, labels, resize policy and input size. An `Engine` is taken as it is.
+            bundle, which has its own weights, labels, resize policy and input size. An ``Engine`` is taken as it is.
         weights: ``"imagenet"``, the path of a weights file, or None for random weights. A file without the
             1,000-class top serves `embed` only. A builder of your own that takes no ``weights`` brings its own.
         runtime: What executes the network, a name that `list_runtimes` gives. Any but ``"keras"`` takes a
             converted copy, which is made once and kept in a cache.
+        precision: What the runtime computes in: ``"float32"``; with ``runtime="openvino"`` also ``"bfloat16"`` and
+            ``"float16"``, where the CPU has instructions for them, and ``"int8"``. `list_precisions` says what this
+            machine has.
+        quantize: Images of the kind that will be classified, about 300, for ``precision="int8"``: any source that
+            `stream` takes. A fifth of them is held back, and 95 % of those must keep their best class.
         labels: Names of the classes, or ``(id, name)`` pairs, in place of the spec's.
         resize: A `ResizePolicy` in place of the spec's.
         input_size: ``(height, width)`` in pixels in place of the spec's.
         image_policy: An `ImagePolicy`: the limits, and how images are decoded.
+        threads: How many threads the runtime computes with, for ``"openvino"``, ``"onnxruntime"`` and ``"litert"``; by
+            default as many as the process may use cores, a container's quota included.
         **builder_options: Go to the builder: ``Classifier("MobileNet", alpha=0.25)``.
 
     The network is built when it is first needed. One classifier may be used from several threads at once. `close`, or a
@@ -71,10 +81,13 @@ class Classifier:
         *,
         weights: str | os.PathLike[str] | None = "imagenet",
         runtime: str | None = None,
+        precision: Precision = "float32",
+        quantize: Any = None,
         labels: Sequence[str | tuple[str, str]] | None = None,
         resize: ResizePolicy | None = None,
         input_size: tuple[int, int] | None = None,
         image_policy: ImagePolicy | None = None,
+        threads: int | None = None,
         **builder_options: Any,
     ) -> None:
         self._trained = model if isinstance(model, Trained) else None
@@ -86,10 +99,13 @@ class Classifier:
                 ready,
                 weights=weights,
                 runtime=runtime,
+                precision=precision,
+                quantize=quantize,
                 labels=labels,
                 resize=resize,
                 input_size=input_size,
                 image_policy=image_policy,
+                threads=threads,
                 options=builder_options,
             )
         )
@@ -104,23 +120,34 @@ class Classifier:
         resize: ResizePolicy | None = None,
         input_size: tuple[int, int] | None = None,
         from_logits: bool = False,
+        multi_label: bool = False,
         runtime: str = "keras",
+        precision: Precision = "float32",
+        quantize: Any = None,
         image_policy: ImagePolicy = ImagePolicy(),
     ) -> Self:
         """Wrap a trained Keras model with classes of its own.
 
         Args:
-            model: One image input, channels last, and one output ``(N, C)``.
-            labels: ``C`` names, or ``(id, name)`` pairs, in the order of the outputs.
+            model: One image input, RGB or gray, and one output: probabilities ``(N, C)``, or ``(N, 1)``, the
+                probability of the second of two labels.
+            labels: ``C`` names, or ``(id, name)`` pairs, in the order of the outputs; or a mapping between names
+                and indices, as the ``class_indices`` of Keras's generators.
             preprocess: From RGB float32 in 0..255 to what the model was trained with; None if it takes 0..255.
-            resize: How images become the model's input size; by default `ResizePolicy()`, a center crop.
+            resize: How images become the model's input size; by default as Keras's own loaders do it,
+                ``ResizePolicy("squash", interpolation="bilinear", antialias=False)``. Pixels in memory of exactly
+                that size are taken as they are.
             input_size: ``(height, width)``, for a model whose input leaves them open.
-            from_logits: The last layer is linear, and a softmax is to follow it. A linear last layer without
-                ``from_logits=True`` is refused, and so is ``from_logits=True`` with an activation.
+            from_logits: The outputs are logits, and a softmax is to follow them; a sigmoid where there is one
+                output, or with ``multi_label=True``.
+            multi_label: An image may have several labels, or none: each output is a probability of its own.
             runtime: As for `Classifier`.
+            precision: As for `Classifier`.
+            quantize: As for `Classifier`.
             image_policy: As for `Classifier`.
 
-        Raises InvalidArgumentError if model and arguments do not fit together.
+        The model is run on four images, and judged by what it gives. Raises InvalidArgumentError if that is not finite
+        or not what the arguments say, and if model and arguments do not fit together.
 
         >>> import keras
         >>> model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Rescaling(1 / 255),
@@ -132,15 +159,27 @@ class Classifier:
         from pretrained_cnn.backbones.wrap import wrap
 
         spec = wrap(
-            model, labels=labels, preprocess=preprocess, resize=resize, input_size=input_size, from_logits=from_logits
+            model,
+            labels=labels,
+            preprocess=preprocess,
+            resize=resize,
+            input_size=input_size,
+            from_logits=from_logits,
+            multi_label=multi_label,
         )
-        engine = Engine(spec, runtime=runtime, image_policy=image_policy)
+        engine = Engine(spec, runtime=runtime, precision=precision, quantize=quantize, image_policy=image_policy)
         engine.backbone()  # so that a model that does not fit is refused here
         return cls(engine)
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str], *, runtime: str | None = None, image_policy: ImagePolicy | None = None
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        runtime: str | None = None,
+        precision: Precision = "float32",
+        image_policy: ImagePolicy | None = None,
+        threads: int | None = None,
     ) -> Self:
         """The classifier that `save` wrote to a bundle. It answers as the one that was saved.
 
@@ -149,7 +188,9 @@ class Classifier:
             runtime: What executes it; by default what its format is made for, which for the formats
                 ``"openvino"``, ``"onnx"`` and ``"litert"`` takes neither TensorFlow nor Keras. A bundle of format
                 ``"keras"`` takes any.
+            precision: As for `Classifier`, but for ``"int8"``: save with ``quantize=`` for that.
             image_policy: An `ImagePolicy` in place of the one that was saved.
+            threads: As for `Classifier`.
 
         Code that is in a bundle is not run. Raises BundleError, which names the file, unless each byte is the one
         that was written; MissingDependencyError if the runtime is not installed.
@@ -159,14 +200,14 @@ class Classifier:
         ...
         pretrained_cnn.errors.BundleError: no.bundle does not exist
         """
-        return cls(Engine.from_bundle(path, runtime, image_policy))
+        return cls(Engine.from_bundle(path, runtime, image_policy, precision=precision, threads=threads))
 
     @classmethod
     def train(
         cls,
-        data: Any,
+        data: LabeledImages,
         model: str | os.PathLike[str] | ModelSpec | Classifier = "Xception",
-        validation: Any = None,
+        validation: LabeledImages | None = None,
         *,
         head: Literal["linear", "mlp"] = "linear",
         epochs: int | None = None,
@@ -202,7 +243,7 @@ class Classifier:
             seed: Of everything random. The same seed, data and machine give the same weights.
             cache: Keep embeddings on disk, so that fitting again takes seconds, and after each epoch of fine-tuning the
                 state, from which the same call goes on should it be killed.
-            **arguments: As for `Classifier`: ``weights``, ``runtime``, ``resize``, ``input_size``,
+            **arguments: As for `Classifier`: ``weights``, ``runtime``, ``precision``, ``resize``, ``input_size``,
                 ``image_policy``, and builder options.
 
         Images that cannot be read are left out, logged, and listed in `report`. Raises DataError before any work for
@@ -230,6 +271,7 @@ class Classifier:
             _refuse(arguments, "a Classifier to go on from")
             engine = model.engine.copy()
         else:
+            _refuse_options_of_head(arguments)
             engine = cls(model, **arguments).engine
         return cls(transfer.train(engine, data, validation, settings))
 
@@ -261,6 +303,15 @@ class Classifier:
         return self._engine.runtime.name
 
     @property
+    def precision(self) -> Precision:
+        """What the runtime computes in.
+
+        >>> Classifier("MobileNet").precision
+        'float32'
+        """
+        return self._engine.precision
+
+    @property
     def keras_model(self) -> keras.Model:
         """The network: float32 ``(N, H, W, 3)``, already preprocessed, to scores ``(N, C)``. Builds it if need be.
 
@@ -287,7 +338,7 @@ class Classifier:
         """
         return None if self._trained is None else self._trained.report
 
-    def __call__(self, image: Any, *, top: int = 5, min_score: float | None = None) -> Result:
+    def __call__(self, image: ImageLike, *, top: int = 5, min_score: float | None = None) -> Result:
         """The same as `predict`.
 
         >>> Classifier("EfficientNetLite0")("examples/images/clock.png").label
@@ -304,7 +355,7 @@ class Classifier:
         """
         return self._engine.spec.labels
 
-    def predict(self, image: Any, *, top: int = 5, min_score: float | None = None) -> Result:
+    def predict(self, image: ImageLike, *, top: int = 5, min_score: float | None = None) -> Result:
         """Name what is in one image.
 
         Args:
@@ -322,11 +373,12 @@ class Classifier:
         item = one(image)
         (scores,) = self._engine.row(item)
         (predictions,) = self._engine.predictions(scores, top)
-        return Result(item.name, predictions, image=_kept(item), status=status_of(predictions, min_score))
+        status = status_of(predictions, min_score)
+        return Result(item.name, predictions, image=_kept(item), status=status, thresholds=self.spec.thresholds)
 
     def predict_batch(
         self,
-        images: Any,
+        images: ImagesLike,
         *,
         top: int = 5,
         min_score: float | None = None,
@@ -343,19 +395,21 @@ class Classifier:
             errors: ``"raise"`` raises the ImageError of the first bad image; ``"return"`` gives a bad
                 image a `Result` with its error, in its place.
 
+        In a notebook, the list shows itself as a contact sheet of its first 24 images.
+
         >>> clf = Classifier("EfficientNetLite0")
         >>> clf.predict_batch(["examples/images/clock.png", "no.jpg"], errors="return")[1]
         Result('no.jpg': error: there is no such file)
         """
-        results = list(self.stream(images, top=top, min_score=min_score, batch_size=batch_size, errors=errors))
+        results = ResultList(self.stream(images, top=top, min_score=min_score, batch_size=batch_size, errors=errors))
         if isinstance(images, list | tuple | np.ndarray):  # the caller has them all in memory anyway
             kept = map(_kept, items(images, self._engine.image_policy))
-            results = [replace(result, image=image) for result, image in zip(results, kept, strict=True)]
+            results = ResultList(replace(result, image=image) for result, image in zip(results, kept, strict=True))
         return results
 
     def stream(
         self,
-        source: Any,
+        source: ImagesLike | Sources,
         *,
         top: int = 5,
         min_score: float | None = None,
@@ -405,7 +459,7 @@ class Classifier:
         )
 
     def predict_proba(
-        self, images: Any, *, batch_size: int | None = None, errors: Literal["raise", "return"] = "raise"
+        self, images: ImagesLike, *, batch_size: int | None = None, errors: Literal["raise", "return"] = "raise"
     ) -> NDArray[np.float32]:
         """The probabilities of all classes: float32 ``(N, C)``, a row for each image, in their order.
 
@@ -420,7 +474,7 @@ class Classifier:
 
     def embed(
         self,
-        images: Any,
+        images: ImagesLike,
         *,
         layer: str | None = None,
         batch_size: int | None = None,
@@ -443,7 +497,7 @@ class Classifier:
 
     def embed_stream(
         self,
-        source: Any,
+        source: ImagesLike | Sources,
         *,
         layer: str | None = None,
         batch_size: int | None = None,
@@ -477,7 +531,7 @@ class Classifier:
         )
 
     def features(
-        self, images: Any, layers: Sequence[str], *, batch_size: int | None = None
+        self, images: ImagesLike, layers: Sequence[str], *, batch_size: int | None = None
     ) -> dict[str, NDArray[np.float32]]:
         """The maps that layers of the network give for each image, in one pass.
 
@@ -501,8 +555,8 @@ class Classifier:
         return self._engine.features(images, layers, batch_size=batch_size)
 
     def evaluate(
-        self, source: Any, labels: Sequence[str] | None = None, *, batch_size: int | None = None
-    ) -> Evaluation:
+        self, source: LabeledImages, labels: Sequence[Any] | None = None, *, batch_size: int | None = None
+    ) -> Evaluation | MultiLabelEvaluation:
         """How often the classifier is right about images whose classes are known, and where it is wrong.
 
         Args:
@@ -513,15 +567,21 @@ class Classifier:
             batch_size: As for `stream`.
 
         A label is a class's id, or its name if no other class has it. Bad images are listed in `Evaluation.failed`.
+        Returns an `Evaluation`; with ``multi_label=True`` a `MultiLabelEvaluation`, for which an image's label is a
+        collection of labels, possibly empty, and in a CSV file text such as ``"cat,dog"``.
+
         Raises DataError for labels that are not the classifier's, or if no image can be read.
 
         >>> clf = Classifier("EfficientNetLite0")
         >>> clf.evaluate([("examples/images/clock.png", "analog_clock"), ("examples/images/candle.png", "candle")])
         Evaluation(2 images, top1=1.000 (0.342 to 1.000))
         """
-        return evaluate(self._engine, source, labels, batch_size=batch_size)
+        run = evaluate_labels if self.spec.multi_label else evaluate
+        return run(self._engine, source, labels, batch_size=batch_size)
 
-    def explain(self, image: Any, target: int | str | None = None, method: HeatMapMethod = "grad_cam") -> Explanation:
+    def explain(
+        self, image: ImageLike, target: int | str | None = None, method: HeatMapMethod = "grad_cam"
+    ) -> Explanation:
         """Where in an image the network sees a class: a heat map over the image.
 
         Args:
@@ -551,7 +611,7 @@ class Classifier:
         format: str = "keras",
         dtype: Dtype = "float32",
         output: Output | Sequence[Output] | None = None,
-        quantize: Any = None,
+        quantize: ImagesLike | None = None,
         min_agreement: float | None = None,
         overwrite: bool = False,
     ) -> ExportCheck:
@@ -589,29 +649,16 @@ class Classifier:
         >>> Classifier.load(path).predict("examples/images/clock.png").top.label
         'analog_clock'
         """
-        backbone = self._engine.backbone()
-        from pretrained_cnn.backbones.serving import serving_graph
-
         card = None if self._trained is None else model_card(self._trained.report, self.spec)
-        outputs = output or ("scores" if backbone.has_head else "embedding")
-        images = None
-        if quantize is not None:
-            if dtype == "float16":
-                raise InvalidArgumentError('quantize=... makes dtype="int8"; leave dtype="float16" out')
-            dtype, images = "int8", self._engine.pixels(quantize)
-        elif dtype == "int8":
-            raise InvalidArgumentError('dtype="int8" needs quantize=..., about 300 images of the kind to be classified')
-        return write_bundle(
+        return self._engine.save(
             Path(path),
-            serving_graph(backbone, [outputs] if isinstance(outputs, str) else outputs),
-            self._engine.spec,
-            self._engine.image_policy,
             format=format,
             dtype=dtype,
-            images=images,
+            outputs=[output] if isinstance(output, str) else output,
+            quantize=quantize,
             min_agreement=min_agreement,
-            card=card,
             overwrite=overwrite,
+            card=card,
         )
 
     def close(self) -> None:
@@ -631,8 +678,28 @@ class Classifier:
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    def __deepcopy__(self, memo: object) -> Classifier:
+        """A classifier that gives the same answers, with a network of its own."""
+        engine = self.engine.copy()
+        return Classifier(engine if self._trained is None else replace(self._trained, engine=engine))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """A pickle has a backbone's name and settings, or a bundle's path, and no weights."""
+        engine = self.engine
+        if engine.bundle is not None:
+            return _loaded, (str(engine.bundle.path), self.runtime, self.precision, engine.image_policy)
+        if self._trained is not None or not isinstance(engine.spec.builder, Reference):
+            raise InvalidArgumentError(
+                f"{self!r} cannot be pickled; write it with save(path), and read it there with Classifier.load(path)"
+            )
+        settings = {"weights": engine.weights, "options": engine.options, "runtime": self.runtime}
+        settings |= {"precision": engine.precision, "quantize": engine.quantize}
+        return _unpickled, (engine.spec, {**settings, "image_policy": engine.image_policy})
+
     def __repr__(self) -> str:
         engine, runtime = self._engine, f"runtime={self.runtime!r}"
+        if self.precision != "float32":
+            runtime += f", precision={self.precision!r}"
         if engine.bundle is not None:
             return f"Classifier.load({str(engine.bundle.path)!r}, {runtime})"
         if self._trained is not None:
@@ -647,7 +714,27 @@ def _results(engine: Engine, rows: Generator[Rows], top: int, min_score: float |
             decoded = iter(engine.predictions(scores, top))
             for name, error, image in zip(names, errors, images, strict=True):
                 predictions = next(decoded) if error is None else ()
-                yield Result(name, predictions, error, image, status_of(predictions, min_score))
+                status = status_of(predictions, min_score)
+                yield Result(name, predictions, error, image, status, thresholds=engine.spec.thresholds)
+
+
+def _loaded(path: str, runtime: str, precision: Precision, image_policy: ImagePolicy) -> Classifier:
+    return Classifier.load(path, runtime=runtime, precision=precision, image_policy=image_policy)
+
+
+def _unpickled(spec: ModelSpec, settings: dict[str, Any]) -> Classifier:
+    return Classifier(Engine(spec, **settings))
+
+
+def _refuse_options_of_head(arguments: Mapping[str, Any]) -> None:
+    """Refuse builder options that concern the 1,000-class head only, which training replaces."""
+    useless = sorted(arguments.keys() & {"classes", "classifier_activation", "dropout", "dropout_rate"})
+    if useless:
+        raise InvalidArgumentError(
+            f"{useless[0]}={arguments[useless[0]]!r} concerns the 1,000-class head of the builder, which training "
+            "replaces; the arguments of training are head, epochs, unfreeze, augment, learning_rate, class_weight, "
+            "seed and cache"
+        )
 
 
 def _embeddings(rows: Generator[Rows]) -> Generator[EmbeddingResult]:

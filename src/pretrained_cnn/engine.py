@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -16,8 +17,11 @@ from numpy.typing import NDArray
 from pretrained_cnn import _settings, identity
 from pretrained_cnn._check import choice, whole_number
 from pretrained_cnn._lazy import Reference
+from pretrained_cnn._types import ImagesLike
 from pretrained_cnn.bundle.child import NoChildError
-from pretrained_cnn.bundle.store import Bundle, open_bundle, write_converted
+from pretrained_cnn.bundle.formats import Dtype
+from pretrained_cnn.bundle.manifest import ExportCheck
+from pretrained_cnn.bundle.store import Bundle, open_bundle, write_bundle, write_converted
 from pretrained_cnn.errors import (
     BundleError,
     ImageError,
@@ -31,7 +35,8 @@ from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item, items
 from pretrained_cnn.labels import Prediction
 from pretrained_cnn.models import find_model
-from pretrained_cnn.runtimes import Runtime, RuntimeSpec, get_runtime, runtime_for
+from pretrained_cnn.runtimes import Precision, Runtime, RuntimeSpec, get_runtime, runtime_for
+from pretrained_cnn.scores import EXACT, NOT_FINITE, ROUGH, finite, problem
 from pretrained_cnn.spec import HeatMapMethod, ModelSpec, Output
 from pretrained_cnn.weights import ensure
 
@@ -59,7 +64,12 @@ class Network:
     """A serving graph that a runtime has opened for certain outputs. May be used from several threads at once."""
 
     def __init__(
-        self, spec: ModelSpec, outputs: tuple[str, ...], runtime: Runtime, shapes: Sequence[tuple[int, ...]]
+        self,
+        spec: ModelSpec,
+        outputs: tuple[str, ...],
+        runtime: Runtime,
+        shapes: Sequence[tuple[int, ...]],
+        tolerance: float = EXACT,
     ) -> None:
         self.outputs = outputs
         """The names of the outputs, in the order in which `run` gives them."""
@@ -67,6 +77,7 @@ class Network:
         """The shape of each output for one image: ``(width,)`` for scores and embeddings, ``(h, w, c)`` for a map."""
         self._spec = spec
         self._runtime = runtime
+        self._tolerance = tolerance
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -74,7 +85,7 @@ class Network:
         return tuple(shape[-1] for shape in self.shapes)
 
     def run(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
-        """From RGB uint8 ``(N, H, W, 3)`` to a float32 array ``(N, *shape)`` for each output.
+        """From uint8 ``(N, H, W, channels)``, RGB or gray, to a float32 array ``(N, *shape)`` for each output.
 
         Raises InvalidSpecError if an output is not what the spec says.
         """
@@ -108,7 +119,8 @@ class Network:
         if not len(pixels):
             return tuple(np.empty((0, *shape), np.float32) for shape in self.shapes), []
         found = self._runtime.run(pixels)
-        return found, check_outputs(self._spec, self.outputs, found, [(len(pixels), *shape) for shape in self.shapes])
+        shapes = [(len(pixels), *shape) for shape in self.shapes]
+        return found, check_outputs(self._spec, self.outputs, found, shapes, self._tolerance)
 
 
 def check_outputs(
@@ -116,6 +128,7 @@ def check_outputs(
     outputs: Sequence[str],
     found: Sequence[NDArray[np.float32]],
     shapes: Sequence[tuple[int, ...]],
+    tolerance: float = EXACT,
 ) -> list[str | None]:
     """Check what a network gives. All outputs of all networks pass through this function.
 
@@ -124,21 +137,24 @@ def check_outputs(
         outputs: The names of the outputs.
         found: An array for each of them.
         shapes: The shape that each of them must have, the number of images first.
+        tolerance: How far the probabilities of one image may sum from 1.
 
     Returns, for each image, what is wrong with its outputs, or None. Raises InvalidSpecError for arrays whose shape is
-    wrong, which is the network's fault and not an image's.
+    wrong, and for scores of labels that are not probabilities: both are the network's fault and not an image's.
     """
     faults: list[str | None] = [None] * shapes[0][0]
     for name, array, shape in zip(outputs, found, shapes, strict=True):
         if array.shape != shape:
             raise InvalidSpecError(f"{spec.name} gives {name} of shape {array.shape}; expected {shape}")
-        if np.isfinite(array.sum()):  # the usual case, in one pass without a temporary array
-            continue
-        for row in np.flatnonzero(~np.isfinite(array).all(axis=tuple(range(1, array.ndim)))):
-            faults[row] = (
-                f"the network gives {name} that are not finite numbers; "
-                "check its weights, its preprocess function, and whether it overflows in 16 bits"
-            )
+        if not np.isfinite(array.sum()):  # else all are, found in one pass without a temporary array
+            good = finite(array)
+            for row in np.flatnonzero(~good):
+                faults[row] = NOT_FINITE
+            array = array[good]
+        if name == "scores" and spec.labels:
+            fault = problem(array, multi_label=spec.multi_label, tolerance=tolerance)
+            if fault is not None:
+                raise InvalidSpecError(f"{spec.name}: {fault}")
     return faults
 
 
@@ -150,7 +166,10 @@ class Engine:
         weights: ``"imagenet"``, the path of a weights file, or None for random weights.
         options: Arguments for the spec's builder.
         runtime: The name of the runtime that executes the network.
+        precision: What the runtime computes in.
+        quantize: Images to quantize by, a source as `batches` takes it, for ``precision="int8"``.
         image_policy: How images are read.
+        threads: How many threads the runtime computes with; by default as many as the process may use cores.
         backbone: The network, if it is built already.
         bundle: The bundle that the network comes from, if there is one.
 
@@ -175,7 +194,10 @@ class Engine:
         weights: str | os.PathLike[str] | None = "imagenet",
         options: Mapping[str, Any] = {},
         runtime: str = "keras",
+        precision: Precision = "float32",
+        quantize: Any = None,
         image_policy: ImagePolicy = ImagePolicy(),
+        threads: int | None = None,
         backbone: Backbone | None = None,
         bundle: Bundle | None = None,
     ) -> None:
@@ -192,6 +214,17 @@ class Engine:
         self.options = dict(options)
         self.runtime: RuntimeSpec = get_runtime(runtime)
         self.runtime.require()
+        self.runtime.check_threads(threads)
+        self.threads = threads
+        self.runtime.check_precision(precision)
+        if precision == "int8" and quantize is None:
+            raise InvalidArgumentError(
+                'precision="int8" needs quantize=..., about 300 images of the kind to be classified'
+            )
+        if precision != "int8" and quantize is not None:
+            raise InvalidArgumentError(f'quantize=... is for precision="int8", not for precision={precision!r}')
+        self.precision: Precision = precision
+        self.quantize = quantize
         self.image_policy = image_policy
         self.bundle = bundle
         self._backbone = backbone
@@ -201,7 +234,14 @@ class Engine:
 
     @classmethod
     def from_bundle(
-        cls, path: str | os.PathLike[str], runtime: str | None = None, image_policy: ImagePolicy | None = None
+        cls,
+        path: str | os.PathLike[str],
+        runtime: str | None = None,
+        image_policy: ImagePolicy | None = None,
+        *,
+        precision: Precision = "float32",
+        quantize: Any = None,
+        threads: int | None = None,
     ) -> Self:
         """The engine of the network in a bundle.
 
@@ -218,8 +258,24 @@ class Engine:
                 from pretrained_cnn.backbones.serving import open_graph
 
             backbone = open_graph(bundle.load_graph(), bundle.spec, has_head="scores" in bundle.outputs)
-            return cls(backbone.spec, runtime=name, image_policy=policy, backbone=backbone, bundle=bundle)
-        engine = cls(bundle.spec, runtime=name, image_policy=policy, bundle=bundle)
+            return cls(
+                backbone.spec,
+                runtime=name,
+                precision=precision,
+                quantize=quantize,
+                image_policy=policy,
+                threads=threads,
+                backbone=backbone,
+                bundle=bundle,
+            )
+        if quantize is not None or precision == "int8":
+            raise InvalidArgumentError(
+                f"quantize=... takes a network in Keras, and {path} is of format={format!r}; save the classifier with "
+                "quantize=..., and load that"
+            )
+        engine = cls(
+            bundle.spec, runtime=name, precision=precision, image_policy=policy, threads=threads, bundle=bundle
+        )
         engine.open(bundle.outputs)  # so that a model that cannot be loaded is reported here
         return engine
 
@@ -255,7 +311,8 @@ class Engine:
         """
         names = tuple(outputs)
         return self._once(
-            ("outputs", *names, layer or ""), lambda: Network(self.spec, names, *self._open(names, layer))
+            ("outputs", *names, layer or ""),
+            lambda: Network(self.spec, names, *self._open(names, layer), self._tolerance()),
         )
 
     def open_features(self, layers: Sequence[str]) -> Network:
@@ -270,7 +327,7 @@ class Engine:
         return self._once(("features", *names), lambda: self._open_features(names))
 
     def batches(
-        self, source: Any, batch_size: int | None = None, workers: int | None = None, prefetch: int | None = None
+        self, source: ImagesLike, batch_size: int | None = None, workers: int | None = None, prefetch: int | None = None
     ) -> Generator[Batch]:
         """Decode and resize the images of ``source`` in parallel; the arguments are those of `Classifier.stream`."""
         for name, value in {"batch_size": batch_size, "workers": workers, "prefetch": prefetch}.items():
@@ -295,6 +352,7 @@ class Engine:
             spec.input_size,
             spec.resize,
             self.image_policy,
+            channels=spec.channels,
             batch_size=batch_size,
             workers=workers,
             prefetch=prefetch,
@@ -317,7 +375,7 @@ class Engine:
 
     def row(self, item: Item, outputs: Sequence[Output] = ("scores",)) -> tuple[NDArray[np.float32], ...]:
         """What the network gives for one image, float32 ``(1, width)`` for each output. Raises ImageError."""
-        pixels = load(item, self.spec.input_size, self.spec.resize, self.image_policy)
+        pixels = load(item, self.spec.input_size, self.spec.resize, self.image_policy, self.spec.channels)
         batch = Batch([item.name], [None], pixels[np.newaxis], [item.path])
         answered, found = self.open(outputs).answer(batch)
         raise_first(answered.errors)
@@ -325,7 +383,7 @@ class Engine:
 
     def run(
         self,
-        source: Any,
+        source: ImagesLike,
         output: Output,
         layer: str | None = None,
         *,
@@ -345,7 +403,7 @@ class Engine:
         return np.concatenate(found)
 
     def features(
-        self, source: Any, layers: Sequence[str], *, batch_size: int | None = None
+        self, source: ImagesLike, layers: Sequence[str], *, batch_size: int | None = None
     ) -> dict[str, NDArray[np.float32]]:
         """The maps of several layers for all images of ``source``. Raises the first ImageError."""
         network = self.open_features(layers)
@@ -355,9 +413,12 @@ class Engine:
                 arrays.append(array)
         return {name: np.concatenate(arrays) for name, arrays in zip(network.outputs, found, strict=True)}
 
-    def pixels(self, source: Any) -> NDArray[np.uint8]:
-        """All images of ``source`` as the network takes them, uint8 ``(N, H, W, 3)``. Raises the first ImageError."""
-        found = [np.empty((0, *self.spec.input_size, 3), np.uint8)]
+    def pixels(self, source: ImagesLike) -> NDArray[np.uint8]:
+        """All images of ``source`` as the network takes them: uint8 ``(N, H, W, channels)``.
+
+        Raises the first ImageError.
+        """
+        found = [np.empty((0, *self.spec.input_size, self.spec.channels), np.uint8)]
         with contextlib.closing(self.batches(source)) as stream:
             for batch in stream:
                 raise_first(batch.errors)
@@ -391,6 +452,41 @@ class Engine:
                 self._explainers[method] = Explainer(backbone, method)
             return self._explainers[method]
 
+    def save(
+        self,
+        path: Path,
+        *,
+        format: str,
+        dtype: Dtype = "float32",
+        outputs: Sequence[Output] | None = None,
+        quantize: ImagesLike | None = None,
+        min_agreement: float | None = None,
+        overwrite: bool = False,
+        card: str | None = None,
+    ) -> ExportCheck:
+        """Write a bundle; the arguments are those of `Classifier.save`. ``card`` is a page of Markdown about it."""
+        backbone, images = self.backbone(), None
+        from pretrained_cnn.backbones.serving import serving_graph
+
+        if quantize is not None:
+            if dtype == "float16":
+                raise InvalidArgumentError('quantize=... makes dtype="int8"; leave dtype="float16" out')
+            dtype, images = "int8", self.pixels(quantize)
+        elif dtype == "int8":
+            raise InvalidArgumentError('dtype="int8" needs quantize=..., about 300 images of the kind to be classified')
+        return write_bundle(
+            path,
+            serving_graph(backbone, outputs or ["scores" if backbone.has_head else "embedding"]),
+            self.spec,
+            self.image_policy,
+            format=format,
+            dtype=dtype,
+            images=images,
+            min_agreement=min_agreement,
+            card=card,
+            overwrite=overwrite,
+        )
+
     def identity(self) -> str | None:
         """What embeddings of this engine depend on beside the image, in hexadecimal; None if it cannot be described.
 
@@ -401,7 +497,18 @@ class Engine:
         network = None if self.is_built else self._identity_of_file()
         if network is None:
             network = identity.network_by_graph(self.backbone().model)
-        return identity.embedding_key(network, self.spec, self.image_policy, self.runtime.name)
+        return identity.embedding_key(network, self.spec, self.image_policy, self.runtime_identity())
+
+    def runtime_identity(self) -> str:
+        """How the network is computed: the runtime, the precision unless it is float32, and what it is quantized by.
+
+        >>> from pretrained_cnn import get_spec
+        >>> Engine(get_spec("EfficientNetLite0"), runtime="openvino").runtime_identity()
+        'openvino'
+        """
+        images = self._quantize_images()
+        quantized = [] if images is None else [_digest(images)]
+        return " ".join([self.runtime.name, *([] if self.precision == "float32" else [self.precision]), *quantized])
 
     def copy(self) -> Engine:
         """An engine that gives the same answers, with a network of its own."""
@@ -417,7 +524,10 @@ class Engine:
             weights=self.weights,
             options=self.options,
             runtime=self.runtime.name,
+            precision=self.precision,
+            quantize=self.quantize,
             image_policy=self.image_policy,
+            threads=self.threads,
             backbone=backbone,
         )
 
@@ -427,6 +537,17 @@ class Engine:
             self._explainers.clear()
             while self._networks:
                 self._networks.popitem()[1].close()
+
+    def _tolerance(self) -> float:
+        """How far probabilities may sum from 1: more where something computes or stores less than 32 bits."""
+        stored = self.bundle is not None and self.bundle.manifest.dtype != "float32"
+        if stored or self.precision != "float32" or identity.has_dtype_policy():
+            return ROUGH
+        if self._backbone is None:
+            return EXACT
+        from pretrained_cnn.backbones.build import tolerance
+
+        return tolerance(self._backbone.model)
 
     def _once(self, key: tuple[str, ...], open_: Callable[[], Network]) -> Network:
         with self._lock:
@@ -475,7 +596,9 @@ class Engine:
         from pretrained_cnn.backbones.serving import serving_graph
 
         graph = serving_graph(backbone, outputs, layer)
-        return self.runtime.factory(graph, outputs), [graph.output[name].shape[1:] for name in outputs]
+        return self.runtime.open(graph, outputs, precision=self.precision), [
+            graph.output[name].shape[1:] for name in outputs
+        ]
 
     def _open_converted(self, outputs: tuple[Output, ...], layer: str | None) -> tuple[Runtime, list[tuple[int, ...]]]:
         """The runtime on a converted graph: the one in the cache, else a new one."""
@@ -496,8 +619,10 @@ class Engine:
 
         graph = serving_graph(backbone, outputs, layer)
         if self.weights is not None:  # random weights are not seen again
-            key = key or identity.conversion_key_of_graph(graph, self.runtime.format)
-        write = functools.partial(write_converted, graph=graph, spec=self.spec, format=self.runtime.format)
+            key = key or identity.conversion_key_of_graph(graph, self._kept_format())
+        write = functools.partial(
+            write_converted, graph=graph, spec=self.spec, format=self.runtime.format, images=self._quantize_images()
+        )
         with converted.kept(key, write, self._conversion) as bundle:
             return self._open_bundle(bundle, outputs)
 
@@ -510,7 +635,7 @@ class Engine:
         """
         from pretrained_cnn.bundle import converted, rebuild
 
-        if self.weights is None or not identity.is_built_by_name(self.spec):
+        if self.weights is None or self.quantize is not None or not identity.is_built_by_name(self.spec):
             raise NoChildError(f"{self.spec.name} can be built in this process only")
         if self.weights == "imagenet" and self.spec.weights:
             if self.spec.labels and len(self.spec.labels) != 1000:
@@ -534,14 +659,31 @@ class Engine:
 
     def _conversion_key(self, outputs: tuple[Output, ...], layer: str | None) -> str | None:
         what = " ".join((*outputs, *([] if layer is None else [layer])))
-        return identity.conversion_key(self.spec, self.weights, self.options, what, self.runtime.format)
+        return identity.conversion_key(self.spec, self.weights, self.options, what, self._kept_format())
+
+    def _kept_format(self) -> str:
+        """The format of a converted graph, and what it is quantized by."""
+        images = self._quantize_images()
+        return self.runtime.format if images is None else f"{self.runtime.format} {_digest(images)}"
+
+    def _quantize_images(self) -> NDArray[np.uint8] | None:
+        """The images to quantize by, as the network takes them. They are read once."""
+        with self._lock:
+            if self.quantize is not None and not isinstance(self.quantize, np.ndarray):
+                self.quantize = self.pixels(self.quantize)
+            return self.quantize
 
     @property
     def _conversion(self) -> str:
         return f"{self.spec.name} for format {self.runtime.format}"
 
     def _open_bundle(self, bundle: Bundle, outputs: tuple[Output, ...]) -> tuple[Runtime, list[tuple[int, ...]]]:
-        return bundle.open(self.runtime, outputs), [(bundle.width(name),) for name in outputs]
+        runtime = bundle.open(self.runtime, outputs, self.precision, threads=self.threads)
+        return runtime, [(bundle.width(name),) for name in outputs]
+
+
+def _digest(images: NDArray[np.uint8]) -> str:
+    return hashlib.sha256(images.tobytes()).hexdigest()
 
 
 def open_model(
@@ -549,7 +691,10 @@ def open_model(
     *,
     weights: str | os.PathLike[str] | None = "imagenet",
     runtime: str | None = None,
+    precision: Precision = "float32",
+    quantize: Any = None,
     image_policy: ImagePolicy | None = None,
+    threads: int | None = None,
     options: Mapping[str, Any] = {},
     **changes: Any,
 ) -> Engine:
@@ -566,13 +711,16 @@ def open_model(
             raise InvalidArgumentError(
                 f"{', '.join(f'{name}=...' for name in given)} cannot be given with {found}: a bundle has its own"
             )
-        return Engine.from_bundle(found, runtime, image_policy)
+        return Engine.from_bundle(found, runtime, image_policy, precision=precision, quantize=quantize, threads=threads)
     return Engine(
         found.replace(**changes),
         weights=weights,
         options=options,
         runtime="keras" if runtime is None else runtime,
+        precision=precision,
+        quantize=quantize,
         image_policy=ImagePolicy() if image_policy is None else image_policy,
+        threads=threads,
     )
 
 

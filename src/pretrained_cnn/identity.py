@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import dis
 import hashlib
 import json
 import os
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import PIL
 
+from pretrained_cnn._files import sha256
 from pretrained_cnn._lazy import Reference
 from pretrained_cnn.errors import MissingDependencyError
 from pretrained_cnn.images.policy import ImagePolicy
@@ -88,25 +90,24 @@ def conversion_key_of_graph(graph: keras.Model, format: str) -> str | None:
     """The key of a converted graph from the graph and its weights; None if the graph cannot be described."""
     from pretrained_cnn.backbones.build import weights_digest
 
-    try:
-        return _key([renumbered(json.loads(graph.to_json())), weights_digest(graph), format])
-    except Exception:  # a user's own layer may have no description
-        return None
+    described = graph_identity(graph)
+    return described and _key([described, weights_digest(graph), format])
 
 
-def embedding_key(network: Any, spec: ModelSpec, image_policy: ImagePolicy, runtime: str) -> str | None:
+def embedding_key(network: list[Any] | None, spec: ModelSpec, image_policy: ImagePolicy, runtime: str) -> str | None:
     """The key of embeddings: everything that they depend on beside the image.
 
-    ``network`` is what `network_by_file` or `network_by_graph` gives. None if the preprocess function cannot be
-    described.
+    ``network`` is what `network_by_file` or `network_by_graph` gives. None if the network or the preprocess function
+    cannot be described.
     """
     preprocess = function_identity(spec.preprocess)
-    if preprocess is None:
+    if network is None or preprocess is None:
         return None
     facts = {
         "network": network,
         "preprocess": preprocess,
         "input_size": spec.input_size,
+        "channels": spec.channels,
         "resize": dataclasses.asdict(spec.resize),
         "image_policy": image_policy.to_dict(),
         "runtime": runtime,
@@ -128,11 +129,12 @@ def network_by_file(spec: ModelSpec, weights: str | None, options: Mapping[str, 
     return None if weights_id is None else [builder, plain_options, len(spec.labels), weights_id]
 
 
-def network_by_graph(model: keras.Model) -> list[Any]:
-    """A network by its graph and its weights."""
+def network_by_graph(model: keras.Model) -> list[Any] | None:
+    """A network by its graph and its weights; None if the graph does not determine what it computes."""
     from pretrained_cnn.backbones.build import weights_digest
 
-    return [graph_identity(model), weights_digest(model)]
+    described = graph_identity(model)
+    return None if described is None else [described, weights_digest(model)]
 
 
 def weights_identity(spec: ModelSpec, weights: str | None, options: Mapping[str, Any]) -> str | None:
@@ -140,21 +142,28 @@ def weights_identity(spec: ModelSpec, weights: str | None, options: Mapping[str,
     if weights is None:
         return None
     if weights != "imagenet":
-        return _sha256(Path(weights))
+        return sha256(Path(weights))
     if spec.weights_package is not None:
-        return _sha256(installed_file(spec.weights_package))
+        return sha256(installed_file(spec.weights_package))
     if not spec.weights:
         return None
     file = spec.weights_file(input_size=spec.input_size, options=options)
-    return file.hash or _sha256(cache_dir() / file.name)
+    return file.hash or sha256(cache_dir() / file.name)
 
 
-def graph_identity(graph: Any) -> str:
-    """A hash of a Keras graph's description, without its weights."""
+def graph_identity(graph: Any) -> str | None:
+    """A hash of a Keras graph's description, without its weights; None if that does not determine what it computes.
+
+    Keras describes a user's own layer or function by its name, and its code may change under that name.
+    """
+    from pretrained_cnn.backbones.graph import has_foreign_code
+
+    if has_foreign_code(graph):
+        return None
     try:
         text = json.dumps(renumbered(json.loads(graph.to_json())))
-    except Exception:  # a user's own layer may have no description; its class and weights must do
-        text = json.dumps([type(layer).__name__ for layer in graph.layers])
+    except Exception:  # a layer may have no description
+        return None
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -173,6 +182,8 @@ def function_identity(function: Any) -> str | None:
     used = [function.__globals__[name] for name in sorted(_global_names(code)) if name in function.__globals__]
     held = [*cells, *used, *(getattr(function, "__defaults__", None) or ())]
     if getattr(function, "__kwdefaults__", None) or not all(map(_is_described_by_repr, held)):
+        return None
+    if not all(name.partition(".")[0] in VERSIONED_MODULES for name in _imported(code)):
         return None
     digest = hashlib.sha256(repr([_describe_code(code), held]).encode()).hexdigest()
     return f"{function.__module__}:{function.__qualname__}:{digest}"
@@ -220,14 +231,15 @@ def _global_names(code: CodeType) -> set[str]:
     return set(code.co_names).union(*inner)
 
 
+def _imported(code: CodeType) -> set[str]:
+    """The names of the modules that the code itself imports."""
+    own = {str(step.argval) for step in dis.get_instructions(code) if step.opname == "IMPORT_NAME"}
+    return own.union(*(_imported(value) for value in code.co_consts if isinstance(value, CodeType)))
+
+
 def _describe_code(code: CodeType) -> list[Any]:
     constants = [_describe_code(value) if isinstance(value, CodeType) else value for value in code.co_consts]
     return [code.co_code.hex(), constants, code.co_names]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _key(facts: list[Any]) -> str:

@@ -177,6 +177,8 @@ class LabelDecoder:
     """
 
     labels: tuple[Label, ...]
+    thresholds: tuple[float, ...] = ()
+    """Of labels that do not exclude each other: each one above its threshold is given, whatever ``top`` is."""
 
     def __call__(self, scores: NDArray[np.floating], top: int = 5) -> list[list[Prediction]]:
         """Decode ``scores`` ``(N, C)``: for each row its ``top`` best classes, best first.
@@ -188,7 +190,10 @@ class LabelDecoder:
             raise ValueError(f"scores of shape {scores.shape} do not fit {len(self.labels)} labels")
         decoded = []
         for row in scores:
-            best = (-row).argsort(kind="stable")[:top].tolist()
+            order = (-row).argsort(kind="stable").tolist()
+            best = order[:top]
+            if self.thresholds:
+                best += [i for i in order[top:] if row[i] >= self.thresholds[i]]
             decoded.append([Prediction(self.labels[i].id, self.labels[i].name, float(row[i]), i) for i in best])
         return decoded
 

@@ -113,9 +113,9 @@ class ModelSpec:
     builder: Callable[..., Any]
     """``(input_shape) -> keras.Model``, or Keras's own signature ``(..., weights=, input_shape=, ...)``.
 
-    ``input_shape`` is ``(height, width, 3)``; the network takes float32 ``(N, height, width, 3)`` and
-    gives probabilities ``(N, C)``. A plain builder brings its own weights; one with a ``weights``
-    argument is handed ``"imagenet"`` or None.
+    ``input_shape`` is ``(height, width, channels)``; the network takes float32 ``(N, height, width, channels)`` and
+    gives probabilities ``(N, C)``, or ``(N, 1)``, that of the second of two labels. A plain builder brings its own
+    weights; one with a ``weights`` argument is handed ``"imagenet"`` or None.
     """
     input_size: tuple[int, int]
     """``(height, width)`` in pixels."""
@@ -128,6 +128,12 @@ class ModelSpec:
     decode: Callable[..., Any]
     """``(scores (N, C), top=5)`` -> for each image ``(id, label, score)`` or ``(id, label, score,
     index)`` rows, best first; by default through ``labels``."""
+    channels: int
+    """3 for RGB, or 1 for a network that takes gray images: they are converted before they are resized."""
+    multi_label: bool
+    """Whether an image may have several labels, each with a probability of its own, or none."""
+    thresholds: tuple[float, ...]
+    """With ``multi_label``, the probability from which each label counts as seen, by default 0.5; else empty."""
     resize: ResizePolicy
     """How images become ``input_size``."""
     embedding_size: int | None
@@ -156,6 +162,9 @@ class ModelSpec:
         preprocess: Callable[..., Any] | str | None = None,
         labels: Iterable[str | tuple[str, str]] | Literal["imagenet"] = (),
         decode: Callable[..., Any] | str | None = None,
+        channels: int = 3,
+        multi_label: bool = False,
+        thresholds: Iterable[float] = (),
         resize: ResizePolicy = ResizePolicy(),
         embedding_size: int | None = None,
         parameters: int | None = None,
@@ -179,13 +188,21 @@ class ModelSpec:
             raise InvalidSpecError(f"{name}: give labels or decode, not both")
         if decode is None and not table:
             raise InvalidSpecError(f"{name}: give labels=[...] or a decode function: its outputs need names")
+        if channels not in (1, 3):
+            raise InvalidSpecError(f"{name}: channels={channels!r} is neither 3, for RGB, nor 1, for gray")
+        if not isinstance(multi_label, bool):
+            raise InvalidSpecError(f"{name}: multi_label={multi_label!r} is neither True nor False")
+        limits = _read_thresholds(name, thresholds, table, multi_label)
         fields = {
             "name": name,
             "builder": _read_function(name, "builder", builder),
             "input_size": (height, width),
             "preprocess": None if preprocess is None else _read_function(name, "preprocess", preprocess),
             "labels": table,
-            "decode": LabelDecoder(table) if decode is None else _read_function(name, "decode", decode),
+            "decode": LabelDecoder(table, limits) if decode is None else _read_function(name, "decode", decode),
+            "channels": int(channels),
+            "multi_label": multi_label,
+            "thresholds": limits,
             "resize": resize,
             "embedding_size": embedding_size,
             "parameters": parameters,
@@ -211,6 +228,8 @@ class ModelSpec:
             kept["decode"] = None
         if "decode" in changes:
             kept["labels"] = ()
+        if changes.keys() & {"labels", "decode", "multi_label"}:
+            kept["thresholds"] = ()
         return ModelSpec(**{**kept, **changes})
 
     def weights_file(
@@ -254,6 +273,7 @@ class ModelSpec:
         for key in ("builder", "preprocess", "decode"):
             data[key] = None if isinstance(data[key], LabelDecoder) else self._name_function(key)
         data["input_size"] = list(self.input_size)
+        data["thresholds"] = list(self.thresholds)
         imagenet = self.labels == imagenet_labels()
         data["labels"] = "imagenet" if imagenet else [list(label) for label in self.labels]
         data["resize"] = dataclasses.asdict(self.resize)
@@ -316,6 +336,19 @@ def _read_labels(name: str, labels: Iterable[str | tuple[str, str]] | Literal["i
             raise InvalidSpecError(f"{name}: labels has {label.id!r} twice; give (id, name) pairs with different ids")
         seen.add(label.id)
     return table
+
+
+def _read_thresholds(
+    name: str, thresholds: Iterable[float], labels: tuple[Label, ...], multi_label: bool
+) -> tuple[float, ...]:
+    limits = tuple(number(f"{name}: thresholds", limit, least=0, most=1) for limit in thresholds)
+    if not multi_label:
+        if limits:
+            raise InvalidSpecError(f"{name}: thresholds=... go with multi_label=True only")
+        return ()
+    if limits and len(limits) != len(labels):
+        raise InvalidSpecError(f"{name}: {len(limits)} thresholds do not match {len(labels)} labels")
+    return limits or (0.5,) * len(labels)
 
 
 def _read_function(name: str, key: str, value: Callable[..., Any] | str) -> Callable[..., Any]:

@@ -53,7 +53,7 @@ class WeightsFile:
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """The builder options that the file was made with, such as ``{"alpha": 0.25}``."""
     arrays: str | None = None
-    """What `arrays_digest` gives for the published file, where there is no hash and the content is known."""
+    """What ``arrays_digest`` gives for the published file, where there is no hash and the content is known."""
 
     def __post_init__(self) -> None:
         if self.input_size is not None:

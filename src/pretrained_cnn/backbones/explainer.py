@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import keras
@@ -11,37 +13,54 @@ from keras import ops
 from numpy.typing import NDArray
 
 from pretrained_cnn._check import choice
-from pretrained_cnn._compat import is_open_graph, run_graph
+from pretrained_cnn._compat import run_graph
 from pretrained_cnn.backbones.build import Backbone
+from pretrained_cnn.backbones.graph import Call, calls, find_head, is_graph
 from pretrained_cnn.backbones.serving import serving_graph
 from pretrained_cnn.errors import InvalidArgumentError
+from pretrained_cnn.scores import probes
 from pretrained_cnn.spec import HeatMapMethod
 
 POOLING = (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
-ACTIVATIONS = ("Softmax", "Sigmoid", "Activation")
-"""Layers and operations of Keras that only bend a score."""
+CONVOLUTIONS = ("Conv", "DepthwiseConv", "SeparableConv", "ConvTranspose")
+"""Operations of Keras with a spatial kernel."""
+
+
+@dataclass(frozen=True, eq=False)
+class Map:
+    """A map of features: what ``operation`` gives, ``(N, h, w, C)`` or, with the channels first, ``(N, C, h, w)``."""
+
+    operation: Any
+    channels_first: bool
 
 
 class Explainer:
     """Makes heat maps with one backbone, many images at once. It may be used from several threads.
 
-    The map of features is the last one that has more than one pixel, that of a model within the model included; where
-    it is pooled before it is flattened, as in VGG, the one before the pooling. Raises InvalidArgumentError if there is
-    none, or if ``method`` is not known.
+    The map of features is the last one before the head, or the head's own, that has more than one pixel and a layer
+    with a spatial kernel behind it, that of a model within the model included; where it is pooled before it is
+    flattened, as in VGG, the one before the pooling. Raises InvalidArgumentError if there is none, or if ``method`` is
+    not known.
     """
 
     def __init__(self, backbone: Backbone, method: HeatMapMethod = "grad_cam") -> None:
         self.method = choice("method", method, get_args(HeatMapMethod))
         self._graph = serving_graph(backbone)
-        found = next(_maps(backbone.model), None)
-        if found is None:
+        head = find_head(backbone.model)
+        found = _maps(backbone.model, None if head is None else head.call)
+        if not found:
             raise InvalidArgumentError(
-                f"{backbone.spec.name} cannot be explained: no map of features was found in it, of shape (N, h, w, C) "
-                "and more than one pixel; build it of keras layers, as a Functional or Sequential model"
+                f"{backbone.spec.name} cannot be explained: no map of features was found in it, of shape (N, h, w, C), "
+                "more than one pixel, and with a convolution behind it; build it of keras layers, as a Functional or "
+                "Sequential model"
             )
-        self._target = found
-        self._last = _last(backbone.model)
-        self._linear = _linear(self._last)
+        self._map = found[-1]
+        self._linear: dict[Any, Callable[[Any], Any]] = {}
+        """The head, and what gives its linear scores; empty where these say nothing of the network's own."""
+        if head is not None:
+            self._linear[head.call.operation] = _linear(head.call)
+            if not self._agrees(probes(backbone.spec.input_size, backbone.spec.channels)):
+                self._linear.clear()
 
     def __call__(self, pixels: NDArray[np.uint8], targets: NDArray[np.intp]) -> NDArray[np.float32]:
         """Heat maps of ``pixels``, RGB uint8 ``(N, H, W, 3)``, each for a class: its column, in ``targets`` ``(N,)``.
@@ -54,27 +73,43 @@ class Explainer:
             scores, features = self._run(pixels, change)
             return ops.sum(ops.take_along_axis(scores, picked, axis=1)), features
 
-        shape = (len(pixels), *self._target.output.shape[1:])
-        gradient, features = (
-            np.asarray(ops.convert_to_numpy(values), np.float64) for values in _gradient(score, ops.zeros(shape))
-        )
+        none = ops.zeros(np.shape(self._run(pixels, 0.0)[1]), dtype="float32")
+        gradient, features = (np.asarray(ops.convert_to_numpy(values), np.float64) for values in _gradient(score, none))
+        if self._map.channels_first:
+            gradient, features = (np.moveaxis(values, 1, -1) for values in (gradient, features))
         maps = np.maximum(_combine(self.method, features, gradient), 0)
         most = maps.max(axis=(1, 2), keepdims=True)
         maps = np.divide(maps, most, out=np.zeros_like(maps), where=most > 0)
         return np.asarray(maps, np.float32)
 
+    def _agrees(self, pixels: NDArray[np.uint8]) -> bool:
+        """Whether the head's linear scores put the classes in the order of the network's own."""
+        linear, _ = self._run(pixels, 0.0)
+        linear = np.asarray(ops.convert_to_numpy(linear))
+        scores = np.asarray(ops.convert_to_numpy(self._graph(ops.convert_to_tensor(pixels))["scores"]))
+        if linear.shape != scores.shape:
+            return False
+        ordered = np.take_along_axis(scores, linear.argsort(axis=1), axis=1)
+        return bool((np.diff(ordered, axis=1) >= -1e-5).all())
+
     def _run(self, pixels: NDArray[np.uint8], change: Any) -> tuple[Any, Any]:
         """The linear scores ``(N, C)`` with ``change`` added to the map of features, and that map."""
-        maps = []
+        maps: list[Any] = []
+        linear: list[Any] = []
 
         def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
-            if operation is self._last:
-                return self._linear(*args)
-            outputs = walk(operation, *args) if _is_open(operation) else operation(*args, **kwargs)
-            if operation is not self._target:
-                return outputs
-            maps.append(outputs)
-            return ops.cast(outputs, "float32") + change
+            if is_graph(operation):
+                outputs = walk(operation, *args)
+            elif operation in self._linear:
+                outputs = self._linear[operation](*args)
+            else:
+                outputs = operation(*args, **{**kwargs, **_inference(operation)})
+            if operation is self._map.operation:
+                maps.append(outputs)
+                outputs = ops.cast(outputs, "float32") + change
+            if operation in self._linear:
+                linear.append(outputs)
+            return outputs
 
         def walk(model: Any, inputs: Any) -> Any:
             if isinstance(model, keras.Sequential):
@@ -83,8 +118,23 @@ class Explainer:
                 return inputs
             return run_graph(model, inputs, call)
 
-        scores = walk(self._graph, ops.convert_to_tensor(pixels))
-        return scores["scores"], maps[-1]
+        scores = walk(self._graph, ops.convert_to_tensor(pixels))["scores"]
+        return _of_classes(linear[-1], scores) if linear else scores, maps[-1]
+
+
+def _inference(operation: Any) -> dict[str, bool]:
+    """What tells a layer not to train: called by itself, a layer that augments would."""
+    takes = isinstance(operation, keras.Layer) and "training" in inspect.signature(operation.call).parameters
+    return {"training": False} if takes else {}
+
+
+def _of_classes(linear: Any, scores: Any) -> Any:
+    """What a head gives as ``(N, C)``: a convolution's as the mean over its places, one output's as both classes'."""
+    if len(linear.shape) > 2:
+        linear = ops.mean(linear, axis=tuple(range(1, len(linear.shape) - 1)))
+    if linear.shape[-1] == 1 and scores.shape[-1] == 2:
+        linear = ops.concatenate([-linear, linear], axis=-1)
+    return ops.cast(linear, "float32")
 
 
 def _combine(
@@ -103,38 +153,65 @@ def _combine(
     return np.asarray((features * weights).sum(axis=-1))
 
 
-def _is_open(operation: Any) -> bool:
-    """Whether it is a model whose layers can be gone through; a subclass of Model keeps them to itself."""
-    return isinstance(operation, keras.Sequential) or is_open_graph(operation)
+def _maps(model: keras.Model, head: Call | None) -> list[Map]:
+    """The maps of features of more than one pixel up to the head, in their order; those that only pool left out."""
+    found: list[Map] = []
+    if not is_graph(model):
+        return found
+    # Of each tensor: whether a spatial kernel is behind it, and whether its channels come first, None if unknown.
+    facts: dict[int, tuple[bool, bool | None]] = {id(model.inputs[0]): (False, False)}
+
+    def visit(model: keras.Model) -> bool:
+        """Whether the head was met."""
+        for call in calls(model):
+            operation = call.operation
+            known = [facts[id(tensor)] for tensor in call.inputs if id(tensor) in facts]
+            if is_graph(operation) and known:
+                facts[id(operation.inputs[0])] = known[0]
+                if visit(operation):
+                    return True
+                fact = facts.get(id(operation.outputs[0]), known[0])
+            else:
+                fact = (any(behind for behind, _ in known) or _has_kernel(operation), _layout(operation, known))
+                shape: Any = getattr(call.outputs[0], "shape", ()) or ()
+                if len(shape) == 4 and fact[0] and fact[1] is not None and not isinstance(operation, POOLING):
+                    sides = shape[2:] if fact[1] else shape[1:3]
+                    if None in sides or sides[0] * sides[1] > 1:
+                        found.append(Map(operation, fact[1]))
+            facts.update((id(tensor), fact) for tensor in call.outputs)
+            if head is not None and operation is head.operation:
+                return True
+        return False
+
+    visit(model)
+    return found
 
 
-def _maps(model: Any) -> Iterator[Any]:
-    """The operations whose output is a map of more than one pixel, last first; those that only pool left out."""
-    operations = model.layers if isinstance(model, keras.Sequential) else model.operations
-    for operation in reversed(operations):
-        if _is_open(operation):
-            yield from _maps(operation)
-        elif not isinstance(operation, (keras.layers.InputLayer, *POOLING)):
-            shape: Any = getattr(operation.output, "shape", ())
-            if len(shape) == 4 and None not in shape[1:] and shape[1] * shape[2] > 1:
-                yield operation
+def _has_kernel(operation: Any) -> bool:
+    """Whether what it gives depends on the places around, by weights: a convolution, whoever wrote it."""
+    if hasattr(operation, "kernel_size") or type(operation).__name__ in CONVOLUTIONS:
+        return True
+    return any(len(weight.shape) >= 4 for weight in getattr(operation, "weights", ()))
 
 
-def _last(model: Any) -> Any:
-    """The operation that gives the scores."""
-    operations = model.layers if isinstance(model, keras.Sequential) else model.operations
-    return _last(operations[-1]) if _is_open(operations[-1]) else operations[-1]
+def _layout(operation: Any, known: list[tuple[bool, bool | None]]) -> bool | None:
+    """Whether the channels of what it gives come first; None if that cannot be known."""
+    before = known[0][1] if known else False
+    axes = getattr(operation, "dims", None) or getattr(operation, "axes", None)
+    if type(operation).__name__ in ("Permute", "Transpose"):
+        axes = [axis for axis in axes or () if axis]
+        turned = {(3, 1, 2): True, (2, 3, 1): False}.get(tuple(axes))
+        return turned if before is not None and turned is not before else None
+    own = getattr(operation, "data_format", None)
+    return before if own is None else own == "channels_first"
 
 
-def _linear(operation: Any) -> Callable[[Any], Any]:
-    """What the operation gives before its activation. Weights stay the operation's own."""
-    if type(operation).__name__ in ACTIVATIONS:
-        return lambda inputs: inputs
-    if not hasattr(operation, "activation"):
-        return lambda inputs: operation(inputs)
-    linear = type(operation).from_config({**operation.get_config(), "activation": "linear", "trainable": True})
-    linear.build(operation.input.shape)
-    return lambda inputs: linear.stateless_call(operation.weights, [], inputs)[0]
+def _linear(head: Call) -> Callable[[Any], Any]:
+    """What the head gives before its activation. Weights stay the layer's own."""
+    layer = head.operation
+    linear = type(layer).from_config({**layer.get_config(), "activation": "linear", "trainable": True})
+    linear.build(head.inputs[0].shape)
+    return lambda inputs: linear.stateless_call(layer.weights, [], inputs)[0]
 
 
 def _gradient(function: Callable[[Any], tuple[Any, Any]], at: Any) -> tuple[Any, Any]:

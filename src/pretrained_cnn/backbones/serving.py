@@ -14,13 +14,24 @@ import keras
 from keras import ops
 
 from pretrained_cnn._compat import last_inputs
-from pretrained_cnn.backbones.build import Backbone
+from pretrained_cnn.backbones.build import Backbone, preprocessed
+from pretrained_cnn.backbones.graph import (
+    Call,
+    before,
+    calls,
+    find_head,
+    free_name,
+    is_channels_first,
+    is_graph,
+    layer_names,
+    pooled,
+)
 from pretrained_cnn.errors import BundleError, InvalidArgumentError, WeightsError
 from pretrained_cnn.spec import ModelSpec, Output
 
 
 def serving_graph(backbone: Backbone, outputs: Sequence[Output] = ("scores",), layer: str | None = None) -> keras.Model:
-    """One graph: RGB uint8 ``(N, H, W, 3)``, named ``images``, in; a dictionary of float32 arrays by name out.
+    """One graph: uint8 ``(N, H, W, channels)``, named ``images``, in; a dictionary of float32 arrays by name out.
 
     The dictionary has exactly ``outputs``: ``"scores"``, ``(N, C)``, need a backbone with a top; ``"embedding"``,
     ``(N, embedding_size)``, is the input of the last dense layer, or what ``layer`` gives, by name. Both come from one
@@ -36,8 +47,9 @@ def serving_graph(backbone: Backbone, outputs: Sequence[Output] = ("scores",), l
             "they serve embed; to predict, give weights with the top, or labels=[...] if it has classes of its own"
         )
     network = _network(backbone, names, layer)
-    images = keras.Input((*spec.input_size, 3), dtype="uint8", name="images")
-    found = network(_preprocess(backbone, ops.cast(images, "float32")))
+    images = keras.Input((*spec.input_size, spec.channels), dtype="uint8", name="images")
+    fed = preprocessed(spec, ops.cast(images, "float32"))
+    found = _under_free_name(network, images, fed)(fed)
     found = found if isinstance(found, dict) else {names[0]: found}
     return keras.Model(images, {name: ops.cast(found[name], "float32") for name in names}, name="serving")
 
@@ -61,11 +73,12 @@ def feature_graph(backbone: Backbone, layers: Sequence[str]) -> keras.Model:
     model, spec = backbone.model, backbone.spec
     maps = {}
     for name in layers:
-        maps[name] = _output(model, name)
+        maps[name] = _call_of(model, name).outputs[0]
         if len(maps[name].shape) != 4:
             raise InvalidArgumentError(f"layer={name!r}: it gives {maps[name].shape}, which is not a map (N, h, w, c)")
-    images = keras.Input((*spec.input_size, 3), dtype="uint8", name="images")
-    found = keras.Model(model.inputs, maps, name=model.name)(_preprocess(backbone, ops.cast(images, "float32")))
+    images = keras.Input((*spec.input_size, spec.channels), dtype="uint8", name="images")
+    fed = preprocessed(spec, ops.cast(images, "float32"))
+    found = _under_free_name(keras.Model(model.inputs[0], maps, name=model.name), images, fed)(fed)
     return keras.Model(images, {name: ops.cast(found[name], "float32") for name in layers}, name="features")
 
 
@@ -75,33 +88,54 @@ def embedding_model(backbone: Backbone, layer: str | None = None) -> keras.Model
     Or up to the output of ``layer``, a map as the mean over its pixels. Raises InvalidArgumentError if there is no
     layer of that name, or its output is not one vector or map an image.
     """
-    model = backbone.model
+    model, spec = backbone.model, backbone.spec
+    channels_first = False
     if layer is not None:
-        embedding = _output(model, layer)
+        call = _call_of(model, layer)
+        embedding, channels_first = call.outputs[0], is_channels_first(call.operation)
     elif backbone.has_head:
         head = find_head(model)
         if head is None:
-            raise InvalidArgumentError(f"{backbone.spec.name}: no last dense layer was found, so there is no embedding")
-        embedding = head.input
+            raise InvalidArgumentError(f"{spec.name}: {_no_head(model)}")
+        embedding, channels_first = before(model, head), is_channels_first(head.call.operation)
     else:
         embedding = model.outputs[0]
-    if len(embedding.shape) == 4:  # MobileNet's heads are convolutions over one pixel
-        embedding = keras.layers.GlobalAveragePooling2D()(embedding)
-    return keras.Model(model.inputs, embedding, name=model.name)
+    # MobileNet's heads are convolutions over one pixel.
+    embedding = pooled(embedding, layer_names(model), channels_first=channels_first)
+    return keras.Model(model.inputs[0], embedding, name=model.name)
 
 
-def _output(model: keras.Model, name: str) -> Any:
-    names = [layer.name for layer in model.layers]
-    if name not in names:
+def _no_head(model: keras.Model) -> str:
+    if any(isinstance(layer, keras.Model) and not is_graph(layer) for layer in [model, *model.layers]):
+        return (
+            "a subclass of keras.Model keeps its layers to itself, so there is no embedding; "
+            "build the network as a Functional or Sequential model"
+        )
+    return "no last dense layer was found that everything passes through, so there is no embedding; name one: layer=..."
+
+
+def _call_of(model: keras.Model, name: str) -> Call:
+    """The last call of the layer of that name within ``model``."""
+    found = [call for call in calls(model) if isinstance(call.operation, keras.Layer)] if is_graph(model) else []
+    named = [call for call in found if call.operation.name == name]
+    if not named:
+        names = [call.operation.name for call in found]
         near = difflib.get_close_matches(name, names, n=3) or names[-3:]
         raise InvalidArgumentError(
             f"layer={name!r}: {model.name} has no layer of that name; did you mean {' or '.join(map(repr, near))}?"
         )
-    output = model.get_layer(name).output
-    shape = getattr(output, "shape", None)
-    if shape is None or len(shape) not in (2, 4) or shape[-1] is None:
+    shape = getattr(named[-1].outputs[0], "shape", None)
+    if len(named[-1].outputs) != 1 or shape is None or len(shape) not in (2, 4) or shape[-1] is None:
         raise InvalidArgumentError(f"layer={name!r}: it gives {shape}, which is neither (N, D) nor a map (N, h, w, D)")
-    return output
+    return named[-1]
+
+
+def _under_free_name(network: keras.Model, images: Any, fed: Any) -> keras.Model:
+    """The network under a name that nothing else in its serving graph has."""
+    taken = {images.name, *(call.operation.name for call in calls(keras.Model(images, fed)))}
+    if network.name not in taken and not network.name.startswith("cast"):
+        return network
+    return keras.Model(network.inputs[0], network.output, name=free_name(f"{network.name}_network", taken))
 
 
 def open_graph(graph: keras.Model, spec: ModelSpec, *, has_head: bool) -> Backbone:
@@ -116,26 +150,3 @@ def open_graph(graph: keras.Model, spec: ModelSpec, *, has_head: bool) -> Backbo
         network = keras.Model(network.inputs, network.output["scores"], name=network.name)
     preprocess = None if fed is pixels else keras.Model(pixels, fed, name="preprocess")
     return Backbone(spec.replace(builder=lambda input_shape: network, preprocess=preprocess), network, has_head)
-
-
-def find_head(model: keras.Model) -> keras.Layer | None:
-    """The last dense layer (or 1 x 1 convolution that serves as one) on the way to the output."""
-    for layer in reversed(model.layers):
-        if isinstance(layer, keras.layers.Dense | keras.layers.Conv2D):
-            return layer
-        if layer.weights:
-            return None
-    return None
-
-
-def _preprocess(backbone: Backbone, pixels: Any) -> Any:
-    function = backbone.spec.preprocess
-    if function is None:
-        return pixels
-    try:
-        return function(pixels)
-    except Exception as error:  # a preprocess may be anybody's code
-        raise InvalidArgumentError(
-            f"preprocess of {backbone.spec.name} cannot become part of the graph: {type(error).__name__}: {error}; "
-            "write it with keras.ops or plain arithmetic"
-        ) from error

@@ -2,56 +2,114 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
 
-from pretrained_cnn.backbones.build import last_activation
+from pretrained_cnn.backbones.build import last_activation, on_probes, one_output, tolerance
+from pretrained_cnn.backbones.graph import free_name, layer_names
 from pretrained_cnn.errors import InvalidArgumentError
+from pretrained_cnn.scores import outside, problem
 from pretrained_cnn.spec import ModelSpec, ResizePolicy
+
+KERAS_RESIZE = ResizePolicy("squash", interpolation="bilinear", antialias=False)
+"""What Keras's own loaders do with an image: ``image_dataset_from_directory`` and ``tf.image.resize``."""
 
 
 def wrap(
     model: keras.Model,
     *,
-    labels: Sequence[str | tuple[str, str]],
+    labels: Iterable[str | tuple[str, str]] | Mapping[Any, Any],
     preprocess: Callable[..., Any] | None = None,
     resize: ResizePolicy | None = None,
     input_size: tuple[int, int] | None = None,
     from_logits: bool = False,
+    multi_label: bool = False,
 ) -> ModelSpec:
-    """The spec whose builder gives ``model`` itself; with ``from_logits``, followed by a softmax."""
+    """The spec whose builder gives ``model`` itself; with ``from_logits``, followed by a softmax or a sigmoid."""
     if not isinstance(model, keras.Model):
-        raise InvalidArgumentError(f"from_keras takes a keras.Model, not an object of type {type(model).__name__}")
-    size = input_size or _input_size(model)
-    if not getattr(model, "inputs", None):  # a subclassed model: its graph is known only by calling it
-        pixels = keras.Input((*size, 3))
-        model = keras.Model(pixels, model(pixels), name=model.name)
-    if from_logits:
-        activation = last_activation(model)
-        if activation not in (None, "linear"):
-            raise InvalidArgumentError(
-                f"from_logits=True, but the last layer of {model.name!r} ends in {activation}: "
-                "its outputs are no logits; leave from_logits out"
-            )
-        model = keras.Model(model.inputs, keras.layers.Softmax()(model.outputs[0]), name=model.name)
-    network = model
-    return ModelSpec(
+        raise InvalidArgumentError(f"from_keras takes a keras.Model, {_what_it_is(model)}")
+    size, channels = _input_shape(model, input_size)
+    spec = ModelSpec(
         name=model.name,
         builder=lambda input_shape: network,
         input_size=size,
+        channels=channels,
         preprocess=preprocess,
         labels=labels,
-        resize=resize or ResizePolicy(),
+        multi_label=multi_label,
+        resize=resize or KERAS_RESIZE,
     )
+    network = one_output(spec, model)
+    if from_logits:
+        network = _with_probabilities(spec, network)
+    return spec
 
 
-def _input_size(model: keras.Model) -> tuple[int, int]:
-    try:
-        _, height, width, _ = model.inputs[0].shape
-    except (AttributeError, IndexError, TypeError, ValueError):
-        height = width = None
-    if height is None or width is None:
+def _with_probabilities(spec: ModelSpec, model: keras.Model) -> keras.Model:
+    """The model followed by a softmax, or by a sigmoid where classes do not exclude each other or there is one output.
+
+    Raises InvalidArgumentError if it gives probabilities already.
+    """
+    independent = spec.multi_label or model.outputs[0].shape[-1] == 1
+    activation = last_activation(model)
+    if activation != "linear":
+        scores = on_probes(spec, model)
+        given = (
+            outside(scores, 0) is None
+            if independent
+            else problem(scores, tolerance=tolerance(model)) is None or activation == "sigmoid"
+        )
+        if given or activation == "softmax":
+            raise InvalidArgumentError(
+                f"from_logits=True, but the outputs of {model.name!r} are probabilities already, from 0 to 1"
+                f"{f', by its {activation}' if activation else ''}; leave from_logits out"
+            )
+    name = "sigmoid" if independent else "softmax"
+    last = keras.layers.Activation(
+        name, name=free_name(f"probabilities_by_{name}", layer_names(model)), dtype="float32"
+    )
+    return keras.Model(model.inputs[0], last(model.outputs[0]), name=model.name)
+
+
+def _input_shape(model: keras.Model, input_size: tuple[int, int] | None) -> tuple[tuple[int, int], int]:
+    """The ``(height, width)`` and the number of channels that a model takes, of whichever layout."""
+    inputs = getattr(model, "inputs", None) or []
+    shape: tuple[Any, ...] = tuple(inputs[0].shape)[1:] if inputs else (None, None, 3)
+    if len(shape) == 2:  # gray, without an axis of channels
+        shape = (*shape, 1)
+    elif len(shape) == 3 and shape[0] in (1, 3) and shape[2] not in (1, 3):
+        shape = (*shape[1:], shape[0])
+    if len(shape) != 3:
+        raise InvalidArgumentError(
+            f"the first input of {model.name!r} takes {tuple(inputs[0].shape)}, which is no image "
+            "(None, height, width, channels); wrap a model whose only input is an image"
+        )
+    height, width, channels = shape
+    if input_size is None and None in (height, width):
         raise InvalidArgumentError(f"the input of {model.name!r} leaves its size open; give input_size=(height, width)")
-    return height, width
+    return input_size or (height, width), 1 if channels == 1 else 3
+
+
+def _what_it_is(model: Any) -> str:
+    """What was given in place of a Keras model, with the way to one."""
+    kind = type(model)
+    if any(base.__module__.startswith("tf_keras.") for base in kind.__mro__):
+        return (
+            f"not a {kind.__name__} of tf_keras (Keras 2); save it with model.export(path), and wrap "
+            "keras.Model(inputs, keras.layers.TFSMLayer(path, call_endpoint='serve')(inputs))"
+        )
+    if isinstance(model, str | bytes) or hasattr(model, "__fspath__"):
+        return f"not a path; load it first: Classifier.from_keras(keras.saving.load_model({model!r}), labels=[...])"
+    if isinstance(model, keras.Layer):
+        return (
+            f"not a layer of type {kind.__name__}; make a model of it: "
+            "inputs = keras.Input((height, width, 3)); keras.Model(inputs, layer(inputs))"
+        )
+    if hasattr(model, "signatures"):
+        return (
+            "not a SavedModel that tf.saved_model.load gave; wrap it as "
+            "keras.Model(inputs, keras.layers.TFSMLayer(path, call_endpoint='serving_default')(inputs))"
+        )
+    return f"not an object of type {kind.__name__}"

@@ -30,6 +30,7 @@ from pretrained_cnn.errors import BundleError, InvalidArgumentError
 from pretrained_cnn.identity import installed_versions
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.runtimes import Runtime, RuntimeSpec, get_runtime, runtime_for
+from pretrained_cnn.scores import probes
 from pretrained_cnn.spec import ModelSpec, Output, Published, ResizePolicy
 
 if TYPE_CHECKING:
@@ -82,10 +83,18 @@ class Bundle:
         """``D`` of an output ``(N, D)``."""
         return int(self.manifest.outputs[output][-1] or 0)
 
-    def open(self, runtime: RuntimeSpec | None = None, outputs: Sequence[Output] | None = None) -> Runtime:
+    def open(
+        self,
+        runtime: RuntimeSpec | None = None,
+        outputs: Sequence[Output] | None = None,
+        precision: str = "float32",
+        *,
+        threads: int | None = None,
+    ) -> Runtime:
         """A runtime of the bundle's format, made from its model, for some of its outputs, by default all.
 
-        Raises BundleError if the runtime cannot load the model.
+        It computes in ``precision``, with ``threads`` threads or as many as it chooses. Raises BundleError if the
+        runtime cannot load the model, InvalidArgumentError if it does not compute so here.
         """
         runtime = runtime or runtime_for(self.manifest.format)
         if runtime.format != self.manifest.format:
@@ -94,11 +103,13 @@ class Bundle:
                 'leave runtime out, or save the classifier with format="keras", which every runtime takes'
             )
         runtime.require()
+        runtime.check_precision(precision)
+        runtime.check_threads(threads)
         names = list(self.outputs if outputs is None else outputs)
         if self.manifest.format == "keras":
-            return runtime.factory(self.load_graph(), names)
+            return runtime.open(self.load_graph(), names, precision=precision, threads=threads)
         try:
-            return runtime.factory(self.model_path, names)
+            return runtime.open(self.model_path, names, precision=precision, threads=threads)
         except Exception as error:  # each runtime raises its own
             raise BundleError(f"{self.model_path} cannot be loaded by {runtime.name}: {_brief(error)}") from error
 
@@ -160,7 +171,7 @@ def write_bundle(
             f"{spec.name} has a decode function of its own, and a bundle holds no code; give labels=[...] in its place"
         )
     check_free(path, overwrite=overwrite)
-    given, judges = (None, probes(graph.input_shape[1:])) if images is None else _split(images)
+    given, judges = (None, probes(spec.input_size, spec.channels)) if images is None else _split(images)
     names = list(graph.output)
     expected = _run(get_runtime("keras").factory(graph, names), judges)
     with _made_whole(path, overwrite=overwrite) as folder:
@@ -180,7 +191,7 @@ def write_bundle(
             channels=graph.input_shape[-1],
             outputs={name: [None, output.shape[1]] for name, output in zip(names, expected, strict=True)},
             kind=_kind(spec),
-            thresholds=None,
+            thresholds=list(spec.thresholds) if spec.multi_label else None,
             calibration=None if calibration is None else {name: list(a.shape) for name, a in calibration.items()},
             spec=_describe(spec),
             license=spec.license,
@@ -209,11 +220,17 @@ def write_bundle(
     return check
 
 
-def write_converted(path: Path, graph: keras.Model, spec: ModelSpec, format: str) -> None:
-    """Write a serving graph as a bundle for the cache of conversions, which keeps no labels or limits of a user's."""
+def write_converted(
+    path: Path, graph: keras.Model, spec: ModelSpec, format: str, images: NDArray[np.uint8] | None = None
+) -> None:
+    """Write a serving graph as a bundle for the cache of conversions, which keeps no labels or limits of a user's.
+
+    With ``images``, uint8 ``(N, H, W, C)``, the bundle is quantized to int8.
+    """
     width = max(output.shape[1] for output in graph.output.values())
     labeled = spec if spec.labels else spec.replace(labels=[str(i) for i in range(width)])
-    write_bundle(path, graph, labeled, ImagePolicy(), format=format)
+    dtype: Dtype = "float32" if images is None else "int8"
+    write_bundle(path, graph, labeled, ImagePolicy(), format=format, dtype=dtype, images=images)
 
 
 def _split(images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -228,7 +245,12 @@ def _split(images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uin
 
 def _kind(spec: ModelSpec) -> Kind:
     """What the scores of a spec mean."""
-    return "exclusive"
+    return "multi_label" if spec.multi_label else "exclusive"
+
+
+def format_of(path: Path) -> str:
+    """The format of the bundle at ``path``, by its manifest alone. Raises BundleError as `open_bundle` does."""
+    return Manifest.from_text(_read_manifest(path), str(path / NAME)).format
 
 
 def open_bundle(path: Path) -> Bundle:
@@ -301,18 +323,6 @@ def agrees(check: ExportCheck, manifest: Manifest) -> bool:
     if not check.same_top1 >= manifest.min_agreement:
         return False
     return manifest.dtype == "int8" or check.largest_difference <= manifest.tolerance
-
-
-def probes(shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Four images, uint8 ``(4, H, W, C)``, the same each time: a wash of colors, and noise of three grains."""
-    height, width, channels = shape
-    random = np.random.default_rng(0)
-    down, across = np.meshgrid(np.linspace(0, 255, height), np.linspace(0, 255, width), indexing="ij")
-    images: list[NDArray[Any]] = [np.stack([down, across, 255 - down][:channels], axis=-1)]
-    for grain in (1, 8, 64):
-        coarse = random.integers(0, 256, (-(-height // grain), -(-width // grain), channels))
-        images.append(coarse.repeat(grain, axis=0).repeat(grain, axis=1)[:height, :width])
-    return np.stack(images).astype(np.uint8)
 
 
 def _run(runtime: Runtime, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
@@ -430,7 +440,10 @@ def _check_file(path: Path, name: str, expected: FileInfo) -> None:
 
 
 def _describe(spec: ModelSpec) -> dict[str, Any]:
-    kept = {key: getattr(spec, key) for key in KEPT} | {"input_size": list(spec.input_size)}
+    kept = {key: getattr(spec, key) for key in KEPT} | {
+        "input_size": list(spec.input_size),
+        "thresholds": list(spec.thresholds),
+    }
     published = spec.published and dataclasses.asdict(spec.published)
     return {**kept, "resize": dataclasses.asdict(spec.resize), "published": published}
 
@@ -442,6 +455,9 @@ def _read(path: Path, manifest: Manifest) -> Bundle:
         spec = ModelSpec(
             **{key: value for key, value in described.items() if key in KEPT},
             builder=_no_builder,
+            channels=manifest.channels,
+            multi_label=manifest.kind == "multi_label",
+            thresholds=manifest.thresholds or (),
             labels=[(id_, name) for id_, name in json.loads((path / LABELS).read_text("utf-8"))],
             resize=ResizePolicy(**described["resize"]),
             published=published and Published(**published),

@@ -15,6 +15,7 @@ from pretrained_cnn.cli.options import Command, argument, count, flag, option, s
 from pretrained_cnn.cli.shared import ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
 from pretrained_cnn.errors import ImageError, InvalidArgumentError
+from pretrained_cnn.scores import one_class_only
 
 if TYPE_CHECKING:
     from pretrained_cnn.classifier import Classifier
@@ -115,6 +116,8 @@ def _run(options: Options) -> int:
 
     clf = load_classifier(options)
     sorter = _sorter(options)
+    if sorter is not None and clf.spec.multi_label:
+        one_class_only("sorting images into a folder for each class")
     if options.on:
         return _on_ray(clf, options)
     sources = Sources(options.source, without=None if sorter is None else str(sorter.folder))

@@ -141,28 +141,30 @@ def _arguments(options: Options, cores: int, image_policy: ImagePolicy) -> dict[
         "batch_size": options.batch_size,
         "num_cpus": cores,
         **({} if weights is None else {"weights": weights}),
+        **({} if options.precision == "float32" else {"precision": options.precision}),
     }
 
 
 def _results(shards: Shards, model: str | ModelSpec, arguments: Mapping[str, Any]) -> Iterator[tuple[Result, Entry]]:
     """The results that the folder wants, in its order; once more for the files that wait for another try."""
     while shards.images < shards.total or shards.is_retrying:
-        paths = (_path(shards, entry) for entry in shards.entries() if entry.reason is None)
-        found = _by_source(_classify(paths, model, arguments))
+        paths = (path_of(shards, entry) for entry in shards.entries() if entry.reason is None)
+        found = by_source(_classify(paths, model, arguments))
         for entry in shards.entries():
             if entry.reason is None:
-                yield to_result(found(escape(_path(shards, entry))), entry.name), entry
+                yield to_result(found(escape(path_of(shards, entry))), entry.name), entry
             else:
                 yield Result(entry.name, (), entry.error), entry
         if not shards.again():
             return
 
 
-def _path(shards: Shards, entry: Entry) -> str:
+def path_of(shards: Shards, entry: Entry) -> str:
+    """The path of an image on every machine: absolute, as seen from where the run began. An address stays."""
     return entry.name if is_address(entry.name) else os.path.normpath(os.path.join(shards.run.folder, entry.name))
 
 
-def _by_source(images: Iterator[list[Row]]) -> Any:
+def by_source(images: Iterator[list[Row]]) -> Any:
     """A function from a name to the rows of the next image of that name, whatever the order in which rows come."""
     early: dict[str, deque[list[Row]]] = defaultdict(deque)
 

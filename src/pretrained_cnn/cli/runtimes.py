@@ -8,22 +8,26 @@ import json
 from pretrained_cnn.cli.console import say
 from pretrained_cnn.cli.options import Command, flag
 from pretrained_cnn.cli.status import Status
-from pretrained_cnn.runtimes import list_runtimes
+from pretrained_cnn.runtimes import PrecisionInfo, RuntimeInfo, list_precisions, list_runtimes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
     """What ``runtimes`` takes."""
 
+    precisions: bool = flag("--precisions", help="List what OpenVINO can compute in on this machine instead.")
     json: bool = flag("--json", help="Print one JSON array.")
 
 
 def _run(options: Options) -> Status:
-    rows = list_runtimes()
+    rows: list[RuntimeInfo] | list[PrecisionInfo] = list_precisions() if options.precisions else list_runtimes()
     if options.json:
         say(json.dumps([row._asdict() for row in rows], indent=2))
-    else:
-        for row in rows:
+        return Status.OK
+    for row in rows:
+        if isinstance(row, PrecisionInfo):
+            say(f"{row.name:<14}{row.reason or 'available'}")
+        else:
             say(f"{row.name:<14}{'installed' if row.installed else row.install}")
     return Status.OK
 

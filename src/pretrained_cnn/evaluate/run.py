@@ -8,18 +8,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import DataError, ImageError, InvalidArgumentError
 from pretrained_cnn.evaluate.evaluation import Evaluation
 from pretrained_cnn.images.labeled import WNID, labeled
 from pretrained_cnn.images.sources import items
 from pretrained_cnn.labels import class_indices
+from pretrained_cnn.scores import one_class_only
 
 __all__ = ["evaluate", "read_labeled"]
 
 
 def evaluate(
-    engine: Engine, source: Any, labels: Sequence[str] | None = None, *, batch_size: int | None = None
+    engine: Engine, source: LabeledImages, labels: Sequence[str] | None = None, *, batch_size: int | None = None
 ) -> Evaluation:
     """Run labeled images through an engine; the arguments are those of `Classifier.evaluate`."""
     images, targets = read_labeled(engine, source, labels)
@@ -40,13 +42,15 @@ def evaluate(
 
 
 def read_labeled(
-    engine: Engine, source: Any, labels: Sequence[str] | None = None
+    engine: Engine, source: LabeledImages, labels: Sequence[str] | None = None
 ) -> tuple[list[Any], NDArray[np.intp]]:
     """The images of a labeled source, not yet decoded, and the column of each one's class.
 
     Raises DataError for labels that are not the engine's.
     """
     table = engine.spec.labels
+    if engine.spec.multi_label:
+        one_class_only("one label an image")
     if not table:
         raise InvalidArgumentError(f"{engine.spec.name} has a decode function in place of labels; give labels=[...]")
     if labels is None:

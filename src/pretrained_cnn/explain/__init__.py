@@ -102,10 +102,13 @@ def explain(
     engine: Engine, item: Item, target: int | str | None = None, method: HeatMapMethod = "grad_cam"
 ) -> Explanation:
     """Explain a class in one image; the arguments are those of `Classifier.explain`."""
-    explainer, spec = engine.explainer(method), engine.spec
+    spec = engine.spec
+    if spec.multi_label and target is None:
+        raise InvalidArgumentError("an image may have several labels here; name the one to explain: target=...")
+    explainer = engine.explainer(method)
     full = decode(item, engine.image_policy)
     policy = policy_for(item.image, full.size, spec.input_size, spec.resize)
-    pixels = resize(full, spec.input_size, policy)[np.newaxis]
+    pixels = resize(full, spec.input_size, policy, spec.channels)[np.newaxis]
     ((scores,),) = engine.open().run(pixels)
     index = int(scores.argmax()) if target is None else _class_index(target, spec, len(scores))
     (heat_map,) = explainer(pixels, np.array([index]))

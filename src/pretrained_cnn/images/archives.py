@@ -11,6 +11,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Generator, Iterator
 
+from pretrained_cnn._compat import forget_members
 from pretrained_cnn.errors import ImageError
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip")
@@ -73,7 +74,7 @@ def _zip(path: str, max_bytes: int, wanted: Callable[[str], bool]) -> Iterator[t
 def _tar(path: str, max_bytes: int, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes | ImageError]]:
     with tarfile.open(path, tarinfo=_Header) as archive:
         while (member := archive.next()) is not None:
-            archive.members = []  # type: ignore[attr-defined]  # else it remembers every member that it has seen
+            forget_members(archive)
             if member.isdir() or not wanted(member.name):
                 continue
             name = f"{path}/{member.name}"

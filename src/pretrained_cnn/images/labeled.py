@@ -49,6 +49,48 @@ def labeled(source: Any, *, wnids: bool = False) -> Labeled:
     return _pairs("<pairs>", source)
 
 
+class LabeledSets(NamedTuple):
+    """Images, not yet decoded, each with any number of labels."""
+
+    name: str
+    """What errors call the source."""
+    images: list[Any]
+    labels: list[tuple[str, ...]]
+
+
+def labeled_sets(source: Any) -> LabeledSets:
+    """Read a source of images that may have several labels, or none; no image is opened.
+
+    ``source`` is what `labeled` takes. In a CSV file, ``label`` holds labels between commas, such as ``"cat,dog"``, and
+    is empty for an image without any; in pairs, a label is a str or a collection of str. Raises DataError for what is
+    none of these.
+
+    >>> labeled_sets([("a.jpg", ["cat", "dog"]), ("b.jpg", "cat"), ("c.jpg", [])]).labels
+    [('cat', 'dog'), ('cat',), ()]
+    """
+    if isinstance(source, str | os.PathLike):
+        path = os.fspath(source)
+        if os.path.isfile(path) and path.lower().endswith(".csv"):
+            rows = list(_rows(path, unlabeled=True))
+            texts = ([part.strip() for part in text.split(",")] for _, text in rows)
+            return LabeledSets(path, [image for image, _ in rows], [tuple(filter(None, parts)) for parts in texts])
+        name, images, labels, _ = labeled(source)
+        return LabeledSets(name, images, [(label,) for label in labels])
+    pairs = list(source) if isinstance(source, Iterable) else []
+    if not pairs or not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
+        raise DataError(f"<pairs>: these are no pairs of an image and its labels; give {FORMS}")
+    labels_of = [as_label_set(value, f"<pairs>: number {i}") for i, (_, value) in enumerate(pairs)]
+    return LabeledSets("<pairs>", [image for image, _ in pairs], labels_of)
+
+
+def as_label_set(value: Any, what: str) -> tuple[str, ...]:
+    """One label, or a collection of labels, as a tuple. Raises DataError, which names ``what``, for anything else."""
+    found = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Iterable) else (None,)
+    if not all(isinstance(label, str) for label in found):
+        raise DataError(f"{what}: {value!r} is neither a label, which is a str, nor a collection of labels")
+    return found
+
+
 def _folder(folder: str, wnids: bool) -> Labeled:
     paths: list[Any] = []
     labels: list[str] = []
@@ -80,17 +122,17 @@ def _wnid(path: str) -> str | None:
     return next((match.group() for match in found if match), None)
 
 
-def _rows(path: str) -> Iterable[tuple[str, str]]:
+def _rows(path: str, *, unlabeled: bool = False) -> Iterable[tuple[str, str]]:
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         columns = reader.fieldnames or ()
         if not {"path", "label"} <= set(columns):
             raise DataError(f"{path}: its first line names the columns {', '.join(columns)}; path and label are needed")
         for row in reader:
-            if not (row["path"] and row["label"]):
+            if not (row["path"] and (row["label"] or unlabeled)):
                 raise DataError(f"{path}: line {reader.line_num} lacks its path or its label")
             image = row["path"]
-            yield image if is_address(image) else os.path.join(os.path.dirname(path), image), row["label"]
+            yield image if is_address(image) else os.path.join(os.path.dirname(path), image), row["label"] or ""
 
 
 def _pairs(name: str, pairs: Iterable[Any]) -> Labeled:

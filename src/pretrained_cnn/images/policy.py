@@ -30,7 +30,7 @@ class ImagePolicy:
 
     max_pixels: int = 89_478_485
     """Width times height at most, of what is decoded: of a large JPEG that is a draft, see ``draft``. The default is
-    where Pillow begins to warn of decompression bombs. An image of more than `FULL_SIZE` times as many is refused,
+    where Pillow begins to warn of decompression bombs. An image of more than ``FULL_SIZE`` times as many is refused,
     draft or not."""
     max_memory: int = 512 * MIB
     """Bytes at most that decoding one image may take, by what its header says."""

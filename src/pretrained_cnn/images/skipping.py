@@ -8,6 +8,7 @@ import re
 import stat
 import threading
 from collections import Counter
+from collections.abc import Callable
 
 from pretrained_cnn.images.kinds import install_hint
 
@@ -56,11 +57,11 @@ class Skipped:
     """
 
     def __init__(self) -> None:
-        self.total: int | None = None
-        """How many images the source has, where that is known before the last one is found: in a folder without
-        subfolders."""
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
+        self.count_images: Callable[[], int] | None = None
+        """Counts all images of the source, where these are listed before the first one is taken: in a folder without
+        subfolders."""
 
     def add(self, path: str, kind: str | None = None) -> None:
         """Count a file, by what it is if that is not a regular file, else by its suffix."""

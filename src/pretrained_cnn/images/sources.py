@@ -204,7 +204,7 @@ def walk(folder: str, skipped: Skipped) -> Generator[Any]:
             yield parent, failure
             continue
         if parent == folder and all(isinstance(entry, str) for entry in entries):
-            skipped.total = sum(map(is_image, entries))  # type: ignore[arg-type]
+            skipped.count_images = partial(_count, entries)
         folders = []
         for entry in entries:
             if isinstance(entry, str):
@@ -221,6 +221,10 @@ def walk(folder: str, skipped: Skipped) -> Generator[Any]:
             else:
                 yield entry.path
         waiting += reversed(folders)
+
+
+def _count(entries: list[str | os.DirEntry[str]]) -> int:
+    return sum(isinstance(entry, str) and is_image(entry) for entry in entries)
 
 
 def _listed(folder: str) -> list[str | os.DirEntry[str]]:

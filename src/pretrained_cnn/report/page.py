@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pretrained_cnn._files import create_part
 from pretrained_cnn.errors import OutputError
 from pretrained_cnn.labels import Prediction
 
@@ -50,7 +51,6 @@ class Page:
 
     def __init__(self, path: Path, title: str) -> None:
         self._path = path
-        self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
         self._classes: dict[tuple[str, str], int] = {}
         self._images = 0
         style, self._script = _resource("page.css"), join(SCRIPTS)
@@ -60,7 +60,8 @@ class Page:
             "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'"
         )
         with self._explained():
-            self._file = self._part.open("w", encoding="utf-8", errors="replace", newline="\n")
+            file, self._part = create_part(path)
+        self._file = io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline="\n")
         self._head = Template(head).substitute(title=html.escape(title), policy=policy, style=style)
 
     def add(

@@ -47,7 +47,7 @@ THUMBNAIL = 224
 
 
 def contact_sheet(
-    results: Iterable[Result],
+    results: Iterable[Result] | Result,
     *,
     columns: int | None = None,
     size: int = 160,
@@ -56,7 +56,7 @@ def contact_sheet(
     """Draw images side by side, each with its best class, the score, and its name: an RGB image of Pillow's.
 
     Args:
-        results: What `Classifier.predict_batch` or `Classifier.stream` gives, all of which is read first.
+        results: What `Classifier.predict_batch` or `Classifier.stream` gives, all read first, or one result.
         columns: How many stand in a row; by default as many as make the sheet a little wider than high.
         size: The side of an image, in pixels, at least 64.
         font: The path of a font file. Pillow's own font has little beyond ASCII, and other letters come out as boxes.
@@ -71,7 +71,9 @@ def contact_sheet(
     >>> contact_sheet(results).width
     359
     """
-    results = list(results)
+    from pretrained_cnn.results.result import Result
+
+    results = [results] if isinstance(results, Result) else list(results)
     if not results:
         raise InvalidArgumentError("results=[] has no result to draw")
     if columns is None:

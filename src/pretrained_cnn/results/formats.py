@@ -27,7 +27,7 @@ __all__ = ["FORMATS", "Csv", "Format", "JsonLines", "LineFormat", "Npy", "Parque
 ROW_GROUP = 100_000
 """Rows that are in memory at once when a parquet file is written, at most."""
 
-GROUP_BYTES = 4 * 1024 * 1024
+GROUP_BYTES = 1024 * 1024
 """Bytes of vectors that are in memory at once when a parquet file is written or read, about."""
 
 

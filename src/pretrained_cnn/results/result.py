@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from pretrained_cnn.errors import ImageError
 
-__all__ = ["EmbeddingResult", "Prediction", "Result", "Status", "status_of"]
+__all__ = ["EmbeddingResult", "Prediction", "Result", "ResultList", "Status", "status_of"]
 
 Status = Literal["ok", "uncertain", "unknown", "failed"]
 """How far a result can be used."""
@@ -60,6 +61,8 @@ class Result:
     classifier finds that the image is of none of its classes; ``"failed"`` if there is an `error`."""
     label_set: tuple[str, ...] | None = None
     """The ids of the classes that a calibrated classifier cannot rule out; None if it is not calibrated."""
+    thresholds: tuple[float, ...] = field(default=(), repr=False, compare=False)
+    """Where an image may have several labels, the probability from which each counts as seen, by `Prediction.index`."""
 
     def __post_init__(self) -> None:
         if self.error is not None:
@@ -98,17 +101,24 @@ class Result:
         return self.top.score
 
     def above(self, threshold: float | None = None) -> tuple[Prediction, ...]:
-        """The predictions with a score of at least ``threshold``, 0 to 1, by default 0.5; best first.
+        """The predictions with a score of at least ``threshold``, 0 to 1; best first.
 
-        Only the classes that the result names are looked at: ask for enough of them with ``top=``. A failed result
-        has none.
+        By default each class has the classifier's own threshold, or 0.5 where it has none. A result of a classifier
+        with ``multi_label=True`` names every class above its own threshold; any other names ``top=`` classes, and only
+        these are looked at. A failed result has none.
 
         >>> result = Result("a.png", (Prediction("cat", "cat", 0.7, 0), Prediction("dog", "dog", 0.2, 1)))
         >>> [label for _, label, _ in result.above()], len(result.above(0.1))
         (['cat'], 2)
         """
-        least = 0.5 if threshold is None else threshold
-        return tuple(prediction for prediction in self.predictions if prediction.score >= least)
+
+        def least(prediction: Prediction) -> float:
+            if threshold is not None:
+                return threshold
+            known = self.thresholds and prediction.index is not None
+            return self.thresholds[prediction.index] if known else 0.5  # type: ignore[index]
+
+        return tuple(prediction for prediction in self.predictions if prediction.score >= least(prediction))
 
     def __iter__(self) -> Iterator[Prediction]:
         return iter(self.predictions)
@@ -163,13 +173,35 @@ and so does predict_batch one in a list; stream keeps paths and addresses only
     def __reduce__(self) -> tuple[object, ...]:
         """A pickle has the path or address, but not an image that is in memory: it is to be small, and to load."""
         image = self.image if isinstance(self.image, str) else None
-        return Result, (self.source, self.predictions, self.error, image, self.status, self.label_set)
+        state = (self.source, self.predictions, self.error, image, self.status, self.label_set, self.thresholds)
+        return Result, state
 
     def __repr__(self) -> str:
         if self.error is not None:
             return f"Result({self.source!r}: error: {self.error.reason})"
         best = ", ".join(f"{label} {score:.1%}".replace("%", " %") for _, label, score in self)
         return f"Result({self.source!r}: {best}{'' if self.status == 'ok' else f', {self.status}'})"
+
+
+class ResultList(list[Result]):
+    """The results of several images, which show themselves in a notebook.
+
+    >>> ResultList([Result("a.png", (Prediction("cat", "cat", 0.7, 0),))])
+    [Result('a.png': cat 70.0 %)]
+    """
+
+    SHOWN = 24
+    """So many images are drawn at most."""
+
+    def _repr_png_(self) -> bytes | None:
+        """For notebooks: a contact sheet of the first images. None if the list is empty."""
+        if not self:
+            return None
+        from pretrained_cnn.results.drawing import contact_sheet
+
+        file = io.BytesIO()
+        contact_sheet(self[: self.SHOWN]).save(file, format="PNG")
+        return file.getvalue()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -36,7 +36,7 @@ def settings_of(engine: Engine, **asked: Any) -> dict[str, Any]:
         "input_size": list(spec.input_size),
         "resize": asdict(spec.resize),
         "image_policy": engine.image_policy.to_dict(),
-        "runtime": engine.runtime.name,
+        "runtime": engine.runtime_identity(),
         **asked,
     }
 

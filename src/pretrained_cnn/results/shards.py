@@ -126,7 +126,8 @@ class Shards(Target):
             raise OutputError(self._sentence(result))
         self._ready.append(result)
         shard = self._missing[0]
-        self._passing = self._passing or (result if passing else None)
+        if passing and self._passing is None:
+            self._passing = result
         if len(self._ready) < shard.size:
             return
         results, self._ready, passed, self._passing = self._ready, [], self._passing, None

@@ -116,7 +116,7 @@ class ResultStream(Iterator[T], Generic[T]):
     >>> clf = Classifier("EfficientNetLite0")
     >>> stream = clf.stream("examples/images", top=1).skip(["examples/images/balloon.png"])
     >>> next(stream)
-    Result('examples/images/candle.png': candle 98.4 %)
+    Result('examples/images/candle.png': candle 74.4 %)
     >>> stream.settings["top"]
     1
     """
@@ -251,7 +251,7 @@ class _Search:
     def count(self) -> int | None:
         """How many images there are, or None if only reading them would tell. May list each folder once more."""
         counts = [
-            None if source is None else skipped.total if skipped.total is not None else count(source)
+            None if source is None else skipped.count_images() if skipped.count_images else count(source)
             for source, _, _, skipped in self._opened
         ]
         return None if None in counts else sum(filter(None, counts))

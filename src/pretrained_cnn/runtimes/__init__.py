@@ -9,11 +9,11 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
 
-from pretrained_cnn._check import whole_number
+from pretrained_cnn._check import choice, listed, whole_number
 from pretrained_cnn._lazy import Reference
 from pretrained_cnn._registry import Registry
 from pretrained_cnn.errors import InvalidArgumentError, InvalidSpecError, MissingDependencyError, install_line
@@ -23,15 +23,24 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "PRECISIONS",
     "RUNTIMES",
+    "Precision",
+    "PrecisionInfo",
     "Runtime",
     "RuntimeInfo",
     "RuntimeSpec",
     "get_runtime",
+    "list_precisions",
     "list_runtimes",
     "register_runtime",
     "unregister_runtime",
 ]
+
+Precision = Literal["float32", "bfloat16", "float16", "int8"]
+"""What a runtime computes in. ``"int8"`` needs images to quantize by; what it cannot do in int8 it does in float32."""
+
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 TAKE_THREADS = ("openvino", "onnxruntime", "litert")
 """The built-in runtimes that have threads of their own; those of TensorFlow belong to the whole process."""
@@ -74,6 +83,10 @@ class RuntimeSpec:
     """The top-level module that must be there; None if there is nothing to install."""
     extra: str | None
     """The extra of this library that brings it; None if it is installed by its own name."""
+    precisions: Callable[[], Mapping[str, str | None]] | None
+    """A function that says what the runtime computes in beside float32: each precision, with the reason why this
+    machine does not have it, or None where it does. Given as a function or as ``"module:attr"``. Where `precisions`
+    is not None, the factory has a parameter ``precision``."""
 
     def __init__(
         self,
@@ -83,18 +96,14 @@ class RuntimeSpec:
         format: str,
         package: str | None = None,
         extra: str | None = None,
+        precisions: Callable[[], Mapping[str, str | None]] | str | None = None,
     ) -> None:
-        if isinstance(factory, str):
-            try:
-                factory = Reference(factory)
-            except ValueError as error:
-                raise InvalidSpecError(f"{name}: factory={error}") from None
-        if not callable(factory):
-            raise InvalidSpecError(f'{name}: factory={factory!r} is neither a function nor "module:attr"')
+        factory = _function(name, "factory", factory)
+        precisions = None if precisions is None else _function(name, "precisions", precisions)
         if not isinstance(format, str):
             raise InvalidSpecError(f"{name}: format={format!r} is not the name of a format")
         fields = {"name": name, "factory": factory, "format": format, "package": package, "extra": extra}
-        for key, value in fields.items():
+        for key, value in {**fields, "precisions": precisions}.items():
             object.__setattr__(self, key, value)  # the class is frozen
 
     @property
@@ -114,20 +123,68 @@ class RuntimeSpec:
         if not self.installed:
             raise MissingDependencyError(str(self.package), extra=self.extra)
 
-    def open(self, model: Any, outputs: Sequence[str], *, threads: int | None = None) -> Runtime:
-        """A runtime, made from ``model``: see `factory`. It computes with ``threads`` threads, or as it chooses.
+    def check_precision(self, precision: str) -> None:
+        """Raise InvalidArgumentError, which says why, unless this runtime computes in ``precision`` on this machine.
 
-        Raises InvalidArgumentError if it cannot be told how many.
+        >>> get_runtime("keras").check_precision("bfloat16")
+        Traceback (most recent call last):
+        ...
+        pretrained_cnn.errors.InvalidArgumentError: precision='bfloat16': runtime='keras' computes in 'float32'; \
+choose runtime='openvino', or leave precision out
+        """
+        if choice("precision", precision, PRECISIONS) == "float32":
+            return
+        self.require()
+        offered = {} if self.precisions is None else self.precisions()
+        if precision not in offered:
+            raise InvalidArgumentError(
+                f"precision={precision!r}: runtime={self.name!r} computes in {listed(['float32', *offered])}; "
+                "choose runtime='openvino', or leave precision out"
+            )
+        reason = offered[precision]
+        if reason is not None:
+            raise InvalidArgumentError(f"precision={precision!r}: {reason}; leave precision out")
+
+    def check_threads(self, threads: int | None) -> None:
+        """Raise InvalidArgumentError unless the runtime can be told to compute with ``threads`` threads.
+
+        >>> get_runtime("litert").check_threads(2)
         """
         if threads is None:
-            return self.factory(model, outputs)
+            return
+        whole_number("threads", threads)
         factory = self.factory.resolve() if isinstance(self.factory, Reference) else self.factory
         if "threads" not in inspect.signature(factory).parameters:
             raise InvalidArgumentError(
                 f"threads={threads}: runtime={self.name!r} cannot be told how many threads it uses; "
                 f"choose from {', '.join(TAKE_THREADS)}, or leave threads out"
             )
-        return self.factory(model, outputs, threads=whole_number("threads", threads))
+
+    def open(
+        self, model: Any, outputs: Sequence[str], *, precision: str = "float32", threads: int | None = None
+    ) -> Runtime:
+        """A runtime, made from ``model``: see `factory`.
+
+        It computes in ``precision``, with ``threads`` threads, or as many as it chooses. Raises InvalidArgumentError
+        if it cannot be told so.
+        """
+        self.check_precision(precision)
+        self.check_threads(threads)
+        given: dict[str, Any] = {} if precision == "float32" else {"precision": precision}
+        return self.factory(model, outputs, **given, **({} if threads is None else {"threads": threads}))
+
+
+def _function(name: str, field: str, given: Any) -> Callable[..., Any]:
+    """A function, or the reference to one. Raises InvalidSpecError, which names the field, for anything else."""
+    if isinstance(given, str):
+        try:
+            return Reference(given)
+        except ValueError as error:
+            raise InvalidSpecError(f"{name}: {field}={error}") from None
+    if not callable(given):
+        raise InvalidSpecError(f'{name}: {field}={given!r} is neither a function nor "module:attr"')
+    function: Callable[..., Any] = given
+    return function
 
 
 class RuntimeInfo(NamedTuple):
@@ -143,9 +200,35 @@ class RuntimeInfo(NamedTuple):
     """The line that installs it; None if there is nothing to install."""
 
 
-def _builtin(name: str, attribute: str, format: str, package: str, extra: str | None) -> RuntimeSpec:
-    factory = f"pretrained_cnn.runtimes.{name}:{attribute}"
-    return RuntimeSpec(name=name, factory=factory, format=format, package=package, extra=extra)
+class PrecisionInfo(NamedTuple):
+    """A line of `list_precisions`.
+
+    >>> PrecisionInfo("float16", "this CPU computes in float16 no faster than in float32").available
+    False
+    """
+
+    name: str
+    reason: str | None
+    """Why this machine does not have it; None if it does."""
+
+    @property
+    def available(self) -> bool:
+        """Whether ``precision=`` takes it here."""
+        return self.reason is None
+
+
+def _builtin(
+    name: str, attribute: str, format: str, package: str, extra: str | None, precisions: str | None = None
+) -> RuntimeSpec:
+    module = f"pretrained_cnn.runtimes.{name}:"
+    return RuntimeSpec(
+        name=name,
+        factory=module + attribute,
+        format=format,
+        package=package,
+        extra=extra,
+        precisions=precisions and module + precisions,
+    )
 
 
 RUNTIMES = Registry(
@@ -154,7 +237,7 @@ RUNTIMES = Registry(
     "pretrained_cnn.runtimes",
     (
         _builtin("keras", "KerasRuntime", "keras", "keras", None),
-        _builtin("openvino", "OpenVINORuntime", "openvino", "openvino", "openvino"),
+        _builtin("openvino", "OpenVINORuntime", "openvino", "openvino", "openvino", "precisions"),
         _builtin("onnxruntime", "ONNXRuntime", "onnx", "onnxruntime", "onnxruntime"),
         _builtin("litert", "LiteRTRuntime", "litert", "ai_edge_litert", "litert"),
         _builtin("tensorflow", "TensorFlowRuntime", "saved_model", "tensorflow", None),
@@ -176,6 +259,20 @@ def list_runtimes() -> list[RuntimeInfo]:
         spec = RUNTIMES.peek(name)  # None: a plugin, which is installed
         rows.append(RuntimeInfo(name, True, None) if spec is None else _info(spec))
     return rows
+
+
+def list_precisions(runtime: str = "openvino") -> list[PrecisionInfo]:
+    """What a runtime can compute in, and what this machine has of it. Imports the runtime.
+
+    >>> list_precisions()[0]
+    PrecisionInfo(name='float32', reason=None)
+    >>> [info.name for info in list_precisions("openvino")]
+    ['float32', 'bfloat16', 'float16', 'int8']
+    """
+    spec = get_runtime(runtime)
+    spec.require()
+    offered = {} if spec.precisions is None else spec.precisions()
+    return [PrecisionInfo("float32", None), *(PrecisionInfo(name, reason) for name, reason in offered.items())]
 
 
 def get_runtime(name: str) -> RuntimeSpec:

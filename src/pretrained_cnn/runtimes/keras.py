@@ -9,6 +9,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrained_cnn._process import need_eager
+
 _Call = Callable[[NDArray[np.uint8]], list[Any]]
 
 
@@ -28,6 +30,7 @@ class KerasRuntime:
         """From uint8 ``(N, H, W, C)`` to one float32 array ``(N, width)`` per output, in the order asked for."""
         if self._call is None:
             raise ValueError("this runtime is closed")
+        need_eager()
         return tuple(np.asarray(output, dtype=np.float32) for output in self._call(batch))
 
     def close(self) -> None:

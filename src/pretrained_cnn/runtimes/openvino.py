@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +17,16 @@ from pretrained_cnn._process import limited_cores
 if TYPE_CHECKING:
     import openvino
 
-__all__ = ["OpenVINORuntime", "import_openvino"]
+__all__ = ["OpenVINORuntime", "import_openvino", "precisions"]
 
-OPTIONS = {
-    "INFERENCE_PRECISION_HINT": "f32",  # where the CPU is quicker at bfloat16, OpenVINO would take that
-    "PERFORMANCE_HINT": "LATENCY",
-}
+OPTIONS = {"PERFORMANCE_HINT": "LATENCY"}
+
+HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16", "int8": "f32"}
+"""OpenVINO's names of precisions. It is always told one: by itself it takes bfloat16 where the CPU is faster at that.
+A quantized model has its int8 within; what is not quantized of it stays in float32."""
+
+UNITS = {"bfloat16": ("BF16", "AVX512-BF16 or AMX-BF16"), "float16": ("FP16", "AVX512-FP16 or AMX-FP16")}
+"""What OpenVINO calls the capability of a CPU, and the instructions that give it."""
 
 
 def import_openvino() -> Any:
@@ -39,16 +43,40 @@ def import_openvino() -> Any:
     return openvino
 
 
+def capabilities() -> list[str]:
+    """What OpenVINO says that this CPU computes in by instructions of its own, such as ``"BF16"``."""
+    return list(import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
+def precisions(query: Callable[[], Collection[str]] = capabilities) -> dict[str, str | None]:
+    """What OpenVINO computes in beside float32, with the reason why this machine does not have it, or None.
+
+    ``query`` gives the capabilities of the CPU; a test may pass another.
+    """
+    has = query()
+    reasons = {
+        name: None
+        if unit in has
+        else f"this CPU has no {name} instructions ({instructions}), without which {name} is not faster than float32"
+        for name, (unit, instructions) in UNITS.items()
+    }
+    return {**reasons, "int8": None}
+
+
 class OpenVINORuntime:
-    """Runs ``model.xml`` with its ``model.bin`` on the CPU, in float32.
+    """Runs ``model.xml`` with its ``model.bin`` on the CPU, in ``precision``.
 
     The model is compiled for one image at a time, which then takes up to a fifth less, and for any number when
     several come for the first time.
     """
 
-    def __init__(self, path: Path, outputs: Sequence[str], *, threads: int | None = None) -> None:
+    def __init__(
+        self, path: Path, outputs: Sequence[str], *, precision: str = "float32", threads: int | None = None
+    ) -> None:
         threads = threads or limited_cores()
-        self._options = OPTIONS if threads is None else {**OPTIONS, "INFERENCE_NUM_THREADS": threads}
+        self._options: dict[str, Any] = {**OPTIONS, "INFERENCE_PRECISION_HINT": HINTS[precision]}
+        if threads is not None:
+            self._options["INFERENCE_NUM_THREADS"] = threads
         self._lock = threading.Lock()
         self._outputs = tuple(outputs)
         self._core = import_openvino().Core()

@@ -9,7 +9,8 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,13 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn._cache import cache_folder
+from pretrained_cnn._check import choice, number, whole_number
+from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import ImageError, InvalidArgumentError
 from pretrained_cnn.images.labeled import labeled
 from pretrained_cnn.spec import ModelSpec
 from pretrained_cnn.transfer import data, heads
 from pretrained_cnn.transfer.embeddings import embed, open_store
-from pretrained_cnn.transfer.heads import Head, Part
+from pretrained_cnn.transfer.heads import Head, HeadData
 from pretrained_cnn.transfer.report import Trained, TrainingReport, model_card
 
 if TYPE_CHECKING:
@@ -34,12 +37,12 @@ __all__ = ["Settings", "Trained", "TrainingReport", "model_card", "train"]
 log = logging.getLogger(__name__)
 
 SUFFIX = "-trained"
-"""Of the names of trained backbones."""
+"""What the name of a trained network ends in."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train; what the arguments mean is told at `Classifier.train`. Raises InvalidArgumentError."""
+    """How to train; the fields are the arguments of `Classifier.train`. Raises InvalidArgumentError."""
 
     head: Literal["linear", "mlp"] = "linear"
     epochs: int | None = None
@@ -51,17 +54,21 @@ class Settings:
     cache: bool = True
 
     def __post_init__(self) -> None:
-        if self.head not in ("linear", "mlp"):
-            raise InvalidArgumentError(f'head={self.head!r} is not known; choose "linear" or "mlp"')
-        if not isinstance(self.unfreeze, str) and not _is_count(self.unfreeze):
-            raise InvalidArgumentError(f"unfreeze={self.unfreeze!r} is neither a number of layers nor a layer's name")
-        if self.epochs is not None and not (_is_count(self.epochs) and self.epochs):
-            raise InvalidArgumentError(f"epochs={self.epochs!r} is not a whole number of at least 1")
-        if not _is_count(self.seed):
-            raise InvalidArgumentError(f"seed={self.seed!r} is not a whole number of at least 0")
-        rate = self.learning_rate
-        if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0):
-            raise InvalidArgumentError(f"learning_rate={rate!r} is not a number above 0")
+        # NumPy's numbers become Python's, since the settings are written as JSON.
+        put = partial(object.__setattr__, self)  # the class is frozen
+        put("head", choice("head", self.head, ("linear", "mlp")))
+        if not isinstance(self.unfreeze, str):
+            try:
+                put("unfreeze", whole_number("unfreeze", self.unfreeze, least=0))
+            except InvalidArgumentError:
+                raise InvalidArgumentError(
+                    f"unfreeze={self.unfreeze!r} is neither a number of layers nor a layer's name"
+                ) from None
+        if self.epochs is not None:
+            put("epochs", whole_number("epochs", self.epochs))
+        put("seed", whole_number("seed", self.seed, least=0))
+        if self.learning_rate is not None:
+            put("learning_rate", number("learning_rate", self.learning_rate, above=0))
         if not (self.class_weight in (None, "balanced") or isinstance(self.class_weight, Mapping)):
             raise InvalidArgumentError(
                 f'class_weight={self.class_weight!r} is not known; give "balanced" or a number for each class'
@@ -83,106 +90,147 @@ EPOCHS = {"mlp": 100, "fine-tune": 20}
 LEARNING_RATES = {"mlp": 3e-4, "fine-tune": 1e-5}
 
 
-def train(engine: Engine, source: Any, validation: Any, settings: Settings) -> Trained:
-    """Fit a head for the classes of ``source``, and train the last layers of the network if so set.
+@dataclass(frozen=True)
+class _Data:
+    """The images that a training uses, and what is known of them so far."""
 
-    Raises DataError before any work if the images do not do, InvalidArgumentError for settings that do not fit the
+    classes: tuple[str, ...]
+    parts: Sequence[data.Images]
+    """The images to train with, and, once there are some, those to validate with."""
+    vectors: Sequence[NDArray[np.float32]] = ()
+    """The embeddings of each part, once they are computed."""
+    failed: Sequence[ImageError] = ()
+    """What was wrong with the images that are left out."""
+    duplicates: Sequence[str] = ()
+    """The validation images that are among the train images too."""
+    split: str = "given"
+    """Where the validation images are from."""
+
+
+def train(engine: Engine, source: LabeledImages, validation: LabeledImages | None, settings: Settings) -> Trained:
+    """Fit a head for the classes of ``source``, and fine-tune the last layers of the network if so set.
+
+    Raises DataError before any work if the images cannot be used, InvalidArgumentError for settings that do not fit the
     network, MissingDependencyError without scikit-learn where the head needs it.
     """
     if settings.head == "linear":
         heads.need_sklearn()
     seconds: dict[str, float] = {}
     with _clock(seconds, "read"):
-        classes, parts, failed = _read(source, validation, settings, engine)
-        twice = data.duplicates(*parts) if len(parts) == 2 else []
-        if twice:
-            log.warning("%d validation images are among the train images too, such as %s", len(twice), twice[0])
-    if settings.unfreeze:
-        trunk = _trunk(engine)
-        from pretrained_cnn.transfer.fine_tune import augmentation, to_thaw
-
-        augmentation(settings.augment)
-        to_thaw(trunk, settings.unfreeze)  # what does not fit is said before the work
+        images = _read(engine, source, validation, settings)
+    _check_network(engine, settings)
+    identity = engine.identity() if settings.cache else None
     with _clock(seconds, "embed"):
-        identity = engine.identity() if settings.cache else None
-        store = open_store(identity)
-        vectors = []
-        for i, part in enumerate(parts):
-            found, there, errors = embed(engine, part, store)
-            vectors.append(found)
-            parts[i] = part.keep(there)
-            failed += errors
-        data.check_left(parts, classes, failed)
-    for error in failed:
-        log.warning("left out: %s", error)
-
-    split = "given"
+        images = _embed(engine, images, identity)
     if validation is None:
-        aside = data.split(parts[0], settings.seed)
-        parts = [parts[0].keep(~aside), parts[0].keep(aside)]
-        vectors = [vectors[0][~aside], vectors[0][aside]]
-        split = f"{100 * data.SHARE:.0f} % of each class, set aside by seed {settings.seed}"
-    weights = data.class_weights(settings.class_weight, parts[0].targets, classes)
-    fitting, held = (
-        Part(found, part.targets, weights[part.targets]) for found, part in zip(vectors, parts, strict=True)
+        images = _set_aside(images, settings)
+    weights = data.class_weights(settings.class_weight, images.parts[0].targets, images.classes)
+    with _clock(seconds, "head"):
+        refit = validation is None and settings.head == "linear" and not settings.unfreeze
+        head, history, chosen = _fit_head(images, weights, settings, refit=refit)
+    spec = _spec_with_head(engine, head, images.classes)
+    if settings.unfreeze:
+        with _clock(seconds, "fine-tune"):
+            spec, rows = _fine_tune(engine, spec, head, images.parts, weights, settings, identity)
+        history, chosen = [*history, *rows], {**chosen, **_schedule(settings, "fine-tune")}
+    if refit:
+        images = replace(images, split=f"{images.split}; in the end the head was fitted on all")
+    report = _report(engine.spec, images, {**_plain(settings), **chosen}, history, seconds)
+    return Trained(
+        Engine(
+            spec,
+            runtime=engine.runtime.name,
+            precision=engine.precision,
+            quantize=engine.quantize,
+            image_policy=engine.image_policy,
+        ),
+        history,
+        report,
     )
 
-    chosen: dict[str, Any] = {}
-    with _clock(seconds, "head"):
-        if settings.head == "linear":
-            refit = validation is None and not settings.unfreeze
-            head, history, chosen["C"] = heads.linear(fitting, held, refit=refit)
-            split += "; in the end the head was fitted on all" if refit else ""
-        else:
-            from pretrained_cnn.transfer.mlp import mlp
 
-            loop = _loop(settings, "mlp")
-            chosen |= {} if settings.unfreeze else loop
-            head, history = mlp(fitting, held, classes=len(classes), seed=settings.seed, **loop)
-    spec = engine.spec.replace(
+def _read(engine: Engine, source: LabeledImages, validation: LabeledImages | None, settings: Settings) -> _Data:
+    """The images whose files can be read. Raises DataError for data from which nothing can be learnt."""
+    given = [labeled(source)] if validation is None else [labeled(source), labeled(validation)]
+    classes = data.find_classes(*given)
+    data.class_weights(settings.class_weight, np.empty(0, np.intp), classes)  # a class that does not exist is refused
+    read = [data.read(part, classes, engine.image_policy) for part in given]
+    parts = [images for images, _ in read]
+    failed = [error for _, errors in read for error in errors]
+    data.check_left(parts, classes, failed)
+    duplicates = data.duplicates(*parts) if len(parts) == 2 else []
+    if duplicates:
+        log.warning("%d validation images are among the train images too, such as %s", len(duplicates), duplicates[0])
+    return _Data(classes, parts, failed=failed, duplicates=duplicates)
+
+
+def _check_network(engine: Engine, settings: Settings) -> None:
+    """Raise InvalidArgumentError, before the work, for settings that do not fit the network."""
+    if settings.unfreeze:
+        trunk = _trunk(engine)
+        from pretrained_cnn.transfer.fine_tune import augmentation, layers_to_unfreeze
+
+        augmentation(settings.augment)
+        layers_to_unfreeze(trunk, settings.unfreeze)
+
+
+def _embed(engine: Engine, images: _Data, identity: str | None) -> _Data:
+    """The images that the network can embed, with their embeddings."""
+    store = open_store(identity)
+    parts, vectors, failed = [], [], list(images.failed)
+    for part in images.parts:
+        found, usable, errors = embed(engine, part, store)
+        parts.append(part.keep(usable))
+        vectors.append(found)
+        failed += errors
+    data.check_left(parts, images.classes, failed)
+    for error in failed:
+        log.warning("left out: %s", error)
+    return replace(images, parts=parts, vectors=vectors, failed=failed)
+
+
+def _set_aside(images: _Data, settings: Settings) -> _Data:
+    """The images with a part of each class set aside to validate with."""
+    (every,), (vectors,) = images.parts, images.vectors
+    aside = data.split(every, settings.seed)
+    return replace(
+        images,
+        parts=[every.keep(~aside), every.keep(aside)],
+        vectors=[vectors[~aside], vectors[aside]],
+        split=f"{100 * data.SHARE:.0f} % of each class, set aside by seed {settings.seed}",
+    )
+
+
+def _fit_head(
+    images: _Data, weights: NDArray[np.float64], settings: Settings, *, refit: bool
+) -> tuple[Head, list[dict[str, Any]], dict[str, Any]]:
+    """The head, a row for each setting or epoch that was tried, and the settings that were chosen."""
+    fitted, validated = (
+        HeadData(vectors, part.targets, weights[part.targets])
+        for vectors, part in zip(images.vectors, images.parts, strict=True)
+    )
+    if settings.head == "linear":
+        head, history, strength = heads.linear(fitted, validated, refit=refit)
+        return head, history, {"C": strength}
+    from pretrained_cnn.transfer.mlp import mlp
+
+    schedule = _schedule(settings, "mlp")
+    head, history = mlp(fitted, validated, classes=len(images.classes), seed=settings.seed, **schedule)
+    return head, history, {} if settings.unfreeze else schedule
+
+
+def _spec_with_head(engine: Engine, head: Head, classes: tuple[str, ...]) -> ModelSpec:
+    """The spec of the network with the new head in place of its own."""
+    return engine.spec.replace(
         name=f"{engine.spec.name.removesuffix(SUFFIX)}{SUFFIX}",
         builder=lambda input_shape: head.attach(_trunk(engine)),
         labels=classes,
+        multi_label=False,
         embedding_size=head.layers[-1][0].shape[0],
         parameters=None,
         weights=(),
         published=None,
     )
-    if settings.unfreeze:
-        with _clock(seconds, "fine-tune"):
-            chosen |= _loop(settings, "fine-tune")
-            spec, rows = _fine_tune(engine, spec, head, parts, fitting.weights, settings, identity)
-            history += rows
-    best = min((row for row in history if row["stage"] == history[-1]["stage"]), key=lambda row: row["validation_loss"])
-    report = TrainingReport(
-        model=engine.spec.name,
-        classes=classes,
-        counts={name: part.counts(classes) for name, part in zip(("train", "validation"), parts, strict=True)},
-        split=split,
-        settings={**_plain(settings), **chosen},
-        metrics={name: best[name] for name in ("validation_loss", "validation_accuracy")},
-        skipped=[str(error) for error in failed],
-        duplicates=twice,
-        seconds=seconds,
-    )
-    trained = Engine(spec, runtime=engine.runtime.name, image_policy=engine.image_policy)
-    return Trained(trained, history, report)
-
-
-def _read(
-    source: Any, validation: Any, settings: Settings, engine: Engine
-) -> tuple[tuple[str, ...], list[data.Images], list[ImageError]]:
-    """The classes, the images to train and, where given, to validate with, and what is wrong with the others."""
-    given = [labeled(source)] if validation is None else [labeled(source), labeled(validation)]
-    classes = data.find_classes(*given)
-    data.class_weights(settings.class_weight, np.empty(0, np.intp), classes)
-    parts, failed = [], []
-    for part in given:
-        images, errors = data.read(part, classes, engine.image_policy)
-        parts.append(images)
-        failed += errors
-    data.check_left(parts, classes, failed)
-    return classes, parts, failed
 
 
 def _fine_tune(
@@ -194,8 +242,9 @@ def _fine_tune(
     settings: Settings,
     identity: str | None,
 ) -> tuple[ModelSpec, list[dict[str, Any]]]:
+    """The spec of the fine-tuned network, and a row for each epoch."""
     from pretrained_cnn.backbones.build import Backbone
-    from pretrained_cnn.transfer.fine_tune import fine_tune, to_thaw
+    from pretrained_cnn.transfer.fine_tune import fine_tune, layers_to_unfreeze
 
     trunk = _trunk(engine)
     network = head.attach(trunk)
@@ -203,19 +252,42 @@ def _fine_tune(
     checkpoint = _checkpoint(head, parts, settings, identity)
     rows = fine_tune(
         Backbone(spec, network, has_head=True),
-        [*to_thaw(trunk, settings.unfreeze), *added],
+        [*layers_to_unfreeze(trunk, settings.unfreeze), *added],
         parts[0],
         parts[1],
-        weights,
+        weights[parts[0].targets],
         image_policy=engine.image_policy,
         augment=settings.augment,
         seed=settings.seed,
         checkpoint=checkpoint,
-        **_loop(settings, "fine-tune"),
+        **_schedule(settings, "fine-tune"),
     )
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     return spec.replace(builder=lambda input_shape: network), rows
+
+
+def _report(
+    spec: ModelSpec,
+    images: _Data,
+    settings: dict[str, Any],
+    history: list[dict[str, Any]],
+    seconds: dict[str, float],
+) -> TrainingReport:
+    last_stage = [row for row in history if row["stage"] == history[-1]["stage"]]
+    best = min(last_stage, key=lambda row: row["validation_loss"])
+    counts = [part.counts(images.classes) for part in images.parts]
+    return TrainingReport(
+        model=spec.name,
+        classes=images.classes,
+        counts=dict(zip(("train", "validation"), counts, strict=True)),
+        split=images.split,
+        settings=settings,
+        metrics={name: best[name] for name in ("validation_loss", "validation_accuracy")},
+        skipped=[str(error) for error in images.failed],
+        duplicates=images.duplicates,
+        seconds=seconds,
+    )
 
 
 def _checkpoint(head: Head, parts: Sequence[data.Images], settings: Settings, identity: str | None) -> Path | None:
@@ -237,8 +309,8 @@ def _trunk(engine: Engine) -> keras.Model:
     return embedding_model(backbone)
 
 
-def _loop(settings: Settings, stage: str) -> dict[str, Any]:
-    """How often and how fast. Where two stages are trained, the arguments are the last one's."""
+def _schedule(settings: Settings, stage: str) -> dict[str, Any]:
+    """How many epochs, and the learning rate. Where two stages are trained, the arguments are the last one's."""
     given = settings if stage == "fine-tune" or not settings.unfreeze else Settings(settings.head)
     return {
         "epochs": given.epochs or EPOCHS[stage],
@@ -262,7 +334,3 @@ def _clock(seconds: dict[str, float], stage: str) -> Iterator[None]:
     start = time.monotonic()
     yield
     seconds[stage] = round(time.monotonic() - start, 3)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

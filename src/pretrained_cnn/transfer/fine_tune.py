@@ -26,7 +26,7 @@ from pretrained_cnn.transfer.heads import measure
 BATCH_SIZE = 16
 
 
-def to_thaw(trunk: keras.Model, unfreeze: int | str) -> list[Any]:
+def layers_to_unfreeze(trunk: keras.Model, unfreeze: int | str) -> list[Any]:
     """The layers of ``trunk`` that ``unfreeze`` names, which are to be trained.
 
     A number counts from the end the layers that have weights, BatchNormalization not counted; a name stands for that
@@ -54,7 +54,7 @@ def to_thaw(trunk: keras.Model, unfreeze: int | str) -> list[Any]:
 
 def fine_tune(
     backbone: Backbone,
-    thawed: Sequence[Any],
+    layers: Sequence[Any],
     train: Images,
     validation: Images,
     weights: NDArray[np.float64],
@@ -66,20 +66,22 @@ def fine_tune(
     seed: int,
     checkpoint: Path | None,
 ) -> list[dict[str, Any]]:
-    """Train ``thawed`` and the head of ``backbone`` in place, with the preprocessing that serves; a row each epoch.
+    """Train ``layers`` and the head of ``backbone`` in place, with the preprocessing that serves; a row each epoch.
 
-    ``thawed`` are layers of the network. ``weights`` is what each image of ``train`` counts. BatchNormalization stays
+    ``layers`` are layers of the network. ``weights`` is what each image of ``train`` counts. BatchNormalization stays
     in inference mode: neither its statistics nor its scale and offset change. The log loss on ``validation`` decides
     which epoch's weights stay.
     """
     layer = augmentation(augment)
-    with _only(backbone.model, thawed):
+    with _trainable_only(backbone.model, layers):
         graph = serving_graph(backbone)
 
         def pixels(part: Images, order: NDArray[np.intp]) -> Iterator[NDArray[np.uint8]]:
             spec = backbone.spec
             chosen = (part.items[i] for i in order)
-            stream = batches(chosen, spec.input_size, spec.resize, image_policy, batch_size=BATCH_SIZE)
+            stream = batches(
+                chosen, spec.input_size, spec.resize, image_policy, channels=spec.channels, batch_size=BATCH_SIZE
+            )
             with contextlib.closing(stream):
                 for batch in stream:
                     for error in batch.errors:
@@ -115,12 +117,12 @@ def fine_tune(
 
 
 @contextlib.contextmanager
-def _only(model: keras.Model, thawed: Sequence[Any]) -> Iterator[None]:
-    """Nothing but ``thawed`` is trainable for a while; BatchNormalization is not, wherever it is."""
+def _trainable_only(model: keras.Model, layers: Sequence[Any]) -> Iterator[None]:
+    """Nothing but ``layers`` is trainable for a while; BatchNormalization is not, wherever it is."""
     every = flatten_layers(model)
     before = [layer.trainable for layer in every]
     for layer in _leaves(model):
-        layer.trainable = any(layer is other for other in thawed)
+        layer.trainable = any(layer is other for other in layers)
     for layer in every:
         if _is_batch_norm(layer):
             layer.trainable = False

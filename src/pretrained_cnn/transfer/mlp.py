@@ -9,13 +9,13 @@ import keras
 import numpy as np
 
 from pretrained_cnn.transfer.fit import Step, fit
-from pretrained_cnn.transfer.heads import DROPOUT, HIDDEN, Head, Part, measure
+from pretrained_cnn.transfer.heads import DROPOUT, HIDDEN, Head, HeadData, measure
 
 BATCH_SIZE = 32
 
 
 def mlp(
-    train: Part, validation: Part, *, classes: int, epochs: int, learning_rate: float, seed: int
+    train: HeadData, validation: HeadData, *, classes: int, epochs: int, learning_rate: float, seed: int
 ) -> tuple[Head, list[dict[str, Any]]]:
     """The head with the least log loss on ``validation``, and what each epoch gave there."""
     mean, deviation = train.vectors.mean(axis=0), train.vectors.std(axis=0)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pretrained_cnn._compat import onnx_optimizers
+from pretrained_cnn._compat import mend_tf2onnx, onnx_optimizers
 from pretrained_cnn._process import switch_off_telemetry
 from pretrained_cnn.bundle.formats.base import Dtype, Format, traced
 
@@ -58,10 +58,9 @@ def _converted(graph: keras.Model) -> bytes:
     switch_off_telemetry()  # tf2onnx may import ONNX Runtime
     import tensorflow as tf
     import tf2onnx
-    from keras.src.export.tf2onnx_lib import patch_tf2onnx
 
     _teach_tf2onnx_erfc()
-    patch_tf2onnx()  # for NumPy 2
+    mend_tf2onnx()
     eagerly, log = tf.config.functions_run_eagerly(), tf.get_logger()
     level = log.level
     tf.config.run_functions_eagerly(True)

@@ -1,0 +1,296 @@
+"""How well a classifier finds the labels of images that may have several, or none: `MultiLabelEvaluation`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretrained_cnn.errors import DataError, ImageError, InvalidArgumentError, MissingDependencyError
+from pretrained_cnn.images.labeled import as_label_set, labeled_sets
+from pretrained_cnn.images.sources import items
+from pretrained_cnn.labels import Label, class_indices
+from pretrained_cnn.scores import one_class_only
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pretrained_cnn.engine import Engine
+
+__all__ = ["LabelMistake", "LabelScore", "MultiLabelEvaluation", "evaluate_labels"]
+
+
+class LabelScore(NamedTuple):
+    """How well one label is found. What is 0 / 0 counts as 0, as scikit-learn's ``zero_division=0``.
+
+    >>> LabelScore("cat", "cat", average_precision=0.5, precision=0.5, recall=1.0, f1=2 / 3, support=7).recall
+    1.0
+    """
+
+    id: str
+    label: str
+    average_precision: float
+    """The area under the curve of precision over recall, 0 to 1, whatever the threshold; NaN without an image."""
+    precision: float
+    """Of the images given this label, the share that has it."""
+    recall: float
+    """Of the images with this label, the share that is given it."""
+    f1: float
+    """The harmonic mean of precision and recall."""
+    support: int
+    """How many images have this label."""
+
+
+class LabelMistake(NamedTuple):
+    """A label that an image was given and does not have, or has and was not given.
+
+    >>> LabelMistake(source="a.jpg", label="cat", given=True, score=0.9).given
+    True
+    """
+
+    source: str
+    """The image's name, as in `Result.source`."""
+    label: str
+    """The label's id."""
+    given: bool
+    """Whether the image was given the label: True for one that it does not have, False for one that was missed."""
+    score: float
+    """The probability of the label, 0 to 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class MultiLabelEvaluation:
+    """What a classifier's scores say against the true labels, where an image may have several labels or none.
+
+    Raises DataError if the arrays do not fit together.
+
+    >>> labels = [Label("cat", "cat"), Label("dog", "dog")]
+    >>> scores = np.array([[0.9, 0.7], [0.2, 0.8], [0.6, 0.1]])
+    >>> targets = np.array([[1, 1], [0, 1], [0, 0]])
+    >>> result = MultiLabelEvaluation(labels, targets, scores, ["a.jpg", "b.jpg", "c.jpg"], thresholds=(0.5, 0.5))
+    >>> result.mean_average_precision, round(result.f1_micro, 3), result.count
+    (1.0, 0.857, 3)
+    >>> result.mistakes()
+    [LabelMistake(source='c.jpg', label='cat', given=True, score=0.6)]
+    """
+
+    labels: Sequence[Label] = field(repr=False)
+    """The labels, in the order of the columns of `scores`."""
+    targets: NDArray[np.bool_] = field(repr=False)
+    """``(N, C)``: which labels each image has."""
+    scores: NDArray[np.floating] = field(repr=False)
+    """``(N, C)``: probabilities, 0 to 1."""
+    sources: Sequence[str] = field(repr=False)
+    """The name of each image."""
+    failed: Sequence[ImageError] = ()
+    """The images that could not be read. They are not among the N, and count neither as right nor as wrong."""
+    thresholds: Sequence[float] = ()
+    """``(C,)``: the probability from which a label counts as given; 0.5 for each if empty."""
+
+    def __post_init__(self) -> None:
+        targets, scores = np.asarray(self.targets, bool), np.asarray(self.scores)
+        shape = (len(self.sources), len(self.labels))
+        thresholds = tuple(self.thresholds) or (0.5,) * shape[1]
+        if not shape[0]:
+            raise DataError("no image could be read, so there is nothing to evaluate")
+        if targets.shape != shape or scores.shape != shape or len(thresholds) != shape[1]:
+            raise DataError(
+                f"targets of shape {targets.shape}, scores of shape {scores.shape} and {len(thresholds)} thresholds "
+                f"do not fit {shape[0]} images and {shape[1]} labels"
+            )
+        if not np.isfinite(scores).all():
+            raise DataError("some scores are not finite numbers; leave their images out")
+        object.__setattr__(self, "targets", targets)  # the class is frozen
+        object.__setattr__(self, "scores", scores)
+        object.__setattr__(self, "thresholds", thresholds)
+
+    @property
+    def count(self) -> int:
+        """How many images were evaluated."""
+        return len(self.sources)
+
+    @cached_property
+    def given(self) -> NDArray[np.bool_]:
+        """``(N, C)``: which labels each image was given, by the thresholds."""
+        return np.asarray(self.scores >= np.asarray(self.thresholds))
+
+    @cached_property
+    def classes(self) -> tuple[LabelScore, ...]:
+        """A `LabelScore` for each label, in their order."""
+        right = (self.given & self.targets).sum(axis=0)
+        given, support = self.given.sum(axis=0), self.targets.sum(axis=0)
+        columns = zip(
+            self.labels,
+            (_average_precision(self.targets[:, i], self.scores[:, i]) for i in range(len(self.labels))),
+            _ratio(right, given).tolist(),
+            _ratio(right, support).tolist(),
+            _ratio(2 * right, given + support).tolist(),
+            support.tolist(),
+            strict=True,
+        )
+        return tuple(LabelScore(*label, *numbers) for label, *numbers in columns)
+
+    @property
+    def mean_average_precision(self) -> float:
+        """The mean of `LabelScore.average_precision` over the labels that some image has; NaN if there is none."""
+        found = [row.average_precision for row in self.classes if row.support]
+        return float(np.mean(found)) if found else float("nan")
+
+    @property
+    def f1_macro(self) -> float:
+        """The mean of the labels' F1, 0 to 1."""
+        return float(np.mean([row.f1 for row in self.classes]))
+
+    @property
+    def f1_micro(self) -> float:
+        """The F1 of all pairs of an image and a label together, 0 to 1."""
+        right = int((self.given & self.targets).sum())
+        both = int(self.given.sum() + self.targets.sum())
+        return 2 * right / both if both else 0.0
+
+    @property
+    def top1(self) -> NoReturn:
+        """Raises InvalidArgumentError: an image has no single best class."""
+        one_class_only("top1")
+
+    @property
+    def top5(self) -> NoReturn:
+        """Raises InvalidArgumentError: an image has no single best class."""
+        one_class_only("top5")
+
+    @property
+    def confusion(self) -> NoReturn:
+        """Raises InvalidArgumentError: an image has no single class to be taken for another."""
+        one_class_only("the confusion matrix")
+
+    def mistakes(self, top: int = 10) -> list[LabelMistake]:
+        """The ``top`` wrong labels, given or missed, whose scores are farthest on the wrong side of the threshold."""
+        margin = np.abs(self.scores - np.asarray(self.thresholds))
+        images, columns = np.nonzero(self.given != self.targets)
+        worst = np.argsort(-margin[images, columns], kind="stable")[:top]
+        return [
+            LabelMistake(
+                self.sources[images[i]],
+                self.labels[columns[i]].id,
+                bool(self.given[images[i], columns[i]]),
+                float(self.scores[images[i], columns[i]]),
+            )
+            for i in worst
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON; a number that is not defined is None."""
+        rows = [row._asdict() for row in self.classes]
+        for row in rows:
+            row["average_precision"] = row["average_precision"] if row["support"] else None
+        mean = self.mean_average_precision
+        return {
+            "images": self.count,
+            "mean_average_precision": mean if np.isfinite(mean) else None,
+            "f1_macro": self.f1_macro,
+            "f1_micro": self.f1_micro,
+            "thresholds": list(self.thresholds),
+            "classes": rows,
+            "mistakes": [mistake._asdict() for mistake in self.mistakes()],
+            "failed": [str(error) for error in self.failed],
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """A pandas frame with a row for each label, indexed by id. Raises MissingDependencyError without pandas.
+
+        >>> labels = [Label("cat", "cat"), Label("dog", "dog")]
+        >>> result = MultiLabelEvaluation(labels, targets=np.eye(2), scores=np.eye(2), sources=["a.jpg", "b.jpg"])
+        >>> int(result.to_frame().loc["cat", "support"])
+        1
+        """
+        try:
+            import pandas as pd
+        except ImportError:
+            raise MissingDependencyError("pandas", extra="pandas") from None
+        return pd.DataFrame(self.classes, columns=list(LabelScore._fields)).set_index("id")
+
+    def __str__(self) -> str:
+        """A table: the totals, the labels, and the farthest mistakes."""
+        width = max(12, *(len(row.id) for row in self.classes))
+        lines = [
+            f"{self.count} images, {len(self.labels)} labels",
+            f"mean average precision  {self.mean_average_precision:.3f}",
+            f"F1                      {self.f1_macro:.3f} (mean of the labels), {self.f1_micro:.3f} (all together)",
+            "",
+            f"{'label':<{width}}  avg.prec.  precision  recall     F1  support",
+        ]
+        lines += [
+            f"{row.id:<{width}}  {row.average_precision:9.3f}  {row.precision:9.3f}{row.recall:8.3f}{row.f1:7.3f}"
+            f"{row.support:9}"
+            for row in self.classes
+        ]
+        if mistakes := self.mistakes(5):
+            lines += ["", "farthest mistakes"]
+            lines += [
+                f"{score:.3f}  {label} {'given to' if given else 'missed in'} {name}"
+                for name, label, given, score in mistakes
+            ]
+        if self.failed:
+            lines += ["", f"could not be read: {len(self.failed)}", *map(str, self.failed)]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        failed = f", {len(self.failed)} failed" if self.failed else ""
+        mean = self.mean_average_precision
+        return f"MultiLabelEvaluation({self.count} images, mean_average_precision={mean:.3f}{failed})"
+
+
+def evaluate_labels(
+    engine: Engine, source: Any, labels: Sequence[Any] | None = None, *, batch_size: int | None = None
+) -> MultiLabelEvaluation:
+    """Run images with any number of labels through an engine; the arguments are those of `Classifier.evaluate`."""
+    spec = engine.spec
+    if not spec.labels:
+        raise InvalidArgumentError(f"{spec.name} has a decode function in place of labels; give labels=[...]")
+    if labels is None:
+        name, images, label_sets = labeled_sets(source)
+    else:
+        name, images = "labels", [(item.name, item.image) for item in items(source, engine.image_policy)]
+        label_sets = [as_label_set(value, f"labels: number {i}") for i, value in enumerate(labels)]
+        if len(images) != len(label_sets):
+            raise DataError(f"{len(label_sets)} sets of labels do not fit {len(images)} images")
+    targets = np.zeros((len(images), len(spec.labels)), bool)
+    for row, found in zip(targets, label_sets, strict=True):
+        row[class_indices(found, spec.labels, name)] = True
+    names: list[str] = []
+    errors: list[ImageError | None] = []
+    scores = [np.empty((0, engine.open().widths[0]), np.float32)]
+    for rows in engine.rows(engine.batches(images, batch_size)):
+        names += rows.names
+        errors += rows.errors
+        scores += rows.outputs
+    good = [error is None for error in errors]
+    return MultiLabelEvaluation(
+        spec.labels,
+        targets[good],
+        np.concatenate(scores),
+        [name for name, fine in zip(names, good, strict=True) if fine],
+        [error for error in errors if error is not None],
+        spec.thresholds,
+    )
+
+
+def _average_precision(targets: NDArray[np.bool_], scores: NDArray[np.floating]) -> float:
+    """The sum over distinct scores of precision times the step of recall, as scikit-learn defines it."""
+    total = int(targets.sum())
+    if not total:
+        return float("nan")
+    order = np.argsort(-scores, kind="stable")
+    right = np.cumsum(targets[order])
+    last = np.flatnonzero(np.diff(scores[order], append=np.nan) != 0)  # equal scores come together
+    precision = right[last] / (last + 1)
+    recall = right[last] / total
+    return float((precision * np.diff(recall, prepend=0)).sum())
+
+
+def _ratio(part: NDArray[np.intp], whole: NDArray[np.intp]) -> NDArray[np.float64]:
+    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
