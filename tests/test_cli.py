@@ -467,3 +467,13 @@ def test_cache_lists_converted_models(main: Any, tiny: Path, tmp_path: Path, bun
     assert (rows["whole"]["model"], rows["whole"]["verdict"]) == ("Conformance, openvino", "whole")
     assert rows["broken"]["verdict"] == "broken"
     assert "model.bin was changed" in rows["broken"]["reason"]
+
+
+def test_precision_on_the_command_line(main: Any) -> None:
+    code, out, err = main("classify", "examples/images/clock.png", "--precision", "bfloat16")
+    assert (code, out) == (2, "")
+    assert "--precision bfloat16: --runtime keras computes in 'float32'; choose --runtime openvino" in err
+    code, out, _ = main("runtimes", "--precisions")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["float32", "bfloat16", "float16", "int8"]
+    assert out.splitlines()[0].split()[1] == "available"
