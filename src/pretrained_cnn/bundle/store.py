@@ -213,7 +213,7 @@ def write_bundle(
                 f"was not saved: of {check.images} images {check.same_top1:.1%} keep their best class (of all images "
                 f"{1 - high:.1%} to {1 - low:.1%}), and the largest difference of a score is "
                 f"{check.largest_difference:.2g}; expected are {asked:.1%} and {manifest.tolerance:g}"
-                f"{'; accept less with min_agreement=...' if dtype == 'int8' else ''}"
+                f"{'; accept less with save(..., min_agreement=...)' if dtype == 'int8' else ''}"
             )
         manifest = dataclasses.replace(manifest, check=dataclasses.asdict(check))
         (folder / NAME).write_text(manifest.to_text(), "utf-8")
