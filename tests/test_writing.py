@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import http.server
 import io
 import itertools
 import json
@@ -12,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -370,6 +372,30 @@ def test_which_failures_may_pass() -> None:
     assert not may_pass(None)
     assert may_pass(ImageError("a", "it cannot be opened: Input/output error")), "as it comes from another process"
     assert may_pass(ImageError("a", "it cannot be decoded: MemoryError"))
+    assert not may_pass(ImageError("a", "it cannot be opened: Permission denied"))
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Answers with the status that the path names."""
+
+    def do_GET(self) -> None:
+        self.send_response(int(self.path[1:4]))
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+
+def test_which_answers_of_a_server_may_pass(tmp_path: Path, clf: Classifier) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        addresses = [f"http://127.0.0.1:{server.server_port}/{code}.png" for code in (404, 429, 500, 503)]
+        found = [may_pass(result.error) for result in clf.stream(addresses)]
+        server.shutdown()
+    assert found == [False, True, True, True]
+    (refused,) = clf.stream(addresses[:1])
+    assert may_pass(refused.error)
 
 
 def http_error(code: int) -> Exception:
