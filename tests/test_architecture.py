@@ -107,3 +107,23 @@ def test_the_check_of_circles_can_fail() -> None:
     graph[SOURCE / "spec.py"].add(SOURCE / "classifier.py")
     (group,) = (group for group in circles(graph) if group not in ALLOWED)
     assert {"spec.py", "classifier.py", "engine.py"} <= set(group)
+
+
+def long_methods(text: str, most: int) -> list[str]:
+    """The public methods of more statements than ``most``, those within blocks counted, docstrings not."""
+    methods = [
+        method
+        for kind in ast.parse(text).body
+        if isinstance(kind, ast.ClassDef)
+        for method in kind.body
+        if isinstance(method, ast.FunctionDef) and not method.name.startswith("_")
+    ]
+    return [
+        method.name for method in methods if sum(isinstance(node, ast.stmt) for node in ast.walk(method)) - 2 > most
+    ]
+
+
+def test_the_classifier_is_a_facade() -> None:
+    text = (SOURCE / "classifier.py").read_text("utf-8")
+    assert long_methods(text, 10) == []
+    assert "train" in long_methods(text, 2), "the check can fail"

@@ -17,7 +17,6 @@ from pretrained_cnn._lazy import Reference
 from pretrained_cnn._types import ImageLike, ImagesLike, LabeledImages
 from pretrained_cnn.bundle.formats import Dtype
 from pretrained_cnn.bundle.manifest import ExportCheck
-from pretrained_cnn.bundle.store import write_bundle
 from pretrained_cnn.engine import Engine, Rows, open_model
 from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.evaluate import Evaluation, evaluate
@@ -59,6 +58,8 @@ class Classifier:
         resize: A `ResizePolicy` in place of the spec's.
         input_size: ``(height, width)`` in pixels in place of the spec's.
         image_policy: An `ImagePolicy`: the limits, and how images are decoded.
+        threads: How many threads the runtime computes with, for ``"openvino"``, ``"onnxruntime"`` and ``"litert"``; by
+            default as many as the process may use cores, a container's quota included.
         **builder_options: Go to the builder: ``Classifier("MobileNet", alpha=0.25)``.
 
     The network is built when it is first needed. One classifier may be used from several threads at once. `close`, or a
@@ -86,6 +87,7 @@ class Classifier:
         resize: ResizePolicy | None = None,
         input_size: tuple[int, int] | None = None,
         image_policy: ImagePolicy | None = None,
+        threads: int | None = None,
         **builder_options: Any,
     ) -> None:
         self._trained = model if isinstance(model, Trained) else None
@@ -103,6 +105,7 @@ class Classifier:
                 resize=resize,
                 input_size=input_size,
                 image_policy=image_policy,
+                threads=threads,
                 options=builder_options,
             )
         )
@@ -176,6 +179,7 @@ class Classifier:
         runtime: str | None = None,
         precision: Precision = "float32",
         image_policy: ImagePolicy | None = None,
+        threads: int | None = None,
     ) -> Self:
         """The classifier that `save` wrote to a bundle. It answers as the one that was saved.
 
@@ -186,6 +190,7 @@ class Classifier:
                 ``"keras"`` takes any.
             precision: As for `Classifier`, but for ``"int8"``: save with ``quantize=`` for that.
             image_policy: An `ImagePolicy` in place of the one that was saved.
+            threads: As for `Classifier`.
 
         Code that is in a bundle is not run. Raises BundleError, which names the file, unless each byte is the one
         that was written; MissingDependencyError if the runtime is not installed.
@@ -195,7 +200,7 @@ class Classifier:
         ...
         pretrained_cnn.errors.BundleError: no.bundle does not exist
         """
-        return cls(Engine.from_bundle(path, runtime, image_policy, precision=precision))
+        return cls(Engine.from_bundle(path, runtime, image_policy, precision=precision, threads=threads))
 
     @classmethod
     def train(
@@ -644,29 +649,16 @@ class Classifier:
         >>> Classifier.load(path).predict("examples/images/clock.png").top.label
         'analog_clock'
         """
-        backbone = self._engine.backbone()
-        from pretrained_cnn.backbones.serving import serving_graph
-
         card = None if self._trained is None else model_card(self._trained.report, self.spec)
-        outputs = output or ("scores" if backbone.has_head else "embedding")
-        images = None
-        if quantize is not None:
-            if dtype == "float16":
-                raise InvalidArgumentError('quantize=... makes dtype="int8"; leave dtype="float16" out')
-            dtype, images = "int8", self._engine.pixels(quantize)
-        elif dtype == "int8":
-            raise InvalidArgumentError('dtype="int8" needs quantize=..., about 300 images of the kind to be classified')
-        return write_bundle(
+        return self._engine.save(
             Path(path),
-            serving_graph(backbone, [outputs] if isinstance(outputs, str) else outputs),
-            self._engine.spec,
-            self._engine.image_policy,
             format=format,
             dtype=dtype,
-            images=images,
+            outputs=[output] if isinstance(output, str) else output,
+            quantize=quantize,
             min_agreement=min_agreement,
-            card=card,
             overwrite=overwrite,
+            card=card,
         )
 
     def close(self) -> None:

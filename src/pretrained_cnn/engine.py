@@ -19,7 +19,9 @@ from pretrained_cnn._check import choice, whole_number
 from pretrained_cnn._lazy import Reference
 from pretrained_cnn._types import ImagesLike
 from pretrained_cnn.bundle.child import NoChildError
-from pretrained_cnn.bundle.store import Bundle, open_bundle, write_converted
+from pretrained_cnn.bundle.formats import Dtype
+from pretrained_cnn.bundle.manifest import ExportCheck
+from pretrained_cnn.bundle.store import Bundle, open_bundle, write_bundle, write_converted
 from pretrained_cnn.errors import (
     BundleError,
     ImageError,
@@ -167,6 +169,7 @@ class Engine:
         precision: What the runtime computes in.
         quantize: Images to quantize by, a source as `batches` takes it, for ``precision="int8"``.
         image_policy: How images are read.
+        threads: How many threads the runtime computes with; by default as many as the process may use cores.
         backbone: The network, if it is built already.
         bundle: The bundle that the network comes from, if there is one.
 
@@ -194,6 +197,7 @@ class Engine:
         precision: Precision = "float32",
         quantize: Any = None,
         image_policy: ImagePolicy = ImagePolicy(),
+        threads: int | None = None,
         backbone: Backbone | None = None,
         bundle: Bundle | None = None,
     ) -> None:
@@ -210,6 +214,8 @@ class Engine:
         self.options = dict(options)
         self.runtime: RuntimeSpec = get_runtime(runtime)
         self.runtime.require()
+        self.runtime.check_threads(threads)
+        self.threads = threads
         self.runtime.check_precision(precision)
         if precision == "int8" and quantize is None:
             raise InvalidArgumentError(
@@ -235,6 +241,7 @@ class Engine:
         *,
         precision: Precision = "float32",
         quantize: Any = None,
+        threads: int | None = None,
     ) -> Self:
         """The engine of the network in a bundle.
 
@@ -257,6 +264,7 @@ class Engine:
                 precision=precision,
                 quantize=quantize,
                 image_policy=policy,
+                threads=threads,
                 backbone=backbone,
                 bundle=bundle,
             )
@@ -265,7 +273,9 @@ class Engine:
                 f"quantize=... takes a network in Keras, and {path} is of format={format!r}; save the classifier with "
                 "quantize=..., and load that"
             )
-        engine = cls(bundle.spec, runtime=name, precision=precision, image_policy=policy, bundle=bundle)
+        engine = cls(
+            bundle.spec, runtime=name, precision=precision, image_policy=policy, threads=threads, bundle=bundle
+        )
         engine.open(bundle.outputs)  # so that a model that cannot be loaded is reported here
         return engine
 
@@ -442,6 +452,41 @@ class Engine:
                 self._explainers[method] = Explainer(backbone, method)
             return self._explainers[method]
 
+    def save(
+        self,
+        path: Path,
+        *,
+        format: str,
+        dtype: Dtype = "float32",
+        outputs: Sequence[Output] | None = None,
+        quantize: ImagesLike | None = None,
+        min_agreement: float | None = None,
+        overwrite: bool = False,
+        card: str | None = None,
+    ) -> ExportCheck:
+        """Write a bundle; the arguments are those of `Classifier.save`. ``card`` is a page of Markdown about it."""
+        backbone, images = self.backbone(), None
+        from pretrained_cnn.backbones.serving import serving_graph
+
+        if quantize is not None:
+            if dtype == "float16":
+                raise InvalidArgumentError('quantize=... makes dtype="int8"; leave dtype="float16" out')
+            dtype, images = "int8", self.pixels(quantize)
+        elif dtype == "int8":
+            raise InvalidArgumentError('dtype="int8" needs quantize=..., about 300 images of the kind to be classified')
+        return write_bundle(
+            path,
+            serving_graph(backbone, outputs or ["scores" if backbone.has_head else "embedding"]),
+            self.spec,
+            self.image_policy,
+            format=format,
+            dtype=dtype,
+            images=images,
+            min_agreement=min_agreement,
+            card=card,
+            overwrite=overwrite,
+        )
+
     def identity(self) -> str | None:
         """What embeddings of this engine depend on beside the image, in hexadecimal; None if it cannot be described.
 
@@ -482,6 +527,7 @@ class Engine:
             precision=self.precision,
             quantize=self.quantize,
             image_policy=self.image_policy,
+            threads=self.threads,
             backbone=backbone,
         )
 
@@ -632,7 +678,8 @@ class Engine:
         return f"{self.spec.name} for format {self.runtime.format}"
 
     def _open_bundle(self, bundle: Bundle, outputs: tuple[Output, ...]) -> tuple[Runtime, list[tuple[int, ...]]]:
-        return bundle.open(self.runtime, outputs, self.precision), [(bundle.width(name),) for name in outputs]
+        runtime = bundle.open(self.runtime, outputs, self.precision, threads=self.threads)
+        return runtime, [(bundle.width(name),) for name in outputs]
 
 
 def _digest(images: NDArray[np.uint8]) -> str:
@@ -647,6 +694,7 @@ def open_model(
     precision: Precision = "float32",
     quantize: Any = None,
     image_policy: ImagePolicy | None = None,
+    threads: int | None = None,
     options: Mapping[str, Any] = {},
     **changes: Any,
 ) -> Engine:
@@ -663,7 +711,7 @@ def open_model(
             raise InvalidArgumentError(
                 f"{', '.join(f'{name}=...' for name in given)} cannot be given with {found}: a bundle has its own"
             )
-        return Engine.from_bundle(found, runtime, image_policy, precision=precision, quantize=quantize)
+        return Engine.from_bundle(found, runtime, image_policy, precision=precision, quantize=quantize, threads=threads)
     return Engine(
         found.replace(**changes),
         weights=weights,
@@ -672,6 +720,7 @@ def open_model(
         precision=precision,
         quantize=quantize,
         image_policy=ImagePolicy() if image_policy is None else image_policy,
+        threads=threads,
     )
 
 
