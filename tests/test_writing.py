@@ -37,7 +37,7 @@ from pretrained_cnn import (
     cli,
     write_results,
 )
-from pretrained_cnn.images import decode as decoding
+from pretrained_cnn.images import batch
 from pretrained_cnn.results.failures import may_pass
 from pretrained_cnn.results.names import escape
 
@@ -417,14 +417,14 @@ def caused(cause: BaseException) -> ImageError:
 
 def failing(monkeypatch: pytest.MonkeyPatch, fails: Any) -> None:
     """Have the images for whose path ``fails(path)`` gives an error meet it when they are read."""
-    original = decoding._read
+    original = batch.decode
 
-    def read(item: Any, policy: Any) -> Any:
+    def decode(item: Any, *arguments: Any) -> Any:
         if (error := fails(str(item.image))) is not None:
-            raise error
-        return original(item, policy)
+            raise ImageError(item.name, f"it cannot be opened: {error}") from error
+        return original(item, *arguments)
 
-    monkeypatch.setattr(decoding, "_read", read)
+    monkeypatch.setattr(batch, "decode", decode)
 
 
 @pytest.mark.parametrize("suffix", RESULT_FORMATS)
