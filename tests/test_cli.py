@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,16 +96,28 @@ def test_weights_that_cannot_be_downloaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_quietly(tmp_path: Path) -> None:
-    fifo = tmp_path / "never.jpg"
-    os.mkfifo(fifo)
-    command = [sys.executable, "-m", "pretrained_cnn", "classify", "--model", "EfficientNetLite0", str(fifo)]
-    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    with fifo.open("wb"):  # waits until the program reads it
-        running.send_signal(signal.SIGINT)
-        time.sleep(0.5)
+def test_ctrl_c_ends_quietly() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "pretrained_cnn",
+        "classify",
+        "--model",
+        "EfficientNetLite0",
+        "--batch-size",
+        "1",
+        "-",
+    ]
+    running = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+    assert running.stdin is not None
+    assert running.stdout is not None
+    images = sorted(map(str, (ROOT / "examples" / "images").glob("*.png")))
+    running.stdin.write("".join(f"{image}\n" for image in images * 2).encode())
+    running.stdin.flush()
+    assert running.stdout.readline()  # it classifies, and waits for more
+    running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=60)
-    assert (running.returncode, err) == (130, "")
+    assert (running.returncode, err) == (130, b"")
 
 
 # Without a process of its own
@@ -456,3 +467,13 @@ def test_cache_lists_converted_models(main: Any, tiny: Path, tmp_path: Path, bun
     assert (rows["whole"]["model"], rows["whole"]["verdict"]) == ("Conformance, openvino", "whole")
     assert rows["broken"]["verdict"] == "broken"
     assert "model.bin was changed" in rows["broken"]["reason"]
+
+
+def test_precision_on_the_command_line(main: Any) -> None:
+    code, out, err = main("classify", "examples/images/clock.png", "--precision", "bfloat16")
+    assert (code, out) == (2, "")
+    assert "--precision bfloat16: --runtime keras computes in 'float32'; choose --runtime openvino" in err
+    code, out, _ = main("runtimes", "--precisions")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["float32", "bfloat16", "float16", "int8"]
+    assert out.splitlines()[0].split()[1] == "available"

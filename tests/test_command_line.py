@@ -31,7 +31,7 @@ def shell(line: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("LC_", "LANG", "PYTHON"))}
     program = f"{shlex.quote(sys.executable)} -m pretrained_cnn"
     return subprocess.run(
-        ["bash", "-c", line], capture_output=True, timeout=120, cwd=ROOT, env={**kept, **environment, "CLI": program}
+        ["bash", "-c", line], capture_output=True, timeout=300, cwd=ROOT, env={**kept, **environment, "CLI": program}
     )
 
 
@@ -258,7 +258,7 @@ def test_a_terminal_shows_an_image_once(tmp_path: Path) -> None:
     main_, terminal = pytest.importorskip("pty").openpty()
     words = ["classify", tmp_path, "-m", "EfficientNetLite0", "--top", "3", "--min-score", "1"]
     program = [sys.executable, "-m", "pretrained_cnn", *words]
-    done = subprocess.run(program, stdout=terminal, stderr=subprocess.PIPE, timeout=120, cwd=ROOT)
+    done = subprocess.run(program, stdout=terminal, stderr=subprocess.PIPE, timeout=300, cwd=ROOT)
     os.close(terminal)
     first, *classes = os.read(main_, 100_000).decode().splitlines()
     os.close(main_)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import logging
 import os
@@ -10,6 +12,8 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,9 +24,10 @@ import pytest
 from paths import ROOT
 from test_laziness import heavy_imports
 
-from pretrained_cnn import Classifier, ModelSpec, get_spec, identity
+from pretrained_cnn import BundleError, Classifier, ModelSpec, PretrainedCNNWarning, get_spec, identity
 from pretrained_cnn._cache import cache_entries
 from pretrained_cnn.bundle import converted
+from pretrained_cnn.bundle import store as bundles
 from pretrained_cnn.testing import RuntimeConformance
 
 SPEC: ModelSpec = RuntimeConformance.spec
@@ -297,3 +302,97 @@ def test_the_cache_may_be_removed_at_any_time(cache: Path) -> None:
     shutil.rmtree(cache)
     np.testing.assert_array_equal(clf.predict_proba([IMAGE]), expected)
     np.testing.assert_array_equal(Classifier(SPEC, runtime="openvino").predict_proba([IMAGE]), expected)
+
+
+# Caches that cannot be written
+
+
+@contextlib.contextmanager
+def warned() -> Iterator[list[str]]:
+    """The messages of our own warnings."""
+    messages: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield messages
+    messages += [str(warning.message) for warning in caught if warning.category is PretrainedCNNWarning]
+
+
+def test_a_filled_cache_that_cannot_be_written_is_used(
+    conversions: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = Classifier(SPEC, runtime="openvino").predict_proba([IMAGE])
+
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    before = kept(cache)
+    for name in ("utime", "rename", "mkdir", "replace"):
+        monkeypatch.setattr(os, name, refuse)
+    np.testing.assert_array_equal(Classifier(SPEC, runtime="openvino").predict_proba([IMAGE]), expected)
+    assert conversions() == 1
+    assert kept(cache) == before
+
+
+@pytest.mark.parametrize("reason", ["no folder", "read-only", "full"])
+def test_a_cache_that_cannot_be_written_costs_a_warning(
+    reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = Classifier(SPEC).predict_proba([IMAGE])
+    place = tmp_path / reason
+    monkeypatch.setenv("PRETRAINED_CNN_CACHE", str(place))
+    if reason == "no folder":
+        place.write_text("a file stands here")
+    elif reason == "read-only":
+
+        def refuse(*_: Any) -> Any:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        monkeypatch.setattr(converted, "alone", refuse)
+    else:
+        usage = shutil.disk_usage(tmp_path)
+        monkeypatch.setattr(converted.shutil, "disk_usage", lambda path: usage._replace(free=3_000_000))
+        write = bundles.write_bundle
+
+        def fill(path: Path, *arguments: Any, **options: Any) -> Any:
+            if path.is_relative_to(place):
+                raise BundleError(f"{path} cannot be written: No space left on device")
+            return write(path, *arguments, **options)
+
+        monkeypatch.setattr(bundles, "write_bundle", fill)
+    with warned() as messages:
+        scores = [Classifier(SPEC, runtime="openvino").predict_proba([IMAGE])[0] for _ in range(2)]
+    np.testing.assert_allclose(scores, [expected[0]] * 2, atol=1e-4)
+    (message,) = messages
+    assert message.startswith(f"converted models are not kept in {place / 'converted'}: ")
+    assert message.endswith("; set PRETRAINED_CNN_CACHE to a folder that can be written")
+    assert "3 MB are free" in message or reason != "full"
+
+
+def test_another_users_unreadable_entry_is_left_alone(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Classifier(SPEC, runtime="openvino").predict(IMAGE)
+    before = kept(cache)
+    real = bundles.open_bundle
+
+    def open_bundle(path: Path) -> Any:
+        if path.parent == cache:
+            raise BundleError(f"{path} cannot be read: Permission denied") from PermissionError()
+        return real(path)
+
+    monkeypatch.setattr(converted, "open_bundle", open_bundle)
+    with warned() as messages:
+        Classifier(SPEC, runtime="openvino").predict(IMAGE)
+    assert "cannot be read" in messages[0]
+    assert kept(cache) == before
+
+
+def test_leavings_of_a_killed_save_are_removed_by_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "b"
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    prefix = bundles._scratch_prefix(path)
+    gone = tmp_path / f"{prefix}{dead.pid}.0123456789abcdef"
+    stays = [tmp_path / f"{prefix}{os.getpid()}.0123456789abcdef", tmp_path / ".b.mine"]
+    for folder in (gone, *stays):
+        folder.mkdir()
+    Classifier(SPEC).save(path, format="litert")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["b", *(folder.name for folder in stays)])

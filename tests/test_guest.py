@@ -258,3 +258,97 @@ def test_no_runtime_reports_what_is_run(tmp_path: Path) -> None:
         LISTEN, 20, *bundles, HOME=str(tmp_path / "told"), XDG_CACHE_HOME="", ORT_DISABLE_TELEMETRY="0"
     )
     assert sockets or files, "this test would not see it"
+
+
+# Conversions
+
+HOST = """
+import gc, json, locale, logging, os, random, signal, sys, threading, time, warnings
+import numpy as np
+import PIL.Image
+import keras, tensorflow as tf, absl.logging
+
+from pretrained_cnn import Classifier, ModelSpec
+from pretrained_cnn.bundle import child
+from pretrained_cnn.testing import RuntimeConformance
+
+child.allowed = sys.argv[1] == "child"
+SPEC = RuntimeConformance.spec
+MAY_CHANGE = ("TF_CPP_MIN_LOG_LEVEL", "ORT_DISABLE_TELEMETRY")
+classifiers = [Classifier(SPEC, runtime=name) for name in sys.argv[2:]]
+classifiers += [Classifier("EfficientNetLite0", runtime=sys.argv[2])]
+[clf.keras_model for clf in classifiers]  # whatever is imported and built for that is there before
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+gc.collect()
+gc.freeze()
+random.seed(1)
+warnings.filterwarnings("error", "mine")
+
+def state():
+    return {
+        "stdout": sys.stdout is sys.__stdout__, "stderr": sys.stderr is sys.__stderr__,
+        "filters": str(warnings.filters), "showwarning": str(warnings.showwarning),
+        "loggers": [(len(log.handlers), log.level) for log in map(logging.getLogger, (None, "absl", "tensorflow"))],
+        "absl": absl.logging.get_verbosity(),
+        "environment": {k: v for k, v in os.environ.items() if k not in MAY_CHANGE},
+        "signals": [str(signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)],
+        "locale": locale.setlocale(locale.LC_ALL),
+        "gc": [gc.isenabled(), gc.get_threshold(), gc.get_freeze_count() > 0],
+        "random": hash(random.getstate()), "numpy": [str(np.geterr()), hash(np.random.get_state()[1].tobytes())],
+        "pillow": PIL.Image.MAX_IMAGE_PIXELS, "cwd": os.getcwd(),
+        "tensorflow": [tf.config.functions_run_eagerly(), tf.get_logger().level, tf.config.get_soft_device_placement()],
+        "keras": [keras.config.floatx(), keras.config.image_data_format(), keras.config.dtype_policy().name],
+    }
+
+before, foreign, over = state(), [], threading.Event()
+
+def watch():
+    while not over.wait(0.001):
+        foreign.append(sys.stdout is not sys.__stdout__)
+
+def use(clf):
+    clf.predict_proba(["examples/images/clock.png"])
+
+watcher = threading.Thread(target=watch)
+watcher.start()
+threads = [threading.Thread(target=use, args=(clf,)) for clf in classifiers]
+for thread in threads:
+    thread.start()
+    time.sleep(0.3)
+[thread.join() for thread in threads]
+over.set()
+watcher.join()
+after = state()
+changed = {name: [before[name], after[name]] for name in before if before[name] != after[name]}
+print(json.dumps([changed, sum(foreign), len(foreign), "tf2onnx" in sys.modules]))
+"""
+
+
+@pytest.mark.parametrize("where", ["child", pytest.param("here", marks=pytest.mark.slow)])
+def test_conversions_in_threads_leave_the_process_as_it_was(where: str, tmp_path: Path) -> None:
+    changed, foreign, looks, converter = program(
+        HOST, where, "onnxruntime", "openvino", PRETRAINED_CNN_CACHE=str(tmp_path)
+    )
+    assert changed == {}
+    assert looks > 10
+    if where == "child":
+        assert not converter, "it would stay in the process for ever"
+        assert foreign == 0, "other threads' prints went elsewhere"
+
+
+def test_threads_are_a_classifiers(tmp_path: Path) -> None:
+    Classifier(SPEC).save(tmp_path / "b", format="litert")
+    assert Classifier.load(tmp_path / "b", threads=2).engine.threads == 2
+    assert Classifier("EfficientNetLite0", runtime="litert", threads=1).engine.threads == 1
+    for runtime, threads in (("keras", 2), ("litert", 0), ("litert", True)):
+        with pytest.raises(InvalidArgumentError, match="threads="):
+            Classifier("EfficientNetLite0", runtime=runtime, threads=threads)
+
+
+def test_the_command_line_takes_threads(tmp_path: Path) -> None:
+    Classifier(SPEC).save(tmp_path / "b", format="litert")
+    command = [sys.executable, "-m", "pretrained_cnn", "classify", "examples/images/clock.png", "--threads", "1"]
+    for model in (tmp_path / "b", "EfficientNetLite0"):
+        done = subprocess.run([*command, "--model", model], cwd=ROOT, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("examples/images/clock.png")

@@ -22,6 +22,7 @@ import tarfile
 import tempfile
 import threading
 import urllib.parse
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -33,7 +34,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-from paths import EXAMPLES
+from paths import EXAMPLES, ROOT
 from PIL import Image, ImageChops
 
 from pretrained_cnn import ImageError, ImagePolicy, InvalidArgumentError, PretrainedCNNWarning, ResizePolicy
@@ -1143,3 +1144,78 @@ def test_the_command_line_has_each_setting() -> None:
 def test_names_do_not_reach_the_terminal_as_they_are(capfd: pytest.CaptureFixture[str]) -> None:
     complain(ImageError("a\tb\x1b[2J\nc.jpg", "there is no such file"))
     assert capfd.readouterr().err == "pretrained-cnn: a\\tb\\x1b[2J\\nc.jpg: there is no such file\n"
+
+
+# The table "What decoding decides"
+
+
+def animation() -> bytes:
+    palette = DRAWING.quantize(64)
+    return encode(palette, "GIF", save_all=True, append_images=[palette.rotate(180)])
+
+
+FIRST_FRAME = np.asarray(DRAWING.quantize(64).convert("RGB"))
+
+
+def decisions() -> dict[str, tuple[bytes, np.ndarray | None]]:
+    """For each row of the table a file, and what it becomes; None for an error."""
+    row = {name.partition(": ")[2]: (make, expected) for name, (make, expected, _) in RIGHT.items()}
+    found = {
+        "with an orientation in EXIF or XMP": row["EXIF: orientation"],
+        "with transparency": (lambda: encode(np.dstack([RGB, ALPHA]), "PNG"), ON_WHITE),
+        "with an alpha channel that is zero everywhere": row["alpha zero everywhere"],
+        "of 16 bits": (lambda: png16(wide(GRAY)), GRAY),
+        "of 16 bits, fewer of them declared": row["12 bits in 16 RGB"],
+        "of 32 bits, or of floats": (lambda: tiff((GRAY / 255).astype(np.float32)), stretched(GRAY)),
+        "with white at zero (TIFF)": row["white is zero 16 bits < None strips"],
+        "of separate planes of 16 bits (TIFF)": row["planar 16 bits < None strips"],
+        "animated, or of several pages": (animation, FIRST_FRAME),
+        "in CMYK, without Adobe's marker (JPEG)": row["CMYK without Adobe's marker"],
+        "with a color profile": row["a linear profile called sRGB"],
+        "with a gamma (PNG)": row["gamma of 1"],
+        "with broken or huge metadata": row["a text of 3 MB"],
+        "that ends early": (lambda: encode(DRAWING, "JPEG")[:2000], None),
+        "in PostScript": (lambda: encode(DRAWING, "EPS"), None),
+    }
+    return {name: (make(), expected) for name, (make, expected) in found.items()}
+
+
+def by_torchvision(data: bytes) -> np.ndarray:
+    """As the loader of its ImageFolder does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def by_tensorflow(data: bytes) -> np.ndarray:
+    import tensorflow as tf
+
+    return tf.io.decode_image(data, channels=3, expand_animations=False).numpy()
+
+
+def answer(read: Callable[[bytes], np.ndarray], data: bytes, expected: np.ndarray | None) -> str:
+    """What a peer makes of a file, beside what is expected here."""
+    try:
+        found = read(data)
+    except Exception:
+        return "the same" if expected is None else "an error"
+    if expected is None:
+        return "an image"
+    wanted = np.dstack([expected] * 3) if expected.ndim == 2 else expected
+    same = found.shape == wanted.shape and np.abs(found.astype(int) - wanted.astype(int)).mean() < 7
+    return "the same" if same else "other pixels"
+
+
+def test_the_table_of_decisions() -> None:
+    page = (ROOT / "docs" / "explanation" / "the-one-path.md").read_text("utf-8")
+    section = page.partition("## What decoding decides")[2].partition("\n## ")[0]
+    told = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("| ")]
+    peers = {"torchvision": by_torchvision, "tf.io": by_tensorflow, "OpenCV": by_opencv}
+    assert told[0][3:] == list(peers)
+    rows = {cells[0]: cells[3:] for cells in told[1:]}
+    measured = {}
+    for name, (data, expected) in decisions().items():
+        assert answer(decode, data, expected) == "the same", name
+        measured[name] = [answer(read, data, expected) for read in peers.values()]
+    measured["in PostScript"] = ["-"] * 3  # what comes of it depends on whether there is Ghostscript
+    assert rows == measured

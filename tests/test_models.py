@@ -83,9 +83,9 @@ def test_a_name_comes_before_a_folder_of_that_name(here: Path) -> None:
         ("cars.bundle/model.onnx", InvalidArgumentError, "is a file of a bundle; pass its folder, 'cars.bundle'"),
         ("cars.bundle.zip", InvalidArgumentError, "'cars.bundle.zip' is an archive; unpack it"),
         ("labels.txt", InvalidArgumentError, "'labels.txt' is a file, not a model; expected a name"),
-        (3, InvalidArgumentError, "a int is not a model; expected a name that list_models() gives"),
-        (None, InvalidArgumentError, "a NoneType is not a model"),
-        (b"Xception", InvalidArgumentError, "a bytes is not a model"),
+        (3, InvalidArgumentError, "an object of type int is not a model; expected a name that list_models() gives"),
+        (None, InvalidArgumentError, "an object of type NoneType is not a model"),
+        (b"Xception", InvalidArgumentError, "an object of type bytes is not a model"),
     ],
 )
 def test_anything_else_gets_the_hint_that_fits(here: Path, model: Any, error: type[Exception], message: str) -> None:
@@ -115,7 +115,7 @@ def test_a_spec_in_a_module_of_ones_own(tmp_path: Path, monkeypatch: pytest.Monk
     Path("broken_module_of_mine.py").write_text("1 / 0")
     assert find_reference("specs_of_mine:lite").name == "Mine"
     for path, message in (
-        ("specs_of_mine:number", "specs_of_mine:number: a int is not a model; expected a ModelSpec"),
+        ("specs_of_mine:number", "specs_of_mine:number: an object of type int is not a model; expected a ModelSpec"),
         ("specs_of_mine:nothing", "specs_of_mine:nothing cannot be imported: AttributeError"),
         ("no_such_module:lite", "no_such_module:lite cannot be imported: ModuleNotFoundError"),
         ("broken_module_of_mine:lite", "cannot be imported: ZeroDivisionError: division by zero"),

@@ -391,14 +391,14 @@ def caused(cause: BaseException) -> ImageError:
 
 def failing(monkeypatch: pytest.MonkeyPatch, fails: Any) -> None:
     """Have the images for whose path ``fails(path)`` gives an error meet it when they are read."""
-    original = decoding._read
+    original = decoding.content
 
     def read(item: Any, policy: Any) -> Any:
         if (error := fails(str(item.image))) is not None:
             raise error
         return original(item, policy)
 
-    monkeypatch.setattr(decoding, "_read", read)
+    monkeypatch.setattr(decoding, "content", read)
 
 
 @pytest.mark.parametrize("suffix", RESULT_FORMATS)

@@ -58,6 +58,8 @@ class Classifier:
         resize: A `ResizePolicy` in place of the spec's.
         input_size: ``(height, width)`` in pixels in place of the spec's.
         image_policy: An `ImagePolicy`: the limits, and how images are decoded.
+        threads: How many threads the runtime computes with, for ``"openvino"``, ``"onnxruntime"`` and ``"litert"``; by
+            default as many as the process may use cores, a container's quota included.
         **builder_options: Go to the builder: ``Classifier("MobileNet", alpha=0.25)``.
 
     The network is built when it is first needed. One classifier may be used from several threads at once. `close`, or a
@@ -85,6 +87,7 @@ class Classifier:
         resize: ResizePolicy | None = None,
         input_size: tuple[int, int] | None = None,
         image_policy: ImagePolicy | None = None,
+        threads: int | None = None,
         **builder_options: Any,
     ) -> None:
         self._trained = model if isinstance(model, Trained) else None
@@ -102,6 +105,7 @@ class Classifier:
                 resize=resize,
                 input_size=input_size,
                 image_policy=image_policy,
+                threads=threads,
                 options=builder_options,
             )
         )
@@ -175,6 +179,7 @@ class Classifier:
         runtime: str | None = None,
         precision: Precision = "float32",
         image_policy: ImagePolicy | None = None,
+        threads: int | None = None,
     ) -> Self:
         """The classifier that `save` wrote to a bundle. It answers as the one that was saved.
 
@@ -185,6 +190,7 @@ class Classifier:
                 ``"keras"`` takes any.
             precision: As for `Classifier`, but for ``"int8"``: save with ``quantize=`` for that.
             image_policy: An `ImagePolicy` in place of the one that was saved.
+            threads: As for `Classifier`.
 
         Code that is in a bundle is not run. Raises BundleError, which names the file, unless each byte is the one
         that was written; MissingDependencyError if the runtime is not installed.
@@ -194,7 +200,7 @@ class Classifier:
         ...
         pretrained_cnn.errors.BundleError: no.bundle does not exist
         """
-        return cls(Engine.from_bundle(path, runtime, image_policy, precision=precision))
+        return cls(Engine.from_bundle(path, runtime, image_policy, precision=precision, threads=threads))
 
     @classmethod
     def train(

@@ -169,6 +169,7 @@ class Engine:
         precision: What the runtime computes in.
         quantize: Images to quantize by, a source as `batches` takes it, for ``precision="int8"``.
         image_policy: How images are read.
+        threads: How many threads the runtime computes with; by default as many as the process may use cores.
         backbone: The network, if it is built already.
         bundle: The bundle that the network comes from, if there is one.
 
@@ -196,6 +197,7 @@ class Engine:
         precision: Precision = "float32",
         quantize: Any = None,
         image_policy: ImagePolicy = ImagePolicy(),
+        threads: int | None = None,
         backbone: Backbone | None = None,
         bundle: Bundle | None = None,
     ) -> None:
@@ -212,6 +214,8 @@ class Engine:
         self.options = dict(options)
         self.runtime: RuntimeSpec = get_runtime(runtime)
         self.runtime.require()
+        self.runtime.check_threads(threads)
+        self.threads = threads
         self.runtime.check_precision(precision)
         if precision == "int8" and quantize is None:
             raise InvalidArgumentError(
@@ -237,6 +241,7 @@ class Engine:
         *,
         precision: Precision = "float32",
         quantize: Any = None,
+        threads: int | None = None,
     ) -> Self:
         """The engine of the network in a bundle.
 
@@ -259,6 +264,7 @@ class Engine:
                 precision=precision,
                 quantize=quantize,
                 image_policy=policy,
+                threads=threads,
                 backbone=backbone,
                 bundle=bundle,
             )
@@ -267,7 +273,9 @@ class Engine:
                 f"quantize=... takes a network in Keras, and {path} is of format={format!r}; save the classifier with "
                 "quantize=..., and load that"
             )
-        engine = cls(bundle.spec, runtime=name, precision=precision, image_policy=policy, bundle=bundle)
+        engine = cls(
+            bundle.spec, runtime=name, precision=precision, image_policy=policy, threads=threads, bundle=bundle
+        )
         engine.open(bundle.outputs)  # so that a model that cannot be loaded is reported here
         return engine
 
@@ -525,6 +533,7 @@ class Engine:
             precision=self.precision,
             quantize=self.quantize,
             image_policy=self.image_policy,
+            threads=self.threads,
             backbone=backbone,
         )
 
@@ -675,7 +684,8 @@ class Engine:
         return f"{self.spec.name} for format {self.runtime.format}"
 
     def _open_bundle(self, bundle: Bundle, outputs: tuple[Output, ...]) -> tuple[Runtime, list[tuple[int, ...]]]:
-        return bundle.open(self.runtime, outputs, self.precision), [(bundle.width(name),) for name in outputs]
+        runtime = bundle.open(self.runtime, outputs, self.precision, threads=self.threads)
+        return runtime, [(bundle.width(name),) for name in outputs]
 
 
 def _digest(images: NDArray[np.uint8]) -> str:
@@ -690,6 +700,7 @@ def open_model(
     precision: Precision = "float32",
     quantize: Any = None,
     image_policy: ImagePolicy | None = None,
+    threads: int | None = None,
     options: Mapping[str, Any] = {},
     **changes: Any,
 ) -> Engine:
@@ -706,7 +717,7 @@ def open_model(
             raise InvalidArgumentError(
                 f"{', '.join(f'{name}=...' for name in given)} cannot be given with {found}: a bundle has its own"
             )
-        return Engine.from_bundle(found, runtime, image_policy, precision=precision, quantize=quantize)
+        return Engine.from_bundle(found, runtime, image_policy, precision=precision, quantize=quantize, threads=threads)
     return Engine(
         found.replace(**changes),
         weights=weights,
@@ -715,6 +726,7 @@ def open_model(
         precision=precision,
         quantize=quantize,
         image_policy=ImagePolicy() if image_policy is None else image_policy,
+        threads=threads,
     )
 
 

@@ -100,7 +100,7 @@ def _no_model(value: object, expected: str = EXPECTED.removeprefix("expected "))
         return "a keras.Model has no labels; use Classifier.from_keras(model, labels=[...])"
     if "pretrained_cnn.Classifier" in classes:
         return f"this is a Classifier already; expected {expected}"
-    return f"a {type(value).__name__} is not a model; expected {expected}"
+    return f"an object of type {type(value).__name__} is not a model; expected {expected}"
 
 
 def _no_bundle(path: Path) -> str:

@@ -88,11 +88,13 @@ class Bundle:
         runtime: RuntimeSpec | None = None,
         outputs: Sequence[Output] | None = None,
         precision: str = "float32",
+        *,
+        threads: int | None = None,
     ) -> Runtime:
         """A runtime of the bundle's format, made from its model, for some of its outputs, by default all.
 
-        It computes in ``precision``. Raises BundleError if the runtime cannot load the model, InvalidArgumentError if
-        it does not compute so here.
+        It computes in ``precision``, with ``threads`` threads or as many as it chooses. Raises BundleError if the
+        runtime cannot load the model, InvalidArgumentError if it does not compute so here.
         """
         runtime = runtime or runtime_for(self.manifest.format)
         if runtime.format != self.manifest.format:
@@ -102,11 +104,12 @@ class Bundle:
             )
         runtime.require()
         runtime.check_precision(precision)
+        runtime.check_threads(threads)
         names = list(self.outputs if outputs is None else outputs)
         if self.manifest.format == "keras":
-            return runtime.open(self.load_graph(), names, precision=precision)
+            return runtime.open(self.load_graph(), names, precision=precision, threads=threads)
         try:
-            return runtime.open(self.model_path, names, precision=precision)
+            return runtime.open(self.model_path, names, precision=precision, threads=threads)
         except Exception as error:  # each runtime raises its own
             raise BundleError(f"{self.model_path} cannot be loaded by {runtime.name}: {_brief(error)}") from error
 
@@ -210,7 +213,7 @@ def write_bundle(
                 f"was not saved: of {check.images} images {check.same_top1:.1%} keep their best class (of all images "
                 f"{1 - high:.1%} to {1 - low:.1%}), and the largest difference of a score is "
                 f"{check.largest_difference:.2g}; expected are {asked:.1%} and {manifest.tolerance:g}"
-                f"{'; accept less with min_agreement=...' if dtype == 'int8' else ''}"
+                f"{'; accept less with save(..., min_agreement=...)' if dtype == 'int8' else ''}"
             )
         manifest = dataclasses.replace(manifest, check=dataclasses.asdict(check))
         (folder / NAME).write_text(manifest.to_text(), "utf-8")
@@ -243,6 +246,11 @@ def _split(images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uin
 def _kind(spec: ModelSpec) -> Kind:
     """What the scores of a spec mean."""
     return "multi_label" if spec.multi_label else "exclusive"
+
+
+def format_of(path: Path) -> str:
+    """The format of the bundle at ``path``, by its manifest alone. Raises BundleError as `open_bundle` does."""
+    return Manifest.from_text(_read_manifest(path), str(path / NAME)).format
 
 
 def open_bundle(path: Path) -> Bundle:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pretrained_cnn.cli.console import complain, quiet
 from pretrained_cnn.cli.images import ImageOptions, image_policy
-from pretrained_cnn.cli.options import option
+from pretrained_cnn.cli.options import count, option
 from pretrained_cnn.cli.status import Status
 from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.images.policy import ImagePolicy
@@ -48,6 +49,13 @@ class ModelOptions(ImageOptions):
         metavar="RUNTIME",
         help=f"{RUNTIME} (default: keras, or the one that the bundle is made for).",
     )
+    threads: int | None = option(
+        "--threads",
+        group="model",
+        type=count,
+        metavar="N",
+        help="Threads that the runtime computes with (default: the cores that the process may use).",
+    )
     precision: Precision = option(
         "--precision",
         group="model",
@@ -59,23 +67,40 @@ class ModelOptions(ImageOptions):
 
 def load_classifier(options: ModelOptions) -> Classifier:
     """The classifier that the options mean. The network is built, or loaded, when it is first used."""
+    from pretrained_cnn.bundle.store import format_of
     from pretrained_cnn.classifier import Classifier
+    from pretrained_cnn.runtimes import runtime_for
 
     model = find_model(options.model)
     if isinstance(model, ModelSpec):
+        runtime = options.runtime or "keras"
         return Classifier(
             model,
             weights=options.weights or "imagenet",
-            runtime=options.runtime or "keras",
+            runtime=runtime,
             precision=options.precision,
             image_policy=image_policy(options) or ImagePolicy(),
+            threads=_threads(runtime, options.threads),
         )
     if options.weights is not None:
         raise InvalidArgumentError(f"--weights {options.weights}: the bundle {options.model} has weights of its own")
     with quiet():
+        runtime = options.runtime or runtime_for(format_of(model)).name
         return Classifier.load(
-            model, runtime=options.runtime, precision=options.precision, image_policy=image_policy(options, model)
+            model,
+            runtime=options.runtime,
+            precision=options.precision,
+            image_policy=image_policy(options, model),
+            threads=_threads(runtime, options.threads),
         )
+
+
+def _threads(runtime: str, threads: int | None) -> int | None:
+    """The number for the runtime. TensorFlow takes it from the environment, which is this program's own."""
+    if threads is None or runtime not in ("keras", "tensorflow"):
+        return threads
+    os.environ |= {"TF_NUM_INTRAOP_THREADS": str(threads), "TF_NUM_INTEROP_THREADS": "1"}
+    return None
 
 
 def find_model(name: str) -> ModelSpec | Path:

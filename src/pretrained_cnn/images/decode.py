@@ -117,9 +117,12 @@ def _decode_bytes(item: Item, held: list[bytes], policy: ImagePolicy, needed: tu
     if needed is not None and facts.orientation >= 5:
         needed = needed[::-1]
     if isinstance(opened, Samples):
-        return _of_samples(item, opened, facts, policy, needed)
-    with opened:
-        return _of_file(item, opened, facts, clean, policy, needed)
+        image = _of_samples(item, opened, facts, policy, needed)
+    else:
+        with opened:
+            image = _of_file(item, opened, facts, clean, policy, needed)
+    image.info = {}  # what was in it is done: handed over again, the image must not be turned again
+    return image
 
 
 def _open(item: Item, data: bytes) -> tuple[ImageFile.ImageFile | Samples, Facts, bytes]:
@@ -415,7 +418,10 @@ def _to_rgb(item: Item, image: Image.Image, facts: Facts, policy: ImagePolicy, s
         image = _in_strips(image, finish, shrink)
     elif shrink > 1:
         image = image.reduce(shrink)
-    return image.transpose(TURNS[facts.orientation]) if facts.orientation in TURNS else image
+    if facts.orientation in TURNS:
+        image = image.transpose(TURNS[facts.orientation])
+        image.info = {}
+    return image
 
 
 def _has_sixteen_bits(image: Image.Image) -> bool:

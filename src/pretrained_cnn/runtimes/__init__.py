@@ -145,6 +145,21 @@ choose runtime='openvino', or leave precision out
         if reason is not None:
             raise InvalidArgumentError(f"precision={precision!r}: {reason}; leave precision out")
 
+    def check_threads(self, threads: int | None) -> None:
+        """Raise InvalidArgumentError unless the runtime can be told to compute with ``threads`` threads.
+
+        >>> get_runtime("litert").check_threads(2)
+        """
+        if threads is None:
+            return
+        whole_number("threads", threads)
+        factory = self.factory.resolve() if isinstance(self.factory, Reference) else self.factory
+        if "threads" not in inspect.signature(factory).parameters:
+            raise InvalidArgumentError(
+                f"threads={threads}: runtime={self.name!r} cannot be told how many threads it uses; "
+                f"choose from {', '.join(TAKE_THREADS)}, or leave threads out"
+            )
+
     def open(
         self, model: Any, outputs: Sequence[str], *, precision: str = "float32", threads: int | None = None
     ) -> Runtime:
@@ -154,16 +169,9 @@ choose runtime='openvino', or leave precision out
         if it cannot be told so.
         """
         self.check_precision(precision)
-        arguments: dict[str, Any] = {} if precision == "float32" else {"precision": precision}
-        if threads is None:
-            return self.factory(model, outputs, **arguments)
-        factory = self.factory.resolve() if isinstance(self.factory, Reference) else self.factory
-        if "threads" not in inspect.signature(factory).parameters:
-            raise InvalidArgumentError(
-                f"threads={threads}: runtime={self.name!r} cannot be told how many threads it uses; "
-                f"choose from {', '.join(TAKE_THREADS)}, or leave threads out"
-            )
-        return self.factory(model, outputs, threads=whole_number("threads", threads), **arguments)
+        self.check_threads(threads)
+        given: dict[str, Any] = {} if precision == "float32" else {"precision": precision}
+        return self.factory(model, outputs, **given, **({} if threads is None else {"threads": threads}))
 
 
 def _function(name: str, field: str, given: Any) -> Callable[..., Any]:
