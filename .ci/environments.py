@@ -96,8 +96,11 @@ def lowest() -> None:
 
 def consoles() -> None:
     """Repeat the tests of the command line where text is not UTF-8, without docstrings, and in a read-only folder."""
+    # Compiled without docstrings, TensorFlow takes half a minute to import until its byte code is on disk.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     for setting in ("PYTHONIOENCODING=cp1252", "PYTHONIOENCODING=ascii", "PYTHONOPTIMIZE=2"):
         run(sys.executable, "-m", "pytest", "-q", "-n0", f"--children={setting}", *COMMANDS)
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     source = unpack("read-only")
     for path in [*source.rglob("*"), source]:
         path.chmod(path.stat().st_mode & ~0o222)
