@@ -22,7 +22,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
 CONVERTING = ["tests/test_converted.py", "tests/test_bundles.py", "tests/test_runtimes.py", "tests/test_guest.py"]
 """What differs most between Pythons and versions: the converters, and the files that they write."""
-COMMANDS = ["tests/test_cli.py", "tests/test_consoles.py"]
+COMMANDS = ["tests/test_cli.py"]
 
 LIGHT = """
 from pretrained_cnn import Classifier

@@ -48,7 +48,8 @@ nitpick_ignore_regex = [
     (r"py:class", r"Axes|Figure"),
     (r"py:class", r"NDArray"),
     # Ours, not documented by themselves: what they are stands in the text.
-    (r"py:class", r"HeatMapMethod|Status|Trained|(pretrained_cnn\.engine\.)?Engine"),
+    (r"py:class", r"Dtype|HeatMapMethod|Output|Precision|Status|Trained|Engine"),
+    (r"py:class", r"Backbone|Bundle|Explainer|(pretrained_cnn\.images\.batch\.)?Batch"),
     (r"py:class", r"pretrained_cnn\.(results\.stream|spec)\.(T|Origin)"),
     (r"py:class", r"ImageLike|ImagesLike|LabeledImages|SupportsArray|Sources"),  # ours, which each argument's text says
 ]

@@ -352,3 +352,18 @@ def test_the_command_line_takes_threads(tmp_path: Path) -> None:
         done = subprocess.run([*command, "--model", model], cwd=ROOT, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("examples/images/clock.png")
+
+
+@pytest.mark.slow
+def test_fetch_fills_the_cache_for_a_runtime(tmp_path: Path) -> None:
+    environment = os.environ | {"PRETRAINED_CNN_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-m", "pretrained_cnn", "fetch", "EfficientNetLite0", "--runtime", "litert"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"EfficientNetLite0\t{tmp_path / 'cache' / 'converted'}\tlitert\n"
+    assert "TensorFlow" not in done.stderr
+    (kept,) = [path for path in (tmp_path / "cache" / "converted").iterdir() if not path.name.startswith(".")]
+    assert (kept / "model.tflite").exists()
+    refused = subprocess.run([*command, "--to", "stick"], capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 2
+    assert "set KERAS_HOME in place of --to" in refused.stderr

@@ -666,8 +666,7 @@ def test_it_is_refused_in_a_sentence(name: str) -> None:
     ],
 )
 def test_an_image_that_needs_a_package(data: bytes, module: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    find = kinds.find_spec
-    monkeypatch.setattr(kinds, "find_spec", lambda name: None if name == module else find(name))
+    monkeypatch.setattr(kinds, "has", lambda name: name != module)
     with pytest.raises(ImageError, match=reason):
         decode(data)
 
@@ -855,7 +854,7 @@ def test_classes_as_people_have_them(mess: Path, caplog: pytest.LogCaptureFixtur
 
 
 def test_skipped_files_that_a_package_reads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(kinds, "find_spec", lambda _: None)
+    monkeypatch.setattr(kinds, "has", lambda _: False)
     (tmp_path / "a.HEIC").touch()
     with pytest.raises(ImageError, match=r'skipped: \.heic; to read them, pip install "pretrained-cnn\[heif'):
         items(tmp_path)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shlex
 import subprocess
+import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from environments import Environment
-from paths import ASSETS, EXAMPLES
+from paths import ASSETS, EXAMPLES, ROOT
 
 from pretrained_cnn import Classifier
 
@@ -161,3 +165,55 @@ def test_the_command_line_says_what_is_missing(lean: Lean) -> None:
     done = subprocess.run(command, cwd=lean.scripts, env=lean.environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "pretrained-cnn: this needs the package keras: pip install keras\n"
+
+
+def lean_lines() -> list[str]:
+    """The lines of docs/how-to/deploy.md that install without TensorFlow, as they stand there."""
+    page = (ROOT / "docs" / "how-to" / "deploy.md").read_text("utf-8")
+    return re.findall(r"^\$ (pip install --no-deps pretrained-cnn && pip install .*)$", page, re.MULTILINE)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell and a pseudo-terminal")
+def test_the_first_line_of_the_page_is_enough(case: Case, tmp_path: Path) -> None:
+    """Everything that needs no Keras works, on a terminal too; everything else says what to install."""
+    assert [line.split()[-1] for line in lean_lines()] == ["openvino", "onnxruntime", "ai-edge-litert"]
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True, timeout=300)
+    programs = tmp_path / "venv" / "bin"
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PYTEST"))}
+    environment |= {"PATH": f"{programs}{os.pathsep}{environment['PATH']}", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    line = lean_lines()[0].replace("pretrained-cnn", shlex.quote(str(ROOT)), 1)
+    subprocess.run(["bash", "-c", line], env=environment, check=True, timeout=600)
+
+    def run(command: str) -> tuple[int, str]:
+        """The status of a command on a pseudo-terminal, and all that it printed there."""
+        done = subprocess.run(
+            [sys.executable, "-c", "import pty, sys, os; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))",
+             "bash", "-c", command],
+            cwd=tmp_path, env=environment, capture_output=True, stdin=subprocess.DEVNULL, text=True, timeout=300,
+        )  # fmt: skip
+        return done.returncode, done.stdout
+
+    bundle, image = shlex.quote(str(case.bundles["openvino"])), shlex.quote(str(EXAMPLES / "clock.png"))
+    folder = shlex.quote(str(EXAMPLES))
+    for command in (
+        f"classify {image} --model {bundle}",
+        f"classify {folder} --model {bundle} --output rows.csv",
+        f"classify {folder} --model {bundle} --output rows.csv --resume",
+        f"report {folder} --model {bundle} --output page.html",
+        f"check {bundle}",
+        "cache",
+        "models",
+        "runtimes",
+    ):
+        status, printed = run(f"pretrained-cnn {command}")
+        assert (status, "Traceback" in printed) == (0, False), (command, printed)
+    for command, package in (
+        (f"classify {image} --model MobileNet", "keras"),
+        (f"classify {image} --model EfficientNetLite0 --runtime openvino", "keras"),
+        (f"classify {image} --model {bundle} --output rows.parquet", "pyarrow"),
+        ("export copy.bundle --model EfficientNetLite0", "keras"),
+    ):
+        status, printed = run(f"pretrained-cnn {command}")
+        assert status == 1, (command, printed)
+        assert f"pip install {package}" in printed, (command, printed)
+        assert "Traceback" not in printed, (command, printed)

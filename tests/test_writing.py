@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import http.server
 import io
 import itertools
 import json
@@ -12,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,7 +37,7 @@ from pretrained_cnn import (
     cli,
     write_results,
 )
-from pretrained_cnn.images import decode as decoding
+from pretrained_cnn.images import batch
 from pretrained_cnn.results.failures import may_pass
 from pretrained_cnn.results.names import escape
 
@@ -370,6 +372,30 @@ def test_which_failures_may_pass() -> None:
     assert not may_pass(None)
     assert may_pass(ImageError("a", "it cannot be opened: Input/output error")), "as it comes from another process"
     assert may_pass(ImageError("a", "it cannot be decoded: MemoryError"))
+    assert not may_pass(ImageError("a", "it cannot be opened: Permission denied"))
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Answers with the status that the path names."""
+
+    def do_GET(self) -> None:
+        self.send_response(int(self.path[1:4]))
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+
+def test_which_answers_of_a_server_may_pass(tmp_path: Path, clf: Classifier) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        addresses = [f"http://127.0.0.1:{server.server_port}/{code}.png" for code in (404, 429, 500, 503)]
+        found = [may_pass(result.error) for result in clf.stream(addresses)]
+        server.shutdown()
+    assert found == [False, True, True, True]
+    (refused,) = clf.stream(addresses[:1])
+    assert may_pass(refused.error)
 
 
 def http_error(code: int) -> Exception:
@@ -391,14 +417,14 @@ def caused(cause: BaseException) -> ImageError:
 
 def failing(monkeypatch: pytest.MonkeyPatch, fails: Any) -> None:
     """Have the images for whose path ``fails(path)`` gives an error meet it when they are read."""
-    original = decoding.content
+    original = batch.decode
 
-    def read(item: Any, policy: Any) -> Any:
+    def decode(item: Any, *arguments: Any) -> Any:
         if (error := fails(str(item.image))) is not None:
-            raise error
-        return original(item, policy)
+            raise ImageError(item.name, f"it cannot be opened: {error}") from error
+        return original(item, *arguments)
 
-    monkeypatch.setattr(decoding, "content", read)
+    monkeypatch.setattr(batch, "decode", decode)
 
 
 @pytest.mark.parametrize("suffix", RESULT_FORMATS)

@@ -329,7 +329,10 @@ class Engine:
     def batches(
         self, source: ImagesLike, batch_size: int | None = None, workers: int | None = None, prefetch: int | None = None
     ) -> Generator[Batch]:
-        """Decode and resize the images of ``source`` in parallel; the arguments are those of `Classifier.stream`."""
+        """Decode and resize the images of ``source`` in parallel.
+
+        The arguments are those of `pretrained_cnn.Classifier.stream`.
+        """
         for name, value in {"batch_size": batch_size, "workers": workers, "prefetch": prefetch}.items():
             if value is not None:
                 whole_number(name, value)
@@ -464,7 +467,10 @@ class Engine:
         overwrite: bool = False,
         card: str | None = None,
     ) -> ExportCheck:
-        """Write a bundle; the arguments are those of `Classifier.save`. ``card`` is a page of Markdown about it."""
+        """Write a bundle; the arguments are those of `pretrained_cnn.Classifier.save`.
+
+        ``card`` is a page of Markdown, which becomes the bundle's README.md.
+        """
         backbone, images = self.backbone(), None
         from pretrained_cnn.backbones.serving import serving_graph
 

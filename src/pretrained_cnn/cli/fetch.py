@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from pretrained_cnn.cli.console import complain, log_to_stderr, say
+from pretrained_cnn.cli.console import complain, log_to_stderr, quiet, say
 from pretrained_cnn.cli.options import Command, argument, flag, option
 from pretrained_cnn.cli.shared import get_specs
 from pretrained_cnn.cli.status import Status
-from pretrained_cnn.errors import InvalidArgumentError, WeightsError
+from pretrained_cnn.errors import BundleError, InvalidArgumentError, WeightsError
 from pretrained_cnn.registry import get_spec, list_models
+from pretrained_cnn.spec import ModelSpec
 from pretrained_cnn.weights import cache_dir, ensure
 
 
@@ -30,6 +31,11 @@ class Options:
         metavar="DIR",
         help="Write to DIR/models; set KERAS_HOME=DIR to use them (default: Keras's own cache).",
     )
+    runtime: str | None = option(
+        "--runtime",
+        metavar="RUNTIME",
+        help="Convert each backbone for this runtime, too, and keep the result in the cache, as for a container image.",
+    )
 
 
 def _run(options: Options) -> Status:
@@ -38,6 +44,8 @@ def _run(options: Options) -> Status:
     patterns = ("*",) if options.all else options.names
     if not patterns:
         raise InvalidArgumentError("fetch needs the name of a backbone, or --all")
+    if options.runtime and options.to:
+        raise InvalidArgumentError("--runtime converts weights in Keras's own cache; set KERAS_HOME in place of --to")
     names = [name for pattern in patterns for name in list_models(pattern) or [get_spec(pattern).name]]
     specs, status = get_specs(dict.fromkeys(names))
     for spec in specs:
@@ -49,7 +57,26 @@ def _run(options: Options) -> Status:
             except WeightsError as error:
                 status = Status.FAILED
                 complain(error)
+        if options.runtime:
+            status = _convert(spec, options.runtime) or status
     return status
+
+
+def _convert(spec: ModelSpec, runtime: str) -> Status:
+    """Fill the cache of conversions with what `Classifier.predict` opens."""
+    from pretrained_cnn.bundle import converted
+    from pretrained_cnn.engine import Engine
+
+    try:
+        with quiet():
+            engine = Engine(spec, runtime=runtime)
+            engine.open()
+            engine.close()
+    except (BundleError, WeightsError) as error:
+        complain(error)
+        return Status.FAILED
+    say(f"{spec.name}\t{converted.folder()}\t{engine.runtime.name}")
+    return Status.OK
 
 
 COMMAND = Command(
@@ -57,5 +84,5 @@ COMMAND = Command(
     "Download weights, for example for a machine without a network.",
     Options,
     _run,
-    examples=("Xception 'resnet*v2' --to stick",),
+    examples=("Xception 'resnet*v2' --to stick", "EfficientNetLite0 --runtime openvino"),
 )

@@ -32,6 +32,7 @@ from pretrained_cnn.evaluate import Evaluation, read_labeled
 from pretrained_cnn.explain import COLORS
 from pretrained_cnn.images.batch import Batch
 from pretrained_cnn.report.page import Page, check_path
+from pretrained_cnn.results.result import status_of
 from pretrained_cnn.spec import HeatMapMethod, ResizePolicy
 
 __all__ = ["Report", "write_report"]
@@ -125,33 +126,33 @@ def write_report(
     images, targets = read_labeled(classifier.engine, source) if labeled else (source, None)
     explain, about_maps = _explainer(classifier, heat_maps)
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else None
-    seen = _Seen(classifier, targets, min_score, explain)
+    run = _Run(classifier, targets, min_score, explain)
     stream = classifier.engine.batches(images)
     with contextlib.closing(stream), contextlib.closing(Page(path, title or _title(name))) as page:
         for batch in stream:
-            seen.add_to(page, batch, top)
+            run.add_to(page, batch, top)
             del batch  # before the next one is asked for
             if progress is not None:
-                progress(seen.images, len(seen.failed))
-        evaluation = seen.evaluation()
+                progress(run.images, len(run.failed))
+        evaluation = run.evaluation()
         seconds = time.monotonic() - start
         facts = {
-            "about": _about(classifier, name, seen, about_maps, min_score, seconds),
+            "about": _about(classifier, name, run, about_maps, min_score, seconds),
             "date": f"{datetime.now().day} {datetime.now():%B %Y}",
-            "errors": [[error.source, error.reason] for error in seen.failed],
+            "errors": [[error.source, error.reason] for error in run.failed],
             "evaluation": evaluation and _figures(evaluation),
-            "heat_maps": seen.map_size and {"size": seen.map_size, "colors": COLORS},
+            "heat_maps": run.map_size and {"size": run.map_size, "colors": COLORS},
             "labeled": labeled,
             "min_score": min_score,
             "model": classifier.spec.name,
             "size": classifier.spec.input_size,
         }
         page.finish(facts)
-    return Report(path, seen.images, tuple(seen.failed), seen.uncertain, evaluation)
+    return Report(path, run.images, tuple(run.failed), run.uncertain, evaluation)
 
 
-class _Seen:
-    """What a run knows so far."""
+class _Run:
+    """What a run has found so far."""
 
     def __init__(
         self,
@@ -191,7 +192,7 @@ class _Seen:
             self._sources += names
             self._truths.append(targets)
             self._scores.append(scores)
-        uncertain = [bool(best) and best[0].score < (self._min_score or 0) for best in predictions]
+        uncertain = [status_of(best, self._min_score) == "uncertain" for best in predictions]
         self.uncertain += sum(uncertain)
         page.add(names, predictions, batch.pixels, truths=truths, uncertain=uncertain, heat_maps=maps)
 
@@ -225,14 +226,14 @@ def _figures(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _about(
-    classifier: Classifier, source: str | None, seen: _Seen, about_maps: str, min_score: float | None, seconds: float
+    classifier: Classifier, source: str | None, run: _Run, about_maps: str, min_score: float | None, seconds: float
 ) -> list[tuple[str, str]]:
     """What the page was made of and with, as terms and what they are."""
     spec = classifier.spec
     height, width = spec.input_size
     facts = [
         *([("Source", source)] if source else []),
-        ("Images", f"{seen.images:,}, of which {len(seen.failed):,} could not be read"),
+        ("Images", f"{run.images:,}, of which {len(run.failed):,} could not be read"),
         ("Classifier", repr(classifier)),
         ("Model", spec.name),
         ("Runtime", classifier.runtime),

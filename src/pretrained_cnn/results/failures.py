@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import socket
 import urllib.error
 from collections.abc import Iterator
 
@@ -21,7 +23,12 @@ _CODES = (
 PASSING = frozenset(getattr(errno, name) for name in _CODES if hasattr(errno, name))
 """The numbers of errors that say that a machine, a disk or a network does not answer now."""
 
-_TEXTS = (*map(os.strerror, PASSING), "MemoryError", "timed out", "Temporary failure in name resolution")
+_TEXT = re.compile(
+    r"HTTP Error (429|5\d\d)\b|\(ImagePolicy\.url_seconds\)"
+    rf"|({'|'.join(map(re.escape, (*map(os.strerror, PASSING), 'MemoryError', 'timed out', 'in name resolution')))})$"
+)
+"""What the reason of such an error says: an error that comes from another process has only its text."""
+
 _MISSING = ("there is no such file", "no such file", os.strerror(errno.ENOENT))
 
 
@@ -40,10 +47,7 @@ def may_pass(error: ImageError | None, *, listed: bool = False) -> bool:
         return False
     if listed and is_missing(error):
         return True
-    causes = list(_causes(error))
-    if causes:
-        return any(map(_passes, causes))
-    return error.reason.endswith(_TEXTS)  # an error that came from another process has its text only
+    return any(map(_passes, _causes(error))) or _TEXT.search(error.reason) is not None
 
 
 def is_missing(error: ImageError) -> bool:
@@ -66,6 +70,8 @@ def _passes(error: BaseException) -> bool:
         return error.code == 429 or error.code >= 500
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, BaseException):
         return _passes(error.reason)
+    if isinstance(error, socket.gaierror):
+        return error.errno == socket.EAI_AGAIN
     return isinstance(error, MemoryError | TimeoutError) or (isinstance(error, OSError) and error.errno in PASSING)
 
 
