@@ -211,6 +211,13 @@ def tiffs() -> Iterator[tuple[str, Row]]:
         big = {"photometric": "rgb", "byteorder": order, "bigtiff": True}
         yield f"BigTIFF {order}", (lambda o=big: tiff(RGB, **o), RGB, 0)
         yield f"BigTIFF 16 bits {order}", (lambda o=big: tiff(wide(RGB), **o), RGB, 0.01)
+    signed = (GRAY.astype(np.int16) - 128).astype(np.int8)
+    yield "signed 8 bits", (lambda: tiff(signed), stretched(GRAY), 0.01)
+    yield "signed 16 bits", (lambda: tiff(GRAY.astype(np.int16) * 100 - 5000), stretched(GRAY), 0.01)
+    yield (
+        "CMYK of 16 bits",
+        (lambda: tiff(wide(np.asarray(DRAWING.convert("CMYK"))), photometric="separated"), RGB, 0.01),
+    )
     yield "12 bits packed", (lambda: tiff_of_12_bits(GRAY), GRAY, 0.01)
     yield "12 bits packed, white is zero", (lambda: tiff_of_12_bits(255 - GRAY, 0), GRAY, 0.01)
     predicted = {"photometric": "minisblack", "compression": "zlib", "predictor": True}
@@ -506,6 +513,17 @@ def test_a_file_without_a_row_stays_an_error(format_: str) -> None:
     start = {"JPEG": whole.find(b"\xff\xda") + 14, "PNG": whole.find(b"IDAT") + 4, "BMP": 54, "TIFF": 8}
     with pytest.raises(ImageError):
         decode(whole[: start.get(format_, 120)], truncated="allow")
+
+
+def test_a_tiff_of_16_bits_that_ends_early() -> None:
+    cut = tiff(wide(RGB), photometric="rgb")[:-20_000]
+    with pytest.raises(ImageError, match="truncated"):
+        decode(cut)
+    found = decode(cut, truncated="allow")
+    np.testing.assert_array_equal(found[:80], RGB[:80])
+    assert (found[-10:] == 0).all()
+    with pytest.raises(ImageError, match="truncated"):
+        decode(cut[:600], truncated="allow")
 
 
 def test_a_raw_stream_that_gives_little_at_a_time() -> None:
