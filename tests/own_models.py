@@ -461,8 +461,22 @@ BINARY = [
     Case("one sigmoid in a layer of its own", lambda: net(None, layers.Activation("sigmoid"), units=1)),
     Case("one sigmoid as an operation", lambda: net(None, ops.sigmoid, units=1)),
     Case("one sigmoid, then Dropout", lambda: net("sigmoid", layers.Dropout(0.5), units=1)),
-    Case("one logit of a subclass", lambda: subclass(None, units=1), {**SIZED, **LOGITS}, embeds=False, explains=False),
-    Case("one sigmoid of a subclass", lambda: subclass("sigmoid", units=1), SIZED, embeds=False, explains=False),
+    Case(
+        "one logit of a subclass",
+        lambda: subclass(None, units=1),
+        {**SIZED, **LOGITS},
+        embeds=False,
+        explains=False,
+        formats=False,
+    ),
+    Case(
+        "one sigmoid of a subclass",
+        lambda: subclass("sigmoid", units=1),
+        SIZED,
+        embeds=False,
+        explains=False,
+        formats=False,
+    ),
 ]
 """Labels are green and red: the output is the probability of red."""
 
