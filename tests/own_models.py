@@ -170,14 +170,16 @@ def logits_named(name: str) -> keras.Model:
     return model
 
 
-def convolution_head() -> keras.Model:
-    """As MobileNet ends: a 1 x 1 convolution over one pixel."""
+def convolution_head(name: str | None = None) -> keras.Model:
+    """As MobileNet ends: a 1 x 1 convolution over one pixel. ``name`` is that of its pooling."""
     i = pixels()
-    x = layers.GlobalAveragePooling2D(keepdims=True)(copied(layers.Rescaling(1 / 255)(i)))
+    x = layers.GlobalAveragePooling2D(keepdims=True, name=name)(copied(layers.Rescaling(1 / 255)(i)))
     layer = layers.Conv2D(3, 1, use_bias=False)
     y = layers.Softmax()(layers.Reshape((3,))(layer(x)))
     layer.set_weights([GAIN * np.eye(3, dtype="float32")[None, None]])
-    return keras.Model(i, y)
+    model = keras.Model(i, y)
+    keras.backend.clear_session()  # as in a fresh process
+    return model
 
 
 def four_axes() -> keras.Model:
@@ -398,6 +400,10 @@ RIGHT = [
     ),
     Case("logits, a layer named softmax", lambda: logits_named("softmax"), LOGITS),
     Case("a convolution for a head", convolution_head),
+    *(
+        Case(f"a convolution for a head, pooled by {name}", lambda name=name: convolution_head(name))
+        for name in ("global_average_pooling2d", "pooled")
+    ),
     Case("scores (N, 1, 1, C)", four_axes),
     Case("a channel a class", squeezed),
     Case("adapted Normalization", adapted),
@@ -455,8 +461,22 @@ BINARY = [
     Case("one sigmoid in a layer of its own", lambda: net(None, layers.Activation("sigmoid"), units=1)),
     Case("one sigmoid as an operation", lambda: net(None, ops.sigmoid, units=1)),
     Case("one sigmoid, then Dropout", lambda: net("sigmoid", layers.Dropout(0.5), units=1)),
-    Case("one logit of a subclass", lambda: subclass(None, units=1), {**SIZED, **LOGITS}, embeds=False, explains=False),
-    Case("one sigmoid of a subclass", lambda: subclass("sigmoid", units=1), SIZED, embeds=False, explains=False),
+    Case(
+        "one logit of a subclass",
+        lambda: subclass(None, units=1),
+        {**SIZED, **LOGITS},
+        embeds=False,
+        explains=False,
+        formats=False,
+    ),
+    Case(
+        "one sigmoid of a subclass",
+        lambda: subclass("sigmoid", units=1),
+        SIZED,
+        embeds=False,
+        explains=False,
+        formats=False,
+    ),
 ]
 """Labels are green and red: the output is the probability of red."""
 

@@ -648,18 +648,18 @@ def test_an_image_without_finite_scores_has_an_error_and_no_class(value: float, 
 
     white, black = plain((255, 255, 255)), plain((0, 0, 0))
     seen = spec(preprocess=None)
-    clf = Classifier(Engine(seen, backbone=Backbone(seen, build((*SIZE, 3)), has_top=True)))
+    clf = Classifier(Engine(seen, backbone=Backbone(seen, build((*SIZE, 3)), has_head=True)))
     results = clf.predict_batch([black, white, "no.jpg", black], errors="return")
     reasons = [None if result.error is None else result.error.reason for result in results]
     assert [result.status for result in results] == ["ok", "failed", "failed", "ok"]
-    assert "the network gives scores that are not finite numbers" in str(reasons[1])
+    assert "the network gives NaN or infinite values" in str(reasons[1])
     assert "there is no such file" in str(reasons[2])
     for call in (
         clf.predict,
         lambda image: clf.predict_batch([black, image]),
         lambda image: clf.predict_proba([image]),
     ):
-        with pytest.raises(ImageError, match="not finite numbers"):
+        with pytest.raises(ImageError, match="NaN or infinite"):
             call(white)
     evaluation = clf.evaluate([(white, clf.labels[0].id), (black, clf.labels[0].id)])
     assert (evaluation.count, len(evaluation.failed)) == (1, 1)

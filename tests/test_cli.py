@@ -154,7 +154,7 @@ def main(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
         (
             ["classify", "a.jpg", "--model", "json:dumps"],
             2,
-            "json:dumps: a function is not a model; expected a ModelSpec",
+            "json:dumps: an object of type function is not a model; expected a ModelSpec",
         ),
         (["classify", "a.jpg", "--weights", "no.h5"], 1, "pretrained-cnn: --weights no.h5: no such file"),
         (["classify", "a.jpg", "-m", "tests"], 2, "'tests' is a folder without a bundle's manifest.json"),

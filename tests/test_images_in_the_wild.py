@@ -211,6 +211,13 @@ def tiffs() -> Iterator[tuple[str, Row]]:
         big = {"photometric": "rgb", "byteorder": order, "bigtiff": True}
         yield f"BigTIFF {order}", (lambda o=big: tiff(RGB, **o), RGB, 0)
         yield f"BigTIFF 16 bits {order}", (lambda o=big: tiff(wide(RGB), **o), RGB, 0.01)
+    signed = (GRAY.astype(np.int16) - 128).astype(np.int8)
+    yield "signed 8 bits", (lambda: tiff(signed), stretched(GRAY), 0.01)
+    yield "signed 16 bits", (lambda: tiff(GRAY.astype(np.int16) * 100 - 5000), stretched(GRAY), 0.01)
+    yield (
+        "CMYK of 16 bits",
+        (lambda: tiff(wide(np.asarray(DRAWING.convert("CMYK"))), photometric="separated"), RGB, 0.01),
+    )
     yield "12 bits packed", (lambda: tiff_of_12_bits(GRAY), GRAY, 0.01)
     yield "12 bits packed, white is zero", (lambda: tiff_of_12_bits(255 - GRAY, 0), GRAY, 0.01)
     predicted = {"photometric": "minisblack", "compression": "zlib", "predictor": True}
@@ -508,6 +515,17 @@ def test_a_file_without_a_row_stays_an_error(format_: str) -> None:
         decode(whole[: start.get(format_, 120)], truncated="allow")
 
 
+def test_a_tiff_of_16_bits_that_ends_early() -> None:
+    cut = tiff(wide(RGB), photometric="rgb")[:-20_000]
+    with pytest.raises(ImageError, match="truncated"):
+        decode(cut)
+    found = decode(cut, truncated="allow")
+    np.testing.assert_array_equal(found[:80], RGB[:80])
+    assert (found[-10:] == 0).all()
+    with pytest.raises(ImageError, match="truncated"):
+        decode(cut[:600], truncated="allow")
+
+
 def test_a_raw_stream_that_gives_little_at_a_time() -> None:
     class Slow(io.RawIOBase):
         def __init__(self, data: bytes) -> None:
@@ -666,8 +684,7 @@ def test_it_is_refused_in_a_sentence(name: str) -> None:
     ],
 )
 def test_an_image_that_needs_a_package(data: bytes, module: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    find = kinds.find_spec
-    monkeypatch.setattr(kinds, "find_spec", lambda name: None if name == module else find(name))
+    monkeypatch.setattr(kinds, "has", lambda name: name != module)
     with pytest.raises(ImageError, match=reason):
         decode(data)
 
@@ -855,7 +872,7 @@ def test_classes_as_people_have_them(mess: Path, caplog: pytest.LogCaptureFixtur
 
 
 def test_skipped_files_that_a_package_reads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(kinds, "find_spec", lambda _: None)
+    monkeypatch.setattr(kinds, "has", lambda _: False)
     (tmp_path / "a.HEIC").touch()
     with pytest.raises(ImageError, match=r'skipped: \.heic; to read them, pip install "pretrained-cnn\[heif'):
         items(tmp_path)

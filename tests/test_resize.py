@@ -12,7 +12,7 @@ from PIL import Image
 
 from pretrained_cnn import ImagePolicy, InvalidArgumentError, ResizePolicy
 from pretrained_cnn.images.batch import load
-from pretrained_cnn.images.resize import AS_IT_IS, enough, policy_for, resize, window
+from pretrained_cnn.images.resize import AS_IT_IS, policy_for, resize, size_needed, window
 from pretrained_cnn.images.sources import one
 
 KERAS = ResizePolicy("squash", interpolation="bilinear", antialias=False)
@@ -121,10 +121,10 @@ def test_gray_is_converted_before_it_is_resized() -> None:
 
 
 def test_what_needs_every_pixel_takes_no_draft() -> None:
-    assert enough((224, 224), KERAS) is None
-    assert enough((224, 224), ResizePolicy("squash", interpolation="nearest")) is None
-    assert enough((224, 224), ResizePolicy("squash")) == (672, 672)
-    assert enough((28, 28), ResizePolicy()) == (640, 640), "small networks see what they would of the whole image"
+    assert size_needed((224, 224), KERAS) is None
+    assert size_needed((224, 224), ResizePolicy("squash", interpolation="nearest")) is None
+    assert size_needed((224, 224), ResizePolicy("squash")) == (672, 672)
+    assert size_needed((28, 28), ResizePolicy()) == (640, 640), "small networks see what they would of the whole image"
 
 
 def test_a_policy_says_that_it_does_not_antialias() -> None:

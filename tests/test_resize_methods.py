@@ -26,7 +26,7 @@ def new(monkeypatch: pytest.MonkeyPatch) -> ResizePolicy:
     [
         lambda policy: resizing.resize(Image.new("RGB", (64, 48)), (32, 32), policy),
         lambda policy: resizing.window((64, 48), (32, 32), policy),
-        lambda policy: resizing.enough((32, 32), policy),
+        lambda policy: resizing.size_needed((32, 32), policy),
         lambda policy: saved_model._resize_in_tensorflow((32, 32), policy),
         lambda policy: report._describe(policy),
     ],

@@ -76,6 +76,10 @@ class MultiLabelEvaluation:
     (1.0, 0.857, 3)
     >>> result.mistakes()
     [LabelMistake(source='c.jpg', label='cat', given=True, score=0.6)]
+    >>> round(result.f1_macro, 3), result.to_dict()["images"]
+    (0.833, 3)
+
+    ``top1``, ``top5`` and ``confusion`` are defined for one class an image: here they raise InvalidArgumentError.
     """
 
     labels: Sequence[Label] = field(repr=False)

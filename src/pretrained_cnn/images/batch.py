@@ -17,7 +17,7 @@ from pretrained_cnn._process import cores
 from pretrained_cnn.errors import ImageError
 from pretrained_cnn.images.decode import decode
 from pretrained_cnn.images.policy import ImagePolicy
-from pretrained_cnn.images.resize import enough, policy_for, resize
+from pretrained_cnn.images.resize import policy_for, resize, size_needed
 from pretrained_cnn.images.sources import Item
 from pretrained_cnn.spec import ResizePolicy
 
@@ -52,12 +52,12 @@ def default_workers() -> int:
 
 
 def load(
-    item: Item, size: tuple[int, int], policy: ResizePolicy, reading: ImagePolicy, channels: int = 3
+    item: Item, size: tuple[int, int], resize_policy: ResizePolicy, image_policy: ImagePolicy, channels: int = 3
 ) -> NDArray[np.uint8]:
     """One image as uint8 ``(H, W, channels)``, RGB or gray. Raises ImageError."""
-    image = decode(item, reading, enough(size, policy))
+    image = decode(item, image_policy, size_needed(size, resize_policy))
     try:
-        return resize(image, size, policy_for(item.image, image.size, size, policy), channels)
+        return resize(image, size, policy_for(item.image, image.size, size, resize_policy), channels)
     except (MemoryError, ValueError) as error:  # one image's error, and not the run's
         reason = f"its {image.width} x {image.height} pixels cannot be resized: {str(error) or type(error).__name__}"
         raise ImageError(item.name, reason) from error
@@ -66,8 +66,8 @@ def load(
 def batches(
     items: Iterable[Item],
     size: tuple[int, int],
-    policy: ResizePolicy,
-    reading: ImagePolicy,
+    resize_policy: ResizePolicy,
+    image_policy: ImagePolicy,
     *,
     channels: int = 3,
     batch_size: int | None = None,
@@ -94,7 +94,7 @@ def batches(
                 room = MAX_HELD - sum(batch.held for batch in pending)
                 if room <= 0 or not (group := list(_group(items, batch_size, room))):
                     break
-                pending.append(_Pending(pool, group, size, policy, reading, channels))
+                pending.append(_Pending(pool, group, size, resize_policy, image_policy, channels))
                 del group  # the images are the workers' now
             if not pending:
                 return
@@ -128,15 +128,15 @@ class _Pending:
         pool: ThreadPoolExecutor,
         items: list[Item],
         size: tuple[int, int],
-        policy: ResizePolicy,
-        reading: ImagePolicy,
+        resize_policy: ResizePolicy,
+        image_policy: ImagePolicy,
         channels: int,
     ) -> None:
         self._names, self._paths = [item.name for item in items], [item.path for item in items]
         self._held = [_bytes_of(item) for item in items]
         self._pixels = np.empty((len(items), *size, channels), np.uint8)
         self._jobs = [
-            pool.submit(_load_into, row, item, size, policy, reading, channels)
+            pool.submit(_load_into, row, item, size, resize_policy, image_policy, channels)
             for row, item in zip(self._pixels, items, strict=True)
         ]
 
@@ -152,7 +152,7 @@ class _Pending:
             error = job.exception()
             if not (error is None or isinstance(error, ImageError)):
                 raise error
-            _let_go(error)
+            _forget_images(error)
             errors.append(error)
         good = [error is None for error in errors]
         return Batch(self._names, errors, self._pixels if all(good) else self._pixels[good], self._paths)
@@ -162,14 +162,14 @@ def _load_into(
     row: NDArray[np.uint8],
     item: Item,
     size: tuple[int, int],
-    policy: ResizePolicy,
-    reading: ImagePolicy,
+    resize_policy: ResizePolicy,
+    image_policy: ImagePolicy,
     channels: int,
 ) -> None:
-    row[:] = load(item, size, policy, reading, channels)
+    row[:] = load(item, size, resize_policy, image_policy, channels)
 
 
-def _let_go(error: BaseException | None) -> None:
+def _forget_images(error: BaseException | None) -> None:
     """Leave an error the lines that it came by, but not the images at hand there: results are kept for long."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)

@@ -111,7 +111,7 @@ def check_header(item: Item, data: bytes) -> None:
 
 def _decode_bytes(item: Item, held: list[bytes], policy: ImagePolicy, needed: tuple[int, int] | None) -> Image.Image:
     """Decode a file's bytes, the only one in the list, from which they are taken: two copies would be a lot."""
-    opened, facts, clean = _open(item, held.pop())
+    opened, facts, clean = _open(item, held.pop(), allow_cut=policy.truncated == "allow")
     if policy.color_profile == "ignore":
         facts.profile = facts.gamma = facts.primaries_and_transfer = None
     if needed is not None and facts.orientation >= 5:
@@ -125,7 +125,7 @@ def _decode_bytes(item: Item, held: list[bytes], policy: ImagePolicy, needed: tu
     return image
 
 
-def _open(item: Item, data: bytes) -> tuple[ImageFile.ImageFile | Samples, Facts, bytes]:
+def _open(item: Item, data: bytes, *, allow_cut: bool = False) -> tuple[ImageFile.ImageFile | Samples, Facts, bytes]:
     """An image of which the header was read, what its file says beside its pixels, and the file without that."""
     try:
         if data.startswith(TIFF) and (reason := reason_of(data)) is not None:
@@ -137,7 +137,7 @@ def _open(item: Item, data: bytes) -> tuple[ImageFile.ImageFile | Samples, Facts
             clean, facts = read_png(data)
             return PngImagePlugin.PngImageFile(io.BytesIO(clean)), facts, clean
         if data.startswith(TIFF):
-            found, facts = read_tiff(data)
+            found, facts = read_tiff(data, allow_cut=allow_cut)
             if isinstance(found, Samples):
                 return found, facts, data
             return TiffImagePlugin.TiffImageFile(io.BytesIO(found)), facts, found
@@ -150,7 +150,9 @@ def _open(item: Item, data: bytes) -> tuple[ImageFile.ImageFile | Samples, Facts
         raise ImageError(item.name, reason)
     image = _identify(data)
     if image is None and (rest := data[:16].lstrip(b"\xef\xbb\xbf\r\n\t ")).startswith((JPEG, PNG[:6])):
-        return _open(item, data[len(data[:16]) - len(rest) :])  # what a careless server or script puts before it
+        return _open(
+            item, data[len(data[:16]) - len(rest) :], allow_cut=allow_cut
+        )  # what a careless server or script puts before it
     if image is None:
         reason = f"this is not an image in a format that can be read; it begins with {data[:24]!r}"
         raise ImageError(item.name, reason)

@@ -54,6 +54,12 @@ _PREFIXES: tuple[tuple[bytes, str], ...] = (
 _RAW = "; export it as JPEG or TIFF, or give the array that rawpy makes of it"
 
 
+@cache
+def has(module: str) -> bool:
+    """Whether an optional package is installed."""
+    return find_spec(module) is not None
+
+
 def reason_of(data: bytes) -> str | None:
     """What a file is and what opens it, in a sentence; None if it may be an image, or is of no known kind.
 
@@ -98,7 +104,7 @@ def _of_boxes(data: bytes) -> str | None:
 
 def _missing(what: str, package: tuple[str, str, str]) -> str | None:
     module, name, extra = package
-    if find_spec(module) is not None:
+    if has(module):
         return None
     return f"{what}, for which the package {name} is needed: {install_line(name, extra)}"
 
@@ -133,18 +139,14 @@ def _is_base64(text: bytes) -> bool:
 def optional_suffixes() -> frozenset[str]:
     """The suffixes of the formats that an optional package reads, where it is installed."""
     return frozenset().union(
-        *(
-            suffixes
-            for suffixes, (module, *_) in ((HEIF_SUFFIXES, HEIF), (JXL_SUFFIXES, JXL))
-            if find_spec(module) is not None
-        )
+        *(suffixes for suffixes, (module, *_) in ((HEIF_SUFFIXES, HEIF), (JXL_SUFFIXES, JXL)) if has(module))
     )
 
 
 def install_hint(suffix: str) -> str | None:
     """The line that installs what reads files of this suffix, if they are images that nothing installed reads."""
     for suffixes, (module, package, extra) in ((HEIF_SUFFIXES, HEIF), (JXL_SUFFIXES, JXL)):
-        if suffix in suffixes and find_spec(module) is None:
+        if suffix in suffixes and not has(module):
             return install_line(package, extra)
     return None
 

@@ -165,7 +165,7 @@ def _neighbors(
     return first, np.minimum(first + 1, side - 1), (places - first).astype(np.float32)
 
 
-def enough(size: tuple[int, int], policy: ResizePolicy) -> tuple[int, int] | None:
+def size_needed(size: tuple[int, int], policy: ResizePolicy) -> tuple[int, int] | None:
     """The ``(width, height)`` of an image that still has `MARGIN` times the pixels, each way, that `resize` needs.
 
     At least `SMALLEST_DRAFT`. None if all pixels are needed: nearest-neighbor interpolation, and any without

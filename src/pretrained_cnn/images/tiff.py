@@ -100,7 +100,7 @@ class Page:
         return bool(self.one(SUBFILE, 0) & 5)
 
 
-def read_tiff(data: bytes) -> tuple[bytes | Samples, Facts]:
+def read_tiff(data: bytes, *, allow_cut: bool = False) -> tuple[bytes | Samples, Facts]:
     """A TIFF file of one page, without its metadata, or that page's samples; and what the metadata said.
 
     Raises BrokenHeaderError for a file in which there is no page, or one of a kind that cannot be read.
@@ -111,7 +111,7 @@ def read_tiff(data: bytes) -> tuple[bytes | Samples, Facts]:
     facts.orientation = value if 1 <= value <= 8 else 1
     if ORIENTATION not in page.entries:
         facts.orientation = orientation_of(None, page.content(XMP))
-    samples = _samples(page)
+    samples = _samples(page, allow_cut)
     return (samples if samples is not None else _alone(page)), facts
 
 
@@ -193,7 +193,7 @@ def _alone(page: Page) -> bytes:
 # Samples
 
 
-def _samples(page: Page) -> Samples | None:
+def _samples(page: Page, allow_cut: bool) -> Samples | None:
     """The samples of a page that Pillow would read wrongly or not at all; None if it reads it well."""
     count = page.one(SAMPLES, 1)
     bits = page.all(BITS) or (1,)
@@ -205,7 +205,8 @@ def _samples(page: Page) -> Samples | None:
         )
     if not 1 <= count <= MAX_SAMPLES:
         raise BrokenHeaderError(f"this is a TIFF of {count:,} samples a pixel; save it as RGB")
-    if bits[0] <= 8 and count <= 4:
+    signed = page.one(FORMAT, 1) == 2  # Pillow takes these for unsigned
+    if bits[0] <= 8 and count <= 4 and not (signed and bits[0] == 8):
         return None
     kind = {1: "u", 2: "i", 3: "f"}.get(page.one(FORMAT, 1))
     mode, extra = _mode(page, photometric, count)
@@ -219,7 +220,7 @@ def _samples(page: Page) -> Samples | None:
         )
     if bits[0] not in ((16, 32, 64) if kind == "f" else (8, 10, 12, 14, 16, 32, 64)):
         raise BrokenHeaderError(f"this is a TIFF of {bits[0]} bits a sample; save it with 8 or 16")
-    layout = _Layout(page, count, bits[0], kind, compression)
+    layout = _Layout(page, count, bits[0], kind, compression, allow_cut)
     band = layout.row_bytes * layout.across * max(layout.rows, min(layout.size[1], BAND // max(1, layout.row_bytes)))
     channels = [*range(4 if mode == "CMYK" else 3 if mode.startswith("RGB") else 1), *extra]
     greatest = max(page.all(GREATEST), default=None)
@@ -252,7 +253,7 @@ def _mode(page: Page, photometric: int, count: int) -> tuple[str | None, list[in
 class _Layout:
     """How the samples of a page lie in its file."""
 
-    def __init__(self, page: Page, count: int, bits: int, kind: str, compression: int) -> None:
+    def __init__(self, page: Page, count: int, bits: int, kind: str, compression: int, allow_cut: bool) -> None:
         self.page, self.count, self.bits, self.kind, self.compression = page, count, bits, kind, compression
         self.size = width, height = page.one(WIDTH, 0), page.one(HEIGHT, 0)
         self.planes = count if page.one(PLANAR, 1) == 2 else 1
@@ -269,6 +270,8 @@ class _Layout:
         self.across, self.down = -(-width // self.width), -(-height // self.rows)
         self.each = count // self.planes
         self.row_bytes = -(-self.width * self.each * bits // 8)
+        self.allow_cut = allow_cut and bool(self.places) and self.places[0] + self.row_bytes <= len(page.data)
+        """Whether what is missing at the end of the file, but for a first row, is black."""
         if not self.lengths and compression == RAW:
             self.lengths = (self.row_bytes * self.rows,) * len(self.places)
         if not len(self.places) == len(self.lengths) == self.across * self.down * self.planes:
@@ -308,9 +311,9 @@ class _Layout:
         wanted = rows * self.row_bytes
         if self.compression == RAW:
             flat = np.frombuffer(b"".join(chunks), np.uint8)
-            if len(flat) < wanted:
+            if len(flat) < wanted and not self.allow_cut:
                 raise OSError("image file is truncated")
-            return flat[:wanted]
+            return flat[:wanted] if len(flat) >= wanted else np.pad(flat, (0, wanted - len(flat)))
         return np.asarray(_gray(chunks, self.row_bytes, rows, self.rows, self.compression, self.page)).reshape(-1)
 
     def _values(self, rows: NDArray[np.uint8]) -> NDArray[Any]:

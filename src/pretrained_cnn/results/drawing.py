@@ -23,7 +23,7 @@ from pretrained_cnn._check import whole_number
 from pretrained_cnn.errors import ImageError, InvalidArgumentError
 from pretrained_cnn.images.decode import decode
 from pretrained_cnn.images.policy import ImagePolicy
-from pretrained_cnn.images.resize import enough, fit
+from pretrained_cnn.images.resize import fit, size_needed
 from pretrained_cnn.images.sources import Item
 from pretrained_cnn.spec import ResizePolicy
 
@@ -193,7 +193,7 @@ def _thumbnail(result: Result, size: int) -> Image.Image:
             "stream keeps paths and addresses only",
         )
     square = (size, size)
-    image = decode(Item(0, result.source, result.image), ImagePolicy(), enough(square, ResizePolicy("pad")))
+    image = decode(Item(0, result.source, result.image), ImagePolicy(), size_needed(square, ResizePolicy("pad")))
     return fit(image, square)
 
 

@@ -109,7 +109,7 @@ def _root(source: str) -> str:
 class ResultStream(Iterator[T], Generic[T]):
     """Results in the order of their images, made as they are asked for. Nothing is done before the first one.
 
-    ``Classifier.stream`` and ``Classifier.embed_stream`` return one. Closing it, or an exception in the loop around it,
+    ``Classifier.stream`` and ``Classifier.embed_stream`` return one. `close`, or an exception in the loop around it,
     ends its threads. `write_results` also uses `is_empty`, `next_with_origin` and `again`.
 
     >>> from pretrained_cnn import Classifier

@@ -30,7 +30,11 @@ MAX_HELD = 1_000
 
 @dataclass(frozen=True)
 class Written:
-    """What `write_results` did."""
+    """What `write_results` did.
+
+    >>> Written(Path("r.csv"), images=1_000, failed=2, uncertain=0, before=400)
+    Written(path=...Path('r.csv'), images=1000, failed=2, uncertain=0, before=400)
+    """
 
     path: Path
     """The file."""
