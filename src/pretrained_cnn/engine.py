@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import importlib.util
 import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -616,6 +617,7 @@ class Engine:
             bundle = converted.find(key)
             if bundle is not None:
                 return self._open_bundle(bundle, outputs)
+            require_keras()  # before any weights are looked at
             try:
                 return self._open_built_elsewhere(outputs, layer)
             except NoChildError:
@@ -730,12 +732,21 @@ def open_model(
     )
 
 
+def require_keras() -> None:
+    """Raise MissingDependencyError, which says what to install, unless Keras and TensorFlow are installed."""
+    for module in ("keras", "tensorflow"):
+        if importlib.util.find_spec(module) is None:
+            raise MissingDependencyError(module, extra=None)
+
+
 @contextlib.contextmanager
 def keras_is_needed() -> Iterator[None]:
     """Where Keras, or its backend, cannot be imported: raise MissingDependencyError, which says what to install."""
     try:
         yield
     except ModuleNotFoundError as error:
+        if error.name == "h5py":  # comes with Keras
+            raise MissingDependencyError("keras", extra=None) from error
         if error.name not in ("keras", "tensorflow"):
             raise
         raise MissingDependencyError(error.name, extra=None) from error

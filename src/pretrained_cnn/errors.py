@@ -20,6 +20,8 @@ And one warning, `PretrainedCNNWarning`, for what does not stop the work but nee
 
 from __future__ import annotations
 
+from importlib.machinery import PathFinder
+
 __all__ = [
     "BundleError",
     "DataError",
@@ -193,5 +195,10 @@ def _missing_dependency(package: str, extra: str | None) -> MissingDependencyErr
 
 
 def install_line(package: str, extra: str | None) -> str:
-    """The line that installs ``package``: by the extra of this library that brings it, or by its own name."""
-    return f"pip install {package}" if extra is None else f'pip install "pretrained-cnn[{extra}]"'
+    """The line that installs ``package``: by the extra of this library that brings it, or by its own name.
+
+    Without TensorFlow the installation is a lean one, which an extra would end: it brings TensorFlow.
+    """
+    if extra is None or PathFinder.find_spec("tensorflow") is None:
+        return f"pip install {package.replace('_', '-')}"
+    return f'pip install "pretrained-cnn[{extra}]"'
