@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.machinery import PathFinder
 from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from paths import ROOT
 
 import pretrained_cnn
+from pretrained_cnn.errors import install_line
 
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 PROJECT = PYPROJECT["project"]
@@ -101,3 +103,9 @@ def test_nothing_keeps_a_file_out_of_the_sdist() -> None:
         command = ["git", "ls-files", "-ci", "--exclude-standard"]
         ignored = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
         assert ignored == "", "tracked, and left out"
+
+
+def test_a_lean_installation_is_told_plain_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert install_line("ai_edge_litert", "litert") == 'pip install "pretrained-cnn[litert]"'
+    monkeypatch.setattr(PathFinder, "find_spec", lambda name: None)
+    assert install_line("ai_edge_litert", "litert") == "pip install ai-edge-litert"

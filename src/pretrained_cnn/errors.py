@@ -199,6 +199,8 @@ def install_line(package: str, extra: str | None) -> str:
 
     Without TensorFlow the installation is a lean one, which an extra would end: it brings TensorFlow.
     """
-    if extra is None or PathFinder.find_spec("tensorflow") is None:
+    if extra is None:
+        return f"pip install {package}"
+    if PathFinder.find_spec("tensorflow") is None:
         return f"pip install {package.replace('_', '-')}"
     return f'pip install "pretrained-cnn[{extra}]"'
