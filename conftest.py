@@ -19,11 +19,16 @@ ROOT = Path(__file__).parent
 
 @pytest.fixture(scope="module")
 def a_page_of_its_own() -> Iterator[None]:
-    """The repository's root as working directory, and after the page nothing that it registered."""
+    """The repository's root as working directory, and after the page nothing that it registered.
+
+    Conversions run in this process: a child process imports TensorFlow anew, which takes seconds.
+    """
+    from pretrained_cnn.bundle import child
     from pretrained_cnn.registry import MODELS
     from pretrained_cnn.runtimes import RUNTIMES
 
-    with MODELS.temporary(), RUNTIMES.temporary(), contextlib.chdir(ROOT):
+    with MODELS.temporary(), RUNTIMES.temporary(), contextlib.chdir(ROOT), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(child, "allowed", False)
         yield
 
 

@@ -219,6 +219,7 @@ def test_a_closed_stderr_changes_nothing() -> None:
 
 
 @POSIX
+@pytest.mark.slow
 def test_classify_with_closed_streams(tmp_path: Path) -> None:
     image = "examples/images/umbrella.png"
     done = shell(f"$CLI classify {image} -m EfficientNetLite0 --top 1 2>&- <&-")
@@ -232,6 +233,7 @@ def test_classify_with_closed_streams(tmp_path: Path) -> None:
 
 
 @POSIX
+@pytest.mark.slow
 def test_a_console_that_is_not_utf_8_gets_escapes(tmp_path: Path) -> None:
     names = ["na\u00efve \u30ab\u30e1\u30e9 \U0001f4f7.png", os.fsdecode(b"\xff.png")]
     for name in names:
@@ -251,6 +253,7 @@ def test_a_console_that_is_not_utf_8_gets_escapes(tmp_path: Path) -> None:
         assert b"this is not an image" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_an_image_once(tmp_path: Path) -> None:
     """In a pipe there are tabs."""
     shutil.copy(ROOT / "examples/images/umbrella.png", tmp_path / "a\x1b[31m.png")

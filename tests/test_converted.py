@@ -71,8 +71,9 @@ assert clf.predict("examples/images/clock.png").top.label == "analog_clock"
 
 @pytest.mark.parametrize(
     "runtime",
-    ["openvino", *(pytest.param(name, marks=pytest.mark.slow) for name in ("onnxruntime", "litert"))],
+    ["openvino", "onnxruntime", "litert"],
 )
+@pytest.mark.slow
 def test_no_start_imports_keras(runtime: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     assert kept(cache) == []

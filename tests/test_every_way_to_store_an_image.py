@@ -162,6 +162,7 @@ def check(some: list[Way]) -> None:
     assert not wrong, wrong
 
 
+@pytest.mark.slow
 def test_every_seventh_way() -> None:
     check(list(ways())[::7])
 

@@ -128,6 +128,7 @@ print(json.dumps([made, failed[:3]]))
 """
 
 
+@pytest.mark.slow
 def test_classifiers_are_made_while_another_thread_imports_keras(tmp_path: Path) -> None:
     Classifier(SPEC).save(tmp_path / "b", format="litert")
     made, failed = program(IMPORTING, tmp_path / "b")
@@ -324,7 +325,8 @@ print(json.dumps([changed, sum(foreign), len(foreign), "tf2onnx" in sys.modules]
 """
 
 
-@pytest.mark.parametrize("where", ["child", pytest.param("here", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("where", ["child", "here"])
+@pytest.mark.slow
 def test_conversions_in_threads_leave_the_process_as_it_was(where: str, tmp_path: Path) -> None:
     changed, foreign, looks, converter = program(
         HOST, where, "onnxruntime", "openvino", PRETRAINED_CNN_CACHE=str(tmp_path)
@@ -345,6 +347,7 @@ def test_threads_are_a_classifiers(tmp_path: Path) -> None:
             Classifier("EfficientNetLite0", runtime=runtime, threads=threads)
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_threads(tmp_path: Path) -> None:
     Classifier(SPEC).save(tmp_path / "b", format="litert")
     command = [sys.executable, "-m", "pretrained_cnn", "classify", "examples/images/clock.png", "--threads", "1"]

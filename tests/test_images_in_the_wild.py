@@ -1127,6 +1127,7 @@ def test_scans_without_end() -> None:
 # The command line
 
 
+@pytest.mark.slow
 def test_classify_ends_and_says_what_it_skipped(mess: Path) -> None:
     kinds.open_optional_formats()
     DRAWING.save(mess / "i.HEIC", "HEIF")

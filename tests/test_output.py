@@ -279,7 +279,12 @@ def test_other_settings_are_refused_by_name(tmp_path: Path, suffix: str) -> None
         ),
         (HEADER + b"a.png,1\n", r"r\.csv: its record 2 is not one of ours"),
         (HEADER + b"a.png,one,1,x,x,0.5,ok,,\n", r"r\.csv: its record 2 is not one of ours"),
-        (HEADER + b'"' + b"x,1\n" * 17_000_000, r"r\.csv: it ends in 68,000,000 bytes that are no record of ours"),
+        pytest.param(
+            HEADER + b'"' + b"x,1\n" * 17_000_000,
+            r"r\.csv: it ends in 68,000,000 bytes that are no record of ours",
+            marks=pytest.mark.slow,
+            id="68 MB",
+        ),
     ],
 )
 def test_a_file_that_is_not_ours_is_left_alone(tmp_path: Path, content: bytes, message: str) -> None:

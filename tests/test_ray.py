@@ -111,6 +111,7 @@ def asked(function: Callable[..., Any], *arguments: Any, **options: Any) -> dict
     return found
 
 
+@pytest.mark.slow
 def test_what_ray_is_asked_for(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(bundle.parent)
     made = asked(classify, "./small.bundle", runtime="openvino", top=2, batch_size=4, num_cpus=3, num_gpus=0.5)

@@ -198,12 +198,12 @@ def test_what_cannot_be_written_leaves_nothing_behind(small: Classifier, clock: 
 
 
 def test_a_full_disk(small: Classifier, clock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Path.open
+    def full(path: Path) -> Any:
+        part = path.with_name(".report.part")
+        part.touch()
+        return open("/dev/full", "r+b", buffering=0), part
 
-    def full(path: Path, *arguments: Any, **named: Any) -> Any:
-        return open("/dev/full", "w") if path.suffix == ".part" else real(path, *arguments, **named)
-
-    monkeypatch.setattr(Path, "open", full)
+    monkeypatch.setattr("pretrained_cnn.report.page.create_part", full)
     with pytest.raises(OutputError, match=r"report\.html cannot be written: No space left on device"):
         write_report(small, [clock], tmp_path / "report.html", heat_maps=None)
     assert list(tmp_path.iterdir()) == []

@@ -256,6 +256,7 @@ def test_int8_on_a_named_backbone(
     np.testing.assert_allclose(clf.predict_proba(eight_photos), expected, atol=1e-4)
     assert [images.shape for images in given] == [(13, 40, 24, 3)]
     assert clf.engine.runtime_identity().startswith("openvino int8 ")
+    caplog.clear()
     with caplog.at_level("INFO"):
         Classifier(spec, runtime="openvino", precision="int8", quantize=photos).predict_proba(eight_photos)
         assert not [record for record in caplog.records if "converting" in record.message], "it was converted once"

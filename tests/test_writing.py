@@ -607,6 +607,7 @@ def test_one_broken_source_among_many_costs_a_row(photos: Path, capsys: pytest.C
     assert "empty: no image is in this folder" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_sorted_images_are_left_out(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     find = "find . -name '*.png' | sort | {} -m pretrained_cnn classify - --model models_of_the_test:quick -o r.csv"
     command = f"{find} --link-to sorted --resume".format(sys.executable)

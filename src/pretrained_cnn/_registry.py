@@ -197,7 +197,7 @@ def normalize(name: str) -> str:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """The first names that begin with ``name``, else those that look like it; empty if none does.
+    """The first names that begin with ``name``, else those most like it, nearest first; empty if none is.
 
     >>> nearest("efficient", ["EfficientNetB0", "EfficientNetB1"]), nearest("Xseption", ["Xception"])
     ("did you mean 'EfficientNetB0' or 'EfficientNetB1'? ", "did you mean 'Xception'? ")
@@ -206,8 +206,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
     wanted = normalize(name)
     matches = [key for key in known if wanted and key.startswith(wanted)][:SUGGESTED]
     if not matches:
-        close = difflib.get_close_matches(wanted, known, n=SUGGESTED, cutoff=0.7)
-        matches = [key for key in known if key in close]
+        matches = difflib.get_close_matches(wanted, known, n=SUGGESTED, cutoff=0.7)
     return f"did you mean {listed(known[match] for match in matches)}? " if matches else ""
 
 

@@ -34,7 +34,8 @@ class Options:
     runtime: str | None = option(
         "--runtime",
         metavar="RUNTIME",
-        help="Convert each backbone for this runtime, too, and keep the result in the cache, as for a container image.",
+        help="Convert each backbone for this runtime and keep the result in the cache, as for a container image "
+        "(default: convert nothing).",
     )
 
 

@@ -94,7 +94,11 @@ class ImagePolicy:
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> ImagePolicy:
-        """The policy that `to_dict` gave."""
+        """The policy that `to_dict` gave.
+
+        >>> ImagePolicy.from_dict(ImagePolicy(max_pixels=1_000_000).to_dict()).max_pixels
+        1000000
+        """
         return cls(**{**settings, "background": tuple(settings["background"])})
 
 
