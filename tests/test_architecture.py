@@ -94,7 +94,6 @@ def graph_of_files() -> dict[Path, set[Path]]:
 
 ALLOWED = [
     ["results/drawing.py", "results/result.py"],  # a result shows itself, and what draws it must know what a result is
-    ["cli/classify.py", "cli/on_ray.py"],  # the options of the command, for type checking
 ]
 
 

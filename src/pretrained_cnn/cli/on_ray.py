@@ -14,6 +14,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from pretrained_cnn.cli.classify_options import Options
 from pretrained_cnn.cli.console import complain, kept, quiet
 from pretrained_cnn.cli.progress import progress, summary
 from pretrained_cnn.cli.status import Status
@@ -29,7 +30,6 @@ from pretrained_cnn.results.stream import Sources, find_images
 
 if TYPE_CHECKING:
     from pretrained_cnn.classifier import Classifier
-    from pretrained_cnn.cli.classify import Options
     from pretrained_cnn.images.policy import ImagePolicy
     from pretrained_cnn.spec import ModelSpec
 
