@@ -23,7 +23,7 @@ from PIL import Image
 
 from pretrained_cnn import Classifier, ImagePolicy
 from pretrained_cnn.images.batch import BATCH_SIZE, default_workers, load
-from pretrained_cnn.images.sources import one
+from pretrained_cnn.images.sources import single_item
 
 BATCH_SIZES = [1, 4, 8, 16, 32, 64, 128]
 
@@ -56,7 +56,7 @@ def locked_part(clf: Classifier, photos: list[Path]) -> float:
     def busy(images: list[Any], size: tuple[int, int]) -> float:
         start = time.process_time()
         for image in images:
-            load(one(image), size, clf.spec.resize, ImagePolicy())
+            load(single_item(image), size, clf.spec.resize, ImagePolicy())
         return (time.process_time() - start) / len(images)
 
     return busy([stream.getvalue()] * 1000, (8, 8)) / busy(photos, clf.spec.input_size)

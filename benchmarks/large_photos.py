@@ -20,7 +20,7 @@ from PIL import Image
 
 from pretrained_cnn import Classifier, ImagePolicy
 from pretrained_cnn.images.batch import load
-from pretrained_cnn.images.sources import one
+from pretrained_cnn.images.sources import single_item
 
 MEGAPIXELS = 12e6
 
@@ -41,7 +41,7 @@ def decoding(clf: Classifier, photos: list[Path], policy: ImagePolicy) -> float:
     times = []
     for photo in photos:
         start = time.perf_counter()
-        load(one(photo), clf.spec.input_size, clf.spec.resize, policy)
+        load(single_item(photo), clf.spec.input_size, clf.spec.resize, policy)
         times.append((time.perf_counter() - start) * 1000)
     return statistics.median(times)
 

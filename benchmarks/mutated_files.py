@@ -23,7 +23,7 @@ from PIL import Image
 
 from pretrained_cnn import ImageError, ImagePolicy, ResizePolicy
 from pretrained_cnn.images.batch import load
-from pretrained_cnn.images.sources import one
+from pretrained_cnn.images.sources import single_item
 
 MOST_SECONDS, MOST_BYTES = 20.0, 600_000_000
 CHUNK = 500
@@ -96,7 +96,7 @@ def decode_one(format: str, seed: int) -> tuple[str, float, int]:
     data = mutate(samples_here()[format], random.Random(seed))
     before, start = peak_bytes(reset=True), time.process_time()
     try:
-        load(one(data), (64, 64), ResizePolicy(), ImagePolicy(truncated="allow" if seed % 4 == 0 else "error"))
+        load(single_item(data), (64, 64), ResizePolicy(), ImagePolicy(truncated="allow" if seed % 4 == 0 else "error"))
         outcome = "image"
     except ImageError as error:
         outcome = "error" if str(error).startswith("<bytes 0>: ") else f"an error without the name: {error}"

@@ -33,7 +33,7 @@ from large_photos import enlarge
 
 from pretrained_cnn import Classifier, ImagePolicy, get_spec
 from pretrained_cnn.images.batch import BATCH_SIZE, default_workers, load
-from pretrained_cnn.images.sources import one
+from pretrained_cnn.images.sources import single_item
 
 NAMES = ["MobileNetV2", "Xception"]
 
@@ -101,7 +101,7 @@ def limit(name: str, photos: list[Path], runtime: str) -> float:
     run = min(seconds(lambda: network.run(batch)) for _ in range(10)) / BATCH_SIZE
     some = photos[:100]
     decode = seconds(
-        lambda: [load(one(photo), clf.spec.input_size, clf.spec.resize, ImagePolicy()) for photo in some]
+        lambda: [load(single_item(photo), clf.spec.input_size, clf.spec.resize, ImagePolicy()) for photo in some]
     ) / len(some)
     print(f"{name}: decode {decode * 1000:.1f} ms, runtime {run * 1000:.1f} ms", file=sys.stderr)
     return len(photos) * (decode / default_workers() + run)

@@ -30,7 +30,7 @@ from pretrained_cnn.backbones import efficientnet_lite
 from pretrained_cnn.backbones.build import Backbone, _load
 from pretrained_cnn.engine import Engine, check_outputs
 from pretrained_cnn.images.batch import load
-from pretrained_cnn.images.sources import one
+from pretrained_cnn.images.sources import single_item
 
 SIZE = (16, 12)
 
@@ -535,7 +535,7 @@ def test_the_embedding_of_a_layer() -> None:
     clf = Classifier("MobileNet", weights=None, alpha=0.25, input_size=(32, 32))
     image = plain((200, 30, 90))
     layer = clf.keras_model.get_layer("conv_pw_3_relu")
-    pixels = load(one(image), (32, 32), clf.spec.resize, ImagePolicy())[np.newaxis].astype(np.float32)
+    pixels = load(single_item(image), (32, 32), clf.spec.resize, ImagePolicy())[np.newaxis].astype(np.float32)
     maps = keras.Model(clf.keras_model.input, layer.output)(clf.spec.preprocess(pixels))
     assert maps.shape == (1, 8, 8, 32)
     found = clf.embed([image], layer="conv_pw_3_relu")

@@ -738,7 +738,7 @@ def test_the_lock_lets_one_in_at_a_time_though_its_file_comes_and_goes(cache: Pa
     def enter() -> None:
         nonlocal inside, most
         for _ in range(20):
-            with weights.alone(cache / "net.h5", "downloading net.h5"):
+            with weights.exclusive_lock(cache / "net.h5", "downloading net.h5"):
                 inside += 1
                 most = max(most, inside)
                 time.sleep(0.0005)

@@ -20,7 +20,7 @@ from test_images_in_the_wild import chunk, exif, png_of, profile, with_chunks
 from pretrained_cnn import Classifier, ImagePolicy
 from pretrained_cnn.images import kinds
 from pretrained_cnn.images.decode import decode
-from pretrained_cnn.images.sources import one
+from pretrained_cnn.images.sources import single_item
 
 STORED = {
     1: None,
@@ -152,7 +152,7 @@ def check(some: list[Way]) -> None:
         seen = drawing(Way("", "", mode, alpha, "", 1))[2]
         plain[mode, alpha] = np.rint(seen * 255).astype(np.uint8)
     expected = dict(zip(plain, clf.predict_proba(list(plain.values())), strict=True))
-    found = [decode(one(store(way)), ImagePolicy()) for way in some]
+    found = [decode(single_item(store(way)), ImagePolicy()) for way in some]
     wrong = {}
     for way, image, scores in zip(some, found, clf.predict_proba(found), strict=True):
         assert image.size == (240, 200), way

@@ -30,12 +30,12 @@ from pretrained_cnn.images import fetch as fetching
 from pretrained_cnn.images.batch import load
 from pretrained_cnn.images.decode import decode as decode_item
 from pretrained_cnn.images.resize import resize
-from pretrained_cnn.images.sources import one
+from pretrained_cnn.images.sources import single_item
 from pretrained_cnn.spec import ResizePolicy
 
 
 def decode(image: Any, **options: Any) -> np.ndarray:
-    return np.asarray(decode_item(one(image), ImagePolicy(**options)))
+    return np.asarray(decode_item(single_item(image), ImagePolicy(**options)))
 
 
 def encode(image: Image.Image, format_: str, **options: Any) -> bytes:
@@ -55,11 +55,11 @@ import json, sys, time
 from processes import peak_bytes
 from pretrained_cnn import ImageError, ImagePolicy
 from pretrained_cnn.images.decode import decode
-from pretrained_cnn.images.sources import one
+from pretrained_cnn.images.sources import single_item
 for path in sys.stdin.read().splitlines():
     start = time.monotonic()
     try:
-        image = decode(one(path), ImagePolicy())
+        image = decode(single_item(path), ImagePolicy())
         outcome = [image.mode, *image.size]
     except ImageError as error:
         outcome = str(error)
@@ -118,7 +118,7 @@ def test_exif_photos_give_the_same_class_in_all_orientations(assets: Path, kind:
     for path in paths:
         with Image.open(path) as image:
             stored.add(image.size)
-        image = decode_item(one(path), ImagePolicy())
+        image = decode_item(single_item(path), ImagePolicy())
         width, height = image.size
         image.paste((128, 128, 128), (width * 5 // 12, height * 3 // 8, width * 7 // 12, height * 5 // 8))
         upright.append(image)
@@ -169,7 +169,7 @@ def survives(data: bytes) -> bool:
     """Whether decoding gives an image; else it must be an ImageError. Anything else is a failure."""
     start = time.monotonic()
     try:
-        image = decode_item(one(data), ImagePolicy(max_pixels=4_000_000))
+        image = decode_item(single_item(data), ImagePolicy(max_pixels=4_000_000))
         assert image.mode == "RGB"
         return True
     except ImageError as error:
@@ -243,7 +243,7 @@ def test_what_cannot_be_resized_is_one_images_error(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(batch, "resize", fail)
     with pytest.raises(ImageError, match="<bytes 0>: its 96 x 120 pixels cannot be resized: MemoryError"):
-        load(one(FORMATS["PNG"]), (32, 32), ResizePolicy(), ImagePolicy())
+        load(single_item(FORMATS["PNG"]), (32, 32), ResizePolicy(), ImagePolicy())
 
 
 # A run with every tenth image broken
@@ -276,7 +276,7 @@ def test_a_thousand_items_with_every_tenth_broken(tmp_path: Path) -> None:
     results = list(clf.stream(images))
     assert len(results) == 1000
     for i, (image, result) in enumerate(zip(images, results, strict=True)):
-        assert result.source == one(image).name.replace(" 0>", f" {i}>")
+        assert result.source == single_item(image).name.replace(" 0>", f" {i}>")
         assert (result.error is not None) == (i % 10 == 3)
         assert result.error is None or str(result.error).startswith(f"{result.source}: ")
     assert len({result.error.reason for result in results if result.error}) == len(ways)
@@ -365,16 +365,16 @@ def test_drafts(format_: str, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     large = encode(PHOTO.resize((3000, 4000)), format_, **({"save_all": True} if format_ == "MPO" else {}))
     crop, nearest = ResizePolicy(), ResizePolicy("squash", interpolation="nearest")
-    small = load(one(large), (224, 224), crop, ImagePolicy())
+    small = load(single_item(large), (224, 224), crop, ImagePolicy())
     assert asked[0][0] == (768, 768)
-    full = load(one(large), (224, 224), crop, ImagePolicy(draft=False))
-    load(one(large), (224, 224), nearest, ImagePolicy())
+    full = load(single_item(large), (224, 224), crop, ImagePolicy(draft=False))
+    load(single_item(large), (224, 224), nearest, ImagePolicy())
     assert len(asked) == 1
     assert np.abs(small.astype(int) - full.astype(int)).mean() < 1
     exif = Image.Exif()
     exif[0x0112] = 6
     turned = encode(PHOTO.resize((4000, 1000)), "JPEG", exif=exif)
-    assert load(one(turned), (100, 400), ResizePolicy("squash"), ImagePolicy()).shape == (100, 400, 3)
+    assert load(single_item(turned), (100, 400), ResizePolicy("squash"), ImagePolicy()).shape == (100, 400, 3)
     assert asked[1][0] == (640, 1200), "as it is stored, not as it is shown"
 
 

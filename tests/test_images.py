@@ -26,7 +26,7 @@ RED, BLUE, WHITE = (200, 30, 40), (20, 40, 220), (255, 255, 255)
 
 
 def decode(image: Any, **settings: Any) -> np.ndarray:
-    decoded = decoding.decode(sources.one(image), ImagePolicy(**settings))
+    decoded = decoding.decode(sources.single_item(image), ImagePolicy(**settings))
     assert decoded.mode == "RGB"
     return np.asarray(decoded)
 
@@ -332,7 +332,7 @@ def test_pad_keeps_the_whole_image_and_the_rest_is_black() -> None:
 
 
 def names(source: Any) -> list[str]:
-    return [item.name for item in sources.items(source)]
+    return [item.name for item in sources.iter_items(source)]
 
 
 @pytest.fixture
@@ -381,7 +381,9 @@ def test_one_image_where_several_are_expected(image: Any) -> None:
 
 
 def batches(images: Any, **options: Any) -> Iterator[batch.Batch]:
-    return batch.batches(sources.items(images), (8, 8), ResizePolicy(), ImagePolicy(), **{"batch_size": 3, **options})
+    return batch.batches(
+        sources.iter_items(images), (8, 8), ResizePolicy(), ImagePolicy(), **{"batch_size": 3, **options}
+    )
 
 
 @settings(deadline=None, max_examples=50)

@@ -48,7 +48,7 @@ from pretrained_cnn.images.decode import REFUSED as REFUSED_FORMATS
 from pretrained_cnn.images.decode import decode as decode_item
 from pretrained_cnn.images.labeled import labeled
 from pretrained_cnn.images.skipping import Skipped
-from pretrained_cnn.images.sources import SUFFIXES, items, one
+from pretrained_cnn.images.sources import SUFFIXES, iter_items, single_item
 
 DRAWING = Image.open(EXAMPLES / "balloon.png").convert("RGB").resize((97, 121))
 """Odd sides, so that a wrong stride shows."""
@@ -59,7 +59,7 @@ ON_WHITE = np.rint(255 - (255 - RGB.astype(float)) * ALPHA[..., np.newaxis] / 25
 
 
 def decode(image: Any, **settings: Any) -> np.ndarray:
-    decoded = decode_item(one(image), ImagePolicy(**settings))
+    decoded = decode_item(single_item(image), ImagePolicy(**settings))
     assert decoded.mode == "RGB"
     return np.asarray(decoded)
 
@@ -754,7 +754,7 @@ def test_a_path_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     (tmp_path / "photos").mkdir()
     DRAWING.save(tmp_path / "photos" / "a.png")
     np.testing.assert_array_equal(decode("~/photos/a.png"), RGB)
-    assert [item.image for item in items("~/photos")] == [str(tmp_path / "photos" / "a.png")]
+    assert [item.image for item in iter_items("~/photos")] == [str(tmp_path / "photos" / "a.png")]
 
 
 @pytest.mark.parametrize("address", ["file:///etc/hostname", "s3://bucket/a.png", "memory://a.png", "gs://b/a.png"])
@@ -774,17 +774,17 @@ def test_several_images() -> None:
 
     frame = pandas.DataFrame({"path": ["a.png"], "label": ["b"]})
     with pytest.raises(ImageError, match=r'a table with the columns path, label; give .* such as table\["path"\]'):
-        items(frame)
-    assert [item.name for item in items(frame["path"])] == ["a.png"]
-    assert [(item.name, item.image) for item in items({"x": b"1"})] == [("x", b"1")]
-    (pair,) = items([("photo.jpg", "cat")])
+        iter_items(frame)
+    assert [item.name for item in iter_items(frame["path"])] == ["a.png"]
+    assert [(item.name, item.image) for item in iter_items({"x": b"1"})] == [("x", b"1")]
+    (pair,) = iter_items([("photo.jpg", "cat")])
     with pytest.raises(ImageError, match=r"^photo\.jpg: there is no file 'cat'$"):
         decode_item(pair, ImagePolicy())
 
 
 def test_an_object_that_raises_costs_its_own_row() -> None:
     data = encode(DRAWING, "PNG")
-    found = list(batches(items([data, Evil(), data]), (8, 8), ResizePolicy(), ImagePolicy()))
+    found = list(batches(iter_items([data, Evil(), data]), (8, 8), ResizePolicy(), ImagePolicy()))
     assert [error is None for error in found[0].errors] == [True, False, True]
 
 
@@ -822,25 +822,25 @@ SKIPPED = "6 files were skipped: .dng, .mp4, .txt, FIFO, no suffix, socket"
 
 def test_a_folder_as_people_have_it(mess: Path, caplog: pytest.LogCaptureFixture) -> None:
     skipped = Skipped()
-    found = list(items(mess, skipped=skipped))
+    found = list(iter_items(mess, skipped=skipped))
     assert [os.path.relpath(item.image, mess) for item in found] == ["a.png", "c.tif", "round.png", "sub/b.JPG"]
     assert str(skipped) == SKIPPED
     with pytest.raises(ImageError, match="cannot be opened: Too many levels of symbolic links"):
         decode(found[2].image)
     assert not caplog.records
-    list(items(mess))
+    list(iter_items(mess))
     assert [record.getMessage() for record in caplog.records] == [f"{mess}: {SKIPPED}"]
 
 
 def test_what_is_named_is_read(mess: Path) -> None:
     def found(pattern: str) -> list[str]:
-        return [os.path.relpath(item.image, mess) for item in items(f"{mess}/{pattern}")]
+        return [os.path.relpath(item.image, mess) for item in iter_items(f"{mess}/{pattern}")]
 
     assert found("*.png") == ["a.png"]
     assert found("**/*.png") == ["a.png"]
     assert found(".*.png") == ["._a.png", ".hidden.png"]
     assert found("__MACOSX/*.png") == ["__MACOSX/a.png"]
-    assert [item.image for item in items([f"{mess}/.hidden.png"])] == [f"{mess}/.hidden.png"]
+    assert [item.image for item in iter_items([f"{mess}/.hidden.png"])] == [f"{mess}/.hidden.png"]
     for name, kind in {"g.jpg": "FIFO", "h.png": "socket"}.items():
         with pytest.raises(ImageError, match=f"this is a {kind}, not a file; only files are opened"):
             decode(mess / name)
@@ -861,7 +861,7 @@ def test_an_archive_as_macos_makes_it(kind: str, tmp_path: Path) -> None:
                 member.size = len(data)
                 tar.addfile(member, io.BytesIO(data))
     skipped = Skipped()
-    assert [item.name for item in items(path, skipped=skipped)] == [f"{path}/./a.png"]
+    assert [item.name for item in iter_items(path, skipped=skipped)] == [f"{path}/./a.png"]
     assert str(skipped) == "1 file was skipped: .mov"
 
 
@@ -875,7 +875,7 @@ def test_skipped_files_that_a_package_reads(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr(kinds, "has", lambda _: False)
     (tmp_path / "a.HEIC").touch()
     with pytest.raises(ImageError, match=r'skipped: \.heic; to read them, pip install "pretrained-cnn\[heif'):
-        items(tmp_path)
+        iter_items(tmp_path)
 
 
 def test_the_suffixes_are_those_of_formats_that_are_read() -> None:
@@ -897,7 +897,7 @@ def test_images_that_an_optional_package_reads(format_: str, tmp_path: Path) -> 
     difference = np.abs(decode(data).astype(int) - np.asarray(even)).mean()
     assert difference < (4 if format_ == "HEIF" else 0.1)
     (tmp_path / f"a.{'heic' if format_ == 'HEIF' else 'jxl'}").write_bytes(data)
-    assert len(list(items(tmp_path))) == 1
+    assert len(list(iter_items(tmp_path))) == 1
 
 
 # Addresses
@@ -993,11 +993,11 @@ import sys, time
 from processes import peak_bytes
 from pretrained_cnn import ImageError, ImagePolicy, ResizePolicy
 from pretrained_cnn.images.batch import load
-from pretrained_cnn.images.sources import one
+from pretrained_cnn.images.sources import single_item
 from PIL import Image
 before, start = peak_bytes(), time.process_time()
 try:
-    print(load(one(sys.argv[1]), (224, 224), ResizePolicy(), ImagePolicy()).shape)
+    print(load(single_item(sys.argv[1]), (224, 224), ResizePolicy(), ImagePolicy()).shape)
 except ImageError as error:
     print(error)
 print(time.process_time() - start, peak_bytes() - before)
@@ -1074,13 +1074,13 @@ def test_a_large_image_is_the_same_as_a_small_one(monkeypatch: pytest.MonkeyPatc
     large = Image.fromarray(np.dstack([RGB, ALPHA])).resize((970, 1210))
     data = {"PNG": encode(large, "PNG", icc_profile=LINEAR), "TIFF": tiff(wide(np.asarray(large)), photometric="rgb")}
     for name, made in data.items():
-        whole = decode_item(one(made), ImagePolicy())
+        whole = decode_item(single_item(made), ImagePolicy())
         with monkeypatch.context() as patch:
             patch.setattr(decoding, "STRIP", 10_000)
             patch.setattr(levels, "BAND", 100_000)
-            np.testing.assert_array_equal(np.asarray(decode_item(one(made), ImagePolicy())), np.asarray(whole))
+            np.testing.assert_array_equal(np.asarray(decode_item(single_item(made), ImagePolicy())), np.asarray(whole))
             patch.setattr(decoding, "LARGE", 100_000)
-            small = decode_item(one(made), ImagePolicy(), (200, 200))
+            small = decode_item(single_item(made), ImagePolicy(), (200, 200))
         assert small.size == (243, 303), name
         expected = np.asarray(whole.reduce(4)).astype(int)
         assert np.abs(np.asarray(small) - expected).mean() < 1
@@ -1089,10 +1089,10 @@ def test_a_large_image_is_the_same_as_a_small_one(monkeypatch: pytest.MonkeyPatc
 def test_jpeg_2000_is_read_at_the_resolution_that_is_needed() -> None:
     large = DRAWING.resize((970, 1210))
     data = encode(large, "JPEG2000", num_resolutions=3)
-    small = decode_item(one(data), ImagePolicy(), (200, 200))
+    small = decode_item(single_item(data), ImagePolicy(), (200, 200))
     assert small.size == (243, 303)
     assert np.abs(np.asarray(small).astype(int) - np.asarray(large.resize((243, 303)))).mean() < 4
-    assert decode_item(one(data), ImagePolicy(draft=False), (200, 200)).size == (970, 1210)
+    assert decode_item(single_item(data), ImagePolicy(draft=False), (200, 200)).size == (970, 1210)
 
 
 def test_images_in_memory_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1109,7 +1109,7 @@ def test_images_in_memory_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) 
             yield bytes(bytearray(data))
 
     monkeypatch.setattr(batch, "load", lambda item, size, *_: np.zeros((*size, 3), np.uint8))
-    stream = batches(items(images()), (8, 8), ResizePolicy(), ImagePolicy(), batch_size=16)
+    stream = batches(iter_items(images()), (8, 8), ResizePolicy(), ImagePolicy(), batch_size=16)
     group = next(stream)
     assert len(group.names) == 3
     assert taken <= 12

@@ -13,7 +13,7 @@ from PIL import Image
 from pretrained_cnn import ImagePolicy, InvalidArgumentError, ResizePolicy
 from pretrained_cnn.images.batch import load
 from pretrained_cnn.images.resize import AS_IT_IS, policy_for, resize, size_needed, window
-from pretrained_cnn.images.sources import one
+from pretrained_cnn.images.sources import single_item
 
 KERAS = ResizePolicy("squash", interpolation="bilinear", antialias=False)
 RANDOM = np.random.default_rng(0)
@@ -34,14 +34,14 @@ def png(pixels: np.ndarray) -> bytes:
 @pytest.mark.parametrize("policy", [ResizePolicy(), ResizePolicy("crop", crop_fraction=0.5), KERAS])
 def test_pixels_in_memory_of_the_networks_size_are_taken_as_they_are(image: Any, policy: ResizePolicy) -> None:
     image = np.asarray(image, np.uint8) if isinstance(image, list) else image
-    np.testing.assert_array_equal(load(one(image), (24, 36), policy, ImagePolicy()), NOISE)
+    np.testing.assert_array_equal(load(single_item(image), (24, 36), policy, ImagePolicy()), NOISE)
 
 
 def test_a_file_of_the_networks_size_is_resized_as_every_file_is(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(NOISE))
     with Image.open(tmp_path / "a.png") as opened:
         found = [
-            load(one(image), (24, 36), ResizePolicy(), ImagePolicy())
+            load(single_item(image), (24, 36), ResizePolicy(), ImagePolicy())
             for image in (tmp_path / "a.png", png(NOISE), io.BytesIO(png(NOISE)), opened)
         ]
     assert not np.array_equal(found[0], NOISE)
@@ -113,7 +113,7 @@ def test_without_antialiasing_the_same_part_is_shown(method: Any, interpolation:
 def test_gray_is_converted_before_it_is_resized() -> None:
     values = RANDOM.integers(0, 256, (24, 36), np.uint8)
     for image in (values, values[..., np.newaxis], np.stack([values] * 3, axis=-1)):
-        found = load(one(image), (24, 36), ResizePolicy(), ImagePolicy(), channels=1)
+        found = load(single_item(image), (24, 36), ResizePolicy(), ImagePolicy(), channels=1)
         np.testing.assert_array_equal(found, values[..., np.newaxis])
     found = resize(Image.fromarray(NOISE), (12, 12), ResizePolicy(), 1)
     expected = Image.fromarray(NOISE).convert("L")
@@ -150,6 +150,6 @@ def test_a_path_and_an_opened_image_show_the_network_the_same(labeled: list[tupl
     for policy in (ResizePolicy(), ResizePolicy("squash")):
         for path, _ in labeled:
             with Image.open(path) as opened:
-                found = load(one(path), (side, side), policy, ImagePolicy())
-                expected = load(one(opened), (side, side), policy, ImagePolicy())
+                found = load(single_item(path), (side, side), policy, ImagePolicy())
+                expected = load(single_item(opened), (side, side), policy, ImagePolicy())
             assert np.abs(found.astype(int) - expected).mean() < 0.5, path

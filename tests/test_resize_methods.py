@@ -17,7 +17,7 @@ def new(monkeypatch: pytest.MonkeyPatch) -> ResizePolicy:
     """The policy of a method that was added to the spec, and nowhere else."""
     from typing import Literal
 
-    monkeypatch.setattr(spec, "Method", Literal[(*get_args(spec.Method), "stretch")])
+    monkeypatch.setattr(spec, "ResizeMethod", Literal[(*get_args(spec.ResizeMethod), "stretch")])
     return ResizePolicy("stretch")  # type: ignore[arg-type]
 
 
@@ -37,7 +37,7 @@ def test_a_method_that_is_not_written_yet_raises_and_names_itself(new: ResizePol
         use(new)
 
 
-@pytest.mark.parametrize("method", get_args(spec.Method))
+@pytest.mark.parametrize("method", get_args(spec.ResizeMethod))
 def test_every_method_of_the_spec_is_written(method: Any) -> None:
     policy = ResizePolicy(method)
     assert resizing.resize(Image.new("RGB", (64, 48)), (32, 24), policy).shape == (32, 24, 3)

@@ -34,7 +34,7 @@ def read(source: Any, **settings: Any) -> list[tuple[str, int | str]]:
     """Each image's name, and its gray value or what is wrong with it."""
     found: list[tuple[str, int | str]] = []
     policy = ImagePolicy(**settings)
-    for item in sources.items(source, policy):
+    for item in sources.iter_items(source, policy):
         try:
             found.append((item.name, np.asarray(decode.decode(item, policy))[0, 0, 0]))
         except ImageError as error:
@@ -89,7 +89,7 @@ def test_a_glob_opens_archives(pack: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".zip"])
 def test_an_archive_is_read_one_member_after_the_other_and_closed(pack: Any, suffix: str) -> None:
     path = pack(f"many{suffix}", {f"{i}.png": png(i) for i in range(50)})
-    items = sources.items(path)
+    items = sources.iter_items(path)
     next(items)
     opened = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if _exists(fd)]
     assert opened.count(str(path)) == 1
@@ -109,7 +109,7 @@ def test_a_member_that_is_too_large_is_one_row(pack: Any, suffix: str) -> None:
         (f"{path}/large.png", "it has more than 1,000 bytes (ImagePolicy.max_bytes)"),
         (f"{path}/small.png", 2),
     ]
-    found = [item.image for item in sources.items(path, ImagePolicy(max_bytes=1000))]
+    found = [item.image for item in sources.iter_items(path, ImagePolicy(max_bytes=1000))]
     sizes = [len(image) for image in found if isinstance(image, bytes)]
     assert sizes == [len(png(2))], "the large one was not read"
 
@@ -132,7 +132,7 @@ def test_what_is_no_archive_is_said_at_once(tmp_path: Path, suffix: str, reason:
     path = tmp_path / f"photos{suffix}"
     path.write_bytes(b"<!DOCTYPE html>" * 100)
     with pytest.raises(ImageError) as caught:
-        sources.items(path)
+        sources.iter_items(path)
     assert str(caught.value).startswith(f"{path}: {reason}")
 
 
@@ -289,7 +289,7 @@ def test_folders_are_listed_one_at_a_time(tree: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_source_that_changes_under_the_run(tree: Path) -> None:
-    items = sources.items(tree)
+    items = sources.iter_items(tree)
     names = [next(items).name]
     assert names == [f"{tree}/a.png"]
     shutil.rmtree(tree / "b")
@@ -300,7 +300,7 @@ def test_a_source_that_changes_under_the_run(tree: Path) -> None:
 
 
 def test_a_image_that_vanished_is_its_own_error(tree: Path) -> None:
-    items = list(sources.items(tree / "c"))
+    items = list(sources.iter_items(tree / "c"))
     (tree / "c" / "1.png").unlink()
     with pytest.raises(ImageError, match=r"c/1\.png: there is no such file"):
         decode.decode(items[0], ImagePolicy())
@@ -310,7 +310,7 @@ def test_a_image_that_vanished_is_its_own_error(tree: Path) -> None:
 
 
 def batches(images: Any, **options: Any) -> Iterator[batch.Batch]:
-    return batch.batches(sources.items(images), (8, 8), ResizePolicy(), ImagePolicy(), **options)
+    return batch.batches(sources.iter_items(images), (8, 8), ResizePolicy(), ImagePolicy(), **options)
 
 
 def test_decoding_goes_on_while_the_consumer_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:

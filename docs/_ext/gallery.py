@@ -17,7 +17,7 @@ from sphinx.application import Sphinx
 from pretrained_cnn import Classifier, ImagePolicy, ResizePolicy, Result, contact_sheet
 from pretrained_cnn.cli.console import quiet
 from pretrained_cnn.images.batch import load
-from pretrained_cnn.images.sources import one
+from pretrained_cnn.images.sources import single_item
 
 IMAGES = Path(__file__).parents[2] / "examples" / "images"
 NAMES = sorted(path.stem for path in IMAGES.glob("*.png"))
@@ -42,7 +42,7 @@ class Gallery:
 
     def see(self, image: Any, policy: ResizePolicy = POLICIES["crop"]) -> np.ndarray:
         """What reaches the network: RGB uint8 ``(224, 224, 3)``."""
-        return load(one(image), self.clf.spec.input_size, policy, ImagePolicy())
+        return load(single_item(image), self.clf.spec.input_size, policy, ImagePolicy())
 
     def answer(self, pixels: np.ndarray, top: int = 1) -> str:
         """Names and scores, a line each."""

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 __all__ = [
     "KINDS",
     "CacheEntry",
-    "alone",
     "cache_entries",
     "cache_folder",
     "cache_home",
     "evict",
+    "exclusive_lock",
     "file_lock",
     "mark_used",
     "remove",
@@ -115,7 +115,7 @@ def file_lock(path: str | os.PathLike[str]) -> FileLock:
 
 
 @contextlib.contextmanager
-def alone(path: Path, doing: str) -> Iterator[None]:
+def exclusive_lock(path: Path, doing: str) -> Iterator[None]:
     """Hold an exclusive lock on ``path`` across threads and processes. A waiter logs what the holder is ``doing``.
 
     The holder deletes the lock's file before it releases the lock. A waiter that had it open notices and tries again:

@@ -22,7 +22,7 @@ from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.evaluate import Evaluation, evaluate
 from pretrained_cnn.explain import Explanation, explain
 from pretrained_cnn.images.policy import ImagePolicy
-from pretrained_cnn.images.sources import Item, items, one
+from pretrained_cnn.images.sources import Item, iter_items, single_item
 from pretrained_cnn.labels import Label
 from pretrained_cnn.multilabel import MultiLabelEvaluation, evaluate_labels
 from pretrained_cnn.results.result import EmbeddingResult, Result, ResultList, status_of
@@ -370,7 +370,7 @@ class Classifier:
         'n02708093'
         """
         top, min_score = whole_number("top", top), _check_score(min_score)
-        item = one(image)
+        item = single_item(image)
         (scores,) = self._engine.row(item)
         (predictions,) = self._engine.predictions(scores, top)
         status = status_of(predictions, min_score)
@@ -403,7 +403,7 @@ class Classifier:
         """
         results = ResultList(self.stream(images, top=top, min_score=min_score, batch_size=batch_size, errors=errors))
         if isinstance(images, list | tuple | np.ndarray):  # the caller has them all in memory anyway
-            kept = map(_kept, items(images, self._engine.image_policy))
+            kept = map(_kept, iter_items(images, self._engine.image_policy))
             results = ResultList(replace(result, image=image) for result, image in zip(results, kept, strict=True))
         return results
 
@@ -602,7 +602,7 @@ class Classifier:
         >>> explanation.overlay().size
         (480, 360)
         """
-        return explain(self._engine, one(image), target, method)
+        return explain(self._engine, single_item(image), target, method)
 
     def save(
         self,

@@ -33,7 +33,7 @@ from pretrained_cnn.errors import (
 )
 from pretrained_cnn.images.batch import Batch, batches, load
 from pretrained_cnn.images.policy import ImagePolicy
-from pretrained_cnn.images.sources import Item, items
+from pretrained_cnn.images.sources import Item, iter_items
 from pretrained_cnn.labels import Prediction
 from pretrained_cnn.models import find_model
 from pretrained_cnn.runtimes import Precision, Runtime, RuntimeSpec, get_runtime, runtime_for
@@ -338,7 +338,7 @@ class Engine:
             if value is not None:
                 whole_number(name, value)
         return self.batches_of(
-            items(source, self.image_policy), batch_size=batch_size, workers=workers, prefetch=prefetch
+            iter_items(source, self.image_policy), batch_size=batch_size, workers=workers, prefetch=prefetch
         )
 
     def batches_of(

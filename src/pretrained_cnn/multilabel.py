@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pretrained_cnn.errors import DataError, ImageError, InvalidArgumentError, MissingDependencyError
 from pretrained_cnn.images.labeled import as_label_set, labeled_sets
-from pretrained_cnn.images.sources import items
+from pretrained_cnn.images.sources import iter_items
 from pretrained_cnn.labels import Label, class_indices
 from pretrained_cnn.scores import one_class_only
 
@@ -258,7 +258,7 @@ def evaluate_labels(
     if labels is None:
         name, images, label_sets = labeled_sets(source)
     else:
-        name, images = "labels", [(item.name, item.image) for item in items(source, engine.image_policy)]
+        name, images = "labels", [(item.name, item.image) for item in iter_items(source, engine.image_policy)]
         label_sets = [as_label_set(value, f"labels: number {i}") for i, value in enumerate(labels)]
         if len(images) != len(label_sets):
             raise DataError(f"{len(label_sets)} sets of labels do not fit {len(images)} images")

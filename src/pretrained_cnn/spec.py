@@ -18,7 +18,7 @@ __all__ = ["ModelSpec", "Published", "ResizePolicy"]
 T = TypeVar("T")
 
 Output = Literal["scores", "embedding"]
-Method = Literal["crop", "squash", "pad"]
+ResizeMethod = Literal["crop", "squash", "pad"]
 HeatMapMethod = Literal["grad_cam", "grad_cam++", "hires_cam"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"]
 
@@ -45,13 +45,13 @@ class ResizePolicy:
     ResizePolicy(method='crop', crop_fraction=0.875, interpolation='bicubic', antialias=True)
     """
 
-    method: Method = "crop"
+    method: ResizeMethod = "crop"
     crop_fraction: float = 0.875
     interpolation: Interpolation = "bicubic"
     antialias: bool = True
 
     def __post_init__(self) -> None:
-        choice("method", self.method, get_args(Method))
+        choice("method", self.method, get_args(ResizeMethod))
         choice("interpolation", self.interpolation, get_args(Interpolation))
         object.__setattr__(self, "crop_fraction", number("crop_fraction", self.crop_fraction, above=0, most=1))
         if not isinstance(self.antialias, bool):

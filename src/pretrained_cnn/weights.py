@@ -22,7 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pretrained_cnn._cache import alone
+from pretrained_cnn._cache import exclusive_lock
 from pretrained_cnn._download import download
 from pretrained_cnn._files import atomic_write, sha256
 from pretrained_cnn._process import warn
@@ -169,7 +169,7 @@ def ensure(file: WeightsFile, *, needed_by: str, folder: Path | None = None, ref
         raise failure(f"{OFFLINE}={os.environ[OFFLINE]} forbids downloading {url}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with alone(path, f"downloading {path.name}"):
+        with exclusive_lock(path, f"downloading {path.name}"):
             # Somebody else may have brought it while we waited.
             if _identity(path) == before or _fault(file, path) is not None:
                 download(url, path, file.problem, resumable=file.hash is not None)

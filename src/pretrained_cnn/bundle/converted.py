@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pretrained_cnn._cache import alone, cache_folder, evict, mark_used, remove
+from pretrained_cnn._cache import cache_folder, evict, exclusive_lock, mark_used, remove
 from pretrained_cnn._process import warn
 from pretrained_cnn._settings import CACHE
 from pretrained_cnn.bundle.store import Bundle, open_bundle, scratch_beside
@@ -77,7 +77,7 @@ def _keep(key: str, write: Callable[[Path], None], name: str) -> Bundle:
     with contextlib.ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(alone(path, "converting the same model"))
+            stack.enter_context(exclusive_lock(path, "converting the same model"))
             scratch = stack.enter_context(scratch_beside(path)) / "bundle"
         except OSError as error:
             raise _UnusableError(error.strerror or error) from error

@@ -281,7 +281,7 @@ def is_bundle(path: str | os.PathLike[str]) -> bool:
     return os.path.isfile(os.path.join(path, NAME))
 
 
-def means_bundle(model: str) -> bool:
+def looks_like_bundle_path(model: str) -> bool:
     """Whether what a user calls the model is the path of a bundle, there or not, and no backbone's name."""
     return is_bundle(model) or os.sep in model
 

@@ -40,7 +40,7 @@ BLOCK = 1_000
 def run(clf: Classifier, options: Options) -> Status:
     """Classify on a cluster, into a folder of files."""
     import pretrained_cnn.integrations.ray  # noqa: F401 - says what to install before anything is written
-    from pretrained_cnn.bundle.store import means_bundle
+    from pretrained_cnn.bundle.store import looks_like_bundle_path
 
     assert options.output is not None
     with quiet():
@@ -58,7 +58,7 @@ def run(clf: Classifier, options: Options) -> Status:
         overwrite=options.overwrite,
         retry_failed=options.retry_failed,
     ) as shards:
-        model = options.model if means_bundle(options.model) else clf.spec
+        model = options.model if looks_like_bundle_path(options.model) else clf.spec
         try:
             with (
                 _cluster(shards, options) as cores,

@@ -13,7 +13,7 @@ from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import DataError, ImageError, InvalidArgumentError
 from pretrained_cnn.evaluate.evaluation import Evaluation
 from pretrained_cnn.images.labeled import WNID, labeled
-from pretrained_cnn.images.sources import items
+from pretrained_cnn.images.sources import iter_items
 from pretrained_cnn.labels import class_indices
 from pretrained_cnn.scores import one_class_only
 
@@ -56,7 +56,7 @@ def read_labeled(
     if labels is None:
         name, images, labels, _ = labeled(source, wnids=all(WNID.fullmatch(label.id) for label in table))
     else:
-        name, images = "labels", [(item.name, item.image) for item in items(source, engine.image_policy)]
+        name, images = "labels", [(item.name, item.image) for item in iter_items(source, engine.image_policy)]
         if len(images) != len(labels):
             raise DataError(f"{len(labels)} labels do not fit {len(images)} images")
     return images, np.array(class_indices(labels, table, name), np.intp)

@@ -308,8 +308,8 @@ def _png_samples(image: ImageFile.ImageFile, data: bytes, facts: Facts, policy: 
     """The samples of a PNG of 16 bits; None where their upper eight bits are enough."""
     rawmode = str(image.tile[0][3])
     key = image.info.get("transparency")
-    enough = policy.levels == "full" or (policy.levels == "declared" and (facts.bits or 16) >= 16)
-    if rawmode.startswith("RGB") and enough and key is None and color.by_gamma(facts.gamma) is None:
+    eight_bits_suffice = policy.levels == "full" or (policy.levels == "declared" and (facts.bits or 16) >= 16)
+    if rawmode.startswith("RGB") and eight_bits_suffice and key is None and color.by_gamma(facts.gamma) is None:
         return None
     if rawmode == "LA;16B":
         image.tile = [image.tile[0]._replace(args="RGBA")]  # its four bytes as they are

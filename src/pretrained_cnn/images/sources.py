@@ -52,12 +52,12 @@ class Item:
             return None
 
 
-def one(image: Any) -> Item:
+def single_item(image: Any) -> Item:
     """The only item of ``predict``. Nothing is read yet."""
     return Item(0, _name(image, 0), image)
 
 
-def items(source: Any, policy: ImagePolicy = ImagePolicy(), skipped: Skipped | None = None) -> Generator[Item]:
+def iter_items(source: Any, policy: ImagePolicy = ImagePolicy(), skipped: Skipped | None = None) -> Generator[Item]:
     """The items of a source of several images, in order, one at a time.
 
     ``source`` is what `expand` takes, or any iterable of images or of ``(name, image)`` pairs, or a mapping of names

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pretrained_cnn._check import choice
-from pretrained_cnn.bundle.store import means_bundle
+from pretrained_cnn.bundle.store import looks_like_bundle_path
 from pretrained_cnn.classifier import Classifier
 from pretrained_cnn.errors import InvalidArgumentError, MissingDependencyError
 from pretrained_cnn.images.batch import BATCH_SIZE
@@ -266,4 +266,4 @@ def _find(model: str | os.PathLike[str] | ModelSpec) -> ModelSpec | str:
     if isinstance(model, ModelSpec):
         return model
     name = os.fspath(model)
-    return os.path.abspath(name) if means_bundle(name) else get_spec(name)
+    return os.path.abspath(name) if looks_like_bundle_path(name) else get_spec(name)

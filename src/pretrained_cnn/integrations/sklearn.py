@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pretrained_cnn.classifier import Classifier
 from pretrained_cnn.errors import DataError, MissingDependencyError
 from pretrained_cnn.images.policy import ImagePolicy
-from pretrained_cnn.images.sources import items
+from pretrained_cnn.images.sources import iter_items
 from pretrained_cnn.spec import ModelSpec, ResizePolicy
 
 try:
@@ -31,7 +31,7 @@ except ImportError:
 __all__ = ["ImageClassifier", "ImageEmbedder"]
 
 
-class _OfImages(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
+class _ImageEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
     """What both have: their X is images, and no table of numbers.
 
     So scikit-learn's ``check_estimator`` skips what would hand them one. What it checks beside that, they pass; each
@@ -46,7 +46,7 @@ class _OfImages(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
         return tags
 
 
-class ImageEmbedder(TransformerMixin, _OfImages):  # type: ignore[misc]
+class ImageEmbedder(TransformerMixin, _ImageEstimator):  # type: ignore[misc]
     """From images to embeddings, float32 ``(N, D)``: what a pretrained network sees in them.
 
     Args:
@@ -122,7 +122,7 @@ class ImageEmbedder(TransformerMixin, _OfImages):  # type: ignore[misc]
         return np.array([f"embedding{i}" for i in range(self._n_features_out)], object)
 
 
-class ImageClassifier(ClassifierMixin, _OfImages):  # type: ignore[misc]
+class ImageClassifier(ClassifierMixin, _ImageEstimator):  # type: ignore[misc]
     """``Classifier.train`` as an estimator: X is images, y their classes, of any kind that scikit-learn takes.
 
     The arguments are those of ``Classifier.train``. The trained ``Classifier`` is ``classifier_``, whose labels are the
@@ -169,7 +169,7 @@ class ImageClassifier(ClassifierMixin, _OfImages):  # type: ignore[misc]
 
     def fit(self, X: Any, y: Sequence[Any]) -> ImageClassifier:  # noqa: N803
         """Train on images and the class of each. Images that cannot be read are left out, and logged."""
-        images = [(item.name, item.image) for item in items(X)]
+        images = [(item.name, item.image) for item in iter_items(X)]
         classes, targets = np.unique(np.asarray(y), return_inverse=True)
         if len(images) != len(targets):
             raise DataError(f"{len(targets)} classes in y do not fit {len(images)} images in X")

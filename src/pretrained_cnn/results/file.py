@@ -32,7 +32,7 @@ from pretrained_cnn.results.result import Result
 from pretrained_cnn.results.rows import RESULTS, Row, Schema, to_result
 from pretrained_cnn.results.stream import Done
 
-__all__ = ["ResultsFile", "RunInfo", "Target", "by_image", "status_of_row"]
+__all__ = ["Destination", "ResultsFile", "RunInfo", "by_image", "status_of_row"]
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class RunInfo:
         return cls(os.getcwd(), tuple(sources), __version__)
 
 
-class Target:
+class Destination:
     """What rows are written to, by one process at a time: a file, or a folder of them. It knows what they depend on.
 
     Raises OutputError if it is in use or its folder does not exist; InvalidArgumentError for a suffix of no format;
@@ -94,7 +94,7 @@ class Target:
         try:
             self._settings = json.loads(json.dumps(dict(settings() if callable(settings) else settings)))
         except BaseException:
-            Target.close(self)
+            Destination.close(self)
             raise
 
     def close(self) -> None:
@@ -170,7 +170,7 @@ class Target:
             raise OutputError(f"{self.path}: it cannot be written: {reason}{kept}") from error
 
 
-class ResultsFile(Target):
+class ResultsFile(Destination):
     """A file of rows in the format that its suffix names.
 
     Raises OutputError if it cannot be written, if it exists and neither ``resume`` nor ``overwrite`` is given, or if it

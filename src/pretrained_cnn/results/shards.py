@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 from pretrained_cnn._files import atomic_write
 from pretrained_cnn.errors import ImageError, InvalidArgumentError, OutputError
 from pretrained_cnn.results.failures import IN_A_ROW, has_files, is_missing, may_pass
-from pretrained_cnn.results.file import RunInfo, Settings, Target, by_image, status_of_row
+from pretrained_cnn.results.file import Destination, RunInfo, Settings, by_image, status_of_row
 from pretrained_cnn.results.result import Result
 from pretrained_cnn.results.rows import RESULTS, Row, to_rows
 from pretrained_cnn.results.stream import Found
@@ -57,7 +57,7 @@ class _Shard:
     """The rows of each of its images, if only those that failed are tried again."""
 
 
-class Shards(Target):
+class Shards(Destination):
     """A folder of files, each with the rows of ``size`` images, the last with those that are left.
 
     Raises OutputError if it cannot be written, if it exists and neither ``resume`` nor ``overwrite`` is given, or if it

@@ -14,7 +14,7 @@ from pretrained_cnn.errors import ImageError, InvalidArgumentError
 from pretrained_cnn.images.archives import is_archive
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.skipping import Skipped
-from pretrained_cnn.images.sources import Item, count, is_address, items
+from pretrained_cnn.images.sources import Item, count, is_address, iter_items
 from pretrained_cnn.results.names import absolute
 from pretrained_cnn.results.result import EmbeddingResult, Result
 from pretrained_cnn.results.rows import Schema
@@ -315,7 +315,7 @@ def _open(sources: Iterable[Any], policy: ImagePolicy) -> list[_Opened]:
             found = _later(name, policy, skipped)
         else:
             try:
-                found = items(source if name is None else name, policy, skipped)
+                found = iter_items(source if name is None else name, policy, skipped)
             except ImageError as error:
                 failed.append(error)
                 found = _failed(error)
@@ -335,7 +335,7 @@ def _is_searched(source: str) -> bool:
 def _later(source: str, policy: ImagePolicy, skipped: Skipped) -> Generator[Item]:
     """The images of a source that is looked at when its turn comes; what is wrong with it is one image's error."""
     try:
-        found = items(source, policy, skipped)
+        found = iter_items(source, policy, skipped)
     except ImageError as error:
         found = _failed(error)
     yield from found

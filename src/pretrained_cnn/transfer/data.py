@@ -16,7 +16,7 @@ from pretrained_cnn.images.decode import check_header
 from pretrained_cnn.images.inputs import content
 from pretrained_cnn.images.labeled import Labeled
 from pretrained_cnn.images.policy import ImagePolicy
-from pretrained_cnn.images.sources import Item, is_address, items
+from pretrained_cnn.images.sources import Item, is_address, iter_items
 
 SHARE = 0.2
 """The part of each class that is set aside where no validation images are given."""
@@ -58,7 +58,7 @@ def find_classes(train: Labeled, validation: Labeled | None = None) -> tuple[str
 def read(data: Labeled, classes: Sequence[str], policy: ImagePolicy) -> tuple[Images, list[ImageError]]:
     """The images of ``data`` whose files are there and begin as images do, and the errors of the others."""
     index = {name: i for i, name in enumerate(classes)}
-    images = list(items(data.images))
+    images = list(iter_items(data.images))
     with ThreadPoolExecutor() as pool:
         looks = list(pool.map(lambda item: _look(item, policy), images))
     targets = np.array([index[label] for label in data.labels], np.intp)
