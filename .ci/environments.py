@@ -33,6 +33,9 @@ for runtime in ("keras", "openvino", "onnxruntime", "litert"):
 
 
 def main(parts: list[str]) -> None:
+    assets = ROOT.parent / "shared" / "assets"  # unpacked elsewhere, the tests would look for them elsewhere
+    if assets.is_dir():
+        os.environ.setdefault("PRETRAINED_CNN_TEST_ASSETS", str(assets))
     known = {"package": package, "pythons": pythons, "lowest": lowest, "consoles": consoles}
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)

@@ -38,7 +38,7 @@ def card(image: Image.Image, overlay: Image.Image, result: Result) -> Image.Imag
     canvas.paste(thumbnail(image), (0, 0))
     canvas.paste(thumbnail(overlay), (2 * (SIDE + GAP // 4), 0))
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(28)
-    for number, (_, label, score, _) in enumerate(result):
+    for number, (_, label, score) in enumerate(result):
         middle = 2 * (SIDE + GAP // 2 + LINE * number + LINE // 2)
         start, end = 2 * BAR[0], 2 * BAR[1]
         pen.text((0, middle), label.replace("_", " "), INK, font, anchor="lm")

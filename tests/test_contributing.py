@@ -112,9 +112,9 @@ def test_a_checklist_names_its_tests_or_where_they_are_shipped(kind: str) -> Non
     assert re.search(r"`tests/\w+\.py`|docs/reference", checklists()[kind])
 
 
+@pytest.mark.slow  # it needs Sphinx, which is not among the packages of the quick tests
 def test_a_command_is_known_by_one_entry(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "docs" / "_ext"))
-    pytest.importorskip("sphinx")
     import generated_pages
 
     from pretrained_cnn import cli

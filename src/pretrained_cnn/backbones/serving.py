@@ -49,7 +49,8 @@ def serving_graph(backbone: Backbone, outputs: Sequence[Output] = ("scores",), l
     network = _network(backbone, names, layer)
     images = keras.Input((*spec.input_size, spec.channels), dtype="uint8", name="images")
     fed = preprocessed(spec, ops.cast(images, "float32"))
-    found = _under_free_name(network, images, fed)(fed)
+    # Without training=False a layer that augments would bring its random operations into an exported graph.
+    found = _under_free_name(network, images, fed)(fed, training=False)
     found = found if isinstance(found, dict) else {names[0]: found}
     return keras.Model(images, {name: ops.cast(found[name], "float32") for name in names}, name="serving")
 
