@@ -623,6 +623,7 @@ def test_a_closed_classifier_opens_its_network_again(runtime: str) -> None:
     np.testing.assert_allclose(clf.predict_proba([RED]), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_bundle_stands_for_a_model(tmp_path: Path) -> None:
     clf = Classifier("MobileNet", weights=None, alpha=0.25, input_size=(32, 32))
     clf.save(tmp_path / "a.bundle")

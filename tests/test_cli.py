@@ -47,6 +47,7 @@ def test_the_first_command_of_the_readme() -> None:
     assert rows[0][0] == "examples/images/clock.png"
 
 
+@pytest.mark.slow
 def test_json_and_a_bad_image_among_good_ones(tmp_path: Path) -> None:
     text = tmp_path / "text.jpg"
     text.write_text("hello")

@@ -19,7 +19,11 @@ MODULES = ["pretrained_cnn"] + [
 ]
 
 
-@pytest.mark.parametrize("name", MODULES)
+LONG = "pretrained_cnn.classifier"
+"""It trains, saves, loads and explains: as long as all the others together."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name == LONG)) for name in MODULES])
 @pytest.mark.usefixtures("clean_registry")
 def test_the_examples_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)

@@ -269,6 +269,7 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     return call
 
 
+@pytest.mark.slow
 def test_the_command(command: Any, tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     sources = ["examples/images", "no.jpg"]
