@@ -56,7 +56,7 @@ def measure(folder: Path, bundle: Path, rows: int) -> tuple[float, float, float]
     running = subprocess.Popen([*command, "--output", str(output)], stderr=subprocess.DEVNULL)
     first, written, begun = 0.0, 0, 0
     while written < rows and running.poll() is None:
-        time.sleep(0.005)
+        time.sleep(0.005)  # between two looks at the memory
         if output.exists():
             written = output.read_bytes().count(b"\n") - 1
         if written > 0 and not first:

@@ -21,7 +21,7 @@ T = TypeVar("T", bound=str)
 def whole_number(name: str, value: object, least: int = 1) -> int:
     """``value`` as an ``int`` of at least ``least``. Raises InvalidArgumentError for anything else."""
     try:
-        whole = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+        whole = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]  # any object may come
     except TypeError:
         whole = None
     if whole is None or whole < least:

@@ -132,4 +132,4 @@ def forget_members(archive: tarfile.TarFile) -> None:
 
     Stands on ``TarFile.members`` being a list that ``TarFile.next`` only appends to.
     """
-    archive.members = []  # type: ignore[attr-defined]
+    archive.members = []  # type: ignore[attr-defined]  # not in the stub

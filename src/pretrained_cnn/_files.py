@@ -30,7 +30,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
-    except BaseException:
+    except BaseException:  # Ctrl-C included: no temporary file is left behind
         part.unlink(missing_ok=True)
         raise
 
@@ -61,12 +61,12 @@ def open_regular(path: str | os.PathLike[str], mode: str) -> BinaryIO:
                 raise OSError(f"{name} is a link or not a regular file; remove it")
             if flags & os.O_TRUNC:
                 os.ftruncate(handle, 0)
-        except BaseException:
+        except BaseException:  # Ctrl-C included: nobody else closes the handle
             os.close(handle)
             raise
         return handle
 
-    return open(path, mode, opener=opener)  # type: ignore[return-value]
+    return open(path, mode, opener=opener)  # type: ignore[return-value]  # binary, by its mode
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
