@@ -100,7 +100,7 @@ def decode_one(format: str, seed: int) -> tuple[str, float, int]:
         outcome = "image"
     except ImageError as error:
         outcome = "error" if str(error).startswith("<bytes 0>: ") else f"an error without the name: {error}"
-    except BaseException as error:
+    except BaseException as error:  # whatever it is, it is the finding
         outcome = f"{type(error).__name__}: {error}"
     seconds, memory = time.process_time() - start, peak_bytes() - before
     if seconds > MOST_SECONDS:

@@ -74,7 +74,7 @@ def _insist(attempt: Callable[[], None], url: str) -> None:
                 raise OSError(_reason(error) + (f"; tried {number} times" if number > 1 else "")) from error
             wait = BACKOFF * 2 ** (number - 1)
             log.warning("%s: %s; trying again in %g s", url, _reason(error), wait)
-        time.sleep(wait)
+        time.sleep(wait)  # a server that is busy gets time to recover
 
 
 def _attempt(url: str, part: Path, problem: Problem, resumable: bool) -> None:

@@ -185,7 +185,7 @@ def serve(request: Mapping[str, Any]) -> NoReturn:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         reply = {"result": Reference(request["function"])(**request["arguments"])}
-    except BaseException as error:
+    except BaseException as error:  # SystemExit of a converter included: the parent waits for an answer
         traceback.print_exc()
         described: dict[str, Any] = {"class": type(error).__name__, "message": str(error)}
         if isinstance(error, MissingDependencyError):

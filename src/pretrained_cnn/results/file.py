@@ -93,7 +93,7 @@ class Destination:
                 raise OutputError(f"{self.path}: {reason}") from None
         try:
             self._settings = json.loads(json.dumps(dict(settings() if callable(settings) else settings)))
-        except BaseException:
+        except BaseException:  # Ctrl-C included: nobody else releases the lock
             Destination.close(self)
             raise
 
@@ -201,7 +201,7 @@ class ResultsFile(Destination):
         try:
             with self._explained():
                 self._open(resume, overwrite)
-        except BaseException:
+        except BaseException:  # Ctrl-C included: nobody else releases the lock
             super().close()
             raise
         self.before = self.images
@@ -293,7 +293,7 @@ class ResultsFile(Destination):
             file.seek(end)
             if end == 0:
                 file.write(self._lines.header)
-        except BaseException:
+        except BaseException:  # Ctrl-C included: nobody else closes the file
             file.close()
             raise
         self._file = file
