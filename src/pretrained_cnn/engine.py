@@ -417,6 +417,19 @@ class Engine:
                 arrays.append(array)
         return {name: np.concatenate(arrays) for name, arrays in zip(network.outputs, found, strict=True)}
 
+    def scored(
+        self, source: ImagesLike, *, batch_size: int | None = None
+    ) -> tuple[NDArray[np.float32], list[str], list[ImageError | None]]:
+        """The scores of the images that could be read, float32 ``(n, C)``; the names and the errors of all images."""
+        names: list[str] = []
+        errors: list[ImageError | None] = []
+        scores = [np.empty((0, self.open().widths[0]), np.float32)]
+        for rows in self.rows(self.batches(source, batch_size)):
+            names += rows.names
+            errors += rows.errors
+            scores += rows.outputs
+        return np.concatenate(scores), names, errors
+
     def pixels(self, source: ImagesLike) -> NDArray[np.uint8]:
         """All images of ``source`` as the network takes them: uint8 ``(N, H, W, channels)``.
 

@@ -265,18 +265,12 @@ def evaluate_labels(
     targets = np.zeros((len(images), len(spec.labels)), bool)
     for row, found in zip(targets, label_sets, strict=True):
         row[class_indices(found, spec.labels, name)] = True
-    names: list[str] = []
-    errors: list[ImageError | None] = []
-    scores = [np.empty((0, engine.open().widths[0]), np.float32)]
-    for rows in engine.rows(engine.batches(images, batch_size)):
-        names += rows.names
-        errors += rows.errors
-        scores += rows.outputs
+    scores, names, errors = engine.scored(images, batch_size=batch_size)
     good = [error is None for error in errors]
     return MultiLabelEvaluation(
         spec.labels,
         targets[good],
-        np.concatenate(scores),
+        scores,
         [name for name, fine in zip(names, good, strict=True) if fine],
         [error for error in errors if error is not None],
         spec.thresholds,

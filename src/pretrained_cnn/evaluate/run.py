@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.engine import Engine
-from pretrained_cnn.errors import DataError, ImageError, InvalidArgumentError
+from pretrained_cnn.errors import DataError, InvalidArgumentError
 from pretrained_cnn.evaluate.evaluation import Evaluation
 from pretrained_cnn.images.labeled import WNID, labeled
 from pretrained_cnn.images.sources import iter_items
@@ -25,17 +25,11 @@ def evaluate(
 ) -> Evaluation:
     """Run labeled images through an engine; the arguments are those of `Classifier.evaluate`."""
     images, targets = read_labeled(engine, source, labels)
-    names: list[str] = []
-    errors: list[ImageError | None] = []
-    scores = [np.empty((0, engine.open().widths[0]), np.float32)]
-    for rows in engine.rows(engine.batches(images, batch_size)):
-        names += rows.names
-        errors += rows.errors
-        scores += rows.outputs
+    scores, names, errors = engine.scored(images, batch_size=batch_size)
     return Evaluation(
         engine.spec.labels,
         targets[[error is None for error in errors]],
-        np.concatenate(scores),
+        scores,
         [name for name, error in zip(names, errors, strict=True) if error is None],
         [error for error in errors if error is not None],
     )
