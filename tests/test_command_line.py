@@ -149,26 +149,40 @@ def test_statuses_are_those_that_shells_know() -> None:
     assert all(status.meaning.endswith(".") for status in Status)
 
 
+WAIT = """
+import dataclasses, signal, sys
+from pretrained_cnn import cli
+from pretrained_cnn.cli.options import Command
+
+@dataclasses.dataclass(frozen=True)
+class Nothing:
+    pass
+
+def run(options):
+    try:
+        signal.raise_signal(int(sys.argv[1]))
+    finally:
+        closed.append(True)
+    return 0
+
+closed = []
+cli.COMMANDS = [Command("wait", "Wait.", Nothing, run)]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started this in the background
+before = signal.getsignal(signal.SIGTERM)
+status = cli.main(["wait"])
+print(closed == [True], signal.getsignal(signal.SIGTERM) == before)
+sys.exit(status)
+"""
+"""A program of its own: in a worker of the tests, a signal can end the worker."""
+
+
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, Status.INTERRUPTED), (signal.SIGTERM, Status.TERMINATED)]
 )
-def test_a_signal_ends_a_run_in_order(number: int, status: Status, monkeypatch: pytest.MonkeyPatch) -> None:
-    closed = []
-
-    def run(options: object) -> int:
-        try:
-            if number == signal.SIGINT:
-                raise KeyboardInterrupt  # the signal itself could end the worker that runs the tests
-            signal.raise_signal(number)
-        finally:
-            closed.append(True)
-        return 0
-
-    monkeypatch.setattr(cli, "COMMANDS", [Command("wait", "Wait.", Nothing, run)])
-    before = signal.getsignal(signal.SIGTERM)
-    assert cli.main(["wait"]) == status
-    assert closed == [True]
-    assert signal.getsignal(signal.SIGTERM) == before
+def test_a_signal_ends_a_run_in_order(number: int, status: Status) -> None:
+    program = [sys.executable, "-c", WAIT, str(int(number))]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (status, "True True\n", "")
 
 
 @dataclasses.dataclass(frozen=True)
