@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 from keras import layers, ops
+from keras.initializers import Constant
 
 SIZE = 24
 LABELS = ["red", "green", "blue"]
@@ -81,6 +82,13 @@ def net(activation: Any = "softmax", after: Any = None, units: int = 3, **argume
     i = pixels(**arguments)
     y = dense(pooled(copied(layers.Rescaling(1 / 255)(i))), activation, units)
     return keras.Model(i, y if after is None else after(y))
+
+
+def lucky(activation: str, units: int) -> keras.Model:
+    """Its outputs lie within 0 to 1 for every image, whatever the activation: from 0.1 to 0.4 before it."""
+    i = pixels()
+    last = layers.Dense(units, activation, kernel_initializer=Constant(0.1), bias_initializer=Constant(0.1))
+    return keras.Model(i, last(pooled(layers.Rescaling(1 / 255)(i))))
 
 
 def sequential(*tail: Any) -> keras.Sequential:
@@ -528,6 +536,16 @@ REFUSED = [
         lambda: subclass(None, ops.softmax, units=1),
         {**SIZED, "labels": ["a", "b"]},
         "as a softmax over one output is",
+    ),
+    *(
+        (
+            f"{count} by {name}, within 0 to 1 on the probes",
+            lambda name=name, units=units: lucky(name, units),
+            arguments,
+            f"the network ends in {name}, which gives values outside 0 to 1 too",
+        )
+        for name in ("tanh", "relu", "linear")
+        for count, units, arguments in (("one", 1, {"labels": ["a", "b"]}), ("several", 3, {"multi_label": True}))
     ),
     ("two outputs", several, {}, "a classifier has one input and one output, not 1 and 2"),
     ("two outputs and from_logits", several, LOGITS, "a classifier has one input and one output, not 1 and 2"),

@@ -24,7 +24,7 @@ from pretrained_cnn._lazy import Reference
 from pretrained_cnn._process import need_eager, random_kept
 from pretrained_cnn.backbones.graph import apply, calls, free_name, is_graph, layer_names, leaves, simple
 from pretrained_cnn.errors import InvalidArgumentError, InvalidSpecError, PretrainedCNNError, WeightsError
-from pretrained_cnn.scores import EXACT, NOT_FINITE, ROUGH, finite, probes, problem
+from pretrained_cnn.scores import EXACT, NOT_FINITE, ROUGH, finite, outside, probes, problem
 from pretrained_cnn.spec import ModelSpec
 
 RESERVED = {
@@ -260,6 +260,10 @@ def is_softmax(model: keras.Model) -> bool:
     return last_activation(model) == "softmax"
 
 
+_ACTIVATIONS = {"LeakyReLU": "leaky_relu", "LeakyRelu": "leaky_relu", "HardSigmoid": "hard_sigmoid"}
+"""Classes of Keras whose activation has another name than they have in small letters."""
+
+
 def last_activation(model: keras.Model) -> str | None:
     """The name of the function that the outputs pass last; None where the graph does not show it."""
     if not is_graph(model):
@@ -272,9 +276,11 @@ def last_activation(model: keras.Model) -> str | None:
             return last_activation(operation)
         if isinstance(operation, layers.Dropout | layers.Flatten | layers.Reshape) or type(operation) is layers.Layer:
             continue
-        if type(operation).__name__ in ("Softmax", "Sigmoid"):
-            return type(operation).__name__.lower()
-        return getattr(getattr(operation, "activation", None), "__name__", None)
+        activation = getattr(getattr(operation, "activation", None), "__name__", None)
+        name = type(operation).__name__  # an operation or a layer of its own: Softmax, Tanh, ReLU, LeakyReLU
+        return (
+            activation or _ACTIVATIONS.get(name) or (name.lower() if hasattr(keras.activations, name.lower()) else None)
+        )
     return None
 
 
@@ -294,8 +300,29 @@ def judge(backbone: Backbone) -> None:
     if found is not None:
         raise InvalidSpecError(f"{spec.name}: {found}")
     one_output = any(_is_two_classes(call.operation) for call in calls(model)[-1:])
+    if (one_output or spec.multi_label) and _leaves_probabilities(last):
+        raise InvalidSpecError(
+            f"{spec.name}: the network ends in {last}, which gives values outside 0 to 1 too, so its outputs are not "
+            "probabilities; end the network in a sigmoid, or, if they are logits, use "
+            "Classifier.from_keras(..., from_logits=True)"
+        )
     if one_output and (scores[:, 1] == 1).all() and last != "sigmoid":
         raise InvalidSpecError(f"{spec.name}: {_SOFTMAX_OVER_ONE}")
+
+
+def _leaves_probabilities(activation: str | None) -> bool:
+    """Whether a function of Keras gives values outside 0 to 1 for some inputs.
+
+    The probe images alone do not show it: where no outputs must sum to 1, they can lie within 0 to 1 by chance.
+    """
+    try:
+        function = None if activation is None else keras.activations.get(activation)
+    except ValueError:  # a function of the user's own
+        return False
+    if function is None:
+        return False
+    values = function(ops.convert_to_tensor(np.linspace(-8, 8, 33, dtype=np.float32)[None]))
+    return outside(np.asarray(ops.convert_to_numpy(values)), 0) is not None
 
 
 def on_probes(spec: ModelSpec, model: keras.Model) -> NDArray[np.float32]:
