@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pretrained_cnn.cli.options import count, option
+from pretrained_cnn.cli.options import count, number, option
 from pretrained_cnn.images.policy import ImagePolicy
 
 GROUP = "images"
@@ -34,17 +34,6 @@ def header(text: str) -> tuple[str, str]:
     if not (colon and name.strip()):  # the value may be secret, so it is not repeated
         raise argparse.ArgumentTypeError("expected 'Name: value'")
     return name.strip(), value.strip()
-
-
-def seconds(text: str) -> float:
-    """A time above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return value
 
 
 def _switch(name: str, help: str) -> Any:
@@ -86,7 +75,7 @@ class ImageOptions:
     url_seconds: float | None = option(
         "--url-seconds",
         group=GROUP,
-        type=seconds,
+        type=number,
         metavar="S",
         help=f"Seconds at most for an address (default: 30, {OTHERWISE}).",
     )
