@@ -6,8 +6,10 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -62,12 +64,20 @@ def test_links_of_each_kind(hook: ModuleType) -> None:
     assert absolute('<img width="1" src="b.png">') == '<img width="1" src="https://r/raw/v1/b.png">'
 
 
+def own_files(folder: Path) -> Iterator[Path]:
+    """The text files of the repository: not those of a virtual environment in it, and not what was built."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            if path.name not in {".ci", "build", "dist", "_build", ".git"} and not (path / "pyvenv.cfg").exists():
+                yield from own_files(path)
+        elif path.suffix in {".py", ".md", ".cff", ".yml", ".toml", ".cfg"}:
+            yield path
+
+
 def test_the_address_of_the_repository_stands_in_one_place() -> None:
     assert len(PROJECT["urls"]) >= 3
     assert all(url.startswith(REPOSITORY) for url in PROJECT["urls"].values())
-    files = [path for path in ROOT.rglob("*") if path.suffix in {".py", ".md", ".cff", ".yml", ".toml", ".cfg"}]
-    skipped = {".ci", "build", "dist", "_build", ".git"}
-    naming = [path for path in files if not skipped & set(path.parts) and REPOSITORY in path.read_text("utf-8")]
+    naming = [path for path in own_files(ROOT) if REPOSITORY in path.read_text("utf-8")]
     assert naming == [ROOT / "pyproject.toml"]
 
 
