@@ -11,7 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["atomic_write", "create_part", "open_regular", "sha256"]
+__all__ = ["POINTER", "atomic_write", "create_part", "is_lfs_pointer", "open_regular", "sha256"]
+
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""What a file begins with that Git LFS leaves in place of one that it has not fetched."""
+POINTER = "a pointer of Git LFS, not the file; fetch it with `git lfs pull`"
+"""What a message calls such a file."""
 
 
 @contextlib.contextmanager
@@ -67,6 +72,12 @@ def open_regular(path: str | os.PathLike[str], mode: str) -> BinaryIO:
         return handle
 
     return open(path, mode, opener=opener)  # type: ignore[return-value]  # binary, by its mode
+
+
+def is_lfs_pointer(path: str | os.PathLike[str]) -> bool:
+    """Whether a file only says where Git LFS keeps the content. Raises OSError for a file that cannot be read."""
+    with open(path, "rb") as file:
+        return file.read(len(LFS_POINTER)) == LFS_POINTER
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

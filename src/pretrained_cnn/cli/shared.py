@@ -7,11 +7,11 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pretrained_cnn.cli.console import complain, quiet
 from pretrained_cnn.cli.images import ImageOptions, image_policy
-from pretrained_cnn.cli.options import count, option
+from pretrained_cnn.cli.options import count, flag, option
 from pretrained_cnn.cli.status import Status
 from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.images.policy import ImagePolicy
@@ -21,6 +21,13 @@ from pretrained_cnn.spec import ModelSpec
 
 if TYPE_CHECKING:
     from pretrained_cnn.classifier import Classifier
+
+
+def follow_links(**keywords: Any) -> Any:
+    """Declare the option that the commands have which open a bundle."""
+    help = "Accept a bundle whose files are links out of its folder, as in the snapshot of a Hugging Face repository."
+    return flag("--follow-links", help=help, **keywords)
+
 
 RUNTIME = "Runtime that executes the network; `pretrained-cnn runtimes` lists them"
 
@@ -63,6 +70,7 @@ class ModelOptions(ImageOptions):
         default="float32",
         help="What the runtime computes in; `pretrained-cnn runtimes --precisions` lists what this machine has.",
     )
+    follow_links: bool = follow_links(group="model")
 
 
 def load_classifier(options: ModelOptions) -> Classifier:
@@ -92,6 +100,7 @@ def load_classifier(options: ModelOptions) -> Classifier:
             precision=options.precision,
             image_policy=image_policy(options, model),
             threads=_threads(runtime, options.threads),
+            follow_links=options.follow_links,
         )
 
 
