@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pretrained_cnn.cli.console import complain, log_to_stderr, quiet, say
 from pretrained_cnn.cli.export import describe
-from pretrained_cnn.cli.options import Command, argument, option
-from pretrained_cnn.cli.shared import RUNTIME, follow_links
+from pretrained_cnn.cli.options import Command, argument, flag, option
+from pretrained_cnn.cli.shared import FOLLOW_LINKS, RUNTIME
 from pretrained_cnn.cli.status import Status
 from pretrained_cnn.runtimes import get_runtime
 
@@ -17,11 +17,9 @@ from pretrained_cnn.runtimes import get_runtime
 class Options:
     """What ``check`` takes."""
 
-    bundle: str = argument("DIR", help="Folder of the bundle.")
-    runtime: str | None = option(
-        "--runtime", metavar="RUNTIME", help=f"{RUNTIME} (default: the one that the bundle is made for)."
-    )
-    follow_links: bool = follow_links()
+    bundle: str = argument("Folder of the bundle.", metavar="DIR")
+    runtime: str | None = option(f"{RUNTIME} (default: the one that the bundle is made for).")
+    follow_links: bool = flag(FOLLOW_LINKS)
 
 
 def _run(options: Options) -> Status:
