@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 OUTPUT, SPEED = "output", "speed"
 
-FOLLOW_LINKS = "Accept a bundle whose files are links out of its folder, as in the snapshot of a Hugging Face repository."
+FOLLOW_LINKS = "Accept a bundle whose files are links out of its folder, as a Hugging Face snapshot has them."
 RUNTIME = "Runtime that executes the network; `pretrained-cnn runtimes` lists them"
 
 
