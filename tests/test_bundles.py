@@ -295,7 +295,7 @@ def test_arrays_of_a_calibration_are_kept_and_checked(tmp_path: Path) -> None:
     for name, array in arrays.items():
         np.testing.assert_array_equal(found[name], array)
     (tmp_path / "b" / "calibration.npz").write_bytes(b"")
-    with pytest.raises(BundleError, match=r"calibration\.npz is incomplete: it has 0 of "):
+    with pytest.raises(BundleError, match=r"calibration\.npz was changed or cut: it has 0 of "):
         open_bundle(tmp_path / "b")
 
 
@@ -461,9 +461,9 @@ def test_where_there_is_something_already(saved: Callable[[str], Path], tmp_path
 
 DAMAGES: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
     "a byte": (lambda file, other: file.write_bytes(_flip(file.read_bytes())), "was changed"),
-    "the end": (lambda file, other: file.write_bytes(file.read_bytes()[:-1]), "is incomplete: it has "),
+    "the end": (lambda file, other: file.write_bytes(file.read_bytes()[:-1]), "was changed or cut: it has "),
     "one more byte": (lambda file, other: file.write_bytes(file.read_bytes() + b"\n"), "was changed"),
-    "empty": (lambda file, other: file.write_bytes(b""), "is incomplete: it has 0 of "),
+    "empty": (lambda file, other: file.write_bytes(b""), "was changed or cut: it has 0 of "),
     "a pointer": (
         lambda file, other: file.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"),
         "is a pointer of Git LFS, not the file; fetch it with `git lfs pull`",

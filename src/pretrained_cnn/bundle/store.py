@@ -463,7 +463,7 @@ def _check_file(path: Path, name: str, expected: FileInfo, *, follow_links: bool
         raise BundleError(f"{file} is {POINTER}")
     if found.bytes < expected.bytes:
         raise BundleError(
-            f"{file} is incomplete: it has {found.bytes:,} of {expected.bytes:,} bytes; copy the bundle again"
+            f"{file} was changed or cut: it has {found.bytes:,} of {expected.bytes:,} bytes; copy the bundle again"
         )
     raise BundleError(
         f"{file} was changed: it has {found.bytes:,} bytes with the SHA-256 {found.sha256}, "
