@@ -523,7 +523,11 @@ def test_line_ends_that_git_changes_do_not_count(format: str, copied: Callable[[
 
     def git(*command: str | Path) -> None:
         settings = ("core.autocrlf=true", "core.safecrlf=false", "user.name=a", "user.email=a@example.org")
-        subprocess.run(["git", *(f"-c{setting}" for setting in settings), *command], check=True, capture_output=True)
+        subprocess.run(
+            ["git", *(word for setting in settings for word in ("-c", setting)), *command],
+            check=True,
+            capture_output=True,
+        )
 
     git("init", path)
     git("-C", path, "add", ".")
