@@ -516,9 +516,9 @@ def test_a_damaged_file_is_named(
 @pytest.mark.parametrize("format", RUNTIME_OF)
 def test_line_ends_that_git_changes_do_not_count(format: str, copied: Callable[[str], Path], tmp_path: Path) -> None:
     path = copied(format)
-    card = path / "README.md"
+    card, files = path / "README.md", open_bundle(path).manifest.files
     card.write_bytes("Klassen und Maße\r\n".encode())  # written on Windows, say
-    remade(path, files={**open_bundle(path).manifest.files, "README.md": _info(card)})
+    remade(path, files={**files, "README.md": _info(card)})
     (path / ".gitattributes").write_bytes(b"*.md text\n")
 
     def git(*command: str | Path) -> None:
@@ -544,10 +544,10 @@ def test_line_ends_that_git_changes_do_not_count(format: str, copied: Callable[[
 
 def test_line_ends_count_in_what_is_no_text(copied: Callable[[str], Path]) -> None:
     path = copied("openvino")
-    data = (path / "model.bin").read_bytes()
+    data, files = (path / "model.bin").read_bytes(), open_bundle(path).manifest.files
     old = data[:4] + b"\n\xff" + data[4:]
     (path / "model.bin").write_bytes(old)
-    remade(path, files={**open_bundle(path).manifest.files, "model.bin": _info(path / "model.bin")})
+    remade(path, files={**files, "model.bin": _info(path / "model.bin")})
     open_bundle(path)
     (path / "model.bin").write_bytes(old.replace(b"\n\xff", b"\r\n\xff"))
     with pytest.raises(BundleError, match=r"model\.bin was changed"):

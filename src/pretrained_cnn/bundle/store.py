@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn._check import number
-from pretrained_cnn._files import POINTER, is_lfs_pointer, sha256
+from pretrained_cnn._files import POINTER, is_lfs_pointer, is_path, sha256
 from pretrained_cnn._process import is_running
 from pretrained_cnn._version import __version__
 from pretrained_cnn.bundle.formats import Dtype, Format, get_format
@@ -284,7 +284,7 @@ def is_bundle(path: str | os.PathLike[str]) -> bool:
 
 def looks_like_bundle_path(model: str) -> bool:
     """Whether what a user calls the model is the path of a bundle, there or not, and no backbone's name."""
-    return is_bundle(model) or os.sep in model
+    return is_bundle(model) or is_path(model)
 
 
 def verify(bundle: Bundle, runtime: Runtime) -> ExportCheck:
@@ -384,7 +384,7 @@ def _made_whole(path: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def scratch_beside(path: Path) -> Iterator[Path]:
+def scratch_beside(path: Path, mode: int = 0o777) -> Iterator[Path]:
     """A new, hidden folder on the disk of ``path``, removed in the end.
 
     Those of processes of this machine that were killed while they wrote ``path`` are removed first.
@@ -398,7 +398,7 @@ def scratch_beside(path: Path) -> Iterator[Path]:
     scratch = path.with_name(f"{prefix}{os.getpid()}.{secrets.token_hex(8)}")
     _writing.add(scratch)
     try:
-        scratch.mkdir()  # not mkdtemp: its folders, and what is renamed out of them, are for one user alone
+        scratch.mkdir(mode)  # not mkdtemp: its folders, and what is renamed out of them, are for one user alone
         yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

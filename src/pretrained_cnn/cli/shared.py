@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pretrained_cnn._files import is_path
 from pretrained_cnn.cli.console import complain, quiet
 from pretrained_cnn.cli.images import ImageOptions, image_policy
 from pretrained_cnn.cli.options import Count, argument, flag, option
@@ -117,7 +118,7 @@ def find_model(name: str) -> ModelSpec | Path:
     """The spec of that name, the folder of that bundle, or the spec that a module of the user's holds."""
     from pretrained_cnn import models
 
-    if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", name):
+    if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", name) and not is_path(name):  # "c:lite" may be on a drive
         return models.find_reference(name)
     return models.find_model(name)
 
