@@ -49,10 +49,11 @@ def test_options_are_frozen_and_documented(command: Command[Any]) -> None:
     assert dataclasses.is_dataclass(command.options)
     assert command.options.__dataclass_params__.frozen
     for field in dataclasses.fields(command.options):
-        text = field.metadata["keywords"]["help"]
+        text = field.metadata["help"]
         assert re.match(r"[A-Z\"]", text), f"{command.name} {field.name}: {text!r} does not start with a capital"
         assert text.endswith("."), f"{command.name} {field.name}: {text!r} is not a sentence"
-        optional = field.metadata["flags"] and field.default is not False and field.default is not dataclasses.MISSING
+        required = field.default is dataclasses.MISSING
+        optional = field.name in command.option_names() and field.default is not False and not required
         assert not optional or "(default: " in text, f"{command.name} {field.name}: {text!r} names no default"
 
 
@@ -60,10 +61,7 @@ def test_options_are_frozen_and_documented(command: Command[Any]) -> None:
 def test_an_option_has_one_name_everywhere(command: Command[Any]) -> None:
     short = {"output": "-o", "model": "-m"}
     for field in dataclasses.fields(command.options):
-        flags = field.metadata["flags"]
-        if flags:
-            assert flags[-1] == f"--{field.name.replace('_', '-')}"
-            assert flags[:-1] == ((short[field.name],) if field.name in short else ())
+        assert field.metadata.get("short") == (short.get(field.name) if field.name in command.option_names() else None)
     names = {field.name for field in dataclasses.fields(command.options)}
     assert "overwrite" in names or not names & {"output", "plot"}, "what is written can be replaced"
 

@@ -122,7 +122,7 @@ def test_a_command_is_known_by_one_entry(monkeypatch: pytest.MonkeyPatch, capsys
 
     @dataclasses.dataclass(frozen=True)
     class Options:
-        word: str = option("--word", default="hello", help="Word to say.")
+        word: str = option("Word to say.", default="hello")
 
     def run(options: Options) -> int:
         print(options.word)

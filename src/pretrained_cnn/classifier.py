@@ -19,12 +19,11 @@ from pretrained_cnn.bundle.formats import Dtype
 from pretrained_cnn.bundle.manifest import ExportCheck
 from pretrained_cnn.engine import Engine, Rows, open_model
 from pretrained_cnn.errors import InvalidArgumentError
-from pretrained_cnn.evaluate import Evaluation, evaluate
+from pretrained_cnn.evaluate import Evaluation, MultiLabelEvaluation, evaluate
 from pretrained_cnn.explain import Explanation, explain
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item, iter_items, single_item
 from pretrained_cnn.labels import Label
-from pretrained_cnn.multilabel import MultiLabelEvaluation, evaluate_labels
 from pretrained_cnn.results.result import EmbeddingResult, Result, ResultList, status_of
 from pretrained_cnn.results.rows import EMBEDDINGS, RESULTS
 from pretrained_cnn.results.settings import settings_of
@@ -576,8 +575,7 @@ class Classifier:
         >>> clf.evaluate([("examples/images/clock.png", "analog_clock"), ("examples/images/candle.png", "candle")])
         Evaluation(2 images, top1=1.000 (0.342 to 1.000))
         """
-        run = evaluate_labels if self.spec.multi_label else evaluate
-        return run(self._engine, source, labels, batch_size=batch_size)
+        return evaluate(self._engine, source, labels, batch_size=batch_size)
 
     def explain(
         self, image: ImageLike, target: int | str | None = None, method: HeatMapMethod = "grad_cam"
@@ -638,9 +636,9 @@ class Classifier:
         Before it returns, the bundle is loaded again, and must give the same scores as this classifier within
         1e-4 (float16: 0.05) and the same best classes, for four test images. Returns how well the two agree.
 
-        Raises InvalidSpecError if the network gives NaN, or scores that are not probabilities; BundleError, and leaves nothing behind, if they do not agree, or if the format cannot express the
-        network; InvalidArgumentError for arguments that do not go together; MissingDependencyError for a format
-        whose package is not installed.
+        Raises InvalidSpecError if the network gives NaN, or scores that are not probabilities; BundleError, and leaves
+        nothing behind, if the two do not agree, or if the format cannot express the network; InvalidArgumentError for
+        arguments that do not go together; MissingDependencyError for a format whose package is not installed.
 
         >>> import tempfile
         >>> path = tempfile.mkdtemp() + "/lite.bundle"

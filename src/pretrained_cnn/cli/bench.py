@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pretrained_cnn.cli.console import complain, log_to_stderr, quiet, say
-from pretrained_cnn.cli.options import Command, argument, count, flag, option
+from pretrained_cnn.cli.options import Command, Count, argument, flag, option
 from pretrained_cnn.cli.shared import RUNTIME, find_spec
 from pretrained_cnn.cli.status import Status
 from pretrained_cnn.cli.table import table
@@ -26,31 +26,21 @@ class Options:
     """What ``bench`` takes."""
 
     names: tuple[str, ...] = argument(
-        "NAME",
+        "Name of a backbone, or a pattern such as 'EfficientNet*' (default: ten small ones).",
+        metavar="NAME",
         nargs="*",
         default=(),
-        help="Name of a backbone, or a pattern such as 'EfficientNet*' (default: ten small ones).",
     )
-    runtime: tuple[str, ...] = option(
-        "--runtime",
-        action="append",
-        default=(),
-        metavar="RUNTIME",
-        help=f"{RUNTIME}; may be repeated (default: keras).",
-    )
-    weights: Literal["random", "imagenet"] = option(
-        "--weights", choices=("random", "imagenet"), default="random", help="Weights to load; both take the same time."
-    )
-    batch_size: int = option("--batch-size", type=count, default=16, metavar="N", help="Number of images in a batch.")
-    rounds: int = option("--rounds", type=count, default=15, metavar="N", help="Number of measurements per backbone.")
-    image: str | None = option(
-        "--image", metavar="FILE", help="Image to time, read anew each time (default: pixels in memory)."
-    )
-    json: bool = flag("--json", help="Print one JSON array.")
+    runtime: tuple[str, ...] = option(f"{RUNTIME}; may be repeated (default: keras).", default=(), action="append")
+    weights: Literal["random", "imagenet"] = option("Weights to load; both take the same time.", default="random")
+    batch_size: Count = option("Number of images in a batch.", default=16)
+    rounds: Count = option("Number of measurements per backbone.", default=15)
+    image: str | None = option("Image to time, read anew each time (default: pixels in memory).", metavar="FILE")
+    json: bool = flag("Print one JSON array.")
     plot: str | None = option(
-        "--plot", metavar="FILE", help="Draw accuracy against time to FILE, such as frontier.png (default: no drawing)."
+        "Draw accuracy against time to FILE, such as frontier.png (default: no drawing).", metavar="FILE"
     )
-    overwrite: bool = flag("--overwrite", help="Replace the drawing if it exists.")
+    overwrite: bool = flag("Replace the drawing if it exists.")
 
 
 def _run(options: Options) -> Status:

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pretrained_cnn._cache import KINDS, CacheEntry, cache_entries, cache_home, remove
+from pretrained_cnn._cache import KINDS, cache_entries, cache_home, remove
 from pretrained_cnn.cli.console import complain, say
 from pretrained_cnn.cli.options import Command, flag, option
 from pretrained_cnn.cli.shared import get_specs
 from pretrained_cnn.cli.status import Status
 from pretrained_cnn.errors import BundleError
 from pretrained_cnn.registry import list_models
-from pretrained_cnn.spec import ModelSpec
 from pretrained_cnn.weights import WeightsFile, cache_dir
 
 
@@ -23,13 +22,12 @@ from pretrained_cnn.weights import WeightsFile, cache_dir
 class Options:
     """What ``cache`` takes."""
 
-    json: bool = flag("--json", help="Print one JSON array.")
+    json: bool = flag("Print one JSON array.")
     clear: tuple[str, ...] | None = option(
-        "--clear",
+        f"Remove what was computed: {', '.join(KINDS)} (default: all of them). Weights files stay.",
         nargs="*",
         choices=KINDS,
         metavar="KIND",
-        help=f"Remove what was computed: {', '.join(KINDS)} (default: all of them). Weights files stay.",
     )
 
 
@@ -46,8 +44,15 @@ def _clear(kinds: Sequence[str]) -> Status:
 def _list(options: Options) -> Status:
     specs, status = get_specs(list_models())
     files = [(spec, file, cache_dir() / file.name) for spec in specs for file in spec.weights]
-    rows = [_verdict(spec, file, path) for spec, file, path in files if path.exists()]
-    rows += [_computed_verdict(entry) for entry in cache_entries()]
+    rows = [
+        _row("weights", path, path.stat().st_size, spec.name, *_verdict(file, path))
+        for spec, file, path in files
+        if path.exists()
+    ]
+    rows += [
+        _row(kind, path, size, *(_bundle_verdict(path) if kind == "converted" else ("-", "whole", None)))
+        for kind, path, size, _ in cache_entries()
+    ]
     if options.json:
         say(json.dumps(rows, indent=2))
     else:
@@ -60,42 +65,27 @@ def _list(options: Options) -> Status:
     return Status.FAILED if any(row["verdict"] == "broken" for row in rows) else status
 
 
-def _verdict(spec: ModelSpec, file: WeightsFile, path: Path) -> dict[str, Any]:
+def _row(kind: str, path: Path, size: int, model: str, verdict: str, reason: str | None) -> dict[str, Any]:
+    return {"kind": kind, "model": model, "path": str(path), "size": size, "verdict": verdict, "reason": reason}
+
+
+def _verdict(file: WeightsFile, path: Path) -> tuple[str, str | None]:
     problem = file.problem(path)
     if problem is not None:
-        verdict, reason = "broken", problem
-    elif file.hash is None:
-        verdict, reason = "unknown", "complete, but it has no published hash; loading it compares its layers"
-    else:
-        verdict, reason = "whole", None
-    return {
-        "kind": "weights",
-        "model": spec.name,
-        "path": str(path),
-        "size": path.stat().st_size,
-        "verdict": verdict,
-        "reason": reason,
-    }
+        return "broken", problem
+    if file.hash is None:
+        return "unknown", "complete, but it has no published hash; loading it compares its layers"
+    return "whole", None
 
 
-def _computed_verdict(entry: CacheEntry) -> dict[str, Any]:
-    model, verdict, reason = "-", "whole", None
-    if entry.kind == "converted":
-        from pretrained_cnn.bundle.store import open_bundle
+def _bundle_verdict(path: Path) -> tuple[str, str, str | None]:
+    from pretrained_cnn.bundle.store import open_bundle
 
-        try:
-            bundle = open_bundle(entry.path)
-            model = f"{bundle.spec.name}, {bundle.manifest.format}"
-        except BundleError as error:
-            model, verdict, reason = "?", "broken", str(error)
-    return {
-        "kind": entry.kind,
-        "model": model,
-        "path": str(entry.path),
-        "size": entry.size,
-        "verdict": verdict,
-        "reason": reason,
-    }
+    try:
+        bundle = open_bundle(path)
+    except BundleError as error:
+        return "?", "broken", str(error)
+    return f"{bundle.spec.name}, {bundle.manifest.format}", "whole", None
 
 
 COMMAND = Command(

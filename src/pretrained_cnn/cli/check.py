@@ -17,10 +17,8 @@ from pretrained_cnn.runtimes import get_runtime
 class Options:
     """What ``check`` takes."""
 
-    bundle: str = argument("DIR", help="Folder of the bundle.")
-    runtime: str | None = option(
-        "--runtime", metavar="RUNTIME", help=f"{RUNTIME} (default: the one that the bundle is made for)."
-    )
+    bundle: str = argument("Folder of the bundle.", metavar="DIR")
+    runtime: str | None = option(f"{RUNTIME} (default: the one that the bundle is made for).")
 
 
 def _run(options: Options) -> Status:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pretrained_cnn.cli.classify_options import Options
-from pretrained_cnn.cli.console import complain, escaped, log_to_stderr, quiet, say
+from pretrained_cnn.cli.console import complain, escaped, log_to_stderr, say
 from pretrained_cnn.cli.options import Command
 from pretrained_cnn.cli.shared import load_classifier
 from pretrained_cnn.cli.status import Status
@@ -35,7 +35,9 @@ def _run(options: Options) -> int:
     if sorter is not None and clf.spec.multi_label:
         one_class_only("sorting images into a folder for each class")
     if options.on:
-        return _on_ray(clf, options)
+        from pretrained_cnn.cli.on_ray import run
+
+        return run(clf, options)
     sources = Sources(options.source, without=None if sorter is None else str(sorter.folder))
     stream = clf.stream(
         sources,
@@ -47,7 +49,16 @@ def _run(options: Options) -> int:
     if options.output is None:
         status = _to_stdout(clf, stream, sorter, options)
     else:
-        status = _to_file(clf, stream, options.output, sorter, options)
+        from pretrained_cnn.cli.writing import write
+
+        status = write(
+            options,
+            stream,
+            lambda: clf.predict_proba([]),
+            min_score=options.min_score,
+            opened=lambda file: _sort_existing(sorter, file),
+            before=lambda result: _sort(sorter, result),
+        )
     if stream.search.left_out:
         complain(f"{stream.search.left_out:,} images in {sources.without} were left out")
     return Status.FAILED if sorter is not None and sorter.left_out else status
@@ -74,27 +85,6 @@ def _to_stdout(clf: Classifier, stream: ResultStream[Result], sorter: Sorter | N
     return status
 
 
-def _to_file(
-    clf: Classifier, stream: ResultStream[Result], output: str, sorter: Sorter | None, options: Options
-) -> Status:
-    from pretrained_cnn.cli.writing import build, write
-    from pretrained_cnn.results.writing import open_results
-
-    with contextlib.ExitStack() as stack:
-        with quiet():  # what the settings are may need the network
-            opened = open_results(
-                stream,
-                output,
-                resume=options.resume,
-                overwrite=options.overwrite,
-                retry_failed=options.retry_failed,
-            )
-            file, _ = stack.enter_context(opened)
-        _sort_existing(sorter, file)
-        build(lambda: clf.predict_proba([]), stream)
-        return write(file, stream, options.min_score, before=lambda result: _sort(sorter, result))
-
-
 def _sort(sorter: Sorter | None, result: Result) -> None:
     if sorter is not None and result.predictions:
         try:
@@ -118,38 +108,23 @@ def _sort_existing(sorter: Sorter | None, file: ResultsFile) -> None:
         sorter.left_out = 0
 
 
-def _on_ray(clf: Classifier, options: Options) -> int:
-    from pretrained_cnn.cli.on_ray import run
-
-    return run(clf, options)
-
-
 def _check(options: Options) -> None:
     if options.output and options.json:
         raise InvalidArgumentError(
             "--json is for stdout; with --output the name of the file says the format, such as .jsonl"
         )
-    for name in ("resume", "overwrite"):
-        if getattr(options, name) and not options.output:
-            raise InvalidArgumentError(f"--{name} needs --output FILE")
-    if options.retry_failed and not options.resume:
-        raise InvalidArgumentError("--retry-failed needs --resume")
-    _check_on_ray(options)
-
-
-def _check_on_ray(options: Options) -> None:
-    for name in ("address", "shard"):
-        if getattr(options, name) is not None and not options.on:
-            raise InvalidArgumentError(f"--{name} needs --on ray")
     if options.on and not options.output:
         raise InvalidArgumentError(
             "--on ray needs --output DIR.csv, DIR.jsonl or DIR.parquet, a folder of files of rows"
         )
-    for name in ("copy_to", "link_to"):
-        if options.on and getattr(options, name):
-            raise InvalidArgumentError(
-                f"--{name.replace('_', '-')} does not go with --on ray; sort by the rows, when they are there"
-            )
+    needs = {"resume": "output", "overwrite": "output", "retry_failed": "resume", "address": "on", "shard": "on"}
+    means = {"output": "--output FILE", "resume": "--resume", "on": "--on ray"}
+    for name, other in needs.items():
+        if getattr(options, name) and not getattr(options, other):
+            raise InvalidArgumentError(f"--{name.replace('_', '-')} needs {means[other]}")
+    if options.on and (options.copy_to or options.link_to):
+        name = "copy-to" if options.copy_to else "link-to"
+        raise InvalidArgumentError(f"--{name} does not go with --on ray; sort by the rows, when they are there")
 
 
 def _sorter(options: Options) -> Sorter | None:

@@ -16,11 +16,11 @@ class Options(ModelOptions):
     """What ``evaluate`` takes."""
 
     source: str = argument(
-        "SOURCE",
-        help="Folder with a folder for each class, or CSV file with the columns path and label; for ImageNet's "
-        "classes also a folder of images whose names contain their WordNet id.",
+        "Folder with a folder for each class, or CSV file with the columns path and label; for ImageNet's classes also "
+        "a folder of images whose names contain their WordNet id.",
+        metavar="SOURCE",
     )
-    json: bool = flag("--json", help="Print one JSON object.")
+    json: bool = flag("Print one JSON object.")
 
 
 def _run(options: Options) -> Status:

@@ -8,7 +8,7 @@ from typing import Literal
 from pretrained_cnn.bundle.formats import list_formats
 from pretrained_cnn.bundle.manifest import ExportCheck
 from pretrained_cnn.cli.console import log_to_stderr, quiet, say
-from pretrained_cnn.cli.options import Command, flag, option, share
+from pretrained_cnn.cli.options import Command, Share, flag, option
 from pretrained_cnn.cli.shared import ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
 
@@ -17,23 +17,17 @@ from pretrained_cnn.cli.status import Status
 class Options(ModelOptions):
     """What ``export`` takes."""
 
-    output: str = option("-o", "--output", required=True, metavar="DIR", help="Folder of the new bundle.")
-    format: str = option("--format", choices=list_formats(), default="keras", help="Format of the network.")
-    dtype: Literal["float32", "float16"] = option(
-        "--dtype", choices=("float32", "float16"), default="float32", help="Type in which the weights are stored."
-    )
+    output: str = option("Folder of the new bundle.", short="-o", required=True, metavar="DIR")
+    format: str = option("Format of the network.", default="keras", choices=list_formats())
+    dtype: Literal["float32", "float16"] = option("Type in which the weights are stored.", default="float32")
     quantize: str | None = option(
-        "--quantize",
-        metavar="SOURCE",
-        help="Images to quantize an OpenVINO network to 8 bits with (default: do not quantize).",
+        "Images to quantize an OpenVINO network to 8 bits with (default: do not quantize).", metavar="SOURCE"
     )
-    min_agreement: float | None = option(
-        "--min-agreement",
-        type=share,
+    min_agreement: Share | None = option(
+        "Share of images, 0 to 1, that must keep their best class (default: 1, or 0.95 with --quantize).",
         metavar="SHARE",
-        help="Share of images, 0 to 1, that must keep their best class (default: 1, or 0.95 with --quantize).",
     )
-    overwrite: bool = flag("--overwrite", help="Replace the bundle, if one exists.")
+    overwrite: bool = flag("Replace the bundle, if one exists.")
 
 
 def _run(options: Options) -> Status:

@@ -20,22 +20,16 @@ class Options:
     """What ``fetch`` takes."""
 
     names: tuple[str, ...] = argument(
-        "NAME", nargs="*", default=(), help="Name of a backbone, or a pattern such as 'EfficientNet*'."
+        "Name of a backbone, or a pattern such as 'EfficientNet*'.", metavar="NAME", nargs="*", default=()
     )
-    all: bool = flag("--all", help="Fetch the weights of every backbone.")
-    variants: bool = flag(
-        "--variants", help="Fetch the files for other widths and input sizes, and those without a head, too."
-    )
+    all: bool = flag("Fetch the weights of every backbone.")
+    variants: bool = flag("Fetch the files for other widths and input sizes, and those without a head, too.")
     to: str | None = option(
-        "--to",
-        metavar="DIR",
-        help="Write to DIR/models; set KERAS_HOME=DIR to use them (default: Keras's own cache).",
+        "Write to DIR/models; set KERAS_HOME=DIR to use them (default: Keras's own cache).", metavar="DIR"
     )
     runtime: str | None = option(
-        "--runtime",
-        metavar="RUNTIME",
-        help="Convert each backbone for this runtime and keep the result in the cache, as for a container image "
-        "(default: convert nothing).",
+        "Convert each backbone for this runtime and keep the result in the cache, as for a container image (default: "
+        "convert nothing)."
     )
 
 

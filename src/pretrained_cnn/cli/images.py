@@ -8,11 +8,10 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pretrained_cnn.cli.options import count, number, option
+from pretrained_cnn.cli.options import Count, Number, option
 from pretrained_cnn.images.policy import ImagePolicy
 
 GROUP = "images"
-OTHERWISE = "or the bundle's own"
 
 
 def color(text: str) -> tuple[int, ...]:
@@ -36,88 +35,44 @@ def header(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _switch(name: str, help: str) -> Any:
-    return option(f"--{name}", group=GROUP, action=argparse.BooleanOptionalAction, help=help)
+def _setting(default: object, help: str, **keywords: Any) -> Any:
+    """An option that is None unless given: then the policy's ``default`` holds, or what a bundle says."""
+    shown = "yes" if default is True else f"{default:g}" if isinstance(default, float) else str(default)
+    return option(
+        f"{help} (default: {shown.strip('()').replace(' ', '')}, or the bundle's own).", group=GROUP, **keywords
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageOptions:
     """How images are read; None is the default of `ImagePolicy`, or what a bundle says."""
 
-    max_pixels: int | None = option(
-        "--max-pixels",
-        group=GROUP,
-        type=count,
-        metavar="N",
-        help=f"Pixels at most that are decoded of an image (default: 89478485, {OTHERWISE}).",
-    )
-    max_memory: int | None = option(
-        "--max-memory",
-        group=GROUP,
-        type=count,
-        metavar="N",
-        help=f"Bytes of memory at most to decode an image (default: 536870912, {OTHERWISE}).",
-    )
-    max_bytes: int | None = option(
-        "--max-bytes",
-        group=GROUP,
-        type=count,
-        metavar="N",
-        help=f"Bytes at most of a file (default: 268435456, {OTHERWISE}).",
-    )
-    max_url_bytes: int | None = option(
-        "--max-url-bytes",
-        group=GROUP,
-        type=count,
-        metavar="N",
-        help=f"Bytes at most of what an address gives (default: 67108864, {OTHERWISE}).",
-    )
-    url_seconds: float | None = option(
-        "--url-seconds",
-        group=GROUP,
-        type=number,
-        metavar="S",
-        help=f"Seconds at most for an address (default: 30, {OTHERWISE}).",
-    )
-    allow_private: bool | None = _switch(
-        "allow-private", f"Whether addresses may lead to a private network (default: yes, {OTHERWISE})."
-    )
+    max_pixels: Count | None = _setting(ImagePolicy.max_pixels, "Pixels at most that are decoded of an image")
+    max_memory: Count | None = _setting(ImagePolicy.max_memory, "Bytes of memory at most to decode an image")
+    max_bytes: Count | None = _setting(ImagePolicy.max_bytes, "Bytes at most of a file")
+    max_url_bytes: Count | None = _setting(ImagePolicy.max_url_bytes, "Bytes at most of what an address gives")
+    url_seconds: Number | None = _setting(ImagePolicy.url_seconds, "Seconds at most for an address", metavar="S")
+    allow_private: bool | None = _setting(ImagePolicy.allow_private, "Whether addresses may lead to a private network")
     headers: tuple[tuple[str, str], ...] | None = option(
-        "--headers",
+        "Request header for addresses, as 'Name: value'; may be repeated (default: none).",
         group=GROUP,
         type=header,
         action="append",
         metavar="HEADER",
-        help="Request header for addresses, as 'Name: value'; may be repeated (default: none).",
     )
-    background: tuple[int, int, int] | None = option(
-        "--background",
-        group=GROUP,
-        type=color,
-        metavar="R,G,B",
-        help=f"Color behind transparent pixels (default: 255,255,255, {OTHERWISE}).",
+    background: tuple[int, int, int] | None = _setting(
+        ImagePolicy.background, "Color behind transparent pixels", type=color, metavar="R,G,B"
     )
-    color_profile: Literal["convert", "ignore"] | None = option(
-        "--color-profile",
-        group=GROUP,
-        choices=("convert", "ignore"),
-        help=f"What to do with color profiles (default: convert, {OTHERWISE}).",
+    color_profile: Literal["convert", "ignore"] | None = _setting(
+        ImagePolicy.color_profile, "What to do with color profiles"
     )
-    levels: Literal["declared", "full", "stretch"] | None = option(
-        "--levels",
-        group=GROUP,
-        choices=("declared", "full", "stretch"),
-        help=f"Which values of more than 8 bits are black and white (default: declared, {OTHERWISE}).",
+    levels: Literal["declared", "full", "stretch"] | None = _setting(
+        ImagePolicy.levels, "Which values of more than 8 bits are black and white"
     )
-    truncated: Literal["error", "allow"] | None = option(
-        "--truncated",
-        group=GROUP,
-        choices=("error", "allow"),
-        help=f"Whether a file that ends early is an error, or shows what it has (default: error, {OTHERWISE}).",
+    truncated: Literal["error", "allow"] | None = _setting(
+        ImagePolicy.truncated, "Whether a file that ends early is an error, or shows what it has"
     )
-    draft: bool | None = _switch(
-        "draft", f"Whether large images may be decoded at a lower resolution (default: yes, {OTHERWISE})."
-    )
+    draft: bool | None = _setting(ImagePolicy.draft, "Whether large images may be decoded at a lower resolution")
 
 
 def image_policy(options: ImageOptions, bundle: Path | None = None) -> ImagePolicy | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pretrained_cnn.cli.console import complain, say
-from pretrained_cnn.cli.options import Command, argument, flag, number, option
+from pretrained_cnn.cli.options import Command, Number, argument, flag, option
 from pretrained_cnn.cli.shared import get_specs
 from pretrained_cnn.cli.status import Status
 from pretrained_cnn.cli.table import table
@@ -29,22 +29,16 @@ SORTS: dict[str, Callable[[ModelSpec], Any]] = {
 class Options:
     """What ``models`` takes."""
 
-    pattern: str = argument("PATTERN", nargs="?", default="*", help="Pattern of names, such as 'EfficientNet*'.")
-    sort: str = option("--sort", choices=SORTS, default="name", help="Column to sort by, best accuracy first.")
-    max_parameters: float | None = option(
-        "--max-parameters",
-        type=number,
-        metavar="M",
-        help="List only backbones with at most M million parameters (default: all).",
+    pattern: str = argument("Pattern of names, such as 'EfficientNet*'.", metavar="PATTERN", nargs="?", default="*")
+    sort: str = option("Column to sort by, best accuracy first.", default="name", choices=SORTS)
+    max_parameters: Number | None = option(
+        "List only backbones with at most M million parameters (default: all).", metavar="M"
     )
-    min_top1: float | None = option(
-        "--min-top1",
-        type=number,
-        metavar="PERCENT",
-        help="List only backbones with a published top-1 accuracy of at least PERCENT (default: all).",
+    min_top1: Number | None = option(
+        "List only backbones with a published top-1 accuracy of at least PERCENT (default: all).", metavar="PERCENT"
     )
-    offline: bool = flag("--offline", help="List only backbones whose weights are on this machine.")
-    json: bool = flag("--json", help="Print one JSON array.")
+    offline: bool = flag("List only backbones whose weights are on this machine.")
+    json: bool = flag("Print one JSON array.")
 
 
 def _run(options: Options) -> Status:

@@ -1,11 +1,13 @@
 """The options of a command, declared once: as the fields of a frozen dataclass.
 
 `Command` makes a parser from the fields and hands the command an instance, so no ``argparse.Namespace`` goes further.
+A field's name is that of its option, and its type says what values the option takes: one of a ``Literal``, yes or no
+for ``bool | None``, what `Count`, `Number` or `Share` admit, else any text.
 
 >>> @dataclasses.dataclass(frozen=True, kw_only=True)
 ... class Options:
-...     name: str = argument("NAME", help="Whom to greet.")
-...     times: int = option("-t", "--times", type=count, default=1, metavar="N", help="Number of greetings.")
+...     name: str = argument("Whom to greet.")
+...     times: int = option("Number of greetings.", default=1, short="-t", type=count, metavar="N")
 >>> def run(options: Options) -> int:
 ...     print(f"Hello {options.name}! " * options.times)
 ...     return 0
@@ -17,48 +19,44 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import types
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Annotated, Any, Generic, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from pretrained_cnn._registry import nearest
 from pretrained_cnn.cli.console import say
 
-__all__ = ["Command", "Parser", "argument", "count", "flag", "number", "option", "share"]
+__all__ = ["Command", "Count", "Number", "Parser", "Share", "argument", "count", "flag", "number", "option", "share"]
 
 PROGRAM = "pretrained-cnn"
 
 T = TypeVar("T")
 
 
-def argument(
-    metavar: str, *, help: str, nargs: str | None = None, default: Any = dataclasses.MISSING, **keywords: Any
-) -> Any:
+def argument(help: str, *, default: Any = dataclasses.MISSING, **keywords: Any) -> Any:
     """Declare a positional argument. With ``nargs`` of ``"+"`` or ``"*"`` the field is a tuple."""
-    return _field((), help, default, metavar=metavar, nargs=nargs, **keywords)
+    return _field(help, default, positional=True, **keywords)
 
 
-def option(*flags: str, help: str, default: Any = None, **keywords: Any) -> Any:
-    """Declare an option with a value. ``required``, ``type``, ``choices``, ``metavar`` and ``action`` are argparse's.
+def option(help: str, default: Any = None, *, required: bool = False, **keywords: Any) -> Any:
+    """Declare an option with a value. ``type``, ``choices``, ``metavar`` and ``action`` are argparse's.
 
-    ``group`` is the heading under which the help lists it. Options of the same ``exclusive`` exclude each other. The
-    help ends with the default, unless it is None: then the text itself says what happens.
+    ``short`` is a second name, such as ``-o``. ``group`` is the heading under which the help lists the option. Options
+    of the same ``exclusive`` exclude each other. The help ends with the default, unless it is None: then the text
+    itself says what happens.
     """
-    return _field(flags, help, dataclasses.MISSING if keywords.get("required") else default, **keywords)
+    return _field(help, dataclasses.MISSING if required else default, **keywords)
 
 
-def flag(*flags: str, help: str, **keywords: Any) -> Any:
+def flag(help: str, **keywords: Any) -> Any:
     """Declare an option without a value: False unless given. ``group`` and ``exclusive`` are as in `option`."""
-    return _field(flags, help, False, action="store_true", **keywords)
+    return _field(help, False, action="store_true", **keywords)
 
 
-def _field(
-    flags: tuple[str, ...], help: str, default: Any, *, group: str = "", exclusive: str = "", **keywords: Any
-) -> Any:
-    if not any(default is none for none in (None, False, dataclasses.MISSING)) and default != ():
+def _field(help: str, default: Any, **metadata: Any) -> Any:
+    if not any(default is none for none in (None, False, dataclasses.MISSING, ())):
         help = f"{help.removesuffix('.')} (default: {default})."
-    keywords = {name: value for name, value in keywords.items() if value is not None}
-    metadata = {"flags": flags, "group": group, "exclusive": exclusive, "keywords": {**keywords, "help": help}}
-    return dataclasses.field(default=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata={"help": help, **metadata})
 
 
 class Parser(argparse.ArgumentParser):
@@ -128,7 +126,7 @@ class Command(Generic[T]):
 
     def option_names(self) -> list[str]:
         """The fields that are options, not positional arguments."""
-        return [field.name for field in _fields(self.options) if field.metadata["flags"]]
+        return [field.name for field in _fields(self.options) if "positional" not in field.metadata]
 
     def start(self, namespace: argparse.Namespace) -> int:
         """Run it with the options that argparse found."""
@@ -140,27 +138,41 @@ class Command(Generic[T]):
 
     def _fill(self, parser: argparse.ArgumentParser) -> None:
         places: dict[str, Any] = {"": parser}
+        kinds = get_type_hints(self.options, include_extras=True)
         for field in _fields(self.options):
-            group, exclusive = field.metadata["group"], field.metadata["exclusive"]
-            if group not in places:
-                places[group] = parser.add_argument_group(group)
-            place = group
+            keywords = {**_of_type(kinds[field.name]), **field.metadata}
+            place, exclusive = keywords.pop("group", ""), keywords.pop("exclusive", "")
+            if place not in places:
+                places[place] = parser.add_argument_group(place)
             if exclusive:
-                place = f"{group}/{exclusive}"
+                group, place = places[place], f"{place}/{exclusive}"
                 if place not in places:
-                    places[place] = places[group].add_mutually_exclusive_group()
-            keywords = dict(field.metadata["keywords"])
+                    places[place] = group.add_mutually_exclusive_group()
+            names = [field.name]
+            if not keywords.pop("positional", False):
+                short = keywords.pop("short", None)
+                names = [*([short] if short else []), f"--{field.name.replace('_', '-')}"]
+                keywords |= {"dest": field.name, "required": field.default is dataclasses.MISSING}
             if field.default is not dataclasses.MISSING:
                 keywords["default"] = list(field.default) if isinstance(field.default, tuple) else field.default
-            flags = field.metadata["flags"]
-            if flags:
-                keywords["dest"] = field.name
-            places[place].add_argument(*(flags or (field.name,)), **keywords)
+            places[place].add_argument(*names, **keywords)
         parser.set_defaults(run=self.start)
 
 
 def _fields(options: Any) -> tuple[dataclasses.Field[Any], ...]:
     return dataclasses.fields(options)
+
+
+def _of_type(kind: Any) -> dict[str, Any]:
+    """What argparse is told of the type of a field."""
+    optional = isinstance(kind, types.UnionType) or type(None) in get_args(kind)
+    kind = get_args(kind)[0] if optional else kind
+    if get_origin(kind) is Literal:
+        return {"choices": get_args(kind)}
+    if get_origin(kind) is Annotated:
+        _, convert, metavar = get_args(kind)
+        return {"type": convert, "metavar": metavar}
+    return {"action": argparse.BooleanOptionalAction} if kind is bool and optional else {}
 
 
 def count(text: str) -> int:
@@ -188,3 +200,8 @@ def _number(text: str, fits: Callable[[float], bool], expected: str) -> float:
     if not fits(value):
         raise argparse.ArgumentTypeError(f"{text!r} is not {expected}")
     return value
+
+
+Count = Annotated[int, count, "N"]
+Number = Annotated[float, number, "X"]
+Share = Annotated[float, share, "S"]

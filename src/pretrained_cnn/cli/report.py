@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 from pretrained_cnn.cli.console import complain, kept, log_to_stderr, quiet
-from pretrained_cnn.cli.options import Command, argument, count, flag, option, share
+from pretrained_cnn.cli.options import Command, Count, Share, argument, flag, option
 from pretrained_cnn.cli.shared import ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
 from pretrained_cnn.errors import InvalidArgumentError
@@ -20,22 +20,17 @@ class Options(ModelOptions):
     """What ``report`` takes."""
 
     source: tuple[str, ...] = argument(
-        "SOURCE", nargs="+", help="Images, as `classify` takes them; with --labeled one source, as `evaluate` takes it."
+        "Images, as `classify` takes them; with --labeled one source, as `evaluate` takes it.",
+        metavar="SOURCE",
+        nargs="+",
     )
-    output: str = option("-o", "--output", required=True, metavar="FILE", help="Page to write, such as report.html.")
-    overwrite: bool = flag("--overwrite", help="Replace FILE if it exists.")
-    labeled: bool = flag("--labeled", help="The classes of the images are known: show what is right and wrong.")
-    top: int = option("--top", type=count, default=5, metavar="N", help="Number of classes to name.")
-    no_heat_maps: bool = flag(
-        "--no-heat-maps", help="Leave out where the network looked, which takes more than half of the time."
-    )
-    min_score: float | None = option(
-        "--min-score",
-        type=share,
-        metavar="S",
-        help="Mark images whose best score is below S as uncertain (default: mark none).",
-    )
-    title: str | None = option("--title", metavar="TITLE", help="Title of the page (default: the name of the source).")
+    output: str = option("Page to write, such as report.html.", short="-o", required=True, metavar="FILE")
+    overwrite: bool = flag("Replace FILE if it exists.")
+    labeled: bool = flag("The classes of the images are known: show what is right and wrong.")
+    top: Count = option("Number of classes to name.", default=5)
+    no_heat_maps: bool = flag("Leave out where the network looked, which takes more than half of the time.")
+    min_score: Share | None = option("Mark images whose best score is below S as uncertain (default: mark none).")
+    title: str | None = option("Title of the page (default: the name of the source).")
 
 
 def _run(options: Options) -> Status:

@@ -15,8 +15,8 @@ from pretrained_cnn.runtimes import PrecisionInfo, RuntimeInfo, list_precisions,
 class Options:
     """What ``runtimes`` takes."""
 
-    precisions: bool = flag("--precisions", help="List what OpenVINO can compute in on this machine instead.")
-    json: bool = flag("--json", help="Print one JSON array.")
+    precisions: bool = flag("List what OpenVINO can compute in on this machine instead.")
+    json: bool = flag("Print one JSON array.")
 
 
 def _run(options: Options) -> Status:

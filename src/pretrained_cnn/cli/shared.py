@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pretrained_cnn.cli.console import complain, quiet
 from pretrained_cnn.cli.images import ImageOptions, image_policy
-from pretrained_cnn.cli.options import count, option
+from pretrained_cnn.cli.options import Count, argument, flag, option
 from pretrained_cnn.cli.status import Status
 from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.images.policy import ImagePolicy
@@ -22,6 +22,8 @@ from pretrained_cnn.spec import ModelSpec
 if TYPE_CHECKING:
     from pretrained_cnn.classifier import Classifier
 
+OUTPUT, SPEED = "output", "speed"
+
 RUNTIME = "Runtime that executes the network; `pretrained-cnn runtimes` lists them"
 
 
@@ -30,38 +32,43 @@ class ModelOptions(ImageOptions):
     """Which classifier is meant; `load_classifier` reads it."""
 
     model: str = option(
-        "-m",
-        "--model",
-        group="model",
+        "Name that `pretrained-cnn models` lists, folder of a bundle, or module:attribute of a ModelSpec.",
         default="Xception",
-        metavar="MODEL",
-        help="Name that `pretrained-cnn models` lists, folder of a bundle, or module:attribute of a ModelSpec.",
+        short="-m",
+        group="model",
     )
     weights: str | None = option(
-        "--weights",
-        group="model",
-        metavar="WEIGHTS",
-        help='"imagenet", or path of a weights file (default: imagenet, or the bundle\'s own).',
+        '"imagenet", or path of a weights file (default: imagenet, or the bundle\'s own).', group="model"
     )
-    runtime: str | None = option(
-        "--runtime",
-        group="model",
-        metavar="RUNTIME",
-        help=f"{RUNTIME} (default: keras, or the one that the bundle is made for).",
-    )
-    threads: int | None = option(
-        "--threads",
-        group="model",
-        type=count,
-        metavar="N",
-        help="Threads that the runtime computes with (default: the cores that the process may use).",
+    runtime: str | None = option(f"{RUNTIME} (default: keras, or the one that the bundle is made for).", group="model")
+    threads: Count | None = option(
+        "Threads that the runtime computes with (default: the cores that the process may use).", group="model"
     )
     precision: Precision = option(
-        "--precision",
-        group="model",
-        choices=("float32", "bfloat16", "float16"),
+        "What the runtime computes in; `pretrained-cnn runtimes --precisions` lists what this machine has.",
         default="float32",
-        help="What the runtime computes in; `pretrained-cnn runtimes --precisions` lists what this machine has.",
+        choices=("float32", "bfloat16", "float16"),
+        group="model",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StreamOptions(ModelOptions):
+    """Which images go through the network, how fast, and how a file of results is continued."""
+
+    source: tuple[str, ...] = argument(
+        "Image, http(s) address, folder, glob, tar or zip archive, .txt file with a path or an address in each line, "
+        "or - for the same from stdin.",
+        metavar="SOURCE",
+        nargs="+",
+    )
+    output: str | None
+    resume: bool = flag("Continue FILE where it ends, if it exists.", group=OUTPUT, exclusive="existing")
+    overwrite: bool = flag("Replace FILE if it exists.", group=OUTPUT, exclusive="existing")
+    retry_failed: bool = flag("With --resume, try the images again that failed; each keeps its place.", group=OUTPUT)
+    batch_size: Count | None = option("Number of images in a batch (default: 16).", group=SPEED)
+    workers: Count | None = option(
+        "Number of threads that decode images (default: one per core, at most 16).", group=SPEED
     )
 
 

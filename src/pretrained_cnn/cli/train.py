@@ -9,15 +9,11 @@ from typing import Literal
 
 from pretrained_cnn.bundle.formats import list_formats
 from pretrained_cnn.cli.console import kept, log_to_stderr, quiet, say
-from pretrained_cnn.cli.options import Command, argument, count, flag, number, option
+from pretrained_cnn.cli.options import Command, Count, Number, argument, flag, option
 from pretrained_cnn.cli.shared import ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
 
 TRAINING = "training"
-
-
-def _layers(text: str) -> int | str:
-    return int(text) if text.isdecimal() else text
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,48 +21,36 @@ class Options(ModelOptions):
     """What ``train`` takes."""
 
     data: str = argument(
-        "DATA", help="Folder with a folder of images for each class, or CSV file with the columns path and label."
+        "Folder with a folder of images for each class, or CSV file with the columns path and label.", metavar="DATA"
     )
     validation: str | None = option(
-        "--validation",
-        metavar="DATA",
-        help="Images that choose the settings (default: a fifth of each class is set aside).",
+        "Images that choose the settings (default: a fifth of each class is set aside).", metavar="DATA"
     )
-    output: str = option("-o", "--output", required=True, metavar="DIR", help="Folder of the new bundle.")
-    format: str = option("--format", choices=list_formats(), default="keras", help="Format of the network.")
-    head: Literal["linear", "mlp"] = option(
-        "--head", group=TRAINING, choices=("linear", "mlp"), default="linear", help="Layers to train on the embeddings."
-    )
+    output: str = option("Folder of the new bundle.", short="-o", required=True, metavar="DIR")
+    format: str = option("Format of the network.", default="keras", choices=list_formats())
+    head: Literal["linear", "mlp"] = option("Layers to train on the embeddings.", default="linear", group=TRAINING)
     unfreeze: int | str = option(
-        "--unfreeze",
-        group=TRAINING,
-        type=_layers,
+        "Fine-tune the last N layers, or the layers from the one named N on.",
         default=0,
-        metavar="N",
-        help="Fine-tune the last N layers, or the layers from the one named N on.",
-    )
-    augment: bool = flag("--augment", group=TRAINING, help="Change the images a little while layers are fine-tuned.")
-    epochs: int | None = option(
-        "--epochs",
         group=TRAINING,
-        type=count,
+        type=lambda text: int(text) if text.isdecimal() else text,
         metavar="N",
-        help="Maximum number of epochs for fine-tuning or the MLP head (default: 20, or 100 for the MLP head).",
     )
-    learning_rate: float | None = option(
-        "--learning-rate",
+    augment: bool = flag("Change the images a little while layers are fine-tuned.", group=TRAINING)
+    epochs: Count | None = option(
+        "Maximum number of epochs for fine-tuning or the MLP head (default: 20, or 100 for the MLP head).",
         group=TRAINING,
-        type=number,
+    )
+    learning_rate: Number | None = option(
+        "Adam learning rate for fine-tuning or the MLP head (default: 1e-5, or 3e-4 for the MLP head).",
+        group=TRAINING,
         metavar="RATE",
-        help="Adam learning rate for fine-tuning or the MLP head (default: 1e-5, or 3e-4 for the MLP head).",
     )
-    balanced: bool = flag(
-        "--balanced", group=TRAINING, help="Give every class the same weight, however few its images."
-    )
-    seed: int = option("--seed", group=TRAINING, type=int, default=0, metavar="N", help="Random seed.")
-    no_cache: bool = flag("--no-cache", group=TRAINING, help="Do not store embeddings on disk.")
-    overwrite: bool = flag("--overwrite", help="Replace the bundle, if one exists.")
-    json: bool = flag("--json", help="Print the report as one JSON object.")
+    balanced: bool = flag("Give every class the same weight, however few its images.", group=TRAINING)
+    seed: int = option("Random seed.", default=0, group=TRAINING, type=int, metavar="N")
+    no_cache: bool = flag("Do not store embeddings on disk.", group=TRAINING)
+    overwrite: bool = flag("Replace the bundle, if one exists.")
+    json: bool = flag("Print the report as one JSON object.")
 
 
 def _run(options: Options) -> Status:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
 
 from pretrained_cnn.cli.console import complain, kept, quiet
 from pretrained_cnn.cli.progress import progress, summary
+from pretrained_cnn.cli.shared import StreamOptions
 from pretrained_cnn.cli.status import Status
 from pretrained_cnn.results.file import ResultsFile
 from pretrained_cnn.results.stream import ResultStream
-from pretrained_cnn.results.writing import fill
+from pretrained_cnn.results.writing import fill, open_results
 
 __all__ = ["build", "write"]
 
 
-def build(network: Callable[[], Any], stream: ResultStream[Any]) -> None:
+def build(network: Callable[[], object], stream: ResultStream[Any]) -> None:
     """Build or load the network without its messages, unless there is no image for it."""
     if not stream.is_empty():
         with quiet():
@@ -24,19 +26,38 @@ def build(network: Callable[[], Any], stream: ResultStream[Any]) -> None:
 
 
 def write(
-    file: ResultsFile,
+    options: StreamOptions,
     stream: ResultStream[Any],
-    min_score: float | None,
+    network: Callable[[], object],
     *,
+    min_score: float | None = None,
+    opened: Callable[[ResultsFile], None] = lambda file: None,
     before: Callable[[Any], None] = lambda result: None,
 ) -> Status:
-    """Write the stream to the file, and say on stderr how far it is and what came of it."""
-    start = time.monotonic()
-    with (
-        kept(lambda: f"{file.images:,} images have their rows in {file.path}; continue with --resume"),
-        progress(stream.search.count, file.before) as report,
-    ):
-        fill(file, stream, before=before, after=lambda: report(file.images, file.failed))
-    uncertain = None if min_score is None else file.uncertain
-    complain(summary(str(file.path), file.images, file.failed, uncertain, time.monotonic() - start, file.before))
-    return Status.FAILED if file.failed else Status.OK
+    """Write the stream to the file of the options, and say on stderr how far it is and what came of it.
+
+    ``opened`` is called with the file, ``before`` with each result before its rows are written.
+    """
+    assert options.output is not None
+    with contextlib.ExitStack() as stack:
+        with quiet():  # what the settings are may need the network
+            file, _ = stack.enter_context(
+                open_results(
+                    stream,
+                    options.output,
+                    resume=options.resume,
+                    overwrite=options.overwrite,
+                    retry_failed=options.retry_failed,
+                )
+            )
+        opened(file)
+        build(network, stream)
+        start = time.monotonic()
+        with (
+            kept(lambda: f"{file.images:,} images have their rows in {file.path}; continue with --resume"),
+            progress(stream.search.count, file.before) as report,
+        ):
+            fill(file, stream, before=before, after=lambda: report(file.images, file.failed))
+        uncertain = None if min_score is None else file.uncertain
+        complain(summary(str(file.path), file.images, file.failed, uncertain, time.monotonic() - start, file.before))
+        return Status.FAILED if file.failed else Status.OK

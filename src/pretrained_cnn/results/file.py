@@ -23,9 +23,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
 
+from pretrained_cnn._cache import file_lock
 from pretrained_cnn._files import atomic_write, open_regular
 from pretrained_cnn._version import __version__
-from pretrained_cnn.errors import MissingDependencyError, OutputError
+from pretrained_cnn.errors import OutputError
 from pretrained_cnn.results.formats import JsonLines, LineFormat, find_format
 from pretrained_cnn.results.names import absolute, unescape
 from pretrained_cnn.results.result import Result
@@ -69,11 +70,8 @@ class Destination:
     """
 
     def __init__(self, path: str | os.PathLike[str], settings: Settings, schema: Schema, run: RunInfo) -> None:
-        try:
-            from filelock import FileLock, Timeout
-        except ImportError:
-            raise MissingDependencyError("filelock", extra=None) from None
         self.path = Path(path)
+        self._lock = file_lock(self.path.with_name(f".{self.path.name}.lock"))
         self.format = find_format(self.path, schema)
         self.format.require()
         if not self.path.parent.is_dir():
@@ -83,11 +81,10 @@ class Destination:
         self.run = run
         """Where the run began, which for a run that goes on is not here and now."""
         self._beside = self.path.with_name(f"{self.path.name}.settings.json")
-        self._lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
         with self._explained():
             try:
                 self._lock.acquire(timeout=0)
-            except Timeout:
+            except TimeoutError:  # filelock's own is one
                 taken = os.path.exists(self._lock.lock_file)
                 reason = "another process is writing to it" if taken else "its folder takes no files"
                 raise OutputError(f"{self.path}: {reason}") from None
