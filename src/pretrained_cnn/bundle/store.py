@@ -157,7 +157,8 @@ def write_bundle(
     their best class; ``calibration`` holds arrays that are kept with the model. ``overwrite`` replaces a bundle.
     ``sums_within`` is how far the probabilities of one image may sum from 1, None for scores of any kind.
 
-    Raises InvalidSpecError for a network whose outputs are not finite or not what the spec says; BundleError, and leaves nothing behind, if the model does not agree, cannot be written, or ``path`` exists.
+    Raises InvalidSpecError for outputs that are not finite or not what the spec says; BundleError, and leaves
+    nothing behind, if the model does not agree, cannot be written, or ``path`` exists.
     """
     from pretrained_cnn.bundle.export import export
 
