@@ -17,7 +17,7 @@ from pretrained_cnn._lazy import Reference
 from pretrained_cnn._types import ImageLike, ImagesLike, LabeledImages
 from pretrained_cnn.bundle.formats import Dtype
 from pretrained_cnn.bundle.manifest import ExportCheck
-from pretrained_cnn.engine import Engine, Rows, open_model
+from pretrained_cnn.engine import Engine, Rows, check_speed, open_model
 from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.evaluate import Evaluation, MultiLabelEvaluation, evaluate
 from pretrained_cnn.explain import Explanation, explain
@@ -442,7 +442,8 @@ class Classifier:
         6
         """
         top, min_score = whole_number("top", top), _check_score(min_score)
-        _check_speed(errors, batch_size, workers, prefetch)
+        choice("errors", errors, ("raise", "return"))
+        check_speed(batch_size, workers, prefetch)
         engine = self._engine
 
         def start(images: Iterable[tuple[str, Any]]) -> Generator[Result]:
@@ -514,7 +515,8 @@ class Classifier:
         EmbeddingResult('examples/images/clock.png': 1280 numbers)
         EmbeddingResult('no.jpg': error: there is no such file)
         """
-        _check_speed(errors, batch_size, workers, prefetch)
+        choice("errors", errors, ("raise", "return"))
+        check_speed(batch_size, workers, prefetch)
         engine = self._engine
 
         def start(images: Iterable[tuple[str, Any]]) -> Generator[EmbeddingResult]:
@@ -741,13 +743,6 @@ def _embeddings(rows: Generator[Rows]) -> Generator[EmbeddingResult]:
             found = iter(vectors)
             for name, error, image in zip(names, errors, images, strict=True):
                 yield EmbeddingResult(name, next(found) if error is None else None, error, image)
-
-
-def _check_speed(errors: str, batch_size: int | None, workers: int | None, prefetch: int | None) -> None:
-    choice("errors", errors, ("raise", "return"))
-    for name, value in {"batch_size": batch_size, "workers": workers, "prefetch": prefetch}.items():
-        if value is not None:
-            whole_number(name, value)
 
 
 def _kept(item: Item) -> Any:

@@ -160,8 +160,6 @@ class Destination:
         except OutputError:
             raise
         except OSError as error:
-            if isinstance(error, ImportError):
-                raise
             reason = error.strerror or str(error)
             kept = "; what is in it stays, and resume=True goes on from there" if self.images else ""
             raise OutputError(f"{self.path}: it cannot be written: {reason}{kept}") from error
