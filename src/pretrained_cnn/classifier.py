@@ -648,9 +648,9 @@ class Classifier:
         Before it returns, the bundle is loaded again, and must give the same scores as this classifier within
         1e-4 (float16: 0.05) and the same best classes, for four test images. Returns how well the two agree.
 
-        Raises BundleError, and leaves nothing behind, if they do not agree, or if the format cannot express the
-        network; InvalidArgumentError for arguments that do not go together; MissingDependencyError for a format
-        whose package is not installed.
+        Raises InvalidSpecError if the network gives NaN, or scores that are not probabilities; BundleError, and leaves
+        nothing behind, if the two do not agree, or if the format cannot express the network; InvalidArgumentError for
+        arguments that do not go together; MissingDependencyError for a format whose package is not installed.
 
         >>> import tempfile
         >>> path = tempfile.mkdtemp() + "/lite.bundle"

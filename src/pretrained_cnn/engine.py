@@ -484,6 +484,7 @@ class Engine:
             min_agreement=min_agreement,
             card=card,
             overwrite=overwrite,
+            sums_within=self._tolerance(),
         )
 
     def identity(self) -> str | None:
