@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import gzip
-import http.server
 import io
 import json
 import os
@@ -20,7 +19,6 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import threading
 import urllib.parse
 import warnings
 import zipfile
@@ -36,6 +34,7 @@ import pytest
 import tifffile
 from paths import EXAMPLES, ROOT
 from PIL import Image, ImageChops
+from servers import Handler, serve
 
 from pretrained_cnn import ImageError, ImagePolicy, InvalidArgumentError, PretrainedCNNWarning, ResizePolicy
 from pretrained_cnn.cli.console import complain
@@ -903,41 +902,26 @@ def test_images_that_an_optional_package_reads(format_: str, tmp_path: Path) -> 
 # Addresses
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
+class Addresses(Handler):
+    def get(self) -> None:
         self.server.seen.append((self.path, dict(self.headers)))  # type: ignore[attr-defined]
-        if self.path == "/away":
-            return self._send(302, Location=f"http://localhost:{self.server.server_address[1]}/a.png")
-        if self.path == "/here":
-            return self._send(302, Location="/a.png")
         data = encode(DRAWING, "PNG")
-        if self.path == "/packed.png":
-            return self._send(200, gzip.compress(data), **{"Content-Encoding": "gzip"})
-        if self.path == "/bomb.png":
-            return self._send(200, gzip.compress(bytes(10_000_000)), **{"Content-Encoding": "gzip"})
-        return self._send(200, data)
-
-    def _send(self, status: int, data: bytes = b"", **headers: str) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        if self.path == "/away":
+            self.send(status=302, Location=f"http://localhost:{self.server.server_address[1]}/a.png")
+        elif self.path == "/here":
+            self.send(status=302, Location="/a.png")
+        elif self.path == "/packed.png":
+            self.send(gzip.compress(data), **{"Content-Encoding": "gzip"})
+        elif self.path == "/bomb.png":
+            self.send(gzip.compress(bytes(10_000_000)), **{"Content-Encoding": "gzip"})
+        else:
+            self.send(data)
 
 
 @pytest.fixture
-def server() -> Iterator[http.server.ThreadingHTTPServer]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        running.seen = []  # type: ignore[attr-defined]
-        thread = threading.Thread(target=running.serve_forever)
-        thread.start()
+def server() -> Iterator[Any]:
+    with serve(Addresses, seen=[]) as running:
         yield running
-        running.shutdown()
-        thread.join()
 
 
 def test_addresses_as_people_write_them(server: Any) -> None:
