@@ -586,7 +586,13 @@ class Engine:
 
     def _open(self, outputs: tuple[Output, ...], layer: str | None) -> Opened:
         if self._backbone is None and self.bundle is not None:
-            if layer is not None or not set(outputs) <= set(self.bundle.outputs):
+            if layer is None and (missing := set(outputs) - set(self.bundle.outputs)):
+                raise BundleError(
+                    f"{self.bundle.path} is of format={self.bundle.manifest.format!r} and gives "
+                    f"{' and '.join(self.bundle.outputs)} only, not {' and '.join(sorted(missing))}; write it with "
+                    'save(output=["scores", "embedding"]), or with format="keras", and load that'
+                )
+            if layer is not None:
                 self.backbone()  # raises
             return self._open_bundle(self.bundle, outputs)
         if self.runtime.format == "keras":
