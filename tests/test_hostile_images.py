@@ -14,7 +14,6 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mutated_files import mutate
 from paths import EXAMPLES, ROOT
 from PIL import Image, ImageCms, ImageFile
+from servers import Handler, serve
 
 from pretrained_cnn import Classifier, ImageError, ImagePolicy
 from pretrained_cnn.images import fetch as fetching
@@ -153,26 +154,6 @@ FORMATS: dict[str, bytes] = {
     "TIFF": encode(PHOTO, "TIFF", compression="tiff_lzw"),
     "BMP": encode(PHOTO.resize((32, 40)), "BMP"),
 }
-
-
-def mutate(data: bytes, generator: random.Random) -> bytes:
-    """A few changes as a bad disk, a bad line or a bad person makes them."""
-    mutated = bytearray(data)
-    for _ in range(generator.randint(1, 6)):
-        # Half of the changes hit the first bytes, where headers say sizes and kinds.
-        place = generator.randrange(min(len(mutated), 200 if generator.random() < 0.5 else len(mutated)) or 1)
-        kind = generator.randrange(5)
-        if kind == 0 and mutated:
-            mutated[place] = generator.randrange(256)
-        elif kind == 1 and mutated:
-            mutated[place] = generator.choice((0, 1, 0x7F, 0x80, 0xFF))
-        elif kind == 2:
-            del mutated[place : place + generator.randint(1, 64)]
-        elif kind == 3:
-            mutated[place:place] = generator.randbytes(generator.randint(1, 16))
-        elif generator.random() < 0.3:
-            del mutated[place:]
-    return bytes(mutated)
 
 
 def survives(data: bytes) -> bool:
@@ -435,34 +416,23 @@ def test_pillows_own_limit_is_not_met() -> None:
 # Addresses
 
 
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
+class Hostile(Handler):
+    def get(self) -> None:
         routes: dict[str, Callable[[], None]] = {
-            "/good.png": lambda: self._send(FORMATS["PNG"]),
-            "/cut.png": lambda: self._send(FORMATS["PNG"][:99], len(FORMATS["PNG"])),
+            "/good.png": lambda: self.send(FORMATS["PNG"]),
+            "/cut.png": lambda: self.send(FORMATS["PNG"][:99], **{"Content-Length": str(len(FORMATS["PNG"]))}),
             "/endless.png": self._endless,
             "/trickle.png": self._trickle,
             "/header.png": self._trickle_header,
             "/silent.png": lambda: self.server.released.wait(20),  # type: ignore[attr-defined]
-            "/to-file": lambda: self._redirect("file:///etc/hostname"),
-            "/to-ftp": lambda: self._redirect("ftp://127.0.0.1/a.png"),
-            "/to-good": lambda: self._redirect("/good.png"),
-            "/to-itself": lambda: self._redirect("/to-itself"),
-            "/to-private": lambda: self._redirect(f"http://127.0.0.1:{self.server.server_address[1]}/good.png"),
+            "/to-file": lambda: self.send(status=302, Location="file:///etc/hostname"),
+            "/to-ftp": lambda: self.send(status=302, Location="ftp://127.0.0.1/a.png"),
+            "/to-good": lambda: self.send(status=302, Location="/good.png"),
+            "/to-itself": lambda: self.send(status=302, Location="/to-itself"),
+            "/to-private": lambda: self.send(status=302, Location=f"{self.server.url}/good.png"),
         }
         with contextlib.suppress(OSError):  # the client had enough
             routes.get(self.path, lambda: self.send_error(404))()
-
-    def _send(self, data: bytes, length: int | None = None) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(length or len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def _redirect(self, target: str) -> None:
-        self.send_response(302)
-        self.send_header("Location", target)
-        self.end_headers()
 
     def _endless(self) -> None:
         self.send_response(200)
@@ -483,20 +453,13 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"z")
             self.wfile.flush()
 
-    def log_message(self, *_: object) -> None:
-        pass
-
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        running.released = threading.Event()  # type: ignore[attr-defined]
-        thread = threading.Thread(target=running.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{running.server_port}"
-        running.released.set()  # type: ignore[attr-defined]
-        running.shutdown()
-        thread.join()
+    released = threading.Event()
+    with serve(Hostile, released=released) as running:
+        yield running.url
+        released.set()
 
 
 @pytest.mark.parametrize("path", ["/good.png", "/to-good"])

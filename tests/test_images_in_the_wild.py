@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import gzip
-import http.server
 import io
 import json
 import os
@@ -20,7 +19,6 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import threading
 import urllib.parse
 import warnings
 import zipfile
@@ -36,8 +34,17 @@ import pytest
 import tifffile
 from paths import EXAMPLES, ROOT
 from PIL import Image, ImageChops
+from servers import Handler, serve
 
-from pretrained_cnn import Classifier, ImageError, ImagePolicy, InvalidArgumentError, PretrainedCNNWarning, ResizePolicy
+from pretrained_cnn import (
+    Classifier,
+    ImageError,
+    ImagePolicy,
+    InvalidArgumentError,
+    PretrainedCNNWarning,
+    ResizePolicy,
+    _process,
+)
 from pretrained_cnn.cli.console import complain
 from pretrained_cnn.cli.images import ImageOptions, image_policy
 from pretrained_cnn.cli.options import Command
@@ -549,13 +556,13 @@ def test_nearly_black_images_are_warned_of_once() -> None:
         png16(np.dstack([dim] * 3)),
         png_of(np.dstack([dim, wide(np.full_like(GRAY, 255))]), 4),
     ):
-        levels._warned.clear()
+        _process._reported.discard(levels.DARK)
         with pytest.warns(
             PretrainedCNNWarning, match=r'<bytes 0>: its 16-bit samples .* ImagePolicy\(levels="stretch"\)'
         ):
             assert decode(data, background=(0, 0, 0)).max() < 17
         decode(data)  # and not again, for a warning is an error here
-        levels._warned.clear()
+        _process._reported.discard(levels.DARK)
         assert decode(data, levels="stretch", background=(0, 0, 0)).max() > 200
         decode(png16(wide(GRAY)))
 
@@ -563,7 +570,7 @@ def test_nearly_black_images_are_warned_of_once() -> None:
 def test_levels() -> None:
     dim = GRAY.astype(np.uint16) << 4
     declared = tiff(dim, extratags=[(281, "H", 1, 4095, True)])
-    levels._warned.set()
+    _process._reported.add(levels.DARK)
     np.testing.assert_allclose(decode(declared)[..., 0].astype(int), GRAY, atol=1)
     assert decode(declared, levels="full").max() < 17
     np.testing.assert_array_equal(decode(declared, levels="stretch")[..., 0], stretched(GRAY))
@@ -920,41 +927,26 @@ def test_images_that_an_optional_package_reads(format_: str, tmp_path: Path) -> 
 # Addresses
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
+class Addresses(Handler):
+    def get(self) -> None:
         self.server.seen.append((self.path, dict(self.headers)))  # type: ignore[attr-defined]
-        if self.path == "/away":
-            return self._send(302, Location=f"http://localhost:{self.server.server_address[1]}/a.png")
-        if self.path == "/here":
-            return self._send(302, Location="/a.png")
         data = encode(DRAWING, "PNG")
-        if self.path == "/packed.png":
-            return self._send(200, gzip.compress(data), **{"Content-Encoding": "gzip"})
-        if self.path == "/bomb.png":
-            return self._send(200, gzip.compress(bytes(10_000_000)), **{"Content-Encoding": "gzip"})
-        return self._send(200, data)
-
-    def _send(self, status: int, data: bytes = b"", **headers: str) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        if self.path == "/away":
+            self.send(status=302, Location=f"http://localhost:{self.server.server_address[1]}/a.png")
+        elif self.path == "/here":
+            self.send(status=302, Location="/a.png")
+        elif self.path == "/packed.png":
+            self.send(gzip.compress(data), **{"Content-Encoding": "gzip"})
+        elif self.path == "/bomb.png":
+            self.send(gzip.compress(bytes(10_000_000)), **{"Content-Encoding": "gzip"})
+        else:
+            self.send(data)
 
 
 @pytest.fixture
-def server() -> Iterator[http.server.ThreadingHTTPServer]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        running.seen = []  # type: ignore[attr-defined]
-        thread = threading.Thread(target=running.serve_forever)
-        thread.start()
+def server() -> Iterator[Any]:
+    with serve(Addresses, seen=[]) as running:
         yield running
-        running.shutdown()
-        thread.join()
 
 
 def test_addresses_as_people_write_them(server: Any) -> None:

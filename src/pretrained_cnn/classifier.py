@@ -17,7 +17,7 @@ from pretrained_cnn._lazy import Reference
 from pretrained_cnn._types import ImageLike, ImagesLike, LabeledImages
 from pretrained_cnn.bundle.formats import Dtype
 from pretrained_cnn.bundle.manifest import ExportCheck
-from pretrained_cnn.engine import Engine, Rows, open_model
+from pretrained_cnn.engine import Engine, Rows, check_speed, open_model
 from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.evaluate import Evaluation, MultiLabelEvaluation, evaluate
 from pretrained_cnn.explain import Explanation, explain
@@ -59,6 +59,8 @@ class Classifier:
         image_policy: An `ImagePolicy`: the limits, and how images are decoded.
         threads: How many threads the runtime computes with, for ``"openvino"``, ``"onnxruntime"`` and ``"litert"``; by
             default as many as the process may use cores, a container's quota included.
+        follow_links: Whether the files of a bundle may be links to files outside of its folder, as in the snapshot of
+            a Hugging Face repository.
         **builder_options: Go to the builder: ``Classifier("MobileNet", alpha=0.25)``.
 
     The network is built when it is first needed. One classifier may be used from several threads at once. `close`, or a
@@ -87,9 +89,11 @@ class Classifier:
         input_size: tuple[int, int] | None = None,
         image_policy: ImagePolicy | None = None,
         threads: int | None = None,
+        follow_links: bool = False,
         **builder_options: Any,
     ) -> None:
         self._trained = model if isinstance(model, Trained) else None
+        self._wrapped = False
         ready = model.engine if isinstance(model, Trained) else model
         self._engine = (
             ready
@@ -105,6 +109,7 @@ class Classifier:
                 input_size=input_size,
                 image_policy=image_policy,
                 threads=threads,
+                follow_links=follow_links,
                 options=builder_options,
             )
         )
@@ -168,7 +173,9 @@ class Classifier:
         )
         engine = Engine(spec, runtime=runtime, precision=precision, quantize=quantize, image_policy=image_policy)
         engine.backbone()  # so that a model that does not fit is refused here
-        return cls(engine)
+        clf = cls(engine)
+        clf._wrapped = True
+        return clf
 
     @classmethod
     def load(
@@ -179,6 +186,7 @@ class Classifier:
         precision: Precision = "float32",
         image_policy: ImagePolicy | None = None,
         threads: int | None = None,
+        follow_links: bool = False,
     ) -> Self:
         """The classifier that `save` wrote to a bundle. It answers as the one that was saved.
 
@@ -190,6 +198,7 @@ class Classifier:
             precision: As for `Classifier`, but for ``"int8"``: save with ``quantize=`` for that.
             image_policy: An `ImagePolicy` in place of the one that was saved.
             threads: As for `Classifier`.
+            follow_links: As for `Classifier`.
 
         Code that is in a bundle is not run. Raises BundleError, which names the file, unless each byte is the one
         that was written; MissingDependencyError if the runtime is not installed.
@@ -199,7 +208,11 @@ class Classifier:
         ...
         pretrained_cnn.errors.BundleError: no.bundle does not exist
         """
-        return cls(Engine.from_bundle(path, runtime, image_policy, precision=precision, threads=threads))
+        return cls(
+            Engine.from_bundle(
+                path, runtime, image_policy, precision=precision, threads=threads, follow_links=follow_links
+            )
+        )
 
     @classmethod
     def train(
@@ -442,7 +455,8 @@ class Classifier:
         6
         """
         top, min_score = whole_number("top", top), _check_score(min_score)
-        _check_speed(errors, batch_size, workers, prefetch)
+        choice("errors", errors, ("raise", "return"))
+        check_speed(batch_size, workers, prefetch)
         engine = self._engine
 
         def start(images: Iterable[tuple[str, Any]]) -> Generator[Result]:
@@ -514,7 +528,8 @@ class Classifier:
         EmbeddingResult('examples/images/clock.png': 1280 numbers)
         EmbeddingResult('no.jpg': error: there is no such file)
         """
-        _check_speed(errors, batch_size, workers, prefetch)
+        choice("errors", errors, ("raise", "return"))
+        check_speed(batch_size, workers, prefetch)
         engine = self._engine
 
         def start(images: Iterable[tuple[str, Any]]) -> Generator[EmbeddingResult]:
@@ -636,9 +651,9 @@ class Classifier:
         Before it returns, the bundle is loaded again, and must give the same scores as this classifier within
         1e-4 (float16: 0.05) and the same best classes, for four test images. Returns how well the two agree.
 
-        Raises BundleError, and leaves nothing behind, if they do not agree, or if the format cannot express the
-        network; InvalidArgumentError for arguments that do not go together; MissingDependencyError for a format
-        whose package is not installed.
+        Raises InvalidSpecError if the network gives NaN, or scores that are not probabilities; BundleError, and leaves
+        nothing behind, if the two do not agree, or if the format cannot express the network; InvalidArgumentError for
+        arguments that do not go together; MissingDependencyError for a format whose package is not installed.
 
         >>> import tempfile
         >>> path = tempfile.mkdtemp() + "/lite.bundle"
@@ -679,7 +694,9 @@ class Classifier:
     def __deepcopy__(self, memo: object) -> Classifier:
         """A classifier that gives the same answers, with a network of its own."""
         engine = self.engine.copy()
-        return Classifier(engine if self._trained is None else replace(self._trained, engine=engine))
+        copied = Classifier(engine if self._trained is None else replace(self._trained, engine=engine))
+        copied._wrapped = self._wrapped
+        return copied
 
     def __reduce__(self) -> tuple[object, ...]:
         """A pickle has a backbone's name and settings, or a bundle's path, and no weights."""
@@ -702,6 +719,8 @@ class Classifier:
             return f"Classifier.load({str(engine.bundle.path)!r}, {runtime})"
         if self._trained is not None:
             return f"Classifier.train(..., {self._trained.report.model!r}, {runtime})"
+        if self._wrapped:
+            return f"Classifier.from_keras(<{engine.spec.name}>, {runtime})"
         options = "".join(f", {key}={value!r}" for key, value in engine.options.items())
         return f"Classifier({engine.spec.name!r}, weights={engine.weights!r}, {runtime}{options})"
 
@@ -741,13 +760,6 @@ def _embeddings(rows: Generator[Rows]) -> Generator[EmbeddingResult]:
             found = iter(vectors)
             for name, error, image in zip(names, errors, images, strict=True):
                 yield EmbeddingResult(name, next(found) if error is None else None, error, image)
-
-
-def _check_speed(errors: str, batch_size: int | None, workers: int | None, prefetch: int | None) -> None:
-    choice("errors", errors, ("raise", "return"))
-    for name, value in {"batch_size": batch_size, "workers": workers, "prefetch": prefetch}.items():
-        if value is not None:
-            whole_number(name, value)
 
 
 def _kept(item: Item) -> Any:

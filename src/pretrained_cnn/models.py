@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pretrained_cnn._files import is_path
 from pretrained_cnn._lazy import Reference
 from pretrained_cnn.bundle.manifest import NAME
 from pretrained_cnn.bundle.store import CHECK, is_bundle
@@ -60,7 +61,7 @@ images with Classifier().stream('examples/images'), or train on them with Classi
         raise BundleError(f"{path} does not exist{_nearest_path(path)}")
     if (path / CHECK).is_file():
         raise BundleError(f"{path / NAME} is missing; copy the whole bundle again")
-    raise InvalidArgumentError(f"{str(path)!r} is {_no_bundle(path)}")
+    raise InvalidArgumentError(f"{str(path)!r} is {_folder(path) if path.is_dir() else _file(path)}")
 
 
 def find_reference(path: str) -> ModelSpec:
@@ -81,7 +82,7 @@ def find_reference(path: str) -> ModelSpec:
 
 def _looks_like_path(name: str) -> bool:
     """Whether a string has a separator, or ends in a suffix, as no model's name does."""
-    return os.sep in name or "/" in name or re.search(r"\.[A-Za-z]\w*$", name) is not None
+    return is_path(name) or re.search(r"\.[A-Za-z]\w*$", name) is not None
 
 
 def _nearest_path(path: Path) -> str:
@@ -103,12 +104,8 @@ def _no_model(value: object, expected: str = EXPECTED.removeprefix("expected "))
     return f"an object of type {type(value).__name__} is not a model; expected {expected}"
 
 
-def _no_bundle(path: Path) -> str:
-    """What is at ``path`` in place of a bundle, and what to do with it."""
-    return _folder(path) if path.is_dir() else _file(path)
-
-
 def _folder(path: Path) -> str:
+    """What a folder is that is no bundle, and what to do with it."""
     from pretrained_cnn.images.sources import SUFFIXES
 
     name = str(path)

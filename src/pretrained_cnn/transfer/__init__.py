@@ -136,17 +136,7 @@ def train(engine: Engine, source: LabeledImages, validation: LabeledImages | Non
     if refit:
         images = replace(images, split=f"{images.split}; in the end the head was fitted on all")
     report = _report(engine.spec, images, {**_plain(settings), **chosen}, history, seconds)
-    return Trained(
-        Engine(
-            spec,
-            runtime=engine.runtime.name,
-            precision=engine.precision,
-            quantize=engine.quantize,
-            image_policy=engine.image_policy,
-        ),
-        history,
-        report,
-    )
+    return Trained(engine.derived(spec), history, report)
 
 
 def _read(engine: Engine, source: LabeledImages, validation: LabeledImages | None, settings: Settings) -> _Data:
