@@ -370,7 +370,7 @@ class Classifier:
         """
         top, min_score = whole_number("top", top), _check_score(min_score)
         item = single_item(image)
-        (scores,) = self._engine.row(item)
+        scores = self._engine.row(item)
         (predictions,) = self._engine.predictions(scores, top)
         status = status_of(predictions, min_score)
         return Result(item.name, predictions, image=_kept(item), status=status, thresholds=self.spec.thresholds)
