@@ -471,6 +471,7 @@ def test_where_tensorflow_builds_a_graph() -> None:
 def test_copies() -> None:
     clf = Classifier.from_keras(net(), labels=LABELS)
     copied_ = copy.deepcopy(clf)
+    assert repr(copied_) == repr(clf) == f"Classifier.from_keras(<{clf.spec.name}>, runtime='keras')"
     np.testing.assert_allclose(copied_.predict_proba(IMAGES), clf.predict_proba(IMAGES), atol=1e-6)
     with pytest.raises(InvalidArgumentError, match=r"cannot be pickled; write it with save\(path\)"):
         pickle.dump(clf, io.BytesIO())
