@@ -36,7 +36,7 @@ from paths import EXAMPLES, ROOT
 from PIL import Image, ImageChops
 from servers import Handler, serve
 
-from pretrained_cnn import ImageError, ImagePolicy, InvalidArgumentError, PretrainedCNNWarning, ResizePolicy
+from pretrained_cnn import ImageError, ImagePolicy, InvalidArgumentError, PretrainedCNNWarning, ResizePolicy, _process
 from pretrained_cnn.cli.console import complain
 from pretrained_cnn.cli.images import ImageOptions, image_policy
 from pretrained_cnn.cli.options import Command
@@ -547,13 +547,13 @@ def test_nearly_black_images_are_warned_of_once() -> None:
         png16(np.dstack([dim] * 3)),
         png_of(np.dstack([dim, wide(np.full_like(GRAY, 255))]), 4),
     ):
-        levels._warned.clear()
+        _process._reported.discard(levels.DARK)
         with pytest.warns(
             PretrainedCNNWarning, match=r'<bytes 0>: its 16-bit samples .* ImagePolicy\(levels="stretch"\)'
         ):
             assert decode(data, background=(0, 0, 0)).max() < 17
         decode(data)  # and not again, for a warning is an error here
-        levels._warned.clear()
+        _process._reported.discard(levels.DARK)
         assert decode(data, levels="stretch", background=(0, 0, 0)).max() > 200
         decode(png16(wide(GRAY)))
 
@@ -561,7 +561,7 @@ def test_nearly_black_images_are_warned_of_once() -> None:
 def test_levels() -> None:
     dim = GRAY.astype(np.uint16) << 4
     declared = tiff(dim, extratags=[(281, "H", 1, 4095, True)])
-    levels._warned.set()
+    _process._reported.add(levels.DARK)
     np.testing.assert_allclose(decode(declared)[..., 0].astype(int), GRAY, atol=1)
     assert decode(declared, levels="full").max() < 17
     np.testing.assert_array_equal(decode(declared, levels="stretch")[..., 0], stretched(GRAY))
