@@ -55,7 +55,7 @@ def write(
         start = time.monotonic()
         with shown(file, stream.search.count) as report:
             fill(file, stream, before=before, after=report)
-        return ended(file, min_score, time.monotonic() - start)
+        return ended(file, min_score, time.monotonic() - start, sum(stream.skipped.values()))
 
 
 @contextlib.contextmanager
@@ -68,8 +68,8 @@ def shown(file: Destination, count: Callable[[], int | None]) -> Iterator[Callab
         yield lambda: report(file.images, file.failed)
 
 
-def ended(file: Destination, min_score: float | None, seconds: float) -> Status:
+def ended(file: Destination, min_score: float | None, seconds: float, skipped: int = 0) -> Status:
     """Say on stderr what came of a run."""
     uncertain = None if min_score is None else file.uncertain
-    complain(summary(str(file.path), file.images, file.failed, uncertain, seconds, file.before))
+    complain(summary(str(file.path), file.images, file.failed, uncertain, seconds, file.before, skipped))
     return Status.FAILED if file.failed else Status.OK
