@@ -6,7 +6,7 @@ Weights are set by hand. `SIZE` is 24 x 24; `IMAGES` are mostly red, green and b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -17,6 +17,7 @@ from keras.initializers import Constant
 SIZE = 24
 LABELS = ["red", "green", "blue"]
 GAIN = 12.0
+FORMATS = ("keras", "openvino", "onnx", "litert", "saved_model")
 
 
 def image(channel: int) -> np.ndarray:
@@ -42,8 +43,8 @@ class Case(NamedTuple):
     labels: Any = LABELS
     embeds: bool = True
     explains: bool = True
-    formats: bool = True
-    """Whether it can be written in all five formats."""
+    formats: Sequence[str] = FORMATS
+    """Those that it is written in and read back: none where code of its own is in it."""
     images: Any = IMAGES
     logits: Callable[[np.ndarray], np.ndarray] = lambda means: GAIN * means
     """From the mean of each channel, 0 to 1, to the logits of the right scores."""
@@ -161,12 +162,19 @@ def shared() -> keras.Model:
     return model
 
 
-def colliding(name: str) -> keras.Model:
-    """A model and a layer of it with a name that is given to what is added, by us or by Keras in a fresh process."""
+def names_from_the_start() -> None:
+    """Keras counts the names that it gives from the start again, as in a fresh process."""
+    keras.backend.clear_session(free_memory=False)
+
+
+def colliding(*names: str) -> keras.Model:
+    """A model and layers of it with names that are given to what is added, by us or by Keras in a fresh process."""
     i = pixels()
-    x = layers.Activation("linear", name=name)(copied(layers.Rescaling(1 / 255)(i)))
-    model = keras.Model(i, dense(pooled(x, name="own_pooling"), name=f"{name}_1"), name=name)
-    keras.backend.clear_session()  # Keras counts names from the start again, as in a fresh process
+    x = copied(layers.Rescaling(1 / 255)(i))
+    for name in names:
+        x = layers.Activation("linear", name=name)(x)
+    model = keras.Model(i, dense(pooled(x, name="own_pooling"), name=f"{names[0]}_1"), name=names[0])
+    names_from_the_start()
     return model
 
 
@@ -174,7 +182,7 @@ def logits_named(name: str) -> keras.Model:
     i = pixels()
     x = layers.Activation("linear", name=name)(pooled(copied(layers.Rescaling(1 / 255)(i))))
     model = keras.Model(i, dense(x, None), name="activation")
-    keras.backend.clear_session()
+    names_from_the_start()
     return model
 
 
@@ -186,7 +194,7 @@ def convolution_head(name: str | None = None) -> keras.Model:
     y = layers.Softmax()(layers.Reshape((3,))(layer(x)))
     layer.set_weights([GAIN * np.eye(3, dtype="float32")[None, None]])
     model = keras.Model(i, y)
-    keras.backend.clear_session()  # as in a fresh process
+    names_from_the_start()
     return model
 
 
@@ -361,6 +369,7 @@ def several_labels(activation: Any, after: Any = None) -> keras.Model:
 
 
 SIZED = {"input_size": (SIZE, SIZE)}
+TAKEN = ("images", "cast", "pooled", "global_average_pooling2d", "dense", "softmax", "head", "serving", "dropout")
 LOGITS = {"from_logits": True}
 
 RIGHT = [
@@ -377,6 +386,7 @@ RIGHT = [
     Case("logits, then Flatten", lambda: net(None, layers.Flatten()), LOGITS),
     Case("logits, then a temperature", lambda: net(None, temperature), LOGITS, logits=lambda means: GAIN / 2 * means),
     Case("log-probabilities", lambda: net("log_softmax"), LOGITS),
+    Case("logits by a leaky ReLU", lambda: net(None, layers.ReLU(negative_slope=0.1)), LOGITS, formats=("keras",)),
     Case("list of one output", listed),
     Case("dictionary of one output", by_name),
     Case("list of one output, logits", lambda: listed(None), LOGITS),
@@ -385,27 +395,15 @@ RIGHT = [
     Case("open size", lambda: net(shape=(None, None, 3)), SIZED),
     Case("half open size", lambda: net(shape=(SIZE, None, 3)), SIZED),
     Case("channels first", channels_first_input),
-    Case("channels first inside", channels_first_inside, formats=False),
+    Case("channels first inside", channels_first_inside, formats=()),
     Case("trunk in a model", lambda: nested(head=False)),
     Case("trunk and head in a model", nested),
     Case("trunk named as ours", lambda: nested("images")),
     Case("whole model behind Rescaling", whole_behind_rescaling),
     Case("three models deep", deep),
     Case("layers shared with another model", shared),
-    *(
-        Case(f"layers named {name}", lambda name=name: colliding(name))
-        for name in (
-            "images",
-            "cast",
-            "pooled",
-            "global_average_pooling2d",
-            "dense",
-            "softmax",
-            "head",
-            "serving",
-            "dropout",
-        )
-    ),
+    *(Case(f"layers named {name}", lambda name=name: colliding(name), formats=("keras",)) for name in TAKEN),
+    Case("layers of all these names", lambda: colliding(*TAKEN)),
     Case("logits, a layer named softmax", lambda: logits_named("softmax"), LOGITS),
     Case("a convolution for a head", convolution_head),
     *(
@@ -426,15 +424,15 @@ RIGHT = [
     Case("average of two heads", averaged, embeds=False),
     Case("uint8 input", bytes_in),
     Case("a layer of the user's own", with_own_layer),
-    Case("Lambda", lambda: net(None, layers.Lambda(lambda x: ops.softmax(x))), formats=False),
-    Case("subclass", subclass, SIZED, embeds=False, explains=False, formats=False),
+    Case("Lambda", lambda: net(None, layers.Lambda(lambda x: ops.softmax(x))), formats=()),
+    Case("subclass", subclass, SIZED, embeds=False, explains=False, formats=()),
     Case(
         "subclass logits",
         lambda: subclass(None),
         {**SIZED, **LOGITS},
         embeds=False,
         explains=False,
-        formats=False,
+        formats=(),
     ),
     Case(
         "subclass with keras.ops.softmax",
@@ -442,13 +440,13 @@ RIGHT = [
         SIZED,
         embeds=False,
         explains=False,
-        formats=False,
+        formats=(),
     ),
-    Case("Functional with its own call", overriding, embeds=False, explains=False, formats=False),
+    Case("Functional with its own call", overriding, embeds=False, explains=False, formats=()),
     Case("preprocess by hand", without_rescaling, {"preprocess": lambda x: x / 255}),
-    Case("labels by class_indices", net, labels={"blue": 2, "green": 1, "red": 0}),
-    Case("labels by index", net, labels={2: "blue", 0: "red", 1: "green"}),
-    Case("labels from a file's lines", net, labels=["red\n", "green\n", "blue\n"]),
+    Case("labels by class_indices", net, labels={"blue": 2, "green": 1, "red": 0}, formats=("keras",)),
+    Case("labels by index", net, labels={2: "blue", 0: "red", 1: "green"}, formats=("keras",)),
+    Case("labels from a file's lines", net, labels=["red\n", "green\n", "blue\n"], formats=("keras",)),
     *(
         Case(
             name,
@@ -475,7 +473,7 @@ BINARY = [
         {**SIZED, **LOGITS},
         embeds=False,
         explains=False,
-        formats=False,
+        formats=(),
     ),
     Case(
         "one sigmoid of a subclass",
@@ -483,7 +481,7 @@ BINARY = [
         SIZED,
         embeds=False,
         explains=False,
-        formats=False,
+        formats=(),
     ),
 ]
 """Labels are green and red: the output is the probability of red."""
@@ -501,6 +499,13 @@ NOT_ONE = "those of one image sum to"
 NOT_FINITE = "the network gives NaN or infinite values"
 NEVER_BUILT = "the model has never been built, so it has no trained weights"
 ALREADY = "are probabilities already, from 0 to 1"
+TF_KERAS = "not a Sequential of tf_keras (Keras 2); save it with model.export(path), and wrap keras.Model(inputs, "
+
+
+def tf_keras_model() -> type:
+    """What stands for a class of Keras 2, which is seldom installed."""
+    return type("Model", (), {"__module__": "tf_keras.src.engine.training"})
+
 
 REFUSED = [
     *(
@@ -547,6 +552,26 @@ REFUSED = [
         for name in ("tanh", "relu", "linear")
         for count, units, arguments in (("one", 1, {"labels": ["a", "b"]}), ("several", 3, {"multi_label": True}))
     ),
+    *(
+        (f"{count} by {name} and from_logits", make, {**LOGITS, **arguments}, f"{name}, which {why}")
+        for name, why in {
+            "relu": "gives no number below 0",
+            "softplus": "gives no number below 0",
+            "exponential": "gives no number below 0",
+            "tanh": "gives numbers from -1 to 1 only",
+            "softsign": "gives numbers from -1 to 1 only",
+            "log_sigmoid": "gives no number above 0",
+        }.items()
+        for count, make, arguments in (
+            ("one", lambda name=name: net(name, units=1), {"labels": ["a", "b"]}),
+            ("exclusive", lambda name=name: net(name), {}),
+            ("several", lambda name=name: net(name), {"multi_label": True}),
+        )
+    ),
+    ("several by log_softmax", lambda: net("log_softmax"), {**LOGITS, "multi_label": True}, "gives no number above 0"),
+    ("relu, then Dropout", lambda: net("relu", layers.Dropout(0.5)), LOGITS, "relu, which gives no number below 0"),
+    ("ReLU layer", lambda: net(None, layers.ReLU()), LOGITS, "relu, which gives no number below 0"),
+    ("ReLU operation", lambda: net(None, ops.relu), LOGITS, "relu, which gives no number below 0"),
     ("two outputs", several, {}, "a classifier has one input and one output, not 1 and 2"),
     ("two outputs and from_logits", several, LOGITS, "a classifier has one input and one output, not 1 and 2"),
     ("two inputs", two_inputs, {}, "which is no image (None, height, width, channels)"),
@@ -569,6 +594,8 @@ REFUSED = [
     ("empty label", net, {"labels": ["a", "", "c"]}, "is an empty name"),
     ("too few labels", net, {"labels": ["a", "b"]}, "2 labels do not match the network's 3 outputs"),
     ("a path", lambda: "my.keras", {}, "load it first: Classifier.from_keras(keras.saving.load_model('my.keras')"),
+    ("tf_keras", lambda: type("Sequential", (), {"__module__": "tf_keras.src.engine.sequential"})(), {}, TF_KERAS),
+    ("tf_keras, a subclass", lambda: type("Mine", (tf_keras_model(),), {})(), {}, "not a Mine of tf_keras (Keras 2)"),
     ("a layer", lambda: layers.Dense(3), {}, "make a model of it: inputs = keras.Input"),
     ("something else", lambda: 3, {}, "from_keras takes a keras.Model, not an object of type int"),
 ]

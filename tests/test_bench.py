@@ -208,7 +208,7 @@ def test_the_plot_is_written(main: Any, tmp_path: Path) -> None:
         (["Xseption"], 2, "unknown model 'Xseption'; did you mean 'Xception'?"),
         (["SmallA", "--runtime", "kerras"], 2, "unknown runtime 'kerras'; did you mean 'keras'?"),
         (["SmallA", "--plot", "a.gif"], 2, "--plot a.gif: its name ends in none of .png, .svg, .pdf"),
-        (["SmallA", "--plot", "no/a.png"], 2, "--plot no/a.png: there is no folder no"),
+        (["SmallA", "--plot", "no/a.png"], 1, "no/a.png: the folder no does not exist; make it first"),
         (["SmallA", "--image", "no.jpg"], 1, "no.jpg: there is no such file"),
     ],
 )
@@ -226,12 +226,12 @@ def test_a_plot_that_exists_is_replaced_only_if_asked_for(main: Any, tmp_path: P
     path.write_text("mine")
     code, out, err = main("SmallA", "--plot", str(path))
     assert (code, out) == (1, "")
-    assert f"--plot {path}: the file exists already; choose another name, or add --overwrite" in err
+    assert f"{path} already exists; replace it with --overwrite, or choose another name" in err
     assert path.read_text() == "mine"
     assert main("SmallA", "--rounds", "1", "--batch-size", "1", "--plot", str(path), "--overwrite")[0] == 0
     assert path.read_bytes().startswith(b"\x89PNG")
     (tmp_path / "folder.png").mkdir()
-    assert main("SmallA", "--plot", str(tmp_path / "folder.png"))[0] == 2
+    assert main("SmallA", "--plot", str(tmp_path / "folder.png"))[0] == 1
 
 
 def test_a_plot_that_cannot_be_written(main: Any) -> None:

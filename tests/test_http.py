@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import http.server
 import ipaddress
 import socket
-import threading
 import urllib.error
 from collections.abc import Iterator
 
 import pytest
+from servers import Handler, serve
 
 from pretrained_cnn._http import NotPublicError, connect_public, is_public, open_url
 
@@ -96,33 +95,20 @@ def test_one_private_address_among_public_ones_is_not_connected_to(first: str, m
     assert "10.0.0.1" not in connected
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
+class Echo(Handler):
     """Answers with the path that was asked for, or redirects to what stands behind ``/to/``."""
 
-    def do_GET(self) -> None:
+    def get(self) -> None:
         if self.path.startswith("/to/"):
-            self.send_response(302)
-            self.send_header("Location", self.path.removeprefix("/to/"))
-            self.end_headers()
-            return
-        body = self.path.encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
+            self.send(status=302, Location=self.path.removeprefix("/to/"))
+        else:
+            self.send(self.path.encode())
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        thread = threading.Thread(target=running.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
-        thread.join()
+    with serve(Echo) as running:
+        yield running.url
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
 import io
 import itertools
 import threading
@@ -16,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from servers import Handler, serve
 
 from pretrained_cnn import ImageError, ImagePolicy, InvalidArgumentError, ResizePolicy
 from pretrained_cnn.images import batch, sources
@@ -443,29 +443,20 @@ def test_an_error_of_the_source_itself_is_raised() -> None:
 # Addresses
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
+class Halves(Handler):
+    def get(self) -> None:
         if self.path == "/slow.png":
             time.sleep(1.5)
         if self.path in ("/halves.png", "/slow.png"):
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(png(halves()))
+            self.send(png(halves()))
         else:
             self.send_error(404)
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        thread = threading.Thread(target=running.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
-        thread.join()
+    with serve(Halves) as running:
+        yield running.url
 
 
 def test_an_address(server: str) -> None:

@@ -181,7 +181,7 @@ def test_no_image_can_be_read(small: Classifier, tmp_path: Path, labeled: bool) 
 def test_what_cannot_be_written_leaves_nothing_behind(small: Classifier, clock: Path, tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     path.write_text("old")
-    with pytest.raises(OutputError, match=r"report\.html: there is such a file already; replace it by --overwrite, or"):
+    with pytest.raises(OutputError, match=r"report\.html already exists; replace it with overwrite=True, or"):
         write_report(small, [clock], path)
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -297,7 +297,7 @@ def test_what_the_command_refuses(command: Any, tmp_path: Path) -> None:
     path.touch()
     code, out, err = command("examples/images", "--output", str(path), "--weights", "no.h5")
     assert (code, out) == (1, ""), "before the weights are looked at"
-    assert err.startswith(f"pretrained-cnn: {path}: there is such a file already; replace it by --overwrite")
+    assert err.startswith(f"pretrained-cnn: {path} already exists; replace it with --overwrite")
     code, out, err = command("a", "b", "--labeled", "-o", "x.html")
     assert (code, out, err) == (2, "", "pretrained-cnn: --labeled takes one source, not 2\n")
 

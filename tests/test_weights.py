@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import numpy as np
 import pytest
 from keras.src.legacy.saving import legacy_h5_format
 from paths import EXAMPLES
+from servers import Handler, serve
 from waking import wake
 
 from pretrained_cnn import Classifier, InvalidArgumentError, ModelSpec, ResizePolicy, WeightsError, get_spec, weights
@@ -24,35 +23,22 @@ BODY = b"weights " * 1000
 CLOCK = EXAMPLES / "clock.png"
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
+class Publisher(Handler):
+    def get(self) -> None:
         self.server.requests.append(self.path)  # type: ignore[attr-defined]
         body = self.server.files.get(self.path)  # type: ignore[attr-defined]
         if body is None:
             self.send_error(404)
             return
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        self.send(body)
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Stands in for all publishers: what it has is in its ``files``, and what it was asked for in its ``requests``."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        running.requests = []  # type: ignore[attr-defined]
-        running.files = {"/net.h5": BODY}  # type: ignore[attr-defined]
-        running.url = f"http://127.0.0.1:{running.server_port}"  # type: ignore[attr-defined]
-        monkeypatch.setenv("PRETRAINED_CNN_MIRROR", running.url)  # type: ignore[attr-defined]
-        thread = threading.Thread(target=lambda: running.serve_forever(poll_interval=0.02))
-        thread.start()
+    with serve(Publisher, requests=[], files={"/net.h5": BODY}) as running:
+        monkeypatch.setenv("PRETRAINED_CNN_MIRROR", running.url)
         yield running
-        running.shutdown()
-        thread.join()
 
 
 @pytest.fixture

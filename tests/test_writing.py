@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import http.server
 import io
 import itertools
 import json
@@ -13,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from servers import Handler, serve
 from test_classifier import spec
 from test_output import MODELS, draw, read
 
@@ -375,24 +374,17 @@ def test_which_failures_may_pass() -> None:
     assert not may_pass(ImageError("a", "it cannot be opened: Permission denied"))
 
 
-class Server(http.server.BaseHTTPRequestHandler):
+class Statuses(Handler):
     """Answers with the status that the path names."""
 
-    def do_GET(self) -> None:
-        self.send_response(int(self.path[1:4]))
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *arguments: Any) -> None:
-        pass
+    def get(self) -> None:
+        self.send(status=int(self.path[1:4]))
 
 
 def test_which_answers_of_a_server_may_pass(tmp_path: Path, clf: Classifier) -> None:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        addresses = [f"http://127.0.0.1:{server.server_port}/{code}.png" for code in (404, 429, 500, 503)]
+    with serve(Statuses) as server:
+        addresses = [f"{server.url}/{code}.png" for code in (404, 429, 500, 503)]
         found = [may_pass(result.error) for result in clf.stream(addresses)]
-        server.shutdown()
     assert found == [False, True, True, True]
     (refused,) = clf.stream(addresses[:1])
     assert may_pass(refused.error)

@@ -46,9 +46,15 @@ from pretrained_cnn.weights import WeightsFile
 
 if TYPE_CHECKING:
     from pretrained_cnn.classifier import Classifier
-    from pretrained_cnn.evaluate import ClassScore, Evaluation, Mistake
+    from pretrained_cnn.evaluate import (
+        ClassScore,
+        Evaluation,
+        LabelMistake,
+        LabelScore,
+        Mistake,
+        MultiLabelEvaluation,
+    )
     from pretrained_cnn.explain import Explanation
-    from pretrained_cnn.multilabel import LabelMistake, LabelScore, MultiLabelEvaluation
     from pretrained_cnn.results.drawing import contact_sheet
     from pretrained_cnn.results.stream import ResultStream
     from pretrained_cnn.results.writing import Written, write_results
@@ -118,10 +124,10 @@ _LATE = {
     "Classifier": "pretrained_cnn.classifier",
     "Evaluation": "pretrained_cnn.evaluate",
     "Explanation": "pretrained_cnn.explain",
-    "LabelMistake": "pretrained_cnn.multilabel",
-    "LabelScore": "pretrained_cnn.multilabel",
+    "LabelMistake": "pretrained_cnn.evaluate",
+    "LabelScore": "pretrained_cnn.evaluate",
     "Mistake": "pretrained_cnn.evaluate",
-    "MultiLabelEvaluation": "pretrained_cnn.multilabel",
+    "MultiLabelEvaluation": "pretrained_cnn.evaluate",
     "ResultStream": "pretrained_cnn.results.stream",
     "TrainingReport": "pretrained_cnn.transfer.report",
     "Written": "pretrained_cnn.results.writing",

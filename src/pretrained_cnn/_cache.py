@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pretrained_cnn._check import choice
 from pretrained_cnn._settings import cache_bytes, cache_home
-from pretrained_cnn.errors import MissingDependencyError
+from pretrained_cnn.errors import import_package
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -107,11 +107,8 @@ def size(path: Path) -> int:
 
 def file_lock(path: str | os.PathLike[str]) -> FileLock:
     """A lock that is a file. Raises MissingDependencyError without the package filelock, as in a lean installation."""
-    try:
-        from filelock import FileLock
-    except ModuleNotFoundError:
-        raise MissingDependencyError("filelock", extra=None) from None
-    return FileLock(path)
+    lock: FileLock = import_package("filelock", extra=None).FileLock(path)
+    return lock
 
 
 @contextlib.contextmanager

@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 import numbers
 import operator
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TypeVar
 
-from pretrained_cnn.errors import InvalidArgumentError
+from pretrained_cnn.errors import InvalidArgumentError, OutputError
 
-__all__ = ["choice", "listed", "number", "whole_number"]
+__all__ = ["check_free", "choice", "listed", "number", "whole_number"]
 
 T = TypeVar("T", bound=str)
 
@@ -56,6 +58,16 @@ def choice(name: str, value: object, choices: Iterable[T]) -> T:
         if isinstance(value, str) and value == each:
             return each
     raise InvalidArgumentError(f"{name}={value!r} is not known; choose {listed(choices)}")
+
+
+def check_free(path: Path, *, overwrite: bool) -> None:
+    """Raise OutputError if a file cannot be written to ``path``, or may not. For what takes long before it writes."""
+    if path.is_dir():
+        raise OutputError(f"{path}: this is a folder; give the name of a file")
+    if os.path.lexists(path) and not overwrite:
+        raise OutputError(f"{path} already exists; replace it with overwrite=True, or choose another name")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: the folder {path.parent} does not exist; make it first")
 
 
 def listed(choices: Iterable[object]) -> str:

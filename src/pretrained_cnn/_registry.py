@@ -16,9 +16,10 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, Protocol, TypeVar
 
 from pretrained_cnn._check import listed
+from pretrained_cnn._lazy import Reference
 from pretrained_cnn.errors import InvalidSpecError, PretrainedCNNError
 
-__all__ = ["Registry", "natural", "nearest", "normalize"]
+__all__ = ["Registry", "as_function", "natural", "nearest", "normalize"]
 
 SUGGESTED = 3
 """How many names an error suggests."""
@@ -208,6 +209,18 @@ def nearest(name: str, names: Iterable[str]) -> str:
     if not matches:
         matches = difflib.get_close_matches(wanted, known, n=SUGGESTED, cutoff=0.7)
     return f"did you mean {listed(known[match] for match in matches)}? " if matches else ""
+
+
+def as_function(name: str, key: str, value: Callable[..., Any] | str) -> Callable[..., Any]:
+    """A function, or the reference to one. Raises InvalidSpecError, which names the field, for anything else."""
+    if isinstance(value, str):
+        try:
+            return Reference(value)
+        except ValueError as error:
+            raise InvalidSpecError(f"{name}: {key}={error}") from None
+    if not callable(value):
+        raise InvalidSpecError(f'{name}: {key}={value!r} is neither a function nor "module:attr"')
+    return value
 
 
 def natural(name: str) -> list[tuple[bool, int, str]]:

@@ -61,43 +61,29 @@ def _files(url: str, whole: str, headless: str, suffix: str = "_notop") -> tuple
     return WeightsFile(url, whole), WeightsFile(f"{stem}{suffix}.h5", f"{algorithm}:{headless}", has_head=False)
 
 
-MOBILENET_ARRAYS = {
-    (1.0, 224, True): "fdafdb777117c139d0e83a164da19c4de5f63cfba29b0c74b3a85f874282e6d6",
-    (1.0, 224, False): "8ea94fa7b32dd0702ba6d86264ab74f91cb44de17966c1ec0bb4550c619777a7",
-    (0.25, 224, True): "2844c60efdfe871b70eada730134a172304f8693f25a226cff0b738380903057",
-    (0.25, 224, False): "f7c02613822ade952a88956228ac304e198453f7681206ca4e83607164e2d637",
+MOBILENET = "mobilenet/mobilenet_{}_{}_tf"
+MOBILENET_V2 = "mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{}_{}"
+
+ARRAYS = {
+    (MOBILENET, 1.0, 224, True): "fdafdb777117c139d0e83a164da19c4de5f63cfba29b0c74b3a85f874282e6d6",
+    (MOBILENET, 1.0, 224, False): "8ea94fa7b32dd0702ba6d86264ab74f91cb44de17966c1ec0bb4550c619777a7",
+    (MOBILENET, 0.25, 224, True): "2844c60efdfe871b70eada730134a172304f8693f25a226cff0b738380903057",
+    (MOBILENET, 0.25, 224, False): "f7c02613822ade952a88956228ac304e198453f7681206ca4e83607164e2d637",
 }
 """`weights.arrays_digest` of the weights that TensorFlow.js publishes as copies of Keras's files, which have no hash."""
 
 
-def _mobilenet_files() -> tuple[WeightsFile, ...]:
-    widths = {1.0: "1_0", 0.75: "7_5", 0.5: "5_0", 0.25: "2_5"}
+def _mobilenet_files(stem: str, widths: dict[float, str], sides: tuple[int, ...]) -> tuple[WeightsFile, ...]:
     return tuple(
         WeightsFile(
-            f"{KERAS}mobilenet/mobilenet_{widths[alpha]}_{side}_tf{'' if has_head else '_no_top'}.h5",
+            f"{KERAS}{stem.format(widths[alpha], side)}{'' if has_head else '_no_top'}.h5",
             None,
             has_head=has_head,
             input_size=(side, side),
             options={"alpha": alpha},
-            arrays=MOBILENET_ARRAYS.get((alpha, side, has_head)),
+            arrays=ARRAYS.get((stem, alpha, side, has_head)),
         )
-        for alpha, side, has_head in itertools.product(widths, (224, 192, 160, 128), (True, False))
-    )
-
-
-def _mobilenet_v2_files() -> tuple[WeightsFile, ...]:
-    stem = "mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels"
-    return tuple(
-        WeightsFile(
-            f"{KERAS}{stem}_{alpha}_{side}{'' if has_head else '_no_top'}.h5",
-            None,
-            has_head=has_head,
-            input_size=(side, side),
-            options={"alpha": alpha},
-        )
-        for alpha, side, has_head in itertools.product(
-            (1.0, 1.4, 1.3, 0.75, 0.5, 0.35), (224, 192, 160, 128, 96), (True, False)
-        )
+        for alpha, side, has_head in itertools.product(widths, sides, (True, False))
     )
 
 
@@ -139,9 +125,10 @@ CATALOG: tuple[ModelSpec, ...] = (
     _keras("InceptionResNetV2", "inception_resnet_v2", 299, 1536, 55_873_736, 449, README(80.256, 95.252, 299), "1602.07261",
            _files(KERAS + "inception_resnet_v2/inception_resnet_v2_weights_tf_dim_ordering_tf_kernels.h5", "md5:e693bd0210a403b3192acc6073ad2e96", "d19885ff4a710c122648d3b5c3b684e4")),
     _keras("MobileNet", "mobilenet", 224, 1024, 4_253_864, 55, README(70.424, 89.504, 224), "1704.04861",
-           _mobilenet_files()),
+           _mobilenet_files(MOBILENET, {1.0: "1_0", 0.75: "7_5", 0.5: "5_0", 0.25: "2_5"}, (224, 192, 160, 128))),
     _keras("MobileNetV2", "mobilenet_v2", 224, 1280, 3_538_984, 105, README(71.336, 90.142, 224), "1801.04381",
-           _mobilenet_v2_files()),
+           _mobilenet_files(
+               MOBILENET_V2, {alpha: str(alpha) for alpha in (1.0, 1.4, 1.3, 0.75, 0.5, 0.35)}, (224, 192, 160, 128, 96))),
     _keras("MobileNetV3Small", "mobilenet_v3", 224, 1024, 2_554_968, None, README(68.076, 87.8, 224), "1905.02244",
            _mobilenet_v3_files(
                "small",

@@ -17,14 +17,13 @@ from pretrained_cnn._lazy import Reference
 from pretrained_cnn._types import ImageLike, ImagesLike, LabeledImages
 from pretrained_cnn.bundle.formats import Dtype
 from pretrained_cnn.bundle.manifest import ExportCheck
-from pretrained_cnn.engine import Engine, Rows, open_model
+from pretrained_cnn.engine import Engine, Rows, check_speed, open_model
 from pretrained_cnn.errors import InvalidArgumentError
-from pretrained_cnn.evaluate import Evaluation, evaluate
+from pretrained_cnn.evaluate import Evaluation, MultiLabelEvaluation, evaluate
 from pretrained_cnn.explain import Explanation, explain
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item, iter_items, single_item
 from pretrained_cnn.labels import Label
-from pretrained_cnn.multilabel import MultiLabelEvaluation, evaluate_labels
 from pretrained_cnn.results.result import EmbeddingResult, Result, ResultList, status_of
 from pretrained_cnn.results.rows import EMBEDDINGS, RESULTS
 from pretrained_cnn.results.settings import settings_of
@@ -91,6 +90,7 @@ class Classifier:
         **builder_options: Any,
     ) -> None:
         self._trained = model if isinstance(model, Trained) else None
+        self._wrapped = False
         ready = model.engine if isinstance(model, Trained) else model
         self._engine = (
             ready
@@ -169,7 +169,9 @@ class Classifier:
         )
         engine = Engine(spec, runtime=runtime, precision=precision, quantize=quantize, image_policy=image_policy)
         engine.backbone()  # so that a model that does not fit is refused here
-        return cls(engine)
+        clf = cls(engine)
+        clf._wrapped = True
+        return clf
 
     @classmethod
     def load(
@@ -443,7 +445,8 @@ class Classifier:
         6
         """
         top, min_score = whole_number("top", top), _check_score(min_score)
-        _check_speed(errors, batch_size, workers, prefetch)
+        choice("errors", errors, ("raise", "return"))
+        check_speed(batch_size, workers, prefetch)
         engine = self._engine
 
         def start(images: Iterable[tuple[str, Any]]) -> Generator[Result]:
@@ -515,7 +518,8 @@ class Classifier:
         EmbeddingResult('examples/images/clock.png': 1280 numbers)
         EmbeddingResult('no.jpg': error: there is no such file)
         """
-        _check_speed(errors, batch_size, workers, prefetch)
+        choice("errors", errors, ("raise", "return"))
+        check_speed(batch_size, workers, prefetch)
         engine = self._engine
 
         def start(images: Iterable[tuple[str, Any]]) -> Generator[EmbeddingResult]:
@@ -576,8 +580,7 @@ class Classifier:
         >>> clf.evaluate([("examples/images/clock.png", "analog_clock"), ("examples/images/candle.png", "candle")])
         Evaluation(2 images, top1=1.000 (0.342 to 1.000))
         """
-        run = evaluate_labels if self.spec.multi_label else evaluate
-        return run(self._engine, source, labels, batch_size=batch_size)
+        return evaluate(self._engine, source, labels, batch_size=batch_size)
 
     def explain(
         self, image: ImageLike, target: int | str | None = None, method: HeatMapMethod = "grad_cam"
@@ -638,9 +641,9 @@ class Classifier:
         Before it returns, the bundle is loaded again, and must give the same scores as this classifier within
         1e-4 (float16: 0.05) and the same best classes, for four test images. Returns how well the two agree.
 
-        Raises BundleError, and leaves nothing behind, if they do not agree, or if the format cannot express the
-        network; InvalidArgumentError for arguments that do not go together; MissingDependencyError for a format
-        whose package is not installed.
+        Raises InvalidSpecError if the network gives NaN, or scores that are not probabilities; BundleError, and leaves
+        nothing behind, if the two do not agree, or if the format cannot express the network; InvalidArgumentError for
+        arguments that do not go together; MissingDependencyError for a format whose package is not installed.
 
         >>> import tempfile
         >>> path = tempfile.mkdtemp() + "/lite.bundle"
@@ -681,7 +684,9 @@ class Classifier:
     def __deepcopy__(self, memo: object) -> Classifier:
         """A classifier that gives the same answers, with a network of its own."""
         engine = self.engine.copy()
-        return Classifier(engine if self._trained is None else replace(self._trained, engine=engine))
+        copied = Classifier(engine if self._trained is None else replace(self._trained, engine=engine))
+        copied._wrapped = self._wrapped
+        return copied
 
     def __reduce__(self) -> tuple[object, ...]:
         """A pickle has a backbone's name and settings, or a bundle's path, and no weights."""
@@ -704,6 +709,8 @@ class Classifier:
             return f"Classifier.load({str(engine.bundle.path)!r}, {runtime})"
         if self._trained is not None:
             return f"Classifier.train(..., {self._trained.report.model!r}, {runtime})"
+        if self._wrapped:
+            return f"Classifier.from_keras(<{engine.spec.name}>, {runtime})"
         options = "".join(f", {key}={value!r}" for key, value in engine.options.items())
         return f"Classifier({engine.spec.name!r}, weights={engine.weights!r}, {runtime}{options})"
 
@@ -743,13 +750,6 @@ def _embeddings(rows: Generator[Rows]) -> Generator[EmbeddingResult]:
             found = iter(vectors)
             for name, error, image in zip(names, errors, images, strict=True):
                 yield EmbeddingResult(name, next(found) if error is None else None, error, image)
-
-
-def _check_speed(errors: str, batch_size: int | None, workers: int | None, prefetch: int | None) -> None:
-    choice("errors", errors, ("raise", "return"))
-    for name, value in {"batch_size": batch_size, "workers": workers, "prefetch": prefetch}.items():
-        if value is not None:
-            whole_number(name, value)
 
 
 def _kept(item: Item) -> Any:

@@ -48,6 +48,10 @@ if TYPE_CHECKING:
 __all__ = ["Engine", "Network", "Rows", "check_outputs", "open_model"]
 
 
+Opened = tuple[Runtime, list[tuple[int, ...]]]
+"""A runtime, and the shape of each of its outputs for one image."""
+
+
 class Rows(NamedTuple):
     """What the network gives for a batch of images."""
 
@@ -251,32 +255,26 @@ class Engine:
         """
         bundle = open_bundle(Path(path))
         format = bundle.manifest.format
-        name = runtime_for(format).name if runtime is None else runtime
-        policy = bundle.image_policy if image_policy is None else image_policy
+        how: dict[str, Any] = {
+            "runtime": runtime_for(format).name if runtime is None else runtime,
+            "precision": precision,
+            "image_policy": bundle.image_policy if image_policy is None else image_policy,
+            "threads": threads,
+            "bundle": bundle,
+        }
         if format == "keras":
-            get_runtime(name).require()
+            get_runtime(how["runtime"]).require()
             with keras_is_needed():
                 from pretrained_cnn.backbones.serving import open_graph
 
             backbone = open_graph(bundle.load_graph(), bundle.spec, has_head="scores" in bundle.outputs)
-            return cls(
-                backbone.spec,
-                runtime=name,
-                precision=precision,
-                quantize=quantize,
-                image_policy=policy,
-                threads=threads,
-                backbone=backbone,
-                bundle=bundle,
-            )
+            return cls(backbone.spec, quantize=quantize, backbone=backbone, **how)
         if quantize is not None or precision == "int8":
             raise InvalidArgumentError(
                 f"quantize=... takes a network in Keras, and {path} is of format={format!r}; save the classifier with "
                 "quantize=..., and load that"
             )
-        engine = cls(
-            bundle.spec, runtime=name, precision=precision, image_policy=policy, threads=threads, bundle=bundle
-        )
+        engine = cls(bundle.spec, **how)
         engine.open(bundle.outputs)  # so that a model that cannot be loaded is reported here
         return engine
 
@@ -334,33 +332,13 @@ class Engine:
 
         The arguments are those of `pretrained_cnn.Classifier.stream`.
         """
-        for name, value in {"batch_size": batch_size, "workers": workers, "prefetch": prefetch}.items():
-            if value is not None:
-                whole_number(name, value)
-        return self.batches_of(
-            iter_items(source, self.image_policy), batch_size=batch_size, workers=workers, prefetch=prefetch
-        )
+        speed = check_speed(batch_size, workers, prefetch)
+        return self.batches_of(iter_items(source, self.image_policy), **speed)
 
-    def batches_of(
-        self,
-        images: Iterable[Item],
-        *,
-        batch_size: int | None = None,
-        workers: int | None = None,
-        prefetch: int | None = None,
-    ) -> Generator[Batch]:
+    def batches_of(self, images: Iterable[Item], **speed: int | None) -> Generator[Batch]:
         """The same for images that are items already."""
         spec = self.spec
-        return batches(
-            images,
-            spec.input_size,
-            spec.resize,
-            self.image_policy,
-            channels=spec.channels,
-            batch_size=batch_size,
-            workers=workers,
-            prefetch=prefetch,
-        )
+        return batches(images, spec.input_size, spec.resize, self.image_policy, channels=spec.channels, **speed)
 
     def rows(
         self,
@@ -505,6 +483,7 @@ class Engine:
             min_agreement=min_agreement,
             card=card,
             overwrite=overwrite,
+            sums_within=self._tolerance(),
         )
 
     def identity(self) -> str | None:
@@ -539,16 +518,18 @@ class Engine:
             from pretrained_cnn.backbones.build import copy
 
             backbone = copy(built)
+        return self.derived(self.spec, weights=self.weights, options=self.options, backbone=backbone)
+
+    def derived(self, spec: ModelSpec, **network: Any) -> Engine:
+        """An engine of another network, which runs and reads images as this one does."""
         return Engine(
-            self.spec,
-            weights=self.weights,
-            options=self.options,
+            spec,
             runtime=self.runtime.name,
             precision=self.precision,
             quantize=self.quantize,
             image_policy=self.image_policy,
             threads=self.threads,
-            backbone=backbone,
+            **network,
         )
 
     def close(self) -> None:
@@ -602,16 +583,22 @@ class Engine:
             self.backbone()
             return identity.network_by_file(self.spec, self.weights, self.options)
 
-    def _open(self, outputs: tuple[Output, ...], layer: str | None) -> tuple[Runtime, list[tuple[int, ...]]]:
+    def _open(self, outputs: tuple[Output, ...], layer: str | None) -> Opened:
         if self._backbone is None and self.bundle is not None:
-            if layer is not None or not set(outputs) <= set(self.bundle.outputs):
+            if layer is None and (missing := set(outputs) - set(self.bundle.outputs)):
+                raise BundleError(
+                    f"{self.bundle.path} is of format={self.bundle.manifest.format!r} and gives "
+                    f"{' and '.join(self.bundle.outputs)} only, not {' and '.join(sorted(missing))}; write it with "
+                    'save(output=["scores", "embedding"]), or with format="keras", and load that'
+                )
+            if layer is not None:
                 self.backbone()  # raises
             return self._open_bundle(self.bundle, outputs)
         if self.runtime.format == "keras":
             return self._open_graph(outputs, layer)
         return self._open_converted(outputs, layer)
 
-    def _open_graph(self, outputs: tuple[Output, ...], layer: str | None) -> tuple[Runtime, list[tuple[int, ...]]]:
+    def _open_graph(self, outputs: tuple[Output, ...], layer: str | None) -> Opened:
         backbone = self.backbone()
         from pretrained_cnn.backbones.serving import serving_graph
 
@@ -620,7 +607,7 @@ class Engine:
             graph.output[name].shape[1:] for name in outputs
         ]
 
-    def _open_converted(self, outputs: tuple[Output, ...], layer: str | None) -> tuple[Runtime, list[tuple[int, ...]]]:
+    def _open_converted(self, outputs: tuple[Output, ...], layer: str | None) -> Opened:
         """The runtime on a converted graph: the one in the cache, else a new one."""
         from pretrained_cnn.bundle import converted
 
@@ -647,9 +634,7 @@ class Engine:
         with converted.kept(key, write, self._conversion) as bundle:
             return self._open_bundle(bundle, outputs)
 
-    def _open_built_elsewhere(
-        self, outputs: tuple[Output, ...], layer: str | None
-    ) -> tuple[Runtime, list[tuple[int, ...]]]:
+    def _open_built_elsewhere(self, outputs: tuple[Output, ...], layer: str | None) -> Opened:
         """The runtime on a graph that a child process builds and converts, so that Keras is not imported here.
 
         Raises NoChildError if this network can be built only here, or no child can be started.
@@ -698,7 +683,7 @@ class Engine:
     def _conversion(self) -> str:
         return f"{self.spec.name} for format {self.runtime.format}"
 
-    def _open_bundle(self, bundle: Bundle, outputs: tuple[Output, ...]) -> tuple[Runtime, list[tuple[int, ...]]]:
+    def _open_bundle(self, bundle: Bundle, outputs: tuple[Output, ...]) -> Opened:
         runtime = bundle.open(self.runtime, outputs, self.precision, threads=self.threads)
         return runtime, [(bundle.width(name),) for name in outputs]
 
@@ -771,6 +756,15 @@ def _as_prediction(row: Prediction | Sequence[Any]) -> Prediction:
         return row
     id_, label, score, *index = row
     return Prediction(id_, label, float(score), *(index or [None]))
+
+
+def check_speed(batch_size: int | None, workers: int | None, prefetch: int | None) -> dict[str, int | None]:
+    """The arguments by name. Raises InvalidArgumentError for one that is not a whole number of at least 1."""
+    speed = {"batch_size": batch_size, "workers": workers, "prefetch": prefetch}
+    for name, value in speed.items():
+        if value is not None:
+            whole_number(name, value)
+    return speed
 
 
 def raise_first(errors: Iterable[Exception | None]) -> None:

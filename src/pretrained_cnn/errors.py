@@ -20,7 +20,9 @@ And one warning, `PretrainedCNNWarning`, for what does not stop the work but nee
 
 from __future__ import annotations
 
+import importlib
 from importlib.machinery import PathFinder
+from typing import Any
 
 __all__ = [
     "BundleError",
@@ -192,6 +194,17 @@ class MissingDependencyError(PretrainedCNNError, ImportError):
 
 def _missing_dependency(package: str, extra: str | None) -> MissingDependencyError:
     return MissingDependencyError(package, extra=extra)
+
+
+def import_package(module: str, *, extra: str | None, package: str | None = None) -> Any:
+    """A module of an optional package, which is called ``package`` if not as the module.
+
+    Raises MissingDependencyError, which says what to install, where it cannot be imported.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise MissingDependencyError(package or module, extra=extra) from None
 
 
 def install_line(package: str, extra: str | None) -> str:

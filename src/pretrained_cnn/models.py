@@ -60,7 +60,7 @@ images with Classifier().stream('examples/images'), or train on them with Classi
         raise BundleError(f"{path} does not exist{_nearest_path(path)}")
     if (path / CHECK).is_file():
         raise BundleError(f"{path / NAME} is missing; copy the whole bundle again")
-    raise InvalidArgumentError(f"{str(path)!r} is {_no_bundle(path)}")
+    raise InvalidArgumentError(f"{str(path)!r} is {_folder(path) if path.is_dir() else _file(path)}")
 
 
 def find_reference(path: str) -> ModelSpec:
@@ -103,12 +103,8 @@ def _no_model(value: object, expected: str = EXPECTED.removeprefix("expected "))
     return f"an object of type {type(value).__name__} is not a model; expected {expected}"
 
 
-def _no_bundle(path: Path) -> str:
-    """What is at ``path`` in place of a bundle, and what to do with it."""
-    return _folder(path) if path.is_dir() else _file(path)
-
-
 def _folder(path: Path) -> str:
+    """What a folder is that is no bundle, and what to do with it."""
     from pretrained_cnn.images.sources import SUFFIXES
 
     name = str(path)

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from pretrained_cnn._check import choice, number, whole_number
 from pretrained_cnn._lazy import Reference
+from pretrained_cnn._registry import as_function
 from pretrained_cnn.errors import InvalidArgumentError, InvalidSpecError, WeightsError
 from pretrained_cnn.labels import Label, LabelDecoder, as_labels, imagenet_labels
 from pretrained_cnn.weights import WeightsFile
@@ -195,11 +196,11 @@ class ModelSpec:
         limits = _read_thresholds(name, thresholds, table, multi_label)
         fields = {
             "name": name,
-            "builder": _read_function(name, "builder", builder),
+            "builder": as_function(name, "builder", builder),
             "input_size": (height, width),
-            "preprocess": None if preprocess is None else _read_function(name, "preprocess", preprocess),
+            "preprocess": None if preprocess is None else as_function(name, "preprocess", preprocess),
             "labels": table,
-            "decode": LabelDecoder(table, limits) if decode is None else _read_function(name, "decode", decode),
+            "decode": LabelDecoder(table, limits) if decode is None else as_function(name, "decode", decode),
             "channels": int(channels),
             "multi_label": multi_label,
             "thresholds": limits,
@@ -349,17 +350,6 @@ def _read_thresholds(
     if limits and len(limits) != len(labels):
         raise InvalidSpecError(f"{name}: {len(limits)} thresholds do not match {len(labels)} labels")
     return limits or (0.5,) * len(labels)
-
-
-def _read_function(name: str, key: str, value: Callable[..., Any] | str) -> Callable[..., Any]:
-    if isinstance(value, str):
-        try:
-            return Reference(value)
-        except ValueError as error:
-            raise InvalidSpecError(f"{name}: {key}={error}") from None
-    if not callable(value):
-        raise InvalidSpecError(f'{name}: {key}={value!r} is neither a function nor "module:attr"')
-    return value
 
 
 def _is_pair(value: object) -> bool:

@@ -175,7 +175,8 @@ def ensure(file: WeightsFile, *, needed_by: str, folder: Path | None = None, ref
                 download(url, path, file.problem, resumable=file.hash is not None)
     except OSError as error:
         raise failure(f"{url} cannot be downloaded ({error})") from error
-    if file.hash is None and not (file.arrays and arrays_digest(path) == file.arrays) and not _is_publishers(file, url):
+    is_publishers = url == file.url and url.startswith("https://")  # so TLS tells
+    if file.hash is None and not (file.arrays and arrays_digest(path) == file.arrays) and not is_publishers:
         warn(
             f"{file.name} was downloaded from {url}, and no hash of the file is published: nothing tells whether the "
             "file is the publisher's; compare its SHA-256 with a copy that you trust"
@@ -184,11 +185,6 @@ def ensure(file: WeightsFile, *, needed_by: str, folder: Path | None = None, ref
         _record(path).unlink(missing_ok=True)  # of the file that was refused
     _watch(file, path)
     return path
-
-
-def _is_publishers(file: WeightsFile, url: str) -> bool:
-    """Whether TLS tells that the file comes from its publisher."""
-    return url == file.url and url.startswith("https://")
 
 
 def _watch(file: WeightsFile, path: Path) -> None:

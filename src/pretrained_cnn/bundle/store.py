@@ -26,11 +26,11 @@ from pretrained_cnn._process import is_running
 from pretrained_cnn._version import __version__
 from pretrained_cnn.bundle.formats import Dtype, Format, get_format
 from pretrained_cnn.bundle.manifest import NAME, ExportCheck, FileInfo, Kind, Manifest
-from pretrained_cnn.errors import BundleError, InvalidArgumentError
+from pretrained_cnn.errors import BundleError, InvalidArgumentError, InvalidSpecError
 from pretrained_cnn.identity import installed_versions
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.runtimes import Runtime, RuntimeSpec, get_runtime, runtime_for
-from pretrained_cnn.scores import probes
+from pretrained_cnn.scores import EXACT, NOT_FINITE, ROUGH, finite, probes, problem
 from pretrained_cnn.spec import ModelSpec, Output, Published, ResizePolicy
 
 if TYPE_CHECKING:
@@ -148,14 +148,17 @@ def write_bundle(
     calibration: Mapping[str, NDArray[Any]] | None = None,
     card: str | None = None,
     overwrite: bool = False,
+    sums_within: float | None = EXACT,
 ) -> ExportCheck:
     """Write a serving graph as a bundle to ``path``, and load it again to see that it agrees.
 
     The bundle gives the outputs of ``graph``, by name. ``images``, uint8 ``(N, H, W, C)``, are for ``dtype="int8"``: a
     fifth of them is held back, and judges the result. ``min_agreement`` is the share of images, 0 to 1, that must keep
     their best class; ``calibration`` holds arrays that are kept with the model. ``overwrite`` replaces a bundle.
+    ``sums_within`` is how far the probabilities of one image may sum from 1, None for scores of any kind.
 
-    Raises BundleError, and leaves nothing behind, if the model does not agree, cannot be written, or ``path`` exists.
+    Raises InvalidSpecError for outputs that are not finite or not what the spec says; BundleError, and leaves
+    nothing behind, if the model does not agree, cannot be written, or ``path`` exists.
     """
     from pretrained_cnn.bundle.export import export
 
@@ -174,6 +177,7 @@ def write_bundle(
     given, judges = (None, probes(spec.input_size, spec.channels)) if images is None else _split(images)
     names = list(graph.output)
     expected = _run(get_runtime("keras").factory(graph, names), judges)
+    _judge(spec, names, expected, sums_within)
     with _made_whole(path, overwrite=overwrite) as folder:
         export(graph, folder, format=kind_of_file, spec=spec, dtype=dtype, images=given)
         (folder / LABELS).write_text(json.dumps([list(label) for label in spec.labels], indent=0), "utf-8")
@@ -205,7 +209,8 @@ def write_bundle(
         )
         (folder / NAME).write_text(manifest.to_text(), "utf-8")
         written = open_bundle(folder)
-        check = compare(expected, _run(written.open(runtime), judges), manifest)
+        found = _run(written.open(runtime), judges)
+        check = compare(expected, found, manifest)
         if not agrees(check, manifest):
             low, high = check.loss_interval
             raise BundleError(
@@ -215,9 +220,23 @@ def write_bundle(
                 f"{check.largest_difference:.2g}; expected are {asked:.1%} and {manifest.tolerance:g}"
                 f"{'; accept less with save(..., min_agreement=...)' if dtype == 'int8' else ''}"
             )
+        stored = EXACT if dtype == "float32" else ROUGH
+        _judge(spec, names, found, None if sums_within is None else max(sums_within, stored))
         manifest = dataclasses.replace(manifest, check=dataclasses.asdict(check))
         (folder / NAME).write_text(manifest.to_text(), "utf-8")
     return check
+
+
+def _judge(
+    spec: ModelSpec, names: Sequence[str], outputs: Sequence[NDArray[np.float32]], sums_within: float | None
+) -> None:
+    """Raise InvalidSpecError for outputs that are not finite, and for scores that are not probabilities."""
+    for name, output in zip(names, outputs, strict=True):
+        fault = None if finite(output).all() else NOT_FINITE
+        if fault is None and name == "scores" and sums_within is not None:
+            fault = problem(output, multi_label=spec.multi_label, tolerance=sums_within)
+        if fault is not None:
+            raise InvalidSpecError(f"{spec.name} was not saved: {fault}")
 
 
 def write_converted(
@@ -230,7 +249,8 @@ def write_converted(
     width = max(output.shape[1] for output in graph.output.values())
     labeled = spec if spec.labels else spec.replace(labels=[str(i) for i in range(width)])
     dtype: Dtype = "float32" if images is None else "int8"
-    write_bundle(path, graph, labeled, ImagePolicy(), format=format, dtype=dtype, images=images)
+    # Scores are judged where they are used: a decode function of its own reads whatever it likes.
+    write_bundle(path, graph, labeled, ImagePolicy(), format=format, dtype=dtype, images=images, sums_within=None)
 
 
 def _split(images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

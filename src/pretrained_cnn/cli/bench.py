@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pretrained_cnn._check import check_free
 from pretrained_cnn.cli.console import complain, log_to_stderr, quiet, say
 from pretrained_cnn.cli.options import Command, Count, argument, flag, option
 from pretrained_cnn.cli.shared import RUNTIME, find_spec
@@ -101,19 +102,14 @@ def _cells(row: Timing, best: bool) -> list[str]:
 
 
 def _check_plot(path: Path, overwrite: bool) -> None:
-    """Raise MissingDependencyError without matplotlib, InvalidArgumentError for a file that could not be written."""
+    """Raise MissingDependencyError without matplotlib, and an error of ours for a file that could not be written."""
     from pretrained_cnn.bench.plot import FORMATS
 
     if path.suffix[1:] not in FORMATS:
         raise InvalidArgumentError(
             f"--plot {path}: its name ends in none of {', '.join(f'.{name}' for name in FORMATS)}"
         )
-    if not path.parent.is_dir():
-        raise InvalidArgumentError(f"--plot {path}: there is no folder {path.parent}")
-    if path.is_dir():
-        raise InvalidArgumentError(f"--plot {path}: this is a folder; give the name of a file")
-    if path.exists() and not overwrite:
-        raise OutputError(f"--plot {path}: the file exists already; choose another name, or add --overwrite")
+    check_free(path, overwrite=overwrite)
 
 
 def _plot(rows: Sequence[Timing], best: Sequence[Timing], path: Path) -> None:

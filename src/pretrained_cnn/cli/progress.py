@@ -19,6 +19,9 @@ INTERVAL = 60.0
 Report = Callable[[int, int], None]
 """Takes how many images are done, and how many of them failed."""
 
+Show = Callable[[str, int, int | None], None]
+"""Takes a line, how many images are done, and how many there are, if that is known."""
+
 
 @contextlib.contextmanager
 def progress(count: Callable[[], int | None], done: int) -> Iterator[Report]:
@@ -35,29 +38,29 @@ def progress(count: Callable[[], int | None], done: int) -> Iterator[Report]:
                 total.append(found)
 
     counting = threading.Thread(target=find_total, daemon=True)
-    show = _bar if sys.stderr is not None and sys.stderr.isatty() else _lines
-    with show(total, done) as report:
+    start = time.monotonic()
+    with (_bar if sys.stderr is not None and sys.stderr.isatty() else _lines)() as show:
 
-        def begin(done: int, failed: int) -> None:
+        def report(images: int, failed: int) -> None:
             if counting.ident is None:
                 counting.start()
-            report(done, failed)
+            found = total[0] if total else None
+            show(line(images, done, failed, found, time.monotonic() - start), images, found)
 
-        yield begin
+        yield report
 
 
 @contextlib.contextmanager
-def _lines(total: list[int], before: int) -> Iterator[Report]:
-    start = last = time.monotonic()
+def _lines() -> Iterator[Show]:
+    last = time.monotonic()
 
-    def report(done: int, failed: int) -> None:
+    def show(text: str, done: int, total: int | None) -> None:
         nonlocal last
-        now = time.monotonic()
-        if now - last >= INTERVAL:
-            last = now
-            complain(line(done, before, failed, total[0] if total else None, now - start))
+        if time.monotonic() - last >= INTERVAL:
+            last = time.monotonic()
+            complain(text)
 
-    yield report
+    yield show
 
 
 def line(done: int, before: int, failed: int, total: int | None, seconds: float) -> str:
@@ -73,25 +76,18 @@ def line(done: int, before: int, failed: int, total: int | None, seconds: float)
 
 
 @contextlib.contextmanager
-def _bar(total: list[int], before: int) -> Iterator[Report]:
+def _bar() -> Iterator[Show]:
     try:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
     except ImportError:  # an installation without it
-        with _lines(total, before) as report:
-            yield report
+        with _lines() as show:
+            yield show
         return
-    start = time.monotonic()
     columns: list[Any] = [SpinnerColumn(), BarColumn(), TextColumn("{task.description}")]
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting", total=None)
-
-        def report(done: int, failed: int) -> None:
-            found = total[0] if total else None
-            text = line(done, before, failed, found, time.monotonic() - start)
-            bar.update(task, total=found, completed=done, description=text)
-
-        yield report
+        yield lambda text, done, total: bar.update(task, total=total, completed=done, description=text)
 
 
 def count_images(sources: Iterable[str]) -> int | None:

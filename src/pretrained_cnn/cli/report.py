@@ -8,6 +8,7 @@ import time
 from itertools import chain
 from pathlib import Path
 
+from pretrained_cnn._check import check_free
 from pretrained_cnn.cli.console import complain, kept, log_to_stderr, quiet
 from pretrained_cnn.cli.options import Command, Count, Share, argument, flag, option
 from pretrained_cnn.cli.shared import ModelOptions, load_classifier
@@ -40,9 +41,8 @@ def _run(options: Options) -> Status:
     from pretrained_cnn.cli.progress import count_images, progress, summary
     from pretrained_cnn.images.sources import expand
     from pretrained_cnn.report import write_report
-    from pretrained_cnn.report.page import check_path
 
-    check_path(Path(options.output), options.overwrite)  # before the network is built
+    check_free(Path(options.output), overwrite=options.overwrite)  # before the network is built
     clf = load_classifier(options)
     start = time.monotonic()
     csv = options.labeled and not os.path.isdir(options.source[0])  # only reading it tells how many there are

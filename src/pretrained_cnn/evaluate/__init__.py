@@ -1,6 +1,16 @@
 """How often a classifier is right, and where it is wrong: `evaluate` gives an `Evaluation`."""
 
 from pretrained_cnn.evaluate.evaluation import ClassScore, Evaluation, Mistake
+from pretrained_cnn.evaluate.multilabel import LabelMistake, LabelScore, MultiLabelEvaluation
 from pretrained_cnn.evaluate.run import evaluate, read_labeled
 
-__all__ = ["ClassScore", "Evaluation", "Mistake", "evaluate", "read_labeled"]
+__all__ = [
+    "ClassScore",
+    "Evaluation",
+    "LabelMistake",
+    "LabelScore",
+    "Mistake",
+    "MultiLabelEvaluation",
+    "evaluate",
+    "read_labeled",
+]

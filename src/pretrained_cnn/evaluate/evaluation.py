@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn._statistics import wilson
-from pretrained_cnn.errors import DataError, ImageError, MissingDependencyError
+from pretrained_cnn.errors import DataError, ImageError
+from pretrained_cnn.evaluate.table import Table, ratio
 from pretrained_cnn.labels import Label
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -63,7 +63,7 @@ class Mistake(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluation:
+class Evaluation(Table):
     """What a classifier's scores say against the true classes.
 
     Raises DataError if the arrays do not fit together.
@@ -106,11 +106,6 @@ class Evaluation:
             raise DataError(f"targets from {targets.min()} to {targets.max()} are not columns of {classes} classes")
         object.__setattr__(self, "targets", targets)  # the class is frozen
         object.__setattr__(self, "scores", scores)
-
-    @property
-    def count(self) -> int:
-        """How many images were evaluated."""
-        return len(self.sources)
 
     @cached_property
     def predicted(self) -> NDArray[np.intp]:
@@ -162,9 +157,9 @@ class Evaluation:
         given, support = self.confusion.sum(axis=0), self.confusion.sum(axis=1)
         columns = zip(
             self.labels,
-            _ratio(right, given).tolist(),
-            _ratio(right, support).tolist(),
-            _ratio(2 * right, given + support).tolist(),
+            ratio(right, given),
+            ratio(right, support),
+            ratio(2 * right, given + support),
             support.tolist(),
             strict=True,
         )
@@ -213,22 +208,6 @@ class Evaluation:
             "failed": [str(error) for error in self.failed],
         }
 
-    def to_frame(self) -> pd.DataFrame:
-        """A pandas frame with a row for each class: precision, recall, f1 and support, indexed by id.
-
-        Raises MissingDependencyError without pandas.
-
-        >>> labels = [Label("cat", "cat"), Label("dog", "dog")]
-        >>> result = Evaluation(labels, targets=[0, 1], scores=np.eye(2), sources=["a.jpg", "b.jpg"])
-        >>> int(result.to_frame().loc["cat", "support"])
-        1
-        """
-        try:
-            import pandas as pd
-        except ImportError:
-            raise MissingDependencyError("pandas", extra="pandas") from None
-        return pd.DataFrame(self.classes, columns=list(ClassScore._fields)).set_index("id")
-
     def plot(self, ax: Axes | None = None) -> Figure:
         """Draw the confusion matrix of the classes that were met: those with an image, or that an image was given.
 
@@ -264,9 +243,7 @@ class Evaluation:
         if mistakes := self.mistakes(5):
             lines += ["", "most confident mistakes"]
             lines += [f"{score:.3f}  {label} taken for {wrong}  {name}" for name, label, wrong, score in mistakes]
-        if self.failed:
-            lines += ["", f"could not be read: {len(self.failed)}", *map(str, self.failed)]
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.failures()])
 
     def _met(self) -> list[int]:
         """The classes with an image, or that an image was given."""
@@ -276,10 +253,6 @@ class Evaluation:
         low, high = self.top1_interval
         failed = f", {len(self.failed)} failed" if self.failed else ""
         return f"Evaluation({self.count} images, top1={self.top1:.3f} ({low:.3f} to {high:.3f}){failed})"
-
-
-def _ratio(part: NDArray[np.intp], whole: NDArray[np.intp]) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
 
 
 def _percent(value: float, interval: tuple[float, float]) -> str:

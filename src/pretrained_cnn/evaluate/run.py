@@ -1,8 +1,9 @@
-"""Labeled images through an engine, to an `Evaluation`."""
+"""Labeled images through an engine, to an evaluation."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -12,27 +13,28 @@ from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import DataError, InvalidArgumentError
 from pretrained_cnn.evaluate.evaluation import Evaluation
-from pretrained_cnn.images.labeled import WNID, labeled
+from pretrained_cnn.evaluate.multilabel import MultiLabelEvaluation
+from pretrained_cnn.images.labeled import WNID, as_label_set, labeled, labeled_sets
 from pretrained_cnn.images.sources import iter_items
-from pretrained_cnn.labels import class_indices
+from pretrained_cnn.labels import Label, class_indices
 from pretrained_cnn.scores import one_class_only
 
 __all__ = ["evaluate", "read_labeled"]
 
 
 def evaluate(
-    engine: Engine, source: LabeledImages, labels: Sequence[str] | None = None, *, batch_size: int | None = None
-) -> Evaluation:
+    engine: Engine, source: LabeledImages, labels: Sequence[Any] | None = None, *, batch_size: int | None = None
+) -> Evaluation | MultiLabelEvaluation:
     """Run labeled images through an engine; the arguments are those of `Classifier.evaluate`."""
-    images, targets = read_labeled(engine, source, labels)
+    spec = engine.spec
+    read: Any = _read_label_sets if spec.multi_label else read_labeled
+    images, targets = read(engine, source, labels)
     scores, names, errors = engine.scored(images, batch_size=batch_size)
-    return Evaluation(
-        engine.spec.labels,
-        targets[[error is None for error in errors]],
-        scores,
-        [name for name, error in zip(names, errors, strict=True) if error is None],
-        [error for error in errors if error is not None],
-    )
+    good = [error is None for error in errors]
+    sources, failed = list(compress(names, good)), list(filter(None, errors))
+    if spec.multi_label:
+        return MultiLabelEvaluation(spec.labels, targets[good], scores, sources, failed, spec.thresholds)
+    return Evaluation(spec.labels, targets[good], scores, sources, failed)
 
 
 def read_labeled(
@@ -42,15 +44,41 @@ def read_labeled(
 
     Raises DataError for labels that are not the engine's.
     """
-    table = engine.spec.labels
     if engine.spec.multi_label:
         one_class_only("one label an image")
-    if not table:
-        raise InvalidArgumentError(f"{engine.spec.name} has a decode function in place of labels; give labels=[...]")
+    table = _labels_of(engine)
     if labels is None:
         name, images, labels, _ = labeled(source, wnids=all(WNID.fullmatch(label.id) for label in table))
     else:
-        name, images = "labels", [(item.name, item.image) for item in iter_items(source, engine.image_policy)]
-        if len(images) != len(labels):
-            raise DataError(f"{len(labels)} labels do not fit {len(images)} images")
+        name, images = "labels", _images(engine, source, len(labels), "labels")
     return images, np.array(class_indices(labels, table, name), np.intp)
+
+
+def _read_label_sets(
+    engine: Engine, source: LabeledImages, labels: Sequence[Any] | None
+) -> tuple[list[Any], NDArray[np.bool_]]:
+    """The same where an image has any number of labels: ``(N, C)``, which labels each one has."""
+    table = _labels_of(engine)
+    if labels is None:
+        name, images, label_sets = labeled_sets(source)
+    else:
+        label_sets = [as_label_set(value, f"labels: number {i}") for i, value in enumerate(labels)]
+        name, images = "labels", _images(engine, source, len(label_sets), "sets of labels")
+    targets = np.zeros((len(images), len(table)), bool)
+    for row, found in zip(targets, label_sets, strict=True):
+        row[class_indices(found, table, name)] = True
+    return images, targets
+
+
+def _labels_of(engine: Engine) -> Sequence[Label]:
+    if not engine.spec.labels:
+        raise InvalidArgumentError(f"{engine.spec.name} has a decode function in place of labels; give labels=[...]")
+    return engine.spec.labels
+
+
+def _images(engine: Engine, source: Any, count: int, what: str) -> list[Any]:
+    """The images of a source that has no labels of its own. Raises DataError unless there are ``count``."""
+    images = [(item.name, item.image) for item in iter_items(source, engine.image_policy)]
+    if len(images) != count:
+        raise DataError(f"{count} {what} do not fit {len(images)} images")
+    return images

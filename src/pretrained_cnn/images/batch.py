@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import traceback
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import NamedTuple
@@ -86,6 +86,10 @@ def batches(
     workers = workers or default_workers()
     prefetch = prefetch or 1 + max(2, math.ceil(2 * workers / batch_size))
     items = iter(items)
+
+    def load_into(row: NDArray[np.uint8], item: Item) -> None:
+        row[:] = load(item, size, resize_policy, image_policy, channels)
+
     pool = ThreadPoolExecutor(workers, thread_name_prefix="pretrained-cnn")
     pending: deque[_Pending] = deque()
     try:
@@ -94,7 +98,7 @@ def batches(
                 room = MAX_HELD - sum(batch.held for batch in pending)
                 if room <= 0 or not (group := list(_group(items, batch_size, room))):
                     break
-                pending.append(_Pending(pool, group, size, resize_policy, image_policy, channels))
+                pending.append(_Pending(pool, group, (*size, channels), load_into))
                 del group  # the images are the workers' now
             if not pending:
                 return
@@ -127,18 +131,13 @@ class _Pending:
         self,
         pool: ThreadPoolExecutor,
         items: list[Item],
-        size: tuple[int, int],
-        resize_policy: ResizePolicy,
-        image_policy: ImagePolicy,
-        channels: int,
+        shape: tuple[int, int, int],
+        load_into: Callable[[NDArray[np.uint8], Item], None],
     ) -> None:
         self._names, self._paths = [item.name for item in items], [item.path for item in items]
         self._held = [_bytes_of(item) for item in items]
-        self._pixels = np.empty((len(items), *size, channels), np.uint8)
-        self._jobs = [
-            pool.submit(_load_into, row, item, size, resize_policy, image_policy, channels)
-            for row, item in zip(self._pixels, items, strict=True)
-        ]
+        self._pixels = np.empty((len(items), *shape), np.uint8)
+        self._jobs = [pool.submit(load_into, row, item) for row, item in zip(self._pixels, items, strict=True)]
 
     @property
     def held(self) -> int:
@@ -156,17 +155,6 @@ class _Pending:
             errors.append(error)
         good = [error is None for error in errors]
         return Batch(self._names, errors, self._pixels if all(good) else self._pixels[good], self._paths)
-
-
-def _load_into(
-    row: NDArray[np.uint8],
-    item: Item,
-    size: tuple[int, int],
-    resize_policy: ResizePolicy,
-    image_policy: ImagePolicy,
-    channels: int,
-) -> None:
-    row[:] = load(item, size, resize_policy, image_policy, channels)
 
 
 def _forget_images(error: BaseException | None) -> None:

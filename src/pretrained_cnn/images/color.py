@@ -141,14 +141,6 @@ WHITE = 203.0
 """Candela per square meter of white in HDR images, by ITU-R BT.2408; what is brighter becomes white."""
 
 
-def _linear(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return values
-
-
-def _power(exponent: float, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return values**exponent
-
-
 def _srgb(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
 
@@ -164,7 +156,13 @@ def _hlg(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return light**1.2 * 1000 / WHITE
 
 
-_LIGHT: dict[int, Curve] = {4: partial(_power, 2.2), 5: partial(_power, 2.8), 8: _linear, 16: _pq, 18: _hlg}
+_LIGHT: dict[int, Curve] = {
+    4: lambda values: values**2.2,
+    5: lambda values: values**2.8,
+    8: lambda values: values,
+    16: _pq,
+    18: _hlg,
+}
 
 
 def _by_numbers(primaries: int, transfer: int) -> Change | None:

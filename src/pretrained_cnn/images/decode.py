@@ -71,17 +71,22 @@ def decode(item: Item, policy: ImagePolicy, needed: tuple[int, int] | None = Non
     ``(width, height)`` below which a large image need not be decoded in full. Raises ImageError, which names the
     image, for anything that is not an image. The image is only read.
     """
-    try:
+    with _explained(item):
         given = content(item, policy)
         if isinstance(given, bytes):
             held = [given]
             del given  # so that the bytes are let go of when they are no longer needed
             return _decode_bytes(item, held, policy, needed)
-        return (
-            _of_pillow(item, given, policy, needed)
-            if isinstance(given, Image.Image)
-            else _of_array(item, given, policy)
-        )
+        if isinstance(given, Image.Image):
+            return _of_pillow(item, given, policy, needed)
+        return _of_array(item, given, policy)
+
+
+@contextlib.contextmanager
+def _explained(item: Item) -> Iterator[None]:
+    """Whatever goes wrong with an image is an ImageError, which names it."""
+    try:
+        yield
     except ImageError:
         raise
     except PretrainedCNNWarning as warning:  # the caller's filters make it an error
@@ -97,16 +102,10 @@ def decode(item: Item, policy: ImagePolicy, needed: tuple[int, int] | None = Non
 
 def check_header(item: Item, data: bytes) -> None:
     """Raise ImageError for bytes that are no image, by their beginning; no pixel is decoded."""
-    try:
+    with _explained(item):
         opened, *_ = _open(item, data)
         if isinstance(opened, Image.Image):
             opened.close()
-    except ImageError:
-        raise
-    except BrokenHeaderError as error:
-        raise ImageError(item.name, str(error)) from None
-    except Exception as error:  # as in `decode`
-        raise ImageError(item.name, f"it cannot be decoded: {_reason(error)}") from error
 
 
 def _decode_bytes(item: Item, held: list[bytes], policy: ImagePolicy, needed: tuple[int, int] | None) -> Image.Image:

@@ -132,17 +132,11 @@ def _page(data: bytes) -> Page:
         page = _directory(data, order, big, place)
         if WIDTH not in page.entries:
             continue
-        if not page.is_thumbnail:
-            if page.one(PHOTOMETRIC, 1) not in (CFA, LINEAR_RAW):
-                return page
-            raw = True
-        else:
-            raw = False
+        if not page.is_thumbnail and page.one(PHOTOMETRIC, 1) not in (CFA, LINEAR_RAW):
+            return page
         first = first or page
         queue.append(page.next)
         queue.extend(int(sub) for sub in page.all(SUB_IFDS)[:MAX_PAGES])
-        if raw and not queue:
-            break
     if first is None:
         raise BrokenHeaderError("this is a TIFF without a page that can be read; it is cut or broken")
     if any(_directory(data, order, big, place).one(PHOTOMETRIC, 1) in (CFA, LINEAR_RAW) for place in seen):

@@ -16,8 +16,7 @@ from pretrained_cnn.classifier import Classifier
 from pretrained_cnn.errors import InvalidArgumentError, MissingDependencyError
 from pretrained_cnn.images.batch import BATCH_SIZE
 from pretrained_cnn.registry import get_spec
-from pretrained_cnn.results.names import escape
-from pretrained_cnn.results.rows import to_arrow, to_rows
+from pretrained_cnn.results.rows import EMBEDDINGS, to_arrow, to_rows
 from pretrained_cnn.spec import ModelSpec
 
 try:
@@ -27,7 +26,6 @@ except ImportError:
     raise MissingDependencyError("ray", extra="ray") from None
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["BatchClassifier", "BatchEmbedder", "classify", "embed"]
@@ -55,7 +53,8 @@ class _OfBatches:
         found = _find(model)
         make: Any = Classifier if isinstance(found, ModelSpec) else Classifier.load
         self._classifier: Classifier = make(found, **arguments)
-        self._column, self._batch_size, self._workers, self._errors = column, batch_size, workers, errors
+        self._column = column
+        self._how: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "errors": errors}
 
     def _images(self, batch: Mapping[str, NDArray[Any]]) -> Iterable[Any]:
         """The images, or ``(name, image)`` pairs."""
@@ -107,14 +106,7 @@ class BatchClassifier(_OfBatches):
 
     def __call__(self, batch: Mapping[str, NDArray[Any]]) -> pa.Table:
         """The rows, with the columns of ``to_frame``. Raises InvalidArgumentError if ``column`` is not in the batch."""
-        results = self._classifier.stream(
-            self._images(batch),
-            top=self._top,
-            min_score=self._min_score,
-            batch_size=self._batch_size,
-            workers=self._workers,
-            errors=self._errors,
-        )
+        results = self._classifier.stream(self._images(batch), top=self._top, min_score=self._min_score, **self._how)
         return to_arrow(row for result in results for row in to_rows(result))
 
 
@@ -147,24 +139,9 @@ class BatchEmbedder(_OfBatches):
 
     def __call__(self, batch: Mapping[str, NDArray[Any]]) -> pa.Table:
         """Columns ``source``, ``embedding``, float32 of a fixed width, and ``error``; of the last two one is empty."""
-        engine = self._classifier.engine
-        images = engine.batches(self._images(batch), self._batch_size, self._workers)
-        sources: list[str] = []
-        reasons: list[str | None] = []
-        embeddings: list[NDArray[np.float32] | None] = []
-        (width,) = engine.open(("embedding",), self._layer).widths
-        for names, errors, _, (vectors,) in engine.rows(images, ("embedding",), self._layer, self._errors):
-            seen = iter(vectors)
-            for name, error in zip(names, errors, strict=True):
-                sources.append(escape(name))
-                reasons.append(None if error is None else escape(error.reason))
-                embeddings.append(next(seen) if error is None else None)
-        columns = {
-            "source": pa.array(sources, pa.string()),
-            "embedding": pa.array(embeddings, pa.list_(pa.float32(), width)),
-            "error": pa.array(reasons, pa.string()),
-        }
-        return pa.table(columns)
+        (width,) = self._classifier.engine.open(("embedding",), self._layer).widths
+        results = self._classifier.embed_stream(self._images(batch), layer=self._layer, **self._how)
+        return to_arrow((row for result in results for row in EMBEDDINGS.rows(result)), EMBEDDINGS, width)
 
 
 def classify(

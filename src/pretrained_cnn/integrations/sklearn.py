@@ -90,15 +90,10 @@ class ImageEmbedder(TransformerMixin, _ImageEstimator):  # type: ignore[misc]
 
     def fit(self, X: Any, y: Any = None) -> ImageEmbedder:  # noqa: N803 - scikit-learn's names
         """Build the network. ``X`` and ``y`` are not looked at."""
-        self.classifier_ = Classifier(
-            self.model,
-            weights=self.weights,
-            runtime=self.runtime,
-            resize=self.resize,
-            input_size=self.input_size,
-            image_policy=self.image_policy or ImagePolicy(),
-        )
-        self._n_features_out = self.classifier_.embed([], layer=self.layer).shape[1]
+        given = self.get_params(deep=False)
+        layer, _ = given.pop("layer"), given.pop("batch_size")
+        self.classifier_ = Classifier(**given)
+        self._n_features_out = self.classifier_.embed([], layer=layer).shape[1]
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:  # noqa: N803
@@ -176,27 +171,13 @@ class ImageClassifier(ClassifierMixin, _ImageEstimator):  # type: ignore[misc]
         width = len(str(len(classes)))
         # Sorted as text, the labels have to come in the order of the classes.
         labels = [f"{i:0{width}} {value}" for i, value in enumerate(classes)]
-        given = self.class_weight
-        if isinstance(given, Mapping):
+        given = self.get_params(deep=False)
+        if isinstance(self.class_weight, Mapping):
             index = dict(zip(classes.tolist(), labels, strict=True))
-            given = {index.get(value, str(value)): weight for value, weight in given.items()}
-        self.classifier_ = Classifier.train(
-            list(zip(images, [labels[target] for target in targets], strict=True)),
-            self.model,
-            head=self.head,
-            epochs=self.epochs,
-            unfreeze=self.unfreeze,
-            augment=self.augment,
-            learning_rate=self.learning_rate,
-            class_weight=given,
-            seed=self.seed,
-            cache=self.cache,
-            weights=self.weights,
-            runtime=self.runtime,
-            resize=self.resize,
-            input_size=self.input_size,
-            image_policy=self.image_policy or ImagePolicy(),
-        )
+            weights = self.class_weight.items()
+            given["class_weight"] = {index.get(value, str(value)): weight for value, weight in weights}
+        pairs = list(zip(images, [labels[target] for target in targets], strict=True))
+        self.classifier_ = Classifier.train(pairs, given.pop("model"), **given)
         self.classes_ = classes
         return self
 

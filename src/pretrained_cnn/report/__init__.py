@@ -19,7 +19,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrained_cnn._check import choice, number, whole_number
+from pretrained_cnn._check import check_free, choice, number, whole_number
 from pretrained_cnn._version import __version__
 from pretrained_cnn.classifier import Classifier
 from pretrained_cnn.errors import (
@@ -31,23 +31,14 @@ from pretrained_cnn.errors import (
 from pretrained_cnn.evaluate import Evaluation, read_labeled
 from pretrained_cnn.explain import COLORS
 from pretrained_cnn.images.batch import Batch
-from pretrained_cnn.report.page import Page, check_path
+from pretrained_cnn.report.page import Page
 from pretrained_cnn.results.result import status_of
 from pretrained_cnn.spec import HeatMapMethod, ResizePolicy
 
 __all__ = ["Report", "write_report"]
 
-PACKAGES = {
-    "keras": "keras",
-    "tensorflow": "tensorflow",
-    "jax": "jax",
-    "torch": "torch",
-    "openvino": "openvino",
-    "onnxruntime": "onnxruntime",
-    "ai_edge_litert": "ai-edge-litert",
-    "numpy": "numpy",
-    "PIL": "pillow",
-}
+PACKAGES = {name: name for name in ("keras", "tensorflow", "jax", "torch", "openvino", "onnxruntime", "numpy")}
+PACKAGES |= {"ai_edge_litert": "ai-edge-litert", "PIL": "pillow"}
 """Modules that have a part in the answers, and the packages that they come from."""
 
 logger = logging.getLogger(__name__)
@@ -122,7 +113,7 @@ def write_report(
     path, start = Path(path), time.monotonic()
     top = whole_number("top", top)
     min_score = None if min_score is None else number("min_score", min_score, least=0, most=1)
-    check_path(path, overwrite)
+    check_free(path, overwrite=overwrite)
     images, targets = read_labeled(classifier.engine, source) if labeled else (source, None)
     explain, about_maps = _explainer(classifier, heat_maps)
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else None
@@ -212,12 +203,8 @@ def _explainer(classifier: Classifier, method: HeatMapMethod | None) -> tuple[He
     try:
         return classifier.engine.explainer(method), f"{method}, for the best class of each image"
     except (BundleError, InvalidArgumentError, MissingDependencyError) as error:
-        return _no_heat_maps(error)
-
-
-def _no_heat_maps(error: Exception) -> tuple[None, str]:
-    logger.warning("there are no heat maps: %s", error)
-    return None, f"none: {error}"
+        logger.warning("there are no heat maps: %s", error)
+        return None, f"none: {error}"
 
 
 def _figures(evaluation: Evaluation) -> dict[str, Any]:

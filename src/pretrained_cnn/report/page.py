@@ -29,7 +29,7 @@ from pretrained_cnn._files import create_part
 from pretrained_cnn.errors import OutputError
 from pretrained_cnn.labels import Prediction
 
-__all__ = ["Page", "check_path"]
+__all__ = ["Page"]
 
 SHARP, PLAIN = (224, 65), (160, 50)
 """The longer side of a thumbnail in pixels, and its quality as WebP. For 100 photos of ImageNet they took 7.2 kB and
@@ -130,16 +130,6 @@ class Page:
             yield
         except OSError as error:
             raise OutputError(f"{self._path} cannot be written: {error.strerror or error}") from error
-
-
-def check_path(path: Path, overwrite: bool) -> None:
-    """Raise OutputError if a page cannot be at ``path``, or may not."""
-    if path.is_dir():
-        raise OutputError(f"{path}: this is a folder; give the name of a file")
-    if os.path.lexists(path) and not overwrite:
-        raise OutputError(f"{path}: there is such a file already; replace it by --overwrite, or choose another name")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: the folder {path.parent} does not exist; make it first")
 
 
 def join(names: Sequence[str]) -> str:

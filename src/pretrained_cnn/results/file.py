@@ -23,9 +23,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
 
+from pretrained_cnn._cache import file_lock
 from pretrained_cnn._files import atomic_write, open_regular
 from pretrained_cnn._version import __version__
-from pretrained_cnn.errors import MissingDependencyError, OutputError
+from pretrained_cnn.errors import OutputError
 from pretrained_cnn.results.formats import JsonLines, LineFormat, find_format
 from pretrained_cnn.results.names import absolute, unescape
 from pretrained_cnn.results.result import Result
@@ -69,11 +70,8 @@ class Destination:
     """
 
     def __init__(self, path: str | os.PathLike[str], settings: Settings, schema: Schema, run: RunInfo) -> None:
-        try:
-            from filelock import FileLock, Timeout
-        except ImportError:
-            raise MissingDependencyError("filelock", extra=None) from None
         self.path = Path(path)
+        self._lock = file_lock(self.path.with_name(f".{self.path.name}.lock"))
         self.format = find_format(self.path, schema)
         self.format.require()
         if not self.path.parent.is_dir():
@@ -83,11 +81,10 @@ class Destination:
         self.run = run
         """Where the run began, which for a run that goes on is not here and now."""
         self._beside = self.path.with_name(f"{self.path.name}.settings.json")
-        self._lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
         with self._explained():
             try:
                 self._lock.acquire(timeout=0)
-            except Timeout:
+            except TimeoutError:  # filelock's own is one
                 taken = os.path.exists(self._lock.lock_file)
                 reason = "another process is writing to it" if taken else "its folder takes no files"
                 raise OutputError(f"{self.path}: {reason}") from None
@@ -110,6 +107,10 @@ class Destination:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _exists(self) -> OutputError:
+        ways = "continue it with resume=True, replace it with overwrite=True, or choose another name"
+        return OutputError(f"{self.path} already exists; {ways}")
 
     def _count(self, first: Row, by: int = 1) -> None:
         """Count an image by the first of its rows."""
@@ -163,8 +164,6 @@ class Destination:
         except OutputError:
             raise
         except OSError as error:
-            if isinstance(error, ImportError):
-                raise
             reason = error.strerror or str(error)
             kept = "; what is in it stays, and resume=True goes on from there" if self.images else ""
             raise OutputError(f"{self.path}: it cannot be written: {reason}{kept}") from error
@@ -257,10 +256,7 @@ class ResultsFile(Destination):
             self._reopen()
             return
         if there and not overwrite:
-            raise OutputError(
-                f"{self.path} already exists; continue it with resume=True, replace it with overwrite=True, or choose "
-                "another name"
-            )
+            raise self._exists()
         for path in (self._beside, *self.format.files(self.path), self._rows):  # no new settings beside old rows
             path.unlink(missing_ok=True)
         self._note(finished=False)

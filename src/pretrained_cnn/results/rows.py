@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pretrained_cnn.errors import ImageError, MissingDependencyError
+from pretrained_cnn.errors import ImageError, import_package
 from pretrained_cnn.results.names import escape, unescape
 from pretrained_cnn.results.result import EmbeddingResult, Prediction, Result
 
@@ -135,12 +135,8 @@ def arrow_schema(schema: Schema, width: int | None = None) -> Any:
 
 def import_arrow() -> Any:
     """The package pyarrow, with its module for parquet. Raises MissingDependencyError without it."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise MissingDependencyError("pyarrow", extra="parquet") from None
-    return pyarrow
+    import_package("pyarrow.parquet", extra="parquet", package="pyarrow")
+    return import_package("pyarrow", extra="parquet")
 
 
 def to_frame(results: Iterable[Result]) -> pandas.DataFrame:
@@ -158,13 +154,12 @@ def to_frame(results: Iterable[Result]) -> pandas.DataFrame:
     0  examples/images/clock.png     1  analog_clock      ok
     1                     no.jpg  <NA>          <NA>  failed
     """
-    try:
-        import pandas
-    except ImportError:
-        raise MissingDependencyError("pandas", extra="pandas") from None
+    pd = import_package("pandas", extra="pandas")
     data: dict[str, list[Any]] = {column: [] for column in COLUMNS}
     for result in results:
         for row in to_rows(result):
             for column, value in row.items():
                 data[column].append(value)
-    return pandas.DataFrame({column: pandas.array(data[column], dtype=kind) for column, kind in COLUMNS.items()})
+    columns = {column: pd.array(data[column], dtype=kind) for column, kind in COLUMNS.items()}
+    frame: pandas.DataFrame = pd.DataFrame(columns)
+    return frame

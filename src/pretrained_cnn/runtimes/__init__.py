@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
 
 from pretrained_cnn._check import choice, listed, whole_number
 from pretrained_cnn._lazy import Reference
-from pretrained_cnn._registry import Registry
+from pretrained_cnn._registry import Registry, as_function
 from pretrained_cnn.errors import InvalidArgumentError, InvalidSpecError, MissingDependencyError, install_line
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ class RuntimeSpec:
         extra: str | None = None,
         precisions: Callable[[], Mapping[str, str | None]] | str | None = None,
     ) -> None:
-        factory = _function(name, "factory", factory)
-        precisions = None if precisions is None else _function(name, "precisions", precisions)
+        factory = as_function(name, "factory", factory)
+        precisions = None if precisions is None else as_function(name, "precisions", precisions)
         if not isinstance(format, str):
             raise InvalidSpecError(f"{name}: format={format!r} is not the name of a format")
         fields = {"name": name, "factory": factory, "format": format, "package": package, "extra": extra}
@@ -172,19 +172,6 @@ choose runtime='openvino', or leave precision out
         self.check_threads(threads)
         given: dict[str, Any] = {} if precision == "float32" else {"precision": precision}
         return self.factory(model, outputs, **given, **({} if threads is None else {"threads": threads}))
-
-
-def _function(name: str, field: str, given: Any) -> Callable[..., Any]:
-    """A function, or the reference to one. Raises InvalidSpecError, which names the field, for anything else."""
-    if isinstance(given, str):
-        try:
-            return Reference(given)
-        except ValueError as error:
-            raise InvalidSpecError(f"{name}: {field}={error}") from None
-    if not callable(given):
-        raise InvalidSpecError(f'{name}: {field}={given!r} is neither a function nor "module:attr"')
-    function: Callable[..., Any] = given
-    return function
 
 
 class RuntimeInfo(NamedTuple):

@@ -21,7 +21,7 @@ from pretrained_cnn._cache import cache_folder
 from pretrained_cnn._check import choice, number, whole_number
 from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.engine import Engine
-from pretrained_cnn.errors import ImageError, InvalidArgumentError
+from pretrained_cnn.errors import ImageError, InvalidArgumentError, import_package
 from pretrained_cnn.images.labeled import labeled
 from pretrained_cnn.spec import ModelSpec
 from pretrained_cnn.transfer import data, heads
@@ -114,7 +114,7 @@ def train(engine: Engine, source: LabeledImages, validation: LabeledImages | Non
     network, MissingDependencyError without scikit-learn where the head needs it.
     """
     if settings.head == "linear":
-        heads.need_sklearn()
+        import_package("sklearn", extra="train", package="scikit-learn")
     seconds: dict[str, float] = {}
     with _clock(seconds, "read"):
         images = _read(engine, source, validation, settings)
@@ -136,17 +136,7 @@ def train(engine: Engine, source: LabeledImages, validation: LabeledImages | Non
     if refit:
         images = replace(images, split=f"{images.split}; in the end the head was fitted on all")
     report = _report(engine.spec, images, {**_plain(settings), **chosen}, history, seconds)
-    return Trained(
-        Engine(
-            spec,
-            runtime=engine.runtime.name,
-            precision=engine.precision,
-            quantize=engine.quantize,
-            image_policy=engine.image_policy,
-        ),
-        history,
-        report,
-    )
+    return Trained(engine.derived(spec), history, report)
 
 
 def _read(engine: Engine, source: LabeledImages, validation: LabeledImages | None, settings: Settings) -> _Data:

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrained_cnn.errors import MissingDependencyError
-
 if TYPE_CHECKING:
     import keras
 
@@ -72,14 +70,6 @@ def measure(probabilities: NDArray[np.floating], targets: NDArray[np.intp]) -> t
     true = probabilities[np.arange(len(targets)), targets]
     loss = -np.log(np.maximum(true, 1e-12)).mean()
     return float(loss), float((probabilities.argmax(axis=1) == targets).mean())
-
-
-def need_sklearn() -> None:
-    """Raise MissingDependencyError without scikit-learn."""
-    try:
-        import sklearn  # noqa: F401
-    except ImportError:
-        raise MissingDependencyError("scikit-learn", extra="train") from None
 
 
 def linear(train: HeadData, validation: HeadData, *, refit: bool) -> tuple[Head, list[dict[str, Any]], float]:

@@ -5,23 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrained_cnn.errors import DataError, ImageError, InvalidArgumentError, MissingDependencyError
-from pretrained_cnn.images.labeled import as_label_set, labeled_sets
-from pretrained_cnn.images.sources import iter_items
-from pretrained_cnn.labels import Label, class_indices
+from pretrained_cnn.errors import DataError, ImageError
+from pretrained_cnn.evaluate.table import Table, ratio
+from pretrained_cnn.labels import Label
 from pretrained_cnn.scores import one_class_only
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from pretrained_cnn.engine import Engine
-
-__all__ = ["LabelMistake", "LabelScore", "MultiLabelEvaluation", "evaluate_labels"]
+__all__ = ["LabelMistake", "LabelScore", "MultiLabelEvaluation"]
 
 
 class LabelScore(NamedTuple):
@@ -63,7 +57,7 @@ class LabelMistake(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class MultiLabelEvaluation:
+class MultiLabelEvaluation(Table):
     """What a classifier's scores say against the true labels, where an image may have several labels or none.
 
     Raises DataError if the arrays do not fit together.
@@ -112,11 +106,6 @@ class MultiLabelEvaluation:
         object.__setattr__(self, "scores", scores)
         object.__setattr__(self, "thresholds", thresholds)
 
-    @property
-    def count(self) -> int:
-        """How many images were evaluated."""
-        return len(self.sources)
-
     @cached_property
     def given(self) -> NDArray[np.bool_]:
         """``(N, C)``: which labels each image was given, by the thresholds."""
@@ -130,9 +119,9 @@ class MultiLabelEvaluation:
         columns = zip(
             self.labels,
             (_average_precision(self.targets[:, i], self.scores[:, i]) for i in range(len(self.labels))),
-            _ratio(right, given).tolist(),
-            _ratio(right, support).tolist(),
-            _ratio(2 * right, given + support).tolist(),
+            ratio(right, given),
+            ratio(right, support),
+            ratio(2 * right, given + support),
             support.tolist(),
             strict=True,
         )
@@ -203,20 +192,6 @@ class MultiLabelEvaluation:
             "failed": [str(error) for error in self.failed],
         }
 
-    def to_frame(self) -> pd.DataFrame:
-        """A pandas frame with a row for each label, indexed by id. Raises MissingDependencyError without pandas.
-
-        >>> labels = [Label("cat", "cat"), Label("dog", "dog")]
-        >>> result = MultiLabelEvaluation(labels, targets=np.eye(2), scores=np.eye(2), sources=["a.jpg", "b.jpg"])
-        >>> int(result.to_frame().loc["cat", "support"])
-        1
-        """
-        try:
-            import pandas as pd
-        except ImportError:
-            raise MissingDependencyError("pandas", extra="pandas") from None
-        return pd.DataFrame(self.classes, columns=list(LabelScore._fields)).set_index("id")
-
     def __str__(self) -> str:
         """A table: the totals, the labels, and the farthest mistakes."""
         width = max(12, *(len(row.id) for row in self.classes))
@@ -238,43 +213,12 @@ class MultiLabelEvaluation:
                 f"{score:.3f}  {label} {'given to' if given else 'missed in'} {name}"
                 for name, label, given, score in mistakes
             ]
-        if self.failed:
-            lines += ["", f"could not be read: {len(self.failed)}", *map(str, self.failed)]
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.failures()])
 
     def __repr__(self) -> str:
         failed = f", {len(self.failed)} failed" if self.failed else ""
         mean = self.mean_average_precision
         return f"MultiLabelEvaluation({self.count} images, mean_average_precision={mean:.3f}{failed})"
-
-
-def evaluate_labels(
-    engine: Engine, source: Any, labels: Sequence[Any] | None = None, *, batch_size: int | None = None
-) -> MultiLabelEvaluation:
-    """Run images with any number of labels through an engine; the arguments are those of `Classifier.evaluate`."""
-    spec = engine.spec
-    if not spec.labels:
-        raise InvalidArgumentError(f"{spec.name} has a decode function in place of labels; give labels=[...]")
-    if labels is None:
-        name, images, label_sets = labeled_sets(source)
-    else:
-        name, images = "labels", [(item.name, item.image) for item in iter_items(source, engine.image_policy)]
-        label_sets = [as_label_set(value, f"labels: number {i}") for i, value in enumerate(labels)]
-        if len(images) != len(label_sets):
-            raise DataError(f"{len(label_sets)} sets of labels do not fit {len(images)} images")
-    targets = np.zeros((len(images), len(spec.labels)), bool)
-    for row, found in zip(targets, label_sets, strict=True):
-        row[class_indices(found, spec.labels, name)] = True
-    scores, names, errors = engine.scored(images, batch_size=batch_size)
-    good = [error is None for error in errors]
-    return MultiLabelEvaluation(
-        spec.labels,
-        targets[good],
-        scores,
-        [name for name, fine in zip(names, good, strict=True) if fine],
-        [error for error in errors if error is not None],
-        spec.thresholds,
-    )
 
 
 def _average_precision(targets: NDArray[np.bool_], scores: NDArray[np.floating]) -> float:
@@ -288,7 +232,3 @@ def _average_precision(targets: NDArray[np.bool_], scores: NDArray[np.floating])
     precision = right[last] / (last + 1)
     recall = right[last] / total
     return float((precision * np.diff(recall, prepend=0)).sum())
-
-
-def _ratio(part: NDArray[np.intp], whole: NDArray[np.intp]) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
