@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import inspect
 import logging
 import math
@@ -13,6 +14,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pretrained_cnn.errors import InvalidArgumentError, PretrainedCNNWarning
 
@@ -27,16 +29,20 @@ ORT_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 """The environment variable that ONNX Runtime reads when it is imported."""
 
 
+SYNCHRONIZE, WAIT_TIMEOUT, ERROR_INVALID_PARAMETER = 0x100000, 0x102, 87
+"""Of Windows: the right to wait for a process, and what its functions answer."""
+
+
 _reported: set[str] = set()
 _lock = threading.Lock()
 
 
-def warn(message: str) -> None:
-    """Issue a `PretrainedCNNWarning` at the caller's line outside of this package, once per message."""
+def warn(message: str, *, cause: str | None = None) -> None:
+    """Issue a `PretrainedCNNWarning` at the caller's line outside of this package, once per cause or else message."""
     with _lock:
-        if message in _reported:
+        if (cause or message) in _reported:
             return
-        _reported.add(message)
+        _reported.add(cause or message)
     package = str(Path(__file__).parent)
     level, frame = 1, inspect.currentframe()
     while frame is not None and frame.f_back is not None and frame.f_code.co_filename.startswith(package):
@@ -79,7 +85,7 @@ def limited_cores() -> int | None:
 def is_running(process: int) -> bool:
     """Whether a process of that number runs on this machine; True where that cannot be found out."""
     if os.name == "nt":  # there os.kill ends a process, whatever the signal
-        return True
+        return _is_running_on_windows(process)
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -87,6 +93,17 @@ def is_running(process: int) -> bool:
     except OSError:  # it is another user's
         return True
     return True
+
+
+def _is_running_on_windows(process: int) -> bool:
+    windows: Any = getattr(ctypes, "windll").kernel32  # noqa: B009 - unknown to type checkers elsewhere
+    handle = windows.OpenProcess(SYNCHRONIZE, False, process)
+    if not handle:  # no such process, or another user's
+        return bool(windows.GetLastError() != ERROR_INVALID_PARAMETER)
+    try:
+        return bool(windows.WaitForSingleObject(handle, 0) == WAIT_TIMEOUT)
+    finally:
+        windows.CloseHandle(handle)
 
 
 def _quotas() -> Iterator[float]:

@@ -24,7 +24,7 @@ from typing import Any
 
 from pretrained_cnn._cache import exclusive_lock
 from pretrained_cnn._download import download
-from pretrained_cnn._files import atomic_write, sha256
+from pretrained_cnn._files import POINTER, atomic_write, is_lfs_pointer, sha256
 from pretrained_cnn._process import warn
 from pretrained_cnn._settings import OFFLINE, mirror, offline
 from pretrained_cnn.errors import MissingDependencyError, WeightsError
@@ -88,6 +88,8 @@ def _hdf5_problem(path: Path) -> str | None:
     import h5py  # Keras needs it too; here so that `import pretrained_cnn` stays light
 
     try:
+        if is_lfs_pointer(path):
+            return f"it is {POINTER}"
         with h5py.File(path, "r"):
             return None
     except OSError as error:

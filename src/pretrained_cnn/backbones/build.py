@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from pretrained_cnn import weights as weights_files
 from pretrained_cnn._compat import efficientnet_deviations
+from pretrained_cnn._files import POINTER, is_lfs_pointer
 from pretrained_cnn._lazy import Reference
 from pretrained_cnn._process import need_eager, random_kept
 from pretrained_cnn.backbones.graph import apply, calls, free_name, is_graph, layer_names, leaves, simple
@@ -523,6 +524,8 @@ def _load(model: keras.Model, path: Path) -> None:
     try:
         model.load_weights(path)
     except Exception as error:  # h5py, zipfile and Keras each raise their own
+        if path.is_file() and is_lfs_pointer(path):
+            raise WeightsError(f"{path} is {POINTER}") from None
         raise WeightsError(f"{path} does not hold weights of this network: {brief(error)}") from error
     surplus = _surplus(model, path)
     if surplus:

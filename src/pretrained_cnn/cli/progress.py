@@ -16,6 +16,9 @@ from pretrained_cnn.errors import ImageError
 INTERVAL = 60.0
 """Seconds between two lines."""
 
+TICK = 1 / 64
+"""Seconds between two ticks of Windows' clock: what took less may seem to have taken none."""
+
 Report = Callable[[int, int], None]
 """Takes how many images are done, and how many of them failed."""
 
@@ -69,7 +72,7 @@ def line(done: int, before: int, failed: int, total: int | None, seconds: float)
     >>> line(13_000, 1_000, 2, 100_000, 60)
     '13,000 of 100,000 images, 200.0 a second, 0:07:15 left, 2 failed'
     """
-    rate = (done - before) / max(seconds, 1e-9)
+    rate = (done - before) / max(seconds, TICK)
     of = f" of {total:,}" if total is not None and total >= done else ""
     left = f", {timedelta(seconds=round((total - done) / rate))} left" if total is not None and of and rate else ""
     return f"{done:,}{of} images, {rate:,.1f} a second{left}, {failed:,} failed"
@@ -98,12 +101,19 @@ def count_images(sources: Iterable[str]) -> int | None:
     return None if None in counts else sum(filter(None, counts))
 
 
-def summary(path: str, images: int, failed: int, uncertain: int | None, seconds: float, before: int = 0) -> str:
-    """What a run did, in a sentence; ``before`` is how many of the images are from the run that it went on with."""
+def summary(
+    path: str, images: int, failed: int, uncertain: int | None, seconds: float, before: int = 0, skipped: int = 0
+) -> str:
+    """What a run did, in a sentence; ``before`` is how many of the images are from the run that it went on with.
+
+    >>> summary("r.csv", 100, 2, None, 10.0, skipped=3)
+    '100 images are in r.csv: 2 failed, 3 files skipped; 0:00:10, 10.0 a second'
+    """
     what = "1 image is" if images == 1 else f"{images:,} images are"
     there = f", {before:,} of them from before" if before else ""
     unsure = "" if uncertain is None else f", {uncertain:,} uncertain"
+    other = f", {skipped:,} file{'' if skipped == 1 else 's'} skipped" if skipped else ""
     return (
-        f"{what} in {path}{there}: {failed:,} failed{unsure}; "
-        f"{timedelta(seconds=round(seconds))}, {(images - before) / seconds:,.1f} a second"
+        f"{what} in {path}{there}: {failed:,} failed{unsure}{other}; "
+        f"{timedelta(seconds=round(seconds))}, {(images - before) / max(seconds, TICK):,.1f} a second"
     )
