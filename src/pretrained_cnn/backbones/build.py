@@ -68,6 +68,7 @@ def build(
 
 
 def _build(spec: ModelSpec, weights: str | Path | None, options: Mapping[str, Any]) -> Backbone:
+    need_eager()
     builder = _Builder(spec, options)
     if weights is None:
         model, has_head = builder.call(), True
