@@ -386,6 +386,7 @@ RIGHT = [
     Case("logits, then Flatten", lambda: net(None, layers.Flatten()), LOGITS),
     Case("logits, then a temperature", lambda: net(None, temperature), LOGITS, logits=lambda means: GAIN / 2 * means),
     Case("log-probabilities", lambda: net("log_softmax"), LOGITS),
+    Case("logits by a leaky ReLU", lambda: net(None, layers.ReLU(negative_slope=0.1)), LOGITS, formats=("keras",)),
     Case("list of one output", listed),
     Case("dictionary of one output", by_name),
     Case("list of one output, logits", lambda: listed(None), LOGITS),
@@ -498,6 +499,13 @@ NOT_ONE = "those of one image sum to"
 NOT_FINITE = "the network gives NaN or infinite values"
 NEVER_BUILT = "the model has never been built, so it has no trained weights"
 ALREADY = "are probabilities already, from 0 to 1"
+TF_KERAS = "not a Sequential of tf_keras (Keras 2); save it with model.export(path), and wrap keras.Model(inputs, "
+
+
+def tf_keras_model() -> type:
+    """What stands for a class of Keras 2, which is seldom installed."""
+    return type("Model", (), {"__module__": "tf_keras.src.engine.training"})
+
 
 REFUSED = [
     *(
@@ -544,6 +552,26 @@ REFUSED = [
         for name in ("tanh", "relu", "linear")
         for count, units, arguments in (("one", 1, {"labels": ["a", "b"]}), ("several", 3, {"multi_label": True}))
     ),
+    *(
+        (f"{count} by {name} and from_logits", make, {**LOGITS, **arguments}, f"{name}, which {why}")
+        for name, why in {
+            "relu": "gives no number below 0",
+            "softplus": "gives no number below 0",
+            "exponential": "gives no number below 0",
+            "tanh": "gives numbers from -1 to 1 only",
+            "softsign": "gives numbers from -1 to 1 only",
+            "log_sigmoid": "gives no number above 0",
+        }.items()
+        for count, make, arguments in (
+            ("one", lambda name=name: net(name, units=1), {"labels": ["a", "b"]}),
+            ("exclusive", lambda name=name: net(name), {}),
+            ("several", lambda name=name: net(name), {"multi_label": True}),
+        )
+    ),
+    ("several by log_softmax", lambda: net("log_softmax"), {**LOGITS, "multi_label": True}, "gives no number above 0"),
+    ("relu, then Dropout", lambda: net("relu", layers.Dropout(0.5)), LOGITS, "relu, which gives no number below 0"),
+    ("ReLU layer", lambda: net(None, layers.ReLU()), LOGITS, "relu, which gives no number below 0"),
+    ("ReLU operation", lambda: net(None, ops.relu), LOGITS, "relu, which gives no number below 0"),
     ("two outputs", several, {}, "a classifier has one input and one output, not 1 and 2"),
     ("two outputs and from_logits", several, LOGITS, "a classifier has one input and one output, not 1 and 2"),
     ("two inputs", two_inputs, {}, "which is no image (None, height, width, channels)"),
@@ -566,6 +594,8 @@ REFUSED = [
     ("empty label", net, {"labels": ["a", "", "c"]}, "is an empty name"),
     ("too few labels", net, {"labels": ["a", "b"]}, "2 labels do not match the network's 3 outputs"),
     ("a path", lambda: "my.keras", {}, "load it first: Classifier.from_keras(keras.saving.load_model('my.keras')"),
+    ("tf_keras", lambda: type("Sequential", (), {"__module__": "tf_keras.src.engine.sequential"})(), {}, TF_KERAS),
+    ("tf_keras, a subclass", lambda: type("Mine", (tf_keras_model(),), {})(), {}, "not a Mine of tf_keras (Keras 2)"),
     ("a layer", lambda: layers.Dense(3), {}, "make a model of it: inputs = keras.Input"),
     ("something else", lambda: 3, {}, "from_keras takes a keras.Model, not an object of type int"),
 ]

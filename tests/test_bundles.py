@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -28,10 +29,12 @@ from pretrained_cnn import (
     RuntimeSpec,
     get_spec,
 )
+from pretrained_cnn._files import sha256
 from pretrained_cnn.bundle import export
 from pretrained_cnn.bundle.formats import FORMATS, base, get_format, list_formats
 from pretrained_cnn.bundle.manifest import FileInfo, Manifest
 from pretrained_cnn.bundle.store import open_bundle, verify, write_bundle
+from pretrained_cnn.cli import main
 from pretrained_cnn.runtimes import RUNTIMES, runtime_for
 from pretrained_cnn.testing import RuntimeConformance
 
@@ -115,9 +118,10 @@ def test_only_a_keras_bundle_has_more_than_scores(saved: Callable[[str], Path]) 
     whole = Classifier.load(saved("keras"))
     np.testing.assert_array_equal(whole.embed([image]), Classifier(SPEC).embed([image]))
     clf = Classifier.load(saved("openvino"))
-    for ask in (lambda: clf.embed([image]), lambda: clf.keras_model):
-        with pytest.raises(BundleError, match=r"is of format='openvino' and gives scores only; .* format=\"keras\""):
-            ask()
+    with pytest.raises(BundleError, match=r'gives scores only, not embedding; write it with save\(output=\["scores"'):
+        clf.embed([image])
+    with pytest.raises(BundleError, match=r"is of format='openvino' and gives scores only; .* format=\"keras\""):
+        clf.keras_model  # noqa: B018
     with pytest.raises(BundleError, match="is of format='openvino' and gives scores only"):
         clf.save(saved("openvino").with_name("again"))
 
@@ -291,7 +295,7 @@ def test_arrays_of_a_calibration_are_kept_and_checked(tmp_path: Path) -> None:
     for name, array in arrays.items():
         np.testing.assert_array_equal(found[name], array)
     (tmp_path / "b" / "calibration.npz").write_bytes(b"")
-    with pytest.raises(BundleError, match=r"calibration\.npz was changed: it has 0 bytes"):
+    with pytest.raises(BundleError, match=r"calibration\.npz was changed or cut: it has 0 of "):
         open_bundle(tmp_path / "b")
 
 
@@ -457,14 +461,22 @@ def test_where_there_is_something_already(saved: Callable[[str], Path], tmp_path
 
 DAMAGES: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
     "a byte": (lambda file, other: file.write_bytes(_flip(file.read_bytes())), "was changed"),
-    "the end": (lambda file, other: file.write_bytes(file.read_bytes()[:-1]), "was changed"),
+    "the end": (lambda file, other: file.write_bytes(file.read_bytes()[:-1]), "was changed or cut: it has "),
     "one more byte": (lambda file, other: file.write_bytes(file.read_bytes() + b"\n"), "was changed"),
-    "empty": (lambda file, other: file.write_bytes(b""), "was changed"),
+    "empty": (lambda file, other: file.write_bytes(b""), "was changed or cut: it has 0 of "),
+    "a pointer": (
+        lambda file, other: file.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"),
+        "is a pointer of Git LFS, not the file; fetch it with `git lfs pull`",
+    ),
     "missing": (lambda file, other: file.unlink(), "is missing"),
     "a folder": (lambda file, other: (file.unlink(), file.mkdir()), "cannot be read: Is a directory"),
     "another's": (lambda file, other: file.write_bytes(other.read_bytes() + b"\0"), "was changed"),
     "a link that leads out": (lambda file, other: (shutil.move(file, other), file.symlink_to(other)), "leads out of"),
 }
+
+
+def _info(file: Path) -> FileInfo:
+    return FileInfo(bytes=file.stat().st_size, sha256=sha256(file))
 
 
 def _flip(data: bytes) -> bytes:
@@ -499,6 +511,69 @@ def test_a_damaged_file_is_named(
     with pytest.raises(BundleError) as caught:
         Classifier.load(path)
     assert str(caught.value).startswith(f"{path / file} {message}")
+
+
+@pytest.mark.parametrize("format", RUNTIME_OF)
+def test_line_ends_that_git_changes_do_not_count(format: str, copied: Callable[[str], Path], tmp_path: Path) -> None:
+    path = copied(format)
+    card, files = path / "README.md", open_bundle(path).manifest.files
+    card.write_bytes("Klassen und Maße\r\n".encode())  # written on Windows, say
+    remade(path, files={**files, "README.md": _info(card)})
+    (path / ".gitattributes").write_bytes(b"*.md text\n")
+
+    def git(*command: str | Path) -> None:
+        settings = ("core.autocrlf=true", "core.safecrlf=false", "user.name=a", "user.email=a@example.org")
+        subprocess.run(
+            ["git", *(word for setting in settings for word in ("-c", setting)), *command],
+            check=True,
+            capture_output=True,
+        )
+
+    git("init", path)
+    git("-C", path, "add", ".")
+    git("-C", path, "commit", "-m", "bundle")
+    git("clone", path, tmp_path / "clone")
+    assert b"\r\n" in (tmp_path / "clone/manifest.json").read_bytes()
+    assert b"\r\n" in (tmp_path / "clone/labels.json").read_bytes()
+    Classifier.load(tmp_path / "clone")
+    git("-C", path, "config", "core.autocrlf", "false")
+    git("-c", "core.autocrlf=false", "clone", path, tmp_path / "unix")
+    assert b"\r" not in (tmp_path / "unix/README.md").read_bytes()
+    open_bundle(tmp_path / "unix")
+
+
+def test_line_ends_count_in_what_is_no_text(copied: Callable[[str], Path]) -> None:
+    path = copied("openvino")
+    data, files = (path / "model.bin").read_bytes(), open_bundle(path).manifest.files
+    old = data[:4] + b"\n\xff" + data[4:]
+    (path / "model.bin").write_bytes(old)
+    remade(path, files={**files, "model.bin": _info(path / "model.bin")})
+    open_bundle(path)
+    (path / "model.bin").write_bytes(old.replace(b"\n\xff", b"\r\n\xff"))
+    with pytest.raises(BundleError, match=r"model\.bin was changed"):
+        open_bundle(path)
+
+
+def test_links_are_followed_where_it_is_asked_for(
+    copied: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], clock: Path
+) -> None:
+    path, blobs = copied("openvino"), tmp_path / "blobs"
+    blobs.mkdir()
+    for number, file in enumerate(sorted(path.iterdir())):  # as huggingface_hub lays a snapshot out
+        shutil.move(file, blobs / str(number))
+        file.symlink_to(os.path.join("..", "blobs", str(number)))
+    with pytest.raises(BundleError, match=r"leads out of the bundle, to .*; .* pass follow_links=True"):
+        Classifier.load(path)
+    expected = Classifier(SPEC).predict_proba([clock])
+    for clf in (Classifier.load(path, follow_links=True), Classifier(path, follow_links=True)):
+        np.testing.assert_allclose(clf.predict_proba([clock]), expected, atol=1e-4, rtol=0)
+    assert main(["check", str(path)]) == 1
+    assert "pass --follow-links" in capsys.readouterr().err
+    assert main(["check", str(path), "--follow-links"]) == 0
+    assert main(["classify", "-m", str(path), "--follow-links", str(clock)]) == 0
+    (blobs / "1").write_bytes(_flip((blobs / "1").read_bytes()))
+    with pytest.raises(BundleError, match="was changed"):
+        Classifier.load(path, follow_links=True)
 
 
 @pytest.mark.parametrize("damage", [name for name in DAMAGES if name != "a link that leads out"])

@@ -392,8 +392,9 @@ def test_leavings_of_a_killed_save_are_removed_by_the_next(tmp_path: Path) -> No
     dead.wait()
     prefix = bundles._scratch_prefix(path)
     gone = tmp_path / f"{prefix}{dead.pid}.0123456789abcdef"
-    stays = [tmp_path / f"{prefix}{os.getpid()}.0123456789abcdef", tmp_path / ".b.mine"]
-    for folder in (gone, *stays):
+    same_number = tmp_path / f"{prefix}{os.getpid()}.0123456789abcdef"  # of a process in an earlier container
+    stays = [tmp_path / f"{prefix}{os.getppid()}.0123456789abcdef", tmp_path / ".b.mine"]
+    for folder in (gone, same_number, *stays):
         folder.mkdir()
     Classifier(SPEC).save(path, format="litert")
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["b", *(folder.name for folder in stays)])

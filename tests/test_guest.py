@@ -93,6 +93,26 @@ def test_a_broken_package_is_named() -> None:
     assert "PIL.Image" in message
 
 
+WITHOUT_SSL = """
+import json, sys
+
+sys.modules["_ssl"] = sys.modules["ssl"] = None  # as in a Python that was built without it
+from pretrained_cnn import Classifier
+
+clf = Classifier.load(sys.argv[1])
+print(json.dumps([len(clf.predict("examples/images/clock.png")), *(str(result.error) for result in clf.predict_batch(
+    ["https://127.0.0.1:9/a.png", "http://127.0.0.1:9/a.png"], errors="return"))]))
+"""
+
+
+def test_a_python_without_ssl_classifies_files(tmp_path: Path) -> None:
+    Classifier(SPEC).save(tmp_path / "b", format="litert")
+    named, https, http = program(WITHOUT_SSL, tmp_path / "b")
+    assert named > 0
+    assert "this Python was built without ssl, so it opens no https address" in https
+    assert "Connection refused" in http
+
+
 IMPORTING = """
 import json, sys, threading, time
 

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +32,7 @@ from pretrained_cnn import (
     ImagePolicy,
     InvalidArgumentError,
     MissingDependencyError,
+    PretrainedCNNWarning,
     ResizePolicy,
     engine,
     identity,
@@ -417,12 +419,14 @@ def test_a_vector_with_a_changed_byte_counts_as_missing(tmp_path: Path) -> None:
     assert store.get([b"1"])[b"1"].tolist() == [1, 1, 1]
 
 
-def test_a_store_that_cannot_be_written_keeps_nothing(
-    patterns: Path, cache: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_store_that_cannot_be_written_keeps_nothing(patterns: Path, cache: Path) -> None:
     cache.write_text("this is no folder")
-    assert train(patterns).report.metrics["validation_accuracy"] > 0.5
-    assert f"embeddings are not kept in {cache}/embeddings/" in caplog.text
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", PretrainedCNNWarning)
+        assert train(patterns).report.metrics["validation_accuracy"] > 0.5
+    (message,) = {str(warning.message) for warning in caught if warning.category is PretrainedCNNWarning}
+    assert message.startswith(f"embeddings are not kept in {cache}/embeddings/")
+    assert message.endswith("set PRETRAINED_CNN_CACHE to a folder that can be written")
 
 
 def test_a_store_takes_many_writers_and_readers(tmp_path: Path) -> None:

@@ -11,7 +11,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["atomic_write", "create_part", "open_regular", "sha256"]
+__all__ = [
+    "POINTER",
+    "atomic_write",
+    "create_part",
+    "is_lfs_pointer",
+    "is_path",
+    "is_too_long",
+    "open_regular",
+    "sha256",
+]
+
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""What a file begins with that Git LFS leaves in place of one that it has not fetched."""
+LONGEST_PATH = 259
+"""Characters of a path that Windows takes, unless long paths are switched on for machine and program."""
+POINTER = "a pointer of Git LFS, not the file; fetch it with `git lfs pull`"
+"""What a message calls such a file."""
 
 
 @contextlib.contextmanager
@@ -67,6 +83,27 @@ def open_regular(path: str | os.PathLike[str], mode: str) -> BinaryIO:
         return handle
 
     return open(path, mode, opener=opener)  # type: ignore[return-value]  # binary, by its mode
+
+
+def is_lfs_pointer(path: str | os.PathLike[str]) -> bool:
+    """Whether a file only says where Git LFS keeps the content. Raises OSError for a file that cannot be read."""
+    with open(path, "rb") as file:
+        return file.read(len(LFS_POINTER)) == LFS_POINTER
+
+
+def is_path(name: str) -> bool:
+    """Whether a string names a place in a file system rather than a thing: it has a separator or a drive.
+
+    >>> is_path("models/lite"), is_path("ResNet50")
+    (True, False)
+    """
+    separators = {"/", os.sep, os.altsep or os.sep}
+    return any(separator in name for separator in separators) or bool(os.path.splitdrive(name)[0])
+
+
+def is_too_long(path: str | os.PathLike[str]) -> bool:
+    """Whether Windows refuses a path for its length: it says then that there is no such file."""
+    return os.name == "nt" and len(os.path.abspath(path)) > LONGEST_PATH
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

@@ -183,12 +183,16 @@ class _HTTPHandler(urllib.request.HTTPHandler):
         return self.do_open(connect_through(http.client.HTTPConnection, self._connect), req)
 
 
-class _HTTPSHandler(urllib.request.HTTPSHandler):
+class _HTTPSHandler(urllib.request.AbstractHTTPHandler):  # a Python without ssl has no HTTPSHandler
+    https_request = urllib.request.AbstractHTTPHandler.do_request_
+
     def __init__(self, connect: Connect) -> None:
         super().__init__()
         self._connect = connect
 
     def https_open(self, req: Any) -> Any:
+        if not hasattr(http.client, "HTTPSConnection"):
+            raise OSError("this Python was built without ssl, so it opens no https address")
         return self.do_open(connect_through(http.client.HTTPSConnection, self._connect), req)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import inspect
 import logging
 import math
@@ -13,10 +14,20 @@ import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pretrained_cnn.errors import InvalidArgumentError, PretrainedCNNWarning
 
-__all__ = ["cores", "is_running", "limited_cores", "random_kept", "switch_off_telemetry", "warn"]
+__all__ = [
+    "cores",
+    "is_running",
+    "limited_cores",
+    "need_eager",
+    "need_unforked",
+    "random_kept",
+    "switch_off_telemetry",
+    "warn",
+]
 
 log = logging.getLogger(__name__)
 
@@ -27,16 +38,20 @@ ORT_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 """The environment variable that ONNX Runtime reads when it is imported."""
 
 
+SYNCHRONIZE, WAIT_TIMEOUT, ERROR_INVALID_PARAMETER = 0x100000, 0x102, 87
+"""Of Windows: the right to wait for a process, and what its functions answer."""
+
+
 _reported: set[str] = set()
 _lock = threading.Lock()
 
 
-def warn(message: str) -> None:
-    """Issue a `PretrainedCNNWarning` at the caller's line outside of this package, once per message."""
+def warn(message: str, *, cause: str | None = None) -> None:
+    """Issue a `PretrainedCNNWarning` at the caller's line outside of this package, once per cause or else message."""
     with _lock:
-        if message in _reported:
+        if (cause or message) in _reported:
             return
-        _reported.add(message)
+        _reported.add(cause or message)
     package = str(Path(__file__).parent)
     level, frame = 1, inspect.currentframe()
     while frame is not None and frame.f_back is not None and frame.f_code.co_filename.startswith(package):
@@ -79,7 +94,7 @@ def limited_cores() -> int | None:
 def is_running(process: int) -> bool:
     """Whether a process of that number runs on this machine; True where that cannot be found out."""
     if os.name == "nt":  # there os.kill ends a process, whatever the signal
-        return True
+        return _is_running_on_windows(process)
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -87,6 +102,17 @@ def is_running(process: int) -> bool:
     except OSError:  # it is another user's
         return True
     return True
+
+
+def _is_running_on_windows(process: int) -> bool:
+    windows: Any = getattr(ctypes, "windll").kernel32  # noqa: B009 - unknown to type checkers elsewhere
+    handle = windows.OpenProcess(SYNCHRONIZE, False, process)
+    if not handle:  # no such process, or another user's
+        return bool(windows.GetLastError() != ERROR_INVALID_PARAMETER)
+    try:
+        return bool(windows.WaitForSingleObject(handle, 0) == WAIT_TIMEOUT)
+    finally:
+        windows.CloseHandle(handle)
 
 
 def _quotas() -> Iterator[float]:
@@ -135,11 +161,32 @@ def switch_off_telemetry() -> None:
     os.environ.setdefault(ORT_TELEMETRY, "1")
 
 
+_tensorflow_used_in: int | None = None
+"""The number of the process in which TensorFlow was used first."""
+
+
+def need_unforked() -> None:
+    """Raise InvalidArgumentError in a process that was forked after TensorFlow was used: its threads are not in it.
+
+    Call this wherever TensorFlow is about to compute. It would wait forever.
+    """
+    global _tensorflow_used_in
+    if _tensorflow_used_in is None:
+        _tensorflow_used_in = os.getpid()
+    elif _tensorflow_used_in != os.getpid():
+        raise InvalidArgumentError(
+            "this process was forked after TensorFlow was used, and TensorFlow cannot compute in it; start processes "
+            'with multiprocessing.get_context("spawn"), or use runtime="openvino", "onnxruntime" or "litert", which '
+            "work after a fork"
+        )
+
+
 def need_eager() -> None:
-    """Raise InvalidArgumentError where TensorFlow, if it runs Keras, builds a graph and so gives no numbers."""
+    """Raise InvalidArgumentError where TensorFlow, if it runs Keras, gives no numbers: in a graph, or after a fork."""
     tensorflow, keras = sys.modules.get("tensorflow"), sys.modules.get("keras")
     if keras is None or tensorflow is None or keras.backend.backend() != "tensorflow":
         return
+    need_unforked()
     if not tensorflow.executing_eagerly():
         raise InvalidArgumentError(
             "TensorFlow builds a graph here (within tf.function, tf.data.Dataset.map, tf.Graph().as_default(), or "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import urllib.parse
 from pathlib import Path
 
@@ -33,7 +34,10 @@ def check() -> None:
 
 
 def cache_home() -> Path:
-    """The folder: ``$PRETRAINED_CNN_CACHE``, else ``pretrained_cnn`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
+    """The folder: ``$PRETRAINED_CNN_CACHE``, else ``pretrained_cnn`` where the system keeps caches.
+
+    That is ``%LOCALAPPDATA%\\pretrained_cnn\\Cache`` on Windows, ``~/Library/Caches`` on macOS, and ``~/.cache``
+    elsewhere, or ``$XDG_CACHE_HOME`` on both of these.
 
     Whatever is in it may be deleted at any time. Weights files are not in it: they are where Keras keeps them
     (`weights.cache_dir`).
@@ -41,8 +45,10 @@ def cache_home() -> Path:
     named = _get(CACHE)
     if named is not None:
         return _folder(CACHE, named)
-    home = _get("XDG_CACHE_HOME")
-    return (Path("~/.cache").expanduser() if home is None else Path(home).expanduser()) / "pretrained_cnn"
+    if sys.platform == "win32":
+        return Path(_get("LOCALAPPDATA") or "~/AppData/Local").expanduser() / "pretrained_cnn" / "Cache"
+    usual = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
+    return Path(_get("XDG_CACHE_HOME") or usual).expanduser() / "pretrained_cnn"
 
 
 def cache_bytes() -> int:

@@ -59,6 +59,8 @@ class Classifier:
         image_policy: An `ImagePolicy`: the limits, and how images are decoded.
         threads: How many threads the runtime computes with, for ``"openvino"``, ``"onnxruntime"`` and ``"litert"``; by
             default as many as the process may use cores, a container's quota included.
+        follow_links: Whether the files of a bundle may be links to files outside of its folder, as in the snapshot of
+            a Hugging Face repository.
         **builder_options: Go to the builder: ``Classifier("MobileNet", alpha=0.25)``.
 
     The network is built when it is first needed. One classifier may be used from several threads at once. `close`, or a
@@ -87,9 +89,11 @@ class Classifier:
         input_size: tuple[int, int] | None = None,
         image_policy: ImagePolicy | None = None,
         threads: int | None = None,
+        follow_links: bool = False,
         **builder_options: Any,
     ) -> None:
         self._trained = model if isinstance(model, Trained) else None
+        self._wrapped = False
         ready = model.engine if isinstance(model, Trained) else model
         self._engine = (
             ready
@@ -105,6 +109,7 @@ class Classifier:
                 input_size=input_size,
                 image_policy=image_policy,
                 threads=threads,
+                follow_links=follow_links,
                 options=builder_options,
             )
         )
@@ -168,7 +173,9 @@ class Classifier:
         )
         engine = Engine(spec, runtime=runtime, precision=precision, quantize=quantize, image_policy=image_policy)
         engine.backbone()  # so that a model that does not fit is refused here
-        return cls(engine)
+        clf = cls(engine)
+        clf._wrapped = True
+        return clf
 
     @classmethod
     def load(
@@ -179,6 +186,7 @@ class Classifier:
         precision: Precision = "float32",
         image_policy: ImagePolicy | None = None,
         threads: int | None = None,
+        follow_links: bool = False,
     ) -> Self:
         """The classifier that `save` wrote to a bundle. It answers as the one that was saved.
 
@@ -190,6 +198,7 @@ class Classifier:
             precision: As for `Classifier`, but for ``"int8"``: save with ``quantize=`` for that.
             image_policy: An `ImagePolicy` in place of the one that was saved.
             threads: As for `Classifier`.
+            follow_links: As for `Classifier`.
 
         Code that is in a bundle is not run. Raises BundleError, which names the file, unless each byte is the one
         that was written; MissingDependencyError if the runtime is not installed.
@@ -199,7 +208,11 @@ class Classifier:
         ...
         pretrained_cnn.errors.BundleError: no.bundle does not exist
         """
-        return cls(Engine.from_bundle(path, runtime, image_policy, precision=precision, threads=threads))
+        return cls(
+            Engine.from_bundle(
+                path, runtime, image_policy, precision=precision, threads=threads, follow_links=follow_links
+            )
+        )
 
     @classmethod
     def train(
@@ -681,7 +694,9 @@ class Classifier:
     def __deepcopy__(self, memo: object) -> Classifier:
         """A classifier that gives the same answers, with a network of its own."""
         engine = self.engine.copy()
-        return Classifier(engine if self._trained is None else replace(self._trained, engine=engine))
+        copied = Classifier(engine if self._trained is None else replace(self._trained, engine=engine))
+        copied._wrapped = self._wrapped
+        return copied
 
     def __reduce__(self) -> tuple[object, ...]:
         """A pickle has a backbone's name and settings, or a bundle's path, and no weights."""
@@ -704,6 +719,8 @@ class Classifier:
             return f"Classifier.load({str(engine.bundle.path)!r}, {runtime})"
         if self._trained is not None:
             return f"Classifier.train(..., {self._trained.report.model!r}, {runtime})"
+        if self._wrapped:
+            return f"Classifier.from_keras(<{engine.spec.name}>, {runtime})"
         options = "".join(f", {key}={value!r}" for key, value in engine.options.items())
         return f"Classifier({engine.spec.name!r}, weights={engine.weights!r}, {runtime}{options})"
 

@@ -247,13 +247,14 @@ class Engine:
         precision: Precision = "float32",
         quantize: Any = None,
         threads: int | None = None,
+        follow_links: bool = False,
     ) -> Self:
         """The engine of the network in a bundle.
 
         ``runtime`` and ``image_policy`` replace what the bundle's format is made for, and what was saved. Raises
         BundleError, which names the file, unless each byte is the one that was written.
         """
-        bundle = open_bundle(Path(path))
+        bundle = open_bundle(Path(path), follow_links=follow_links)
         format = bundle.manifest.format
         how: dict[str, Any] = {
             "runtime": runtime_for(format).name if runtime is None else runtime,
@@ -585,7 +586,13 @@ class Engine:
 
     def _open(self, outputs: tuple[Output, ...], layer: str | None) -> Opened:
         if self._backbone is None and self.bundle is not None:
-            if layer is not None or not set(outputs) <= set(self.bundle.outputs):
+            if layer is None and (missing := set(outputs) - set(self.bundle.outputs)):
+                raise BundleError(
+                    f"{self.bundle.path} is of format={self.bundle.manifest.format!r} and gives "
+                    f"{' and '.join(self.bundle.outputs)} only, not {' and '.join(sorted(missing))}; write it with "
+                    'save(output=["scores", "embedding"]), or with format="keras", and load that'
+                )
+            if layer is not None:
                 self.backbone()  # raises
             return self._open_bundle(self.bundle, outputs)
         if self.runtime.format == "keras":
@@ -695,6 +702,7 @@ def open_model(
     quantize: Any = None,
     image_policy: ImagePolicy | None = None,
     threads: int | None = None,
+    follow_links: bool = False,
     options: Mapping[str, Any] = {},
     **changes: Any,
 ) -> Engine:
@@ -711,7 +719,15 @@ def open_model(
             raise InvalidArgumentError(
                 f"{', '.join(f'{name}=...' for name in given)} cannot be given with {found}: a bundle has its own"
             )
-        return Engine.from_bundle(found, runtime, image_policy, precision=precision, quantize=quantize, threads=threads)
+        return Engine.from_bundle(
+            found,
+            runtime,
+            image_policy,
+            precision=precision,
+            quantize=quantize,
+            threads=threads,
+            follow_links=follow_links,
+        )
     return Engine(
         found.replace(**changes),
         weights=weights,

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pretrained_cnn._files import is_path
 from pretrained_cnn._lazy import Reference
 from pretrained_cnn.bundle.manifest import NAME
 from pretrained_cnn.bundle.store import CHECK, is_bundle
@@ -81,7 +82,7 @@ def find_reference(path: str) -> ModelSpec:
 
 def _looks_like_path(name: str) -> bool:
     """Whether a string has a separator, or ends in a suffix, as no model's name does."""
-    return os.sep in name or "/" in name or re.search(r"\.[A-Za-z]\w*$", name) is not None
+    return is_path(name) or re.search(r"\.[A-Za-z]\w*$", name) is not None
 
 
 def _nearest_path(path: Path) -> str:

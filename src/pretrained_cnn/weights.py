@@ -24,7 +24,7 @@ from typing import Any
 
 from pretrained_cnn._cache import exclusive_lock
 from pretrained_cnn._download import download
-from pretrained_cnn._files import atomic_write, sha256
+from pretrained_cnn._files import POINTER, atomic_write, is_lfs_pointer, sha256
 from pretrained_cnn._process import warn
 from pretrained_cnn._settings import OFFLINE, mirror, offline
 from pretrained_cnn.errors import MissingDependencyError, WeightsError
@@ -88,6 +88,8 @@ def _hdf5_problem(path: Path) -> str | None:
     import h5py  # Keras needs it too; here so that `import pretrained_cnn` stays light
 
     try:
+        if is_lfs_pointer(path):
+            return f"it is {POINTER}"
         with h5py.File(path, "r"):
             return None
     except OSError as error:
@@ -175,7 +177,8 @@ def ensure(file: WeightsFile, *, needed_by: str, folder: Path | None = None, ref
                 download(url, path, file.problem, resumable=file.hash is not None)
     except OSError as error:
         raise failure(f"{url} cannot be downloaded ({error})") from error
-    if file.hash is None and not (file.arrays and arrays_digest(path) == file.arrays) and not _is_publishers(file, url):
+    is_publishers = url == file.url and url.startswith("https://")  # so TLS tells
+    if file.hash is None and not (file.arrays and arrays_digest(path) == file.arrays) and not is_publishers:
         warn(
             f"{file.name} was downloaded from {url}, and no hash of the file is published: nothing tells whether the "
             "file is the publisher's; compare its SHA-256 with a copy that you trust"
@@ -184,11 +187,6 @@ def ensure(file: WeightsFile, *, needed_by: str, folder: Path | None = None, ref
         _record(path).unlink(missing_ok=True)  # of the file that was refused
     _watch(file, path)
     return path
-
-
-def _is_publishers(file: WeightsFile, url: str) -> bool:
-    """Whether TLS tells that the file comes from its publisher."""
-    return url == file.url and url.startswith("https://")
 
 
 def _watch(file: WeightsFile, path: Path) -> None:

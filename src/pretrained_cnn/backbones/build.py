@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from pretrained_cnn import weights as weights_files
 from pretrained_cnn._compat import efficientnet_deviations
+from pretrained_cnn._files import POINTER, is_lfs_pointer
 from pretrained_cnn._lazy import Reference
 from pretrained_cnn._process import need_eager, random_kept
 from pretrained_cnn.backbones.graph import apply, calls, free_name, is_graph, layer_names, leaves, simple
@@ -67,6 +68,7 @@ def build(
 
 
 def _build(spec: ModelSpec, weights: str | Path | None, options: Mapping[str, Any]) -> Backbone:
+    need_eager()
     builder = _Builder(spec, options)
     if weights is None:
         model, has_head = builder.call(), True
@@ -266,6 +268,15 @@ _ACTIVATIONS = {"LeakyReLU": "leaky_relu", "LeakyRelu": "leaky_relu", "HardSigmo
 
 def last_activation(model: keras.Model) -> str | None:
     """The name of the function that the outputs pass last; None where the graph does not show it."""
+    found = last_function(model)
+    return None if found is None else found[0]
+
+
+def last_function(model: keras.Model) -> tuple[str, NDArray[np.float32]] | None:
+    """The name of the function that the outputs pass last, and what it gives for numbers from -8 to 8.
+
+    None where the graph does not show it, or where it is not one of Keras's.
+    """
     if not is_graph(model):
         return None
     for call in reversed(calls(model)):
@@ -273,14 +284,23 @@ def last_activation(model: keras.Model) -> str | None:
         if _is_two_classes(operation):
             continue
         if isinstance(operation, keras.Model):
-            return last_activation(operation)
+            return last_function(operation)
         if isinstance(operation, layers.Dropout | layers.Flatten | layers.Reshape) or type(operation) is layers.Layer:
             continue
-        activation = getattr(getattr(operation, "activation", None), "__name__", None)
-        name = type(operation).__name__  # an operation or a layer of its own: Softmax, Tanh, ReLU, LeakyReLU
-        return (
-            activation or _ACTIVATIONS.get(name) or (name.lower() if hasattr(keras.activations, name.lower()) else None)
-        )
+        function = getattr(operation, "activation", None)
+        own_name = type(operation).__name__  # an operation or a layer of its own: Softmax, Tanh, ReLU, LeakyReLU
+        if function is None:
+            function = operation
+        name = getattr(function, "__name__", None) or _ACTIVATIONS.get(own_name) or own_name.lower()
+        if not hasattr(keras.activations, name):
+            return None
+        shape = (64, *(side or 1 for side in call.inputs[0].shape[1:-1]), int(call.outputs[0].shape[-1]))
+        numbers = np.random.default_rng(0).uniform(-8, 8, shape).astype(np.float32)
+        try:
+            values = function(ops.convert_to_tensor(numbers))
+        except Exception:  # a function that takes another number of values than it gives, such as glu
+            return None
+        return name, np.asarray(ops.convert_to_numpy(ops.cast(values, "float32")))
     return None
 
 
@@ -295,12 +315,13 @@ def judge(backbone: Backbone) -> None:
         raise InvalidSpecError(f"{spec.name}: {NOT_FINITE}")
     if not spec.labels:
         return  # a decode function of its own reads whatever it likes
-    last = last_activation(model)
+    last, values = last_function(model) or (None, None)
     found = problem(scores, multi_label=spec.multi_label, tolerance=tolerance(model), linear=last == "linear")
     if found is not None:
         raise InvalidSpecError(f"{spec.name}: {found}")
     one_output = any(_is_two_classes(call.operation) for call in calls(model)[-1:])
-    if (one_output or spec.multi_label) and _leaves_probabilities(last):
+    # The probe images alone do not show it: where no outputs must sum to 1, they can lie within 0 to 1 by chance.
+    if (one_output or spec.multi_label) and values is not None and outside(values, EXACT) is not None:
         raise InvalidSpecError(
             f"{spec.name}: the network ends in {last}, which gives values outside 0 to 1 too, so its outputs are not "
             "probabilities; end the network in a sigmoid, or, if they are logits, use "
@@ -308,21 +329,6 @@ def judge(backbone: Backbone) -> None:
         )
     if one_output and (scores[:, 1] == 1).all() and last != "sigmoid":
         raise InvalidSpecError(f"{spec.name}: {_SOFTMAX_OVER_ONE}")
-
-
-def _leaves_probabilities(activation: str | None) -> bool:
-    """Whether a function of Keras gives values outside 0 to 1 for some inputs.
-
-    The probe images alone do not show it: where no outputs must sum to 1, they can lie within 0 to 1 by chance.
-    """
-    try:
-        function = None if activation is None else keras.activations.get(activation)
-    except ValueError:  # a function of the user's own
-        return False
-    if function is None:
-        return False
-    values = function(ops.convert_to_tensor(np.linspace(-8, 8, 33, dtype=np.float32)[None]))
-    return outside(np.asarray(ops.convert_to_numpy(values)), 0) is not None
 
 
 def on_probes(spec: ModelSpec, model: keras.Model) -> NDArray[np.float32]:
@@ -519,6 +525,8 @@ def _load(model: keras.Model, path: Path) -> None:
     try:
         model.load_weights(path)
     except Exception as error:  # h5py, zipfile and Keras each raise their own
+        if path.is_file() and is_lfs_pointer(path):
+            raise WeightsError(f"{path} is {POINTER}") from None
         raise WeightsError(f"{path} does not hold weights of this network: {brief(error)}") from error
     surplus = _surplus(model, path)
     if surplus:

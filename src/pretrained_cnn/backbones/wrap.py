@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
+from numpy.typing import NDArray
 
-from pretrained_cnn.backbones.build import last_activation, on_probes, one_output, tolerance
+from pretrained_cnn.backbones.build import last_function, on_probes, one_output, tolerance
 from pretrained_cnn.backbones.graph import free_name, layer_names
 from pretrained_cnn.errors import InvalidArgumentError
-from pretrained_cnn.scores import outside, problem
+from pretrained_cnn.scores import EXACT, outside, problem
 from pretrained_cnn.spec import ModelSpec, ResizePolicy
 
 KERAS_RESIZE = ResizePolicy("squash", interpolation="bilinear", antialias=False)
@@ -50,11 +52,11 @@ def wrap(
 def _with_probabilities(spec: ModelSpec, model: keras.Model) -> keras.Model:
     """The model followed by a softmax, or by a sigmoid where classes do not exclude each other or there is one output.
 
-    Raises InvalidArgumentError if it gives probabilities already.
+    Raises InvalidArgumentError if it gives probabilities already, or what cannot be logits.
     """
     independent = spec.multi_label or model.outputs[0].shape[-1] == 1
-    activation = last_activation(model)
-    if activation != "linear":
+    activation, values = last_function(model) or (None, None)
+    if activation != "linear" and (values is None or outside(values, EXACT) is None):
         scores = on_probes(spec, model)
         given = (
             outside(scores, 0) is None
@@ -67,10 +69,27 @@ def _with_probabilities(spec: ModelSpec, model: keras.Model) -> keras.Model:
                 f"{f', by its {activation}' if activation else ''}; leave from_logits out"
             )
     name = "sigmoid" if independent else "softmax"
+    reason = None if values is None else _no_logits(values, independent=independent)
+    if reason is not None:
+        raise InvalidArgumentError(
+            f"from_logits=True, but {model.name!r} ends in {activation}, which {reason}, and logits are any numbers; "
+            f"give a model without that function. If it was trained with a {name} of these outputs, add that and leave "
+            f"out from_logits: keras.Model(model.inputs, keras.activations.{name}(model.outputs[0]))"
+        )
     last = keras.layers.Activation(
         name, name=free_name(f"probabilities_by_{name}", layer_names(model)), dtype="float32"
     )
     return keras.Model(model.inputs[0], last(model.outputs[0]), name=model.name)
+
+
+def _no_logits(values: NDArray[np.float32], *, independent: bool) -> str | None:
+    """Why ``values``, what the last function gives for numbers from -8 to 8, are no logits; None if they can be."""
+    if values.min() >= 0:
+        return "gives no number below 0"
+    if values.max() <= 0:  # the softmax of logarithms of probabilities is these probabilities
+        exact = not independent and np.allclose(np.exp(values).sum(axis=-1), 1, atol=1e-3)
+        return None if exact else "gives no number above 0"
+    return "gives numbers from -1 to 1 only" if np.abs(values).max() <= 1 else None
 
 
 def _input_shape(model: keras.Model, input_size: tuple[int, int] | None) -> tuple[tuple[int, int], int]:

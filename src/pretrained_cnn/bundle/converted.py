@@ -62,8 +62,9 @@ def kept(key: str | None, write: Callable[[Path], None], name: str) -> Iterator[
             evict(keep=bundle.path)
             yield bundle
             return
-    with tempfile.TemporaryDirectory(prefix="pretrained_cnn-", ignore_cleanup_errors=True) as scratch:
-        path = Path(scratch, "bundle")
+    # Windows removes no file that a runtime has mapped: what stays, the next process removes.
+    with scratch_beside(Path(tempfile.gettempdir(), "pretrained_cnn"), mode=0o700) as scratch:
+        path = scratch / "bundle"
         write(path)
         yield open_bundle(path)
 

@@ -128,9 +128,10 @@ class Manifest:
                 )
             checksum = data.pop("checksum")
             manifest = cls(**{**data, "files": {name: FileInfo(**info) for name, info in data["files"].items()}})
+            written = manifest.to_text()
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
             raise BundleError(f"{where} is not the manifest of a bundle: {type(error).__name__}: {error}") from None
-        if text != manifest.to_text():
+        if text.replace("\r\n", "\n") != written:
             raise BundleError(f"{where} was changed: its checksum is {checksum}, which is not that of what it says")
         return manifest
 

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn._check import number
-from pretrained_cnn._files import sha256
-from pretrained_cnn._process import is_running
+from pretrained_cnn._files import POINTER, is_lfs_pointer, is_path, sha256
+from pretrained_cnn._process import is_running, need_eager
 from pretrained_cnn._version import __version__
 from pretrained_cnn.bundle.formats import Dtype, Format, get_format
 from pretrained_cnn.bundle.manifest import NAME, ExportCheck, FileInfo, Kind, Manifest
@@ -126,6 +126,7 @@ class Bundle:
         """The serving graph of a bundle of format ``"keras"``. Code in the file, such as a lambda's, is not run."""
         import keras
 
+        need_eager()
         try:
             return keras.saving.load_model(self.model_path, compile=False, safe_mode=True)
         except Exception as error:  # Keras raises whatever its layers do
@@ -180,13 +181,13 @@ def write_bundle(
     _judge(spec, names, expected, sums_within)
     with _made_whole(path, overwrite=overwrite) as folder:
         export(graph, folder, format=kind_of_file, spec=spec, dtype=dtype, images=given)
-        (folder / LABELS).write_text(json.dumps([list(label) for label in spec.labels], indent=0), "utf-8")
+        _write_text(folder / LABELS, json.dumps([list(label) for label in spec.labels], indent=0))
         kept = {name: output[:16] for name, output in zip(names, expected, strict=True)}
         _write_arrays(folder / CHECK, {"images": judges[:16], **kept})
         if calibration is not None:
             _write_arrays(folder / CALIBRATION, calibration)
         if card is not None:
-            (folder / CARD).write_text(card, "utf-8")
+            _write_text(folder / CARD, card)
         versions = {package: v for package, v in installed_versions().items() if package != "pretrained-cnn"}
         manifest = Manifest(
             format=format,
@@ -207,7 +208,7 @@ def write_bundle(
             versions=versions,
             files={name: _file_info(folder / name) for name in _files(folder)},
         )
-        (folder / NAME).write_text(manifest.to_text(), "utf-8")
+        _write_text(folder / NAME, manifest.to_text())
         written = open_bundle(folder)
         found = _run(written.open(runtime), judges)
         check = compare(expected, found, manifest)
@@ -223,7 +224,7 @@ def write_bundle(
         stored = EXACT if dtype == "float32" else ROUGH
         _judge(spec, names, found, None if sums_within is None else max(sums_within, stored))
         manifest = dataclasses.replace(manifest, check=dataclasses.asdict(check))
-        (folder / NAME).write_text(manifest.to_text(), "utf-8")
+        _write_text(folder / NAME, manifest.to_text())
     return check
 
 
@@ -273,15 +274,16 @@ def format_of(path: Path) -> str:
     return Manifest.from_text(_read_manifest(path), str(path / NAME)).format
 
 
-def open_bundle(path: Path) -> Bundle:
+def open_bundle(path: Path, *, follow_links: bool = False) -> Bundle:
     """Read the manifest of the bundle at ``path``, and compare the SHA-256 of each of its files.
 
-    Raises BundleError, which names the file, for one that is missing, changed, or outside of the bundle, for a
-    manifest that is none or of a later release, and for a path that is no bundle.
+    Text may have the line ends of Windows, which git gives it there. With ``follow_links``, a file may be a link to one
+    outside of the folder. Raises BundleError, which names the file, for one that is missing, changed, or outside of the
+    bundle, for a manifest that is none or of a later release, and for a path that is no bundle.
     """
     manifest = Manifest.from_text(_read_manifest(path), str(path / NAME))
     for name, expected in manifest.files.items():
-        _check_file(path, name, expected)
+        _check_file(path, name, expected, follow_links=follow_links)
     try:
         model = get_format(manifest.format).file
     except InvalidArgumentError as error:
@@ -303,7 +305,7 @@ def is_bundle(path: str | os.PathLike[str]) -> bool:
 
 def looks_like_bundle_path(model: str) -> bool:
     """Whether what a user calls the model is the path of a bundle, there or not, and no backbone's name."""
-    return is_bundle(model) or os.sep in model
+    return is_bundle(model) or is_path(model)
 
 
 def verify(bundle: Bundle, runtime: Runtime) -> ExportCheck:
@@ -352,6 +354,11 @@ def _run(runtime: Runtime, images: NDArray[np.uint8]) -> tuple[NDArray[np.float3
     return tuple(map(np.concatenate, zip(*rows, strict=True)))
 
 
+def _write_text(file: Path, text: str) -> None:
+    """Write text with the line ends of Unix, on Windows too."""
+    file.write_text(text, "utf-8", newline="\n")
+
+
 def _write_arrays(file: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the arrays for allow_pickle
 
@@ -398,7 +405,7 @@ def _made_whole(path: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def scratch_beside(path: Path) -> Iterator[Path]:
+def scratch_beside(path: Path, mode: int = 0o777) -> Iterator[Path]:
     """A new, hidden folder on the disk of ``path``, removed in the end.
 
     Those of processes of this machine that were killed while they wrote ``path`` are removed first.
@@ -407,14 +414,24 @@ def scratch_beside(path: Path) -> Iterator[Path]:
     prefix = _scratch_prefix(path)
     for folder in path.parent.glob(f"{glob.escape(prefix)}*"):
         process = folder.name.removeprefix(prefix).partition(".")[0]
-        if process.isdecimal() and not is_running(int(process)):
+        if process.isdecimal() and not (folder in _writing or _is_another(int(process))):
             shutil.rmtree(folder, ignore_errors=True)
     scratch = path.with_name(f"{prefix}{os.getpid()}.{secrets.token_hex(8)}")
-    scratch.mkdir()  # not mkdtemp: its folders, and what is renamed out of them, are for one user alone
+    _writing.add(scratch)
     try:
+        scratch.mkdir(mode)  # not mkdtemp: its folders, and what is renamed out of them, are for one user alone
         yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        _writing.discard(scratch)
+
+
+_writing: set[Path] = set()
+"""The folders that threads of this process write. In a container, a killed process may have had the same number."""
+
+
+def _is_another(process: int) -> bool:
+    return process != os.getpid() and is_running(process)
 
 
 def _scratch_prefix(path: Path) -> str:
@@ -430,33 +447,64 @@ def _read_manifest(path: Path) -> str:
         raise BundleError(f"{path} {problem}")
     try:
         with file.open("rb") as stream:
-            return stream.read(MAX_MANIFEST_BYTES).decode("utf-8")
+            text = stream.read(MAX_MANIFEST_BYTES).decode("utf-8")
     except FileNotFoundError:
         raise BundleError(f"{path} is not a bundle: it has no {NAME}") from None
     except UnicodeDecodeError:
         raise BundleError(f"{file} is not the manifest of a bundle: it is not text") from None
     except OSError as error:
         raise BundleError(f"{file} cannot be read: {error.strerror}") from error
+    if is_lfs_pointer(file):
+        raise BundleError(f"{file} is {POINTER}")
+    return text
 
 
-def _check_file(path: Path, name: str, expected: FileInfo) -> None:
+def _check_file(path: Path, name: str, expected: FileInfo, *, follow_links: bool) -> None:
     """Raise BundleError unless ``name`` is a file within the bundle, and is the one that was written."""
     file = path / name
     if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name or not name:
         raise BundleError(f"{path / NAME} names {name!r}, which is not within the bundle")
-    if not file.resolve().is_relative_to(path.resolve()):
-        raise BundleError(f"{file} leads out of the bundle, to {file.resolve()}")
+    if not follow_links and not file.resolve().is_relative_to(path.resolve()):
+        raise BundleError(
+            f"{file} leads out of the bundle, to {file.resolve()}; if you trust what is there, such as the snapshot of "
+            "a Hugging Face repository, pass follow_links=True"
+        )
     try:
-        found = _file_info(file)
+        found = FileInfo(bytes=file.stat().st_size, sha256="")
+        if found.bytes >= expected.bytes:
+            found = _file_info(file)
+        if found == expected or (found.bytes != expected.bytes and _differs_in_line_ends(file, expected)):
+            return
+        pointer = is_lfs_pointer(file)
     except FileNotFoundError:
         raise BundleError(f"{file} is missing") from None
     except OSError as error:
         raise BundleError(f"{file} cannot be read: {error.strerror}") from error
-    if found != expected:
+    if pointer:
+        raise BundleError(f"{file} is {POINTER}")
+    if found.bytes < expected.bytes:
         raise BundleError(
-            f"{file} was changed: it has {found.bytes} bytes with the SHA-256 {found.sha256}, "
-            f"and {expected.bytes} bytes with {expected.sha256} were written"
+            f"{file} was changed or cut: it has {found.bytes:,} of {expected.bytes:,} bytes; copy the bundle again"
         )
+    raise BundleError(
+        f"{file} was changed: it has {found.bytes:,} bytes with the SHA-256 {found.sha256}, "
+        f"and {expected.bytes:,} bytes with {expected.sha256} were written"
+    )
+
+
+def _differs_in_line_ends(file: Path, expected: FileInfo) -> bool:
+    """Whether a file is the text that is expected, with the line ends of another system."""
+    data = file.read_bytes()
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    unix = data.replace(b"\r\n", b"\n")
+    return any(
+        hashlib.sha256(text).hexdigest() == expected.sha256
+        for text in (unix, unix.replace(b"\n", b"\r\n"))
+        if len(text) == expected.bytes
+    )
 
 
 def _describe(spec: ModelSpec) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         try:
-            with console.terminable():
+            with console.terminable(), console.warnings_to_stderr():
                 return _run(words)
         finally:
             console.flush()

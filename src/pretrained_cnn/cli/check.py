@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pretrained_cnn.cli.console import complain, log_to_stderr, quiet, say
 from pretrained_cnn.cli.export import describe
-from pretrained_cnn.cli.options import Command, argument, option
-from pretrained_cnn.cli.shared import RUNTIME
+from pretrained_cnn.cli.options import Command, argument, flag, option
+from pretrained_cnn.cli.shared import FOLLOW_LINKS, RUNTIME
 from pretrained_cnn.cli.status import Status
 from pretrained_cnn.runtimes import get_runtime
 
@@ -19,13 +19,14 @@ class Options:
 
     bundle: str = argument("Folder of the bundle.", metavar="DIR")
     runtime: str | None = option(f"{RUNTIME} (default: the one that the bundle is made for).")
+    follow_links: bool = flag(FOLLOW_LINKS)
 
 
 def _run(options: Options) -> Status:
     log_to_stderr()
     from pretrained_cnn.bundle.store import agrees, open_bundle, verify
 
-    bundle = open_bundle(Path(options.bundle))
+    bundle = open_bundle(Path(options.bundle), follow_links=options.follow_links)
     with quiet():
         runtime = bundle.open(None if options.runtime is None else get_runtime(options.runtime))
         found = verify(bundle, runtime)

@@ -6,6 +6,7 @@ import contextlib
 import glob
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from pretrained_cnn.cli.options import Command
 from pretrained_cnn.cli.shared import load_classifier
 from pretrained_cnn.cli.status import Status
 from pretrained_cnn.errors import ImageError, InvalidArgumentError
+from pretrained_cnn.labels import Label
 from pretrained_cnn.scores import one_class_only
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ def _run(options: Options) -> int:
     from pretrained_cnn.results.stream import Sources
 
     clf = load_classifier(options)
-    sorter = _sorter(options)
+    sorter = _sorter(options, clf.spec.labels)
     if sorter is not None and clf.spec.multi_label:
         one_class_only("sorting images into a folder for each class")
     if options.on:
@@ -127,7 +129,7 @@ def _check(options: Options) -> None:
         raise InvalidArgumentError(f"--{name} does not go with --on ray; sort by the rows, when they are there")
 
 
-def _sorter(options: Options) -> Sorter | None:
+def _sorter(options: Options, labels: Sequence[Label]) -> Sorter | None:
     folder = options.copy_to or options.link_to
     if not folder:
         return None
@@ -143,7 +145,7 @@ def _sorter(options: Options) -> Sorter | None:
             )
     from pretrained_cnn.results.sorting import Sorter
 
-    return Sorter(folder, link=bool(options.link_to))
+    return Sorter(folder, link=bool(options.link_to), labels=labels)
 
 
 COMMAND = Command(

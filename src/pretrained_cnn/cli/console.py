@@ -13,13 +13,25 @@ import sys
 import tempfile
 import threading
 import unicodedata
+import warnings
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, TextIO
 
-from pretrained_cnn.errors import ImageError, OutputError
+from pretrained_cnn.errors import ImageError, OutputError, PretrainedCNNWarning
 
-__all__ = ["Terminated", "complain", "flush", "kept", "log_to_stderr", "open_console", "quiet", "say", "terminable"]
+__all__ = [
+    "Terminated",
+    "complain",
+    "flush",
+    "kept",
+    "log_to_stderr",
+    "open_console",
+    "quiet",
+    "say",
+    "terminable",
+    "warnings_to_stderr",
+]
 
 
 def say(text: object = "") -> None:
@@ -68,8 +80,8 @@ def _stdout() -> Iterator[None]:
         yield
     except OSError as error:
         _abandon(sys.stdout)
-        if isinstance(error, BrokenPipeError):
-            raise
+        if isinstance(error, BrokenPipeError) or error.errno == errno.EINVAL:  # as Windows says it
+            raise BrokenPipeError from error
         raise OutputError(f"stdout cannot be written: {error.strerror or error}") from error
 
 
@@ -191,6 +203,23 @@ def log_to_stderr() -> None:
 
 
 @contextlib.contextmanager
+def warnings_to_stderr() -> Iterator[None]:
+    """Show each warning of the library as a line, whatever the filters; others as Python does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", PretrainedCNNWarning)
+        show = warnings.showwarning
+
+        def complain_of(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, PretrainedCNNWarning):
+                complain(message)
+            else:
+                show(message, category, *place, **more)
+
+        warnings.showwarning = complain_of
+        yield
+
+
+@contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Hold back what native code writes to stderr, such as TensorFlow's chatter; Python's own goes on.
 
@@ -203,8 +232,11 @@ def quiet() -> Iterator[None]:
         yield
         return
     python = sys.stderr
-    errors = getattr(python, "errors", None) or "backslashreplace"
-    with tempfile.TemporaryFile() as held, open(os.dup(stderr), "w", buffering=1, errors=errors) as sys.stderr:
+    encoding, errors = getattr(python, "encoding", None), getattr(python, "errors", None) or "backslashreplace"
+    with (
+        tempfile.TemporaryFile() as held,
+        open(os.dup(stderr), "w", buffering=1, encoding=encoding, errors=errors) as sys.stderr,
+    ):
         os.dup2(held.fileno(), 2)
         try:
             yield

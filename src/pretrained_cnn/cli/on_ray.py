@@ -142,6 +142,7 @@ def _arguments(options: Options, cores: int, image_policy: ImagePolicy) -> dict[
         "num_cpus": cores,
         **({} if weights is None else {"weights": weights}),
         **({} if options.precision == "float32" else {"precision": options.precision}),
+        **({"follow_links": True} if options.follow_links else {}),
     }
 
 

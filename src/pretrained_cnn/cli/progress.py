@@ -16,8 +16,14 @@ from pretrained_cnn.errors import ImageError
 INTERVAL = 60.0
 """Seconds between two lines."""
 
+TICK = 1 / 64
+"""Seconds between two ticks of Windows' clock: what took less may seem to have taken none."""
+
 Report = Callable[[int, int], None]
 """Takes how many images are done, and how many of them failed."""
+
+Show = Callable[[str, int, int | None], None]
+"""Takes a line, how many images are done, and how many there are, if that is known."""
 
 
 @contextlib.contextmanager
@@ -35,29 +41,29 @@ def progress(count: Callable[[], int | None], done: int) -> Iterator[Report]:
                 total.append(found)
 
     counting = threading.Thread(target=find_total, daemon=True)
-    show = _bar if sys.stderr is not None and sys.stderr.isatty() else _lines
-    with show(total, done) as report:
+    start = time.monotonic()
+    with (_bar if sys.stderr is not None and sys.stderr.isatty() else _lines)() as show:
 
-        def begin(done: int, failed: int) -> None:
+        def report(images: int, failed: int) -> None:
             if counting.ident is None:
                 counting.start()
-            report(done, failed)
+            found = total[0] if total else None
+            show(line(images, done, failed, found, time.monotonic() - start), images, found)
 
-        yield begin
+        yield report
 
 
 @contextlib.contextmanager
-def _lines(total: list[int], before: int) -> Iterator[Report]:
-    start = last = time.monotonic()
+def _lines() -> Iterator[Show]:
+    last = time.monotonic()
 
-    def report(done: int, failed: int) -> None:
+    def show(text: str, done: int, total: int | None) -> None:
         nonlocal last
-        now = time.monotonic()
-        if now - last >= INTERVAL:
-            last = now
-            complain(line(done, before, failed, total[0] if total else None, now - start))
+        if time.monotonic() - last >= INTERVAL:
+            last = time.monotonic()
+            complain(text)
 
-    yield report
+    yield show
 
 
 def line(done: int, before: int, failed: int, total: int | None, seconds: float) -> str:
@@ -66,32 +72,25 @@ def line(done: int, before: int, failed: int, total: int | None, seconds: float)
     >>> line(13_000, 1_000, 2, 100_000, 60)
     '13,000 of 100,000 images, 200.0 a second, 0:07:15 left, 2 failed'
     """
-    rate = (done - before) / max(seconds, 1e-9)
+    rate = (done - before) / max(seconds, TICK)
     of = f" of {total:,}" if total is not None and total >= done else ""
     left = f", {timedelta(seconds=round((total - done) / rate))} left" if total is not None and of and rate else ""
     return f"{done:,}{of} images, {rate:,.1f} a second{left}, {failed:,} failed"
 
 
 @contextlib.contextmanager
-def _bar(total: list[int], before: int) -> Iterator[Report]:
+def _bar() -> Iterator[Show]:
     try:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
     except ImportError:  # an installation without it
-        with _lines(total, before) as report:
-            yield report
+        with _lines() as show:
+            yield show
         return
-    start = time.monotonic()
     columns: list[Any] = [SpinnerColumn(), BarColumn(), TextColumn("{task.description}")]
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting", total=None)
-
-        def report(done: int, failed: int) -> None:
-            found = total[0] if total else None
-            text = line(done, before, failed, found, time.monotonic() - start)
-            bar.update(task, total=found, completed=done, description=text)
-
-        yield report
+        yield lambda text, done, total: bar.update(task, total=total, completed=done, description=text)
 
 
 def count_images(sources: Iterable[str]) -> int | None:
@@ -102,12 +101,19 @@ def count_images(sources: Iterable[str]) -> int | None:
     return None if None in counts else sum(filter(None, counts))
 
 
-def summary(path: str, images: int, failed: int, uncertain: int | None, seconds: float, before: int = 0) -> str:
-    """What a run did, in a sentence; ``before`` is how many of the images are from the run that it went on with."""
+def summary(
+    path: str, images: int, failed: int, uncertain: int | None, seconds: float, before: int = 0, skipped: int = 0
+) -> str:
+    """What a run did, in a sentence; ``before`` is how many of the images are from the run that it went on with.
+
+    >>> summary("r.csv", 100, 2, None, 10.0, skipped=3)
+    '100 images are in r.csv: 2 failed, 3 files skipped; 0:00:10, 10.0 a second'
+    """
     what = "1 image is" if images == 1 else f"{images:,} images are"
     there = f", {before:,} of them from before" if before else ""
     unsure = "" if uncertain is None else f", {uncertain:,} uncertain"
+    other = f", {skipped:,} file{'' if skipped == 1 else 's'} skipped" if skipped else ""
     return (
-        f"{what} in {path}{there}: {failed:,} failed{unsure}; "
-        f"{timedelta(seconds=round(seconds))}, {(images - before) / seconds:,.1f} a second"
+        f"{what} in {path}{there}: {failed:,} failed{unsure}{other}; "
+        f"{timedelta(seconds=round(seconds))}, {(images - before) / max(seconds, TICK):,.1f} a second"
     )

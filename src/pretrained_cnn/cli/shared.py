@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pretrained_cnn._files import is_path
 from pretrained_cnn.cli.console import complain, quiet
 from pretrained_cnn.cli.images import ImageOptions, image_policy
 from pretrained_cnn.cli.options import Count, argument, flag, option
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 OUTPUT, SPEED = "output", "speed"
 
+FOLLOW_LINKS = "Accept a bundle whose files are links out of its folder, as a Hugging Face snapshot has them."
 RUNTIME = "Runtime that executes the network; `pretrained-cnn runtimes` lists them"
 
 
@@ -50,6 +52,7 @@ class ModelOptions(ImageOptions):
         choices=("float32", "bfloat16", "float16"),
         group="model",
     )
+    follow_links: bool = flag(FOLLOW_LINKS, group="model")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,6 +102,7 @@ def load_classifier(options: ModelOptions) -> Classifier:
             precision=options.precision,
             image_policy=image_policy(options, model),
             threads=_threads(runtime, options.threads),
+            follow_links=options.follow_links,
         )
 
 
@@ -114,7 +118,7 @@ def find_model(name: str) -> ModelSpec | Path:
     """The spec of that name, the folder of that bundle, or the spec that a module of the user's holds."""
     from pretrained_cnn import models
 
-    if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", name):
+    if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", name) and not is_path(name):  # "c:lite" may be on a drive
         return models.find_reference(name)
     return models.find_model(name)
 

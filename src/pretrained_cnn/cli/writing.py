@@ -59,5 +59,6 @@ def write(
         ):
             fill(file, stream, before=before, after=lambda: report(file.images, file.failed))
         uncertain = None if min_score is None else file.uncertain
-        complain(summary(str(file.path), file.images, file.failed, uncertain, time.monotonic() - start, file.before))
+        seconds, skipped = time.monotonic() - start, sum(stream.skipped.values())
+        complain(summary(str(file.path), file.images, file.failed, uncertain, seconds, file.before, skipped))
         return Status.FAILED if file.failed else Status.OK

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pretrained_cnn._files import LONGEST_PATH, is_too_long
 from pretrained_cnn.errors import ImageError, install_line
 from pretrained_cnn.images.fetch import fetch
 from pretrained_cnn.images.policy import ImagePolicy
@@ -156,7 +157,7 @@ def read_path(item: Item, path: str, policy: ImagePolicy) -> bytes:
     except ImageError:
         raise
     except FileNotFoundError:
-        missing = "there is no such file" if item.name in (path, item.path) else f"there is no file {path[:300]!r}"
+        missing = _missing(path) if item.name in (path, item.path) else f"there is no file {path[:300]!r}"
         raise ImageError(item.name, missing) from None
     except IsADirectoryError:
         raise ImageError(item.name, _no_file("folder")) from None
@@ -165,6 +166,12 @@ def read_path(item: Item, path: str, policy: ImagePolicy) -> bytes:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ImageError(item.name, _no_file(kind) if kind else f"it cannot be opened: {reason}") from None
     return limited(item, data, policy)
+
+
+def _missing(path: str) -> str:
+    if is_too_long(path):
+        return f"its path has {len(os.path.abspath(path))} characters, and Windows takes {LONGEST_PATH}"
+    return "there is no such file"
 
 
 def _open_at_once(path: str, flags: int) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import csv
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -122,8 +124,18 @@ def _wnid(path: str) -> str | None:
     return next((match.group() for match in found if match), None)
 
 
+@contextlib.contextmanager
+def _as_text(path: str) -> Iterator[None]:
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8: {error.reason}; save it as UTF-8") from None
+
+
 def _rows(path: str, *, unlabeled: bool = False) -> Iterable[tuple[str, str]]:
-    with open(path, newline="", encoding="utf-8-sig") as file:
+    with open(path, "rb") as start:
+        marked = start.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # as Excel and PowerShell write it
+    with open(path, newline="", encoding="utf-16" if marked else "utf-8-sig") as file, _as_text(path):
         reader = csv.DictReader(file)
         columns = reader.fieldnames or ()
         if not {"path", "label"} <= set(columns):

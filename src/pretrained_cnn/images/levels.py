@@ -6,8 +6,6 @@ fewer significant bits or a smaller greatest value. Integers of 32 bits and floa
 
 from __future__ import annotations
 
-import threading
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pretrained_cnn.errors import ImageError, PretrainedCNNWarning
+from pretrained_cnn._process import warn
+from pretrained_cnn.errors import ImageError
 
 BAND = 16 * 1024 * 1024
 """Bytes of samples that are at hand at a time."""
@@ -165,19 +164,16 @@ def _scale(
     return table.__getitem__
 
 
-_warned = threading.Event()
+DARK = "16 bits of which few are used"
 
 
 def warn_of_darkness(name: str) -> None:
     """Say once in a process that an image is nearly black because few of its bits are used."""
-    if not _warned.is_set():
-        _warned.set()
-        warnings.warn(
-            f"{name}: its 16-bit samples use less than a sixteenth of their range, so it is nearly black; if they "
-            'have fewer bits, use ImagePolicy(levels="stretch"). Further images like it are not reported',
-            PretrainedCNNWarning,
-            stacklevel=2,
-        )
+    warn(
+        f"{name}: its 16-bit samples use less than a sixteenth of their range, so it is nearly black; if they "
+        'have fewer bits, use ImagePolicy(levels="stretch"). Further images like it are not reported',
+        cause=DARK,
+    )
 
 
 def of_image(image: Image.Image, *, sixteen_bits: bool = False) -> Samples:

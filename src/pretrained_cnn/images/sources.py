@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import glob
+import itertools
 import os
 import re
 import stat
@@ -305,17 +306,25 @@ def _folders(folder: str) -> Iterator[str]:
             waiting += [os.path.join(parent, name) for name in sorted(names, reverse=True)]
 
 
-def _read_lines(path: str, _: Skipped) -> Generator[str]:
+def _read_lines(path: str, _: Skipped) -> Generator[Any]:
     with open(path, "rb") as file:
         yield from _lines(file)
 
 
-def _lines(file: BinaryIO) -> Generator[str]:
-    for number, line in enumerate(file):
-        if number == 0:
-            line = line.removeprefix(codecs.BOM_UTF8)
+def _lines(file: BinaryIO) -> Generator[Any]:
+    """The lines of a list: UTF-8 or whatever bytes names have here; UTF-16, as PowerShell writes it, by its mark."""
+    lines: Iterable[bytes] = file
+    first = file.readline()
+    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text = (first + file.read()).decode("utf-16", "surrogatepass")
+        first, lines = b"", (os.fsencode(line) for line in text.splitlines())
+    for line in itertools.chain([first.removeprefix(codecs.BOM_UTF8)], lines):
         if path := line.rstrip(b"\r\n"):
-            yield os.fsdecode(path)
+            try:
+                yield os.fsdecode(path)
+            except UnicodeDecodeError:  # on Windows, where names are no bytes
+                name = path.decode("utf-8", "backslashreplace")
+                yield name, ImageError(name, "this line of the list is not UTF-8; save the list as UTF-8")
 
 
 def _name(image: Any, index: int) -> str:

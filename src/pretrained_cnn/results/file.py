@@ -108,6 +108,10 @@ class Destination:
     ) -> None:
         self.close()
 
+    def _exists(self) -> OutputError:
+        ways = "continue it with resume=True, replace it with overwrite=True, or choose another name"
+        return OutputError(f"{self.path} already exists; {ways}")
+
     def _count(self, first: Row, by: int = 1) -> None:
         """Count an image by the first of its rows."""
         status = status_of_row(first)
@@ -252,10 +256,7 @@ class ResultsFile(Destination):
             self._reopen()
             return
         if there and not overwrite:
-            raise OutputError(
-                f"{self.path} already exists; continue it with resume=True, replace it with overwrite=True, or choose "
-                "another name"
-            )
+            raise self._exists()
         for path in (self._beside, *self.format.files(self.path), self._rows):  # no new settings beside old rows
             path.unlink(missing_ok=True)
         self._note(finished=False)

@@ -6,12 +6,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pretrained_cnn import identity
-from pretrained_cnn._files import sha256
-from pretrained_cnn.bundle.manifest import NAME
 
 if TYPE_CHECKING:
     from pretrained_cnn.engine import Engine
@@ -44,7 +41,7 @@ def settings_of(engine: Engine, **asked: Any) -> dict[str, Any]:
 def _network(engine: Engine) -> Mapping[str, Any]:
     """The network by the checksum of its bundle, by its weights file and builder, or by its graph and weights."""
     if engine.bundle is not None:
-        return {"weights": f"bundle, {sha256(Path(engine.bundle.path) / NAME)[:16]}"}
+        return {"weights": f"bundle, {_digest(engine.bundle.manifest.to_text())}"}
     spec, weights, options = engine.spec, engine.weights, engine.options
     found = None
     if not engine.is_built or weights is not None:

@@ -187,10 +187,7 @@ class Shards(Destination):
             elif overwrite:
                 self._remove()
             else:
-                raise OutputError(
-                    f"{self.path} already exists; continue it with resume=True, replace it with overwrite=True, or "
-                    "choose another name"
-                )
+                raise self._exists()
         self._note(finished=False)
         self.path.mkdir(exist_ok=True)
         if not self._sources.exists():

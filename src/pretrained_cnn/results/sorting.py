@@ -8,13 +8,23 @@ import hashlib
 import os
 import re
 import shutil
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
-from pretrained_cnn._files import create_part
+from pretrained_cnn._files import create_part, is_too_long
 from pretrained_cnn.errors import ImageError, OutputError
+from pretrained_cnn.labels import Label
 from pretrained_cnn.results.result import Prediction, Result
 
 __all__ = ["Sorter", "folder_name"]
+
+DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\xb9\xb2\xb3])\s*(\..*)?")
+"""Names that mean a device on Windows, whatever suffix they have."""
+
+LONG_PATH = "\\\\?\\"
+"""What Windows puts before the target of a link."""
 
 RESERVED = ("uncertain", "unknown", "failed")
 """The folders of the images whose status is not ``"ok"``; no class has such a folder."""
@@ -30,11 +40,16 @@ class Sorter:
     """Puts images into ``folder/class/``, and overwrites nothing, whoever else puts files there meanwhile.
 
     An image that is there already, as the same link or with the same bytes, is left alone, so a run can be repeated.
-    Another image of the same name gets the beginning of a hash of its path behind its own.
+    Another image of the same name gets the beginning of a hash of its path behind its own. So does a class whose name
+    is another's on a file system that takes ``Cat`` and ``cat``, or two forms of ``é``, for the same; ``labels`` are
+    those of all classes.
     """
 
-    def __init__(self, folder: str, *, link: bool) -> None:
+    def __init__(self, folder: str, *, link: bool, labels: Iterable[Label] = ()) -> None:
         self.folder = Path(folder)
+        names = [folder_name(Prediction(*label, 0.0)) for label in labels]
+        self._names = Counter(_folded(name) for name in set(names))
+        self._first: dict[str, str] = {}
         self.left_out = 0
         """How many images could not be sorted, because they are no files on disk, or for their names."""
         self._same, self._put = (_same_link, _link) if link else (_same_bytes, _copy)
@@ -46,7 +61,7 @@ class Sorter:
         folder cannot be written to.
         """
         source = Path(result.source)
-        folder = self.folder / (result.status if result.status != "ok" else folder_name(result.predictions[0]))
+        folder = self.folder / (result.status if result.status != "ok" else self._class(result.predictions[0]))
         try:
             source.stat()
             folder.mkdir(parents=True, exist_ok=True)
@@ -59,13 +74,21 @@ class Sorter:
                 raise ImageError(
                     result.source, f"it is not, or no longer, a file on disk, so it was not put into {folder}"
                 ) from None
-            if error.errno == errno.ENAMETOOLONG:
+            if error.errno == errno.ENAMETOOLONG or is_too_long(folder / _other_name(source)):
                 self.left_out += 1
                 raise ImageError(result.source, f"its name is too long, so it was not put into {folder}") from None
             raise OutputError(f"{source}: it cannot be sorted into {folder}: {error.strerror or error}") from error
         raise OutputError(
             f"{source}: it cannot be sorted into {folder}: {_other_name(source)} is there already, with other contents"
         )
+
+    def _class(self, prediction: Prediction) -> str:
+        """The name of a class's folder, which is no other class's on any file system."""
+        name = folder_name(prediction)
+        folded = _folded(name)
+        if self._names[folded] > 1 or self._first.setdefault(folded, name) != name:
+            return f"{name}-{_short_hash(name)}"
+        return name
 
     def _put_once(self, source: Path, target: Path) -> bool:
         """Put an image there unless another file has that name; whether the image is there."""
@@ -93,7 +116,15 @@ def folder_name(prediction: Prediction) -> str:
     name = label if label == id_ else f"{id_}_{label}"
     clean = re.sub(r'[\\/:*?"<>|\x00-\x1f\x7f\ud800-\udfff]', "_", name).strip(". ")
     clean = clean.encode()[:MAX_NAME].decode(errors="ignore")
-    return name if clean == name and name not in ("", *RESERVED) else f"{clean}-{_short_hash(name)}"
+    taken = _folded(name) in ("", *RESERVED) or DEVICES.fullmatch(_folded(name))
+    if clean == name and not taken:
+        return name
+    return f"{clean.replace('.', '_')}-{_short_hash(name)}" if taken else f"{clean}-{_short_hash(name)}"
+
+
+def _folded(name: str) -> str:
+    """What file systems of Windows and macOS may take a name for: without case, in one of Unicode's forms."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
 def _other_name(source: Path) -> str:
@@ -144,7 +175,15 @@ def _name(part: Path, target: Path) -> None:
 
 
 def _same_link(source: Path, target: Path) -> bool:
-    return target.is_symlink() and os.readlink(target) == os.path.abspath(source)
+    return target.is_symlink() and _plain(os.readlink(target)) == _plain(os.path.abspath(source))
+
+
+def _plain(path: str) -> str:
+    """A path without what Windows puts before the target of a link, and in its usual spelling."""
+    if path.startswith(LONG_PATH):
+        path = path.removeprefix(LONG_PATH)
+        path = f"\\\\{path[4:]}" if path.startswith("UNC\\") else path
+    return os.path.normcase(path)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn._cache import cache_folder, evict, mark_used, remove
+from pretrained_cnn._process import warn
+from pretrained_cnn._settings import CACHE
 from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import ImageError
 from pretrained_cnn.transfer.data import Images
@@ -63,9 +65,9 @@ def embed(engine: Engine, images: Images, store: Store) -> tuple[NDArray[np.floa
 class Store:
     """Vectors by digest, in one SQLite file that several processes may share; without a file it keeps nothing.
 
-    If the file cannot be written, nothing is stored and a warning is logged. A damaged file is noticed whenever it is
-    used: it is begun anew, a warning is logged, and what was in it is computed again. A vector whose checksum is wrong
-    counts as missing.
+    If the file cannot be written, nothing is stored and a `PretrainedCNNWarning` says so. A damaged file is noticed
+    whenever it is used: it is begun anew, a warning is logged, and what was in it is computed again. A vector whose
+    checksum is wrong counts as missing.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -116,7 +118,7 @@ class Store:
             return work(connection)
 
     def _give_up(self, error: Exception) -> None:
-        log.warning("embeddings are not kept in %s: %s", self.path, error)
+        warn(f"embeddings are not kept in {self.path}: {error}; set {CACHE} to a folder that can be written")
         self.path = None
 
     @staticmethod

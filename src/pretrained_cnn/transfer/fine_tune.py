@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pretrained_cnn._compat import flatten_layers
 from pretrained_cnn.backbones.build import Backbone
 from pretrained_cnn.backbones.serving import serving_graph
+from pretrained_cnn.engine import raise_first
 from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.images.batch import batches
 from pretrained_cnn.images.policy import ImagePolicy
@@ -84,9 +85,7 @@ def fine_tune(
             )
             with contextlib.closing(stream):
                 for batch in stream:
-                    for error in batch.errors:
-                        if error is not None:
-                            raise error  # it could be read before
+                    raise_first(batch.errors)  # each could be read before
                     yield batch.pixels
 
         def steps(epoch: int) -> Iterator[Step]:
