@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import http.client
-import importlib
 import io
 import socket
-import sys
 import tarfile
 from pathlib import Path
 
@@ -16,22 +14,6 @@ import pytest
 import tensorflow  # noqa: F401 - whose version is asked for
 
 from pretrained_cnn import _compat
-
-
-def test_openvino_still_needs_mending_on_python_3_13() -> None:
-    from openvino.frontend.tensorflow import utils
-
-    if utils.get_environment_setup is _compat.environment_setup:  # mended by an earlier test
-        importlib.reload(utils)
-    upstream = utils.get_environment_setup
-    try:
-        found = upstream("tf")
-    except NameError:
-        assert sys.version_info >= (3, 13)
-        return
-    assert found == _compat.environment_setup("tf")
-    assert upstream("other") == _compat.environment_setup("other")
-    assert sys.version_info < (3, 13), "OpenVINO works by itself on Python 3.13: remove _compat.mend_openvino"
 
 
 def nested() -> keras.Model:

@@ -358,6 +358,76 @@ def test_conversions_in_threads_leave_the_process_as_it_was(where: str, tmp_path
         assert foreign == 0, "other threads' prints went elsewhere"
 
 
+OWN = """
+import json, sys
+import keras, numpy as np
+from own_layer import Shift
+from pretrained_cnn import BundleError, Classifier, ModelSpec
+from pretrained_cnn.bundle import convert
+
+def never():
+    raise AssertionError("it is converted in this process")
+
+convert._undone = never
+
+def build(input_shape, layer=Shift):
+    inputs = keras.Input(input_shape)
+    x = keras.layers.Conv2D(6, 3, strides=4, activation="relu")(inputs)
+    x = keras.layers.Flatten()(layer()(keras.layers.Conv2D(8, 1, groups=2)(x)))
+    return keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(x))
+
+def preprocess(x):
+    return x / 255 - np.float32(0.5)
+
+spec = ModelSpec(name="Own", builder=build, input_size=(32, 32), labels=["a", "b", "c"], preprocess=preprocess)
+image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+differences = []
+for runtime in ("openvino", "litert"):
+    clf = Classifier(spec, weights=None, runtime=runtime)
+    found = clf.predict_proba([image])
+    differences.append(float(np.abs(found - clf.keras_model(preprocess(image[np.newaxis]))).max()))
+    assert found.std() > 1e-3
+
+class InPython(keras.Layer):
+    def call(self, x):
+        import tensorflow as tf
+        return tf.ensure_shape(tf.py_function(lambda x: x, [x], x.dtype), x.shape)
+
+try:
+    Classifier.from_keras(build((32, 32, 3), InPython), labels=["a", "b", "c"], runtime="openvino").predict(image)
+except BundleError as error:
+    failure = [str(error), *error.__notes__]
+print(json.dumps([differences, failure, sorted({"tf2onnx", "ai_edge_litert.schema_py_generated"} & set(sys.modules))]))
+"""
+
+OWN_LAYER = """
+import keras
+with open(__file__ + ".imports", "a") as file:
+    file.write("once")
+
+class Shift(keras.Layer):
+    def build(self, shape):
+        self.shift = self.add_weight(shape=shape[-1:], initializer="random_normal")
+
+    def call(self, x):
+        return x + self.shift
+"""
+
+
+@pytest.mark.slow
+def test_a_network_that_exists_here_only_is_converted_elsewhere(tmp_path: Path) -> None:
+    """With a layer and a preprocess function of the user's own, and random weights."""
+    (tmp_path / "own_layer.py").write_text(OWN_LAYER)
+    differences, failure, converters = program(OWN, PYTHONPATH=str(tmp_path), PRETRAINED_CNN_CACHE=str(tmp_path / "c"))
+    assert max(differences) < 1e-5
+    assert (tmp_path / "own_layer.py.imports").read_text() == "once"
+    assert converters == []
+    message, note = failure
+    assert "cannot be written in format='openvino': " in message
+    assert note.startswith("The process that failed printed last:\n")
+    assert len(note.splitlines()) <= 51
+
+
 def test_threads_are_a_classifiers(tmp_path: Path) -> None:
     Classifier(SPEC).save(tmp_path / "b", format="litert")
     assert Classifier.load(tmp_path / "b", threads=2).engine.threads == 2

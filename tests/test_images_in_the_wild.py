@@ -36,7 +36,15 @@ from paths import EXAMPLES, ROOT
 from PIL import Image, ImageChops
 from servers import Handler, serve
 
-from pretrained_cnn import ImageError, ImagePolicy, InvalidArgumentError, PretrainedCNNWarning, ResizePolicy, _process
+from pretrained_cnn import (
+    Classifier,
+    ImageError,
+    ImagePolicy,
+    InvalidArgumentError,
+    PretrainedCNNWarning,
+    ResizePolicy,
+    _process,
+)
 from pretrained_cnn.cli.console import complain
 from pretrained_cnn.cli.images import ImageOptions, image_policy
 from pretrained_cnn.cli.options import Command
@@ -48,6 +56,7 @@ from pretrained_cnn.images.decode import decode as decode_item
 from pretrained_cnn.images.labeled import labeled
 from pretrained_cnn.images.skipping import Skipped
 from pretrained_cnn.images.sources import SUFFIXES, iter_items, single_item
+from pretrained_cnn.results.stream import Sources
 
 DRAWING = Image.open(EXAMPLES / "balloon.png").convert("RGB").resize((97, 121))
 """Odd sides, so that a wrong stride shows."""
@@ -864,6 +873,22 @@ def test_an_archive_as_macos_makes_it(kind: str, tmp_path: Path) -> None:
     assert str(skipped) == "1 file was skipped: .mov"
 
 
+def test_a_stream_counts_what_it_skipped(mess: Path) -> None:
+    (mess / "sub" / "more.dng").touch()
+    archive = mess / "images.zip"
+    with zipfile.ZipFile(archive, "w") as made:
+        made.write(mess / "a.png", "a.png")
+        made.writestr("b.mp4", b"")
+    clf = Classifier("MobileNet", weights=None, alpha=0.25, input_size=(32, 32))
+    stream = clf.stream(Sources((str(mess / "sub"), str(archive), str(mess / "sub"))))
+    assert stream.skipped == {}
+    assert len(list(stream)) == 3
+    assert stream.skipped == {".dng": 2, ".mp4": 1}
+    listed = clf.stream([str(mess / "a.png"), str(mess / "sub" / "more.dng")])
+    assert len(list(listed)) == 2
+    assert listed.skipped == {}, "what is named is not skipped"
+
+
 def test_classes_as_people_have_them(mess: Path, caplog: pytest.LogCaptureFixture) -> None:
     found = labeled(mess.parent)
     assert [os.path.relpath(image, mess) for image in found.images] == ["a.png", "c.tif", "round.png", "sub/b.JPG"]
@@ -975,7 +1000,7 @@ def test_a_long_name_is_cut() -> None:
 BIG = """
 import sys, time
 from processes import peak_bytes
-from pretrained_cnn import ImageError, ImagePolicy, ResizePolicy
+from pretrained_cnn import Classifier, ImageError, ImagePolicy, ResizePolicy
 from pretrained_cnn.images.batch import load
 from pretrained_cnn.images.sources import single_item
 from PIL import Image

@@ -124,3 +124,57 @@ def test_two_processes_that_sort_into_one_folder_and_are_killed_lose_no_image(fo
     copies = sorted(path.read_bytes() for path in (folder / "sorted").rglob("*.png") if path.suffix == ".png")
     assert copies == originals
     assert not [name for name in os.listdir(folder) if name.endswith(".lock")]
+
+
+SHARDS = """
+import os, random, signal, sys, time
+from pretrained_cnn import ImageError, Prediction, Result
+from pretrained_cnn.images.sources import Item
+from pretrained_cnn.results.shards import Shards
+from pretrained_cnn.results.stream import Found
+
+NAMES = [f"bad {number}.png" if number % 9 == 4 else f"good {number}, caf\\udce9.png" for number in range(300)]
+
+def write(path, pause):
+    listed = (Found(Item(0, name, name), True) for name in NAMES)
+    with Shards(path, {"top": 2}, listed, size=7, resume=True) as shards:
+        for entry in shards.entries():
+            time.sleep(pause)
+            error = ImageError(entry.name, "it is bad") if entry.name.startswith("bad") else None
+            named = (Prediction("n1", "a, b", 0.7, 1), Prediction("n2", entry.name[:8], 0.1, 2))
+            shards.write(Result(entry.name, () if error else named, error), listed=entry.listed)
+        shards.finish()
+        return shards.images, shards.failed
+
+path, kills = sys.argv[1], int(sys.argv[2])
+assert write(f"whole-{path}", 0) == (300, 33)
+print(sum(1 for _ in os.scandir(f"whole-{path}")))
+for _ in range(kills):
+    child = os.fork()
+    if not child:
+        write(path, 0.0005)
+        os._exit(0)
+    time.sleep(random.uniform(0, 0.03))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    print(sum(1 for _ in os.scandir(path)) if os.path.exists(path) else 0)
+assert write(path, 0) == (300, 33)
+"""
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_the_files_of_a_cluster_are_whole_however_often_its_driver_is_killed(suffix: str, tmp_path: Path) -> None:
+    """What the driver writes. The cluster itself loses workers and nodes in ``test_ray.py``."""
+    done = subprocess.run(
+        [sys.executable, "-c", SHARDS, f"r.{suffix}", "40"], cwd=tmp_path, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    files, *progress = map(int, done.stdout.split())
+    assert len({count for count in progress if count < files}) > 2, "it was killed in between, at several moments"
+    whole, broken = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+        for name in (f"whole-r.{suffix}", f"r.{suffix}")
+    )
+    assert {name for name in broken if not name.endswith(".part")} == set(whole)
+    for name, content in whole.items():
+        assert broken[name] == content, name

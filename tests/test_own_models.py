@@ -7,7 +7,10 @@ import gc
 import io
 import json
 import math
+import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -484,6 +487,92 @@ def test_pickles_of_names_and_bundles(tmp_path: Path) -> None:
     Classifier.from_keras(net(), labels=LABELS).save(tmp_path / "b")
     loaded = pickle.loads(pickle.dumps(Classifier.load(tmp_path / "b")))
     assert loaded.predict(IMAGES[1]).label == "green"
+
+
+FORK = """
+import multiprocessing, sys
+sys.path.insert(0, sys.argv[1])
+from own_models import IMAGES, LABELS, net
+from pretrained_cnn import Classifier
+from pretrained_cnn.bundle import child
+
+child.allowed = False
+wrapped = Classifier.from_keras(net(), labels=LABELS)
+ways = {"wrapped": lambda: wrapped, "anew": lambda: Classifier("MobileNet", weights=None, alpha=0.25)}
+formats = {"keras": "keras", "openvino": "openvino", "onnxruntime": "onnx", "litert": "litert"}
+for runtime, format in {**formats, "tensorflow": "saved_model"}.items():
+    path = f"{sys.argv[2]}/{runtime}"
+    wrapped.save(path, format=format)
+    loaded = Classifier.load(path)
+    assert [loaded.predict(image).label for image in IMAGES] == LABELS
+    ways[runtime] = lambda loaded=loaded: loaded
+    ways[f"{runtime}, loaded anew"] = lambda path=path: Classifier.load(path)
+
+def work(get, answer):
+    try:
+        clf = get()
+        answer.put(str([clf.predict(image).label for image in IMAGES]))
+    except Exception as error:
+        answer.put(f"{type(error).__name__}: {error}")
+
+fork = multiprocessing.get_context("fork")
+for name, get in ways.items():
+    answer = fork.Queue()
+    process = fork.Process(target=work, args=(get, answer), daemon=True)
+    process.start()
+    print(name, answer.get(timeout=60), sep="|", flush=True)
+"""
+
+EAGER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import tensorflow as tf
+from own_models import IMAGES, LABELS, net
+from pretrained_cnn import Classifier, InvalidArgumentError
+
+tf.config.run_functions_eagerly(True)
+clf = Classifier.from_keras(net(), labels=LABELS)
+assert [clf.predict(image).label for image in IMAGES] == LABELS
+assert clf.explain(IMAGES[0]).prediction.label == "red"
+pairs = list(zip(IMAGES, LABELS)) * 2
+for head in ("linear", "mlp"):
+    assert Classifier.train(pairs, clf, validation=pairs, head=head, cache=False).evaluate(pairs).top1 > 0.3
+tf.config.run_functions_eagerly(False)
+tf.compat.v1.disable_eager_execution()
+for ask in (clf.predict, lambda _: Classifier("MobileNet", weights=None).predict(_)):
+    try:
+        ask(IMAGES[0])
+    except InvalidArgumentError as error:
+        print(error)
+"""
+
+
+def answers(program: str, *arguments: object) -> list[str]:
+    """The lines that a program of its own prints."""
+    command = [sys.executable, "-c", program, str(Path(__file__).parent), *map(str, arguments)]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    return finished.stdout.splitlines()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_after_a_fork(tmp_path: Path) -> None:
+    found = dict(line.split("|") for line in answers(FORK, tmp_path))
+    assert len(found) == 12
+    for name, answer in found.items():
+        if name.startswith(("openvino", "onnxruntime", "litert")):
+            assert answer == str(LABELS), name
+        else:
+            assert "Error: " in answer, name
+            assert "this process was forked after TensorFlow was used" in answer, name
+
+
+@pytest.mark.slow
+def test_with_and_without_eager_execution() -> None:
+    first, second = answers(EAGER)
+    assert first == second
+    assert "TensorFlow builds a graph here" in first
 
 
 # Training on top

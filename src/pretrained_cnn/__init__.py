@@ -55,7 +55,7 @@ if TYPE_CHECKING:
         MultiLabelEvaluation,
     )
     from pretrained_cnn.explain import Explanation
-    from pretrained_cnn.results.drawing import contact_sheet
+    from pretrained_cnn.results.result import contact_sheet
     from pretrained_cnn.results.stream import ResultStream
     from pretrained_cnn.results.writing import Written, write_results
     from pretrained_cnn.transfer.report import TrainingReport
@@ -131,7 +131,7 @@ _LATE = {
     "ResultStream": "pretrained_cnn.results.stream",
     "TrainingReport": "pretrained_cnn.transfer.report",
     "Written": "pretrained_cnn.results.writing",
-    "contact_sheet": "pretrained_cnn.results.drawing",
+    "contact_sheet": "pretrained_cnn.results.result",
     "write_results": "pretrained_cnn.results.writing",
 }
 

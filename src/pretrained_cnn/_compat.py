@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import socket
-import sys
 import tarfile
 from collections.abc import Callable
 from typing import Any
@@ -16,35 +15,14 @@ from typing import Any
 __all__ = [
     "connect_through",
     "efficientnet_deviations",
-    "environment_setup",
     "flatten_layers",
     "forget_members",
     "last_inputs",
-    "mend_openvino",
     "mend_tf2onnx",
     "onnx_optimizers",
     "origin",
     "run_graph",
 ]
-
-
-def mend_openvino() -> None:
-    """Let OpenVINO convert models of TensorFlow on Python 3.13.
-
-    Its ``get_environment_setup`` runs ``exec("import tensorflow")`` and then ``exec("del tensorflow")``. From Python
-    3.13 on each ``exec`` in a function has local variables of its own (PEP 667), so the second raises NameError.
-    """
-    if sys.version_info < (3, 13):
-        return
-    from openvino.frontend.tensorflow import utils
-
-    utils.get_environment_setup = environment_setup
-
-
-def environment_setup(framework: str) -> dict[str, str]:
-    """What OpenVINO's ``get_environment_setup`` returns: the versions of Python and, for ``"tf"``, of TensorFlow."""
-    setup = {"python_version": "{}.{}.{}".format(*sys.version_info), "sys_platform": sys.platform}
-    return setup | {"tensorflow": sys.modules["tensorflow"].__version__} if framework == "tf" else setup
 
 
 def connect_through(kind: Callable[..., Any], connect: Callable[..., socket.socket]) -> Callable[..., Any]:

@@ -18,7 +18,16 @@ from typing import Any
 
 from pretrained_cnn.errors import InvalidArgumentError, PretrainedCNNWarning
 
-__all__ = ["cores", "is_running", "limited_cores", "random_kept", "switch_off_telemetry", "warn"]
+__all__ = [
+    "cores",
+    "is_running",
+    "limited_cores",
+    "need_eager",
+    "need_unforked",
+    "random_kept",
+    "switch_off_telemetry",
+    "warn",
+]
 
 log = logging.getLogger(__name__)
 
@@ -152,11 +161,32 @@ def switch_off_telemetry() -> None:
     os.environ.setdefault(ORT_TELEMETRY, "1")
 
 
+_tensorflow_used_in: int | None = None
+"""The number of the process in which TensorFlow was used first."""
+
+
+def need_unforked() -> None:
+    """Raise InvalidArgumentError in a process that was forked after TensorFlow was used: its threads are not in it.
+
+    Call this wherever TensorFlow is about to compute. It would wait forever.
+    """
+    global _tensorflow_used_in
+    if _tensorflow_used_in is None:
+        _tensorflow_used_in = os.getpid()
+    elif _tensorflow_used_in != os.getpid():
+        raise InvalidArgumentError(
+            "this process was forked after TensorFlow was used, and TensorFlow cannot compute in it; start processes "
+            'with multiprocessing.get_context("spawn"), or use runtime="openvino", "onnxruntime" or "litert", which '
+            "work after a fork"
+        )
+
+
 def need_eager() -> None:
-    """Raise InvalidArgumentError where TensorFlow, if it runs Keras, builds a graph and so gives no numbers."""
+    """Raise InvalidArgumentError where TensorFlow, if it runs Keras, gives no numbers: in a graph, or after a fork."""
     tensorflow, keras = sys.modules.get("tensorflow"), sys.modules.get("keras")
     if keras is None or tensorflow is None or keras.backend.backend() != "tensorflow":
         return
+    need_unforked()
     if not tensorflow.executing_eagerly():
         raise InvalidArgumentError(
             "TensorFlow builds a graph here (within tf.function, tf.data.Dataset.map, tf.Graph().as_default(), or "

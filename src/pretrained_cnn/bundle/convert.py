@@ -2,15 +2,16 @@
 
 - `pretrained_cnn.bundle.rebuild`: the child builds the network itself, from the catalog's names and a file of weights.
   The program that asks imports neither Keras nor a converter.
-- `convert`: the network exists here only. It goes over as a ``.keras`` file, and the converted files come back.
-- A network with layers or functions of its own cannot be read by another process, and where no process can be started
-  nothing can. Such a graph is converted here, while other conversions wait; whatever a converter changes is restored.
+- `convert`: the network exists here only. It goes over as a SavedModel, which holds operations and weights and no code,
+  and the converted files come back. Keras on torch or jax writes no SavedModel: there it goes over as a ``.keras``
+  file, which TensorFlow can read if each layer and function is Keras's.
+- Where no process can be started, the graph is converted here, while other conversions wait; whatever a converter
+  changes is restored.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from pretrained_cnn._process import random_kept
 from pretrained_cnn.bundle import child
 from pretrained_cnn.bundle.formats import Dtype, Format, get_format
+from pretrained_cnn.bundle.formats.base import SIGNATURE, ConvertedFormat
 from pretrained_cnn.errors import BundleError
 from pretrained_cnn.spec import ModelSpec
 
@@ -51,53 +53,125 @@ def convert(
 
     Raises BundleError if the format cannot express the graph.
     """
-    if format.converts and child.allowed and _is_of_keras_alone(graph):
-        with contextlib.suppress(child.NoChildError):
-            return _convert_in_child(graph, folder, format, spec.name, dtype, images)
-    with _undone():
-        return _write(graph, folder, format, spec, dtype, images)
-
-
-def _convert_in_child(
-    graph: keras.Model, folder: Path, format: Format, name: str, dtype: Dtype, images: NDArray[np.uint8] | None
-) -> list[str]:
+    if not isinstance(format, ConvertedFormat):
+        with _failures_named(spec.name, format.name):
+            format.write(graph, folder / format.file, spec, dtype=dtype, images=images)
+            return format.outputs(folder / format.file)
     import numpy as np
 
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        source, given = Path(scratch, "graph.keras"), None
-        graph.save(source)
+    with tempfile.TemporaryDirectory(prefix="pretrained_cnn-", ignore_cleanup_errors=True) as scratch:
+        with _failures_named(spec.name, format.name), random_kept():
+            source = _hand_over(graph, Path(scratch))
+        given = None
         if images is not None:
             given = str(Path(scratch, "images.npy"))
             np.save(given, images)
-        arguments = {"source": str(source), "folder": str(folder), "name": name, "format": format.name, "dtype": dtype}
-        outputs: list[str] = child.call(
-            f"{__name__}:convert_here", {**arguments, "images": given}, purpose=f"converting {name} to {format.name}"
-        )
-        return outputs
+        arguments: dict[str, Any] = {
+            "source": str(source),
+            "folder": str(folder),
+            "outputs": list(graph.output),
+            "name": spec.name,
+            "format": format.name,
+            "dtype": dtype,
+            "images": given,
+        }
+        try:
+            found: list[str] = child.call(
+                f"{__name__}:convert_here", arguments, purpose=f"converting {spec.name} to {format.name}"
+            )
+        except child.NoChildError:
+            with _undone():
+                return convert_here(**arguments)
+        return found
 
 
-def convert_here(source: str, folder: str, name: str, format: str, dtype: Dtype, images: str | None) -> list[str]:
+def convert_here(
+    source: str, folder: str, outputs: list[str], name: str, format: str, dtype: Dtype, images: str | None
+) -> list[str]:
     """The child's side of `convert`."""
-    use_defaults_of_keras()
-    import keras
     import numpy as np
 
-    graph = keras.saving.load_model(source, compile=False, safe_mode=True)
-    spec = ModelSpec(name=name, builder="keras:Model", input_size=graph.input_shape[1:3], labels=["all of them"])
-    return _write(graph, Path(folder), get_format(format), spec, dtype, None if images is None else np.load(images))
+    kind = get_format(format)
+    assert isinstance(kind, ConvertedFormat)
+    path = Path(folder, kind.file)
+    with _failures_named(name, format):
+        given = None if images is None else np.load(images)
+        kind.convert(_saved_model(Path(source)), path, outputs=outputs, dtype=dtype, images=given)
+        return kind.outputs(path)
 
 
-def _write(
-    graph: keras.Model, folder: Path, format: Format, spec: ModelSpec, dtype: Dtype, images: NDArray[np.uint8] | None
-) -> list[str]:
-    path = folder / format.file
-    try:
-        format.write(graph, path, spec, dtype=dtype, images=images)
-        return format.outputs(path)
-    except Exception as error:  # each converter raises its own
+def _hand_over(graph: keras.Model, scratch: Path) -> Path:
+    """The graph in a form that another process can read."""
+    import keras
+
+    from pretrained_cnn.backbones.graph import has_foreign_code
+
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        return _write_saved_model(graph, scratch / "saved_model")
+    if has_foreign_code(graph):
         raise BundleError(
-            f"{spec.name} cannot be written in format={format.name!r}: {type(error).__name__}: {str(error)[:500]}"
-        ) from error
+            "it has layers or functions of its own, which only TensorFlow can hand to the converter, and Keras runs on "
+            f"{backend}; set KERAS_BACKEND=tensorflow"
+        )
+    file = scratch / "graph.keras"
+    graph.save(file)
+    return file
+
+
+def _saved_model(source: Path) -> Path:
+    """What `_hand_over` gave, as a SavedModel in any case."""
+    if source.suffix != ".keras":
+        return source
+    use_defaults_of_keras()
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise BundleError(
+            "the converter needs TensorFlow in a process of its own, none can be started here, and Keras runs on "
+            f"{keras.backend.backend()}; set KERAS_BACKEND=tensorflow"
+        )
+    graph = keras.saving.load_model(source, compile=False, safe_mode=True)
+    return _write_saved_model(graph, source.with_name("saved_model"))
+
+
+def _write_saved_model(graph: keras.Model, folder: Path) -> Path:
+    """Write the graph with its one signature.
+
+    Keras compiles grouped convolutions, as in ConvNeXt, by XLA, and no converter sees through that: such functions are
+    made ordinary ones.
+    """
+    import keras
+    import tensorflow as tf
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    archive = keras.export.ExportArchive()
+    archive.track(graph)
+    archive.add_endpoint(
+        SIGNATURE,
+        lambda images: graph(images, training=False),
+        [tf.TensorSpec((None, *graph.input_shape[1:]), tf.uint8, name="images")],
+    )
+    archive.write_out(str(folder), verbose=False)
+    file = folder / "saved_model.pb"
+    model = SavedModel.FromString(file.read_bytes())
+    for meta in model.meta_graphs:
+        functions = meta.graph_def.library.function
+        for part in (*functions, *(node for function in functions for node in function.node_def)):
+            for mark in ("_XlaMustCompile", "_noinline"):
+                part.attr.pop(mark, None)
+    file.write_bytes(model.SerializeToString())
+    return folder
+
+
+@contextlib.contextmanager
+def _failures_named(name: str, format: str) -> Iterator[None]:
+    """Raise BundleError that names network and format, whatever a converter raises: each has its own exceptions."""
+    try:
+        yield
+    except Exception as error:
+        kind = "" if isinstance(error, BundleError) else f"{type(error).__name__}: "
+        raise BundleError(f"{name} cannot be written in format={format!r}: {kind}{str(error)[:500]}") from error
 
 
 def use_defaults_of_keras() -> None:
@@ -106,31 +180,6 @@ def use_defaults_of_keras() -> None:
 
     keras.config.set_floatx("float32")
     keras.config.set_image_data_format("channels_last")
-
-
-def _is_of_keras_alone(graph: keras.Model) -> bool:
-    """Whether another process can make the graph from its description: each layer and function in it is Keras's."""
-    try:
-        description = json.loads(graph.to_json())
-    except Exception:  # a layer that cannot be described
-        return False
-    return all(
-        str(node.get("module")).partition(".")[0] == "keras"
-        for node in _nodes(description)
-        if node.get("class_name") not in ("__keras_tensor__", "__tuple__", "__slice__", "__tensor__", "__numpy__")
-    )
-
-
-def _nodes(description: Any) -> Iterator[dict[str, Any]]:
-    """Every part of a Keras description that names a class."""
-    if isinstance(description, dict):
-        if "class_name" in description:
-            yield description
-        for value in description.values():
-            yield from _nodes(value)
-    elif isinstance(description, list):
-        for value in description:
-            yield from _nodes(value)
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from pretrained_cnn._check import number
 from pretrained_cnn._files import POINTER, is_lfs_pointer, is_path, sha256
-from pretrained_cnn._process import is_running
+from pretrained_cnn._process import is_running, need_eager
 from pretrained_cnn._version import __version__
 from pretrained_cnn.bundle.formats import Dtype, Format, get_format
 from pretrained_cnn.bundle.manifest import NAME, ExportCheck, FileInfo, Kind, Manifest
@@ -126,6 +126,7 @@ class Bundle:
         """The serving graph of a bundle of format ``"keras"``. Code in the file, such as a lambda's, is not run."""
         import keras
 
+        need_eager()
         try:
             return keras.saving.load_model(self.model_path, compile=False, safe_mode=True)
         except Exception as error:  # Keras raises whatever its layers do

@@ -101,12 +101,19 @@ def count_images(sources: Iterable[str]) -> int | None:
     return None if None in counts else sum(filter(None, counts))
 
 
-def summary(path: str, images: int, failed: int, uncertain: int | None, seconds: float, before: int = 0) -> str:
-    """What a run did, in a sentence; ``before`` is how many of the images are from the run that it went on with."""
+def summary(
+    path: str, images: int, failed: int, uncertain: int | None, seconds: float, before: int = 0, skipped: int = 0
+) -> str:
+    """What a run did, in a sentence; ``before`` is how many of the images are from the run that it went on with.
+
+    >>> summary("r.csv", 100, 2, None, 10.0, skipped=3)
+    '100 images are in r.csv: 2 failed, 3 files skipped; 0:00:10, 10.0 a second'
+    """
     what = "1 image is" if images == 1 else f"{images:,} images are"
     there = f", {before:,} of them from before" if before else ""
     unsure = "" if uncertain is None else f", {uncertain:,} uncertain"
+    other = f", {skipped:,} file{'' if skipped == 1 else 's'} skipped" if skipped else ""
     return (
-        f"{what} in {path}{there}: {failed:,} failed{unsure}; "
+        f"{what} in {path}{there}: {failed:,} failed{unsure}{other}; "
         f"{timedelta(seconds=round(seconds))}, {(images - before) / max(seconds, TICK):,.1f} a second"
     )

@@ -73,6 +73,12 @@ class Skipped:
         """How many."""
         return self._counts.total()
 
+    @property
+    def counts(self) -> Counter[str]:
+        """How many of each suffix or kind: a copy."""
+        with self._lock:
+            return self._counts.copy()
+
     def __str__(self) -> str:
         listed = sorted(self._counts.items(), key=lambda pair: (-pair[1], pair[0]))
         shown = [f"{kind} ({count:,})" if count > 1 else kind for kind, count in listed[:10]]

@@ -1,4 +1,4 @@
-"""Results as images: `contact_sheet`, and what a `Result` shows of itself.
+"""Results as images: contact sheets, and what a `Result` shows of itself.
 
 Names and labels may come from anywhere. In a drawing, and in HTML, they are cut to length, what cannot be printed is
 replaced, and HTML is escaped. Images are decoded as everywhere, within the limits of the default `ImagePolicy`.
@@ -13,9 +13,8 @@ import math
 import os
 import textwrap
 from bisect import bisect_right
-from collections.abc import Iterable
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -25,12 +24,8 @@ from pretrained_cnn.images.decode import decode
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.resize import fit, size_needed
 from pretrained_cnn.images.sources import Item
+from pretrained_cnn.labels import Prediction
 from pretrained_cnn.spec import ResizePolicy
-
-if TYPE_CHECKING:
-    from pretrained_cnn.results.result import Result
-
-__all__ = ["contact_sheet"]
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -46,48 +41,40 @@ THUMBNAIL = 224
 """Side, in pixels, of the image in a notebook."""
 
 
+class Drawable(Protocol):
+    """What is drawn of a `Result`."""
+
+    @property
+    def source(self) -> str: ...
+    @property
+    def predictions(self) -> Sequence[Prediction]: ...
+    @property
+    def error(self) -> ImageError | None: ...
+    @property
+    def image(self) -> Any: ...
+    @property
+    def status(self) -> str: ...
+
+
 def contact_sheet(
-    results: Iterable[Result] | Result,
-    *,
-    columns: int | None = None,
-    size: int = 160,
-    font: str | os.PathLike[str] | None = None,
+    results: Sequence[Drawable], columns: int | None, size: int, font: str | os.PathLike[str] | None
 ) -> Image.Image:
-    """Draw images side by side, each with its best class, the score, and its name: an RGB image of Pillow's.
-
-    Args:
-        results: What `Classifier.predict_batch` or `Classifier.stream` gives, all read first, or one result.
-        columns: How many stand in a row; by default as many as make the sheet a little wider than high.
-        size: The side of an image, in pixels, at least 64.
-        font: The path of a font file. Pillow's own font has little beyond ASCII, and other letters come out as boxes.
-
-    A result is marked with its `Result.status`, unless that is ``"ok"``. A failed one has its error in place of the
-    image, and so has an image that cannot be read again, see `Result.image`. Raises InvalidArgumentError if there is no
-    result, for arguments that cannot be right, and for a sheet of more pixels than `ImagePolicy.max_pixels`.
-
-    >>> from pretrained_cnn import Classifier
-    >>> clf = Classifier("EfficientNetLite0")
-    >>> results = clf.predict_batch(["examples/images/clock.png", "no.jpg"], errors="return")
-    >>> contact_sheet(results).width
-    359
-    """
-    from pretrained_cnn.results.result import Result
-
-    results = [results] if isinstance(results, Result) else list(results)
+    """What `pretrained_cnn.contact_sheet` draws, of results that are known."""
     if not results:
         raise InvalidArgumentError("results=[] has no result to draw")
     if columns is None:
         columns = math.ceil(math.sqrt(1.5 * len(results)))
     columns, size = whole_number("columns", columns), whole_number("size", size, MIN_SIZE)
-    return _Sheet(len(results), columns, size, font).draw(results)
+    return _Sheet(len(results), columns, size, font).draw(results, _thumbnail)
 
 
-def show(result: Result, size: int) -> None:
+def show(result: Drawable, size: int) -> None:
     """Open a result in the machine's own program. Raises ImageError if there is no image to show."""
-    contact_sheet([replace(result, image=_thumbnail(result, size))], size=size).show()
+    image = _thumbnail(result, size)
+    _Sheet(1, 1, size, None).draw([result], lambda *_: image).show()
 
 
-def html(result: Result) -> str:
+def html(result: Drawable) -> str:
     """A result for a notebook, light or dark: a thumbnail, the name, and a bar for each class."""
     try:
         image = _image_tag(_thumbnail(result, THUMBNAIL))
@@ -101,7 +88,7 @@ def html(result: Result) -> str:
         '<div style="background:rgba(127,127,127,.2);border-radius:3px">'
         f'<div style="background:{BAR};border-radius:3px;height:.7em;width:{100 * _share(score):.1f}%"></div></div>'
         f'<div style="text-align:right;white-space:nowrap">{_percent(score)}</div>'
-        for _, label, score in result
+        for _, label, score in result.predictions
     )
     return (
         '<div style="display:flex;flex-wrap:wrap;gap:1em;align-items:flex-start;color:inherit">'
@@ -133,13 +120,13 @@ class _Sheet:
         self.image = Image.new("RGB", (width, height), PAPER)
         self.pen = ImageDraw.Draw(self.image)
 
-    def draw(self, results: list[Result]) -> Image.Image:
+    def draw(self, results: Sequence[Drawable], thumbnail: Callable[[Drawable, int], Image.Image]) -> Image.Image:
         for index, result in enumerate(results):
             row, column = divmod(index, self.columns)
-            self._draw(result, self.gap + column * self.cell[0], self.gap + row * self.cell[1])
+            self._draw(result, thumbnail, self.gap + column * self.cell[0], self.gap + row * self.cell[1])
         return self.image
 
-    def _draw(self, result: Result, left: int, top: int) -> None:
+    def _draw(self, result: Drawable, thumbnail: Callable[[Drawable, int], Image.Image], left: int, top: int) -> None:
         """One result, its thumbnail's corner at ``(left, top)``."""
         size, failed = self.size, result.error is not None
         best = result.predictions[0] if result.predictions and not failed else None
@@ -147,7 +134,7 @@ class _Sheet:
         frame = (left, top, left + size - 1, top + size - 1)
         self.pen.rectangle(frame, fill=BACK)
         try:
-            image = _thumbnail(result, size)
+            image = thumbnail(result, size)
             self.image.paste(image, (left + (size - image.width) // 2, top + (size - image.height) // 2))
         except ImageError as error:
             self._paragraph(error.reason, left, top, below_mark=color is not None)
@@ -182,7 +169,7 @@ class _Sheet:
             self.pen.text(place, _cut(line, self.small, width), INK, self.small)
 
 
-def _thumbnail(result: Result, size: int) -> Image.Image:
+def _thumbnail(result: Drawable, size: int) -> Image.Image:
     """The image of a result, undistorted, as large as it goes into a square. Raises ImageError."""
     if result.error is not None:
         raise result.error

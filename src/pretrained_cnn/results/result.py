@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -11,12 +11,15 @@ from pretrained_cnn.labels import Prediction
 from pretrained_cnn.results.names import escape
 
 if TYPE_CHECKING:
+    import os
+
     import numpy as np
     from numpy.typing import NDArray
+    from PIL import Image
 
     from pretrained_cnn.errors import ImageError
 
-__all__ = ["EmbeddingResult", "Prediction", "Result", "ResultList", "Status", "status_of"]
+__all__ = ["EmbeddingResult", "Prediction", "Result", "ResultList", "Status", "contact_sheet", "status_of"]
 
 Status = Literal["ok", "uncertain", "unknown", "failed"]
 """How far a result can be used."""
@@ -183,6 +186,37 @@ and so does predict_batch one in a list; stream keeps paths and addresses only
         return f"Result({self.source!r}: {best}{'' if self.status == 'ok' else f', {self.status}'})"
 
 
+def contact_sheet(
+    results: Iterable[Result] | Result,
+    *,
+    columns: int | None = None,
+    size: int = 160,
+    font: str | os.PathLike[str] | None = None,
+) -> Image.Image:
+    """Draw images side by side, each with its best class, the score, and its name: an RGB image of Pillow's.
+
+    Args:
+        results: What `Classifier.predict_batch` or `Classifier.stream` gives, all read first, or one result.
+        columns: How many stand in a row; by default as many as make the sheet a little wider than high.
+        size: The side of an image, in pixels, at least 64.
+        font: The path of a font file. Pillow's own font has little beyond ASCII, and other letters come out as boxes.
+
+    A result is marked with its `Result.status`, unless that is ``"ok"``. A failed one has its error in place of the
+    image, and so has an image that cannot be read again, see `Result.image`. Raises InvalidArgumentError if there is no
+    result, for arguments that cannot be right, and for a sheet of more pixels than `ImagePolicy.max_pixels`.
+
+    >>> from pretrained_cnn import Classifier
+    >>> clf = Classifier("EfficientNetLite0")
+    >>> results = clf.predict_batch(["examples/images/clock.png", "no.jpg"], errors="return")
+    >>> contact_sheet(results).width
+    359
+    """
+    from pretrained_cnn.results import drawing
+
+    shown = [results] if isinstance(results, Result) else list(results)
+    return drawing.contact_sheet(shown, columns, size, font)
+
+
 class ResultList(list[Result]):
     """The results of several images, which show themselves in a notebook.
 
@@ -197,8 +231,6 @@ class ResultList(list[Result]):
         """For notebooks: a contact sheet of the first images. None if the list is empty."""
         if not self:
             return None
-        from pretrained_cnn.results.drawing import contact_sheet
-
         file = io.BytesIO()
         contact_sheet(self[: self.SHOWN]).save(file, format="PNG")
         return file.getvalue()

@@ -154,6 +154,20 @@ class ResultStream(Iterator[T], Generic[T]):
             self._known = self._settings()
         return self._known
 
+    @property
+    def skipped(self) -> dict[str, int]:
+        """How many files were skipped so far that lie among the images, by the reason: the suffix of what is no image,
+        such as ``".txt"``, ``"no suffix"``, or what a file is that is not a regular one, such as ``"FIFO"``.
+
+        Hidden files and folders are not counted. The counts are complete after the last result.
+
+        >>> from pretrained_cnn import Classifier
+        >>> stream = Classifier("EfficientNetLite0").stream("examples")
+        >>> len(list(stream)), stream.skipped[".md"]
+        (6, 1)
+        """
+        return dict(self.search.skipped())
+
     def skip(self, names: Iterable[str] | Done) -> ResultStream[T]:
         """Leave out the images of these names, each as often as it is named. Returns the stream itself.
 
@@ -248,6 +262,13 @@ class _Search:
                 yield name, item.image
             skipped.report(source or "")
 
+    def skipped(self) -> Counter[str]:
+        """How many files were skipped so far, by suffix or kind."""
+        total = Counter[str]()
+        for opened in self._opened:
+            total += opened.skipped.counts
+        return total
+
     def count(self) -> int | None:
         """How many images there are, or None if only reading them would tell. May list each folder once more."""
         counts = [
@@ -262,9 +283,9 @@ class _Search:
             found.close()
 
 
-def find_images(sources: Sources, policy: ImagePolicy = ImagePolicy()) -> Iterator[Found]:
+def find_images(sources: Sources) -> Iterator[Found]:
     """The images of several sources. Raises the first ImageError if no source has an image."""
-    for source, listed, found, skipped in _open(sources.names, policy):
+    for source, listed, found, skipped in _open(sources.names, ImagePolicy()):
         for item in found:
             yield Found(item, listed)
         skipped.report(source or "")

@@ -10,11 +10,14 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from pretrained_cnn._process import need_unforked
+
 
 class TensorFlowRuntime:
     """Runs the signature ``serving_default`` of the SavedModel in ``path/1``, on the device that TensorFlow chooses."""
 
     def __init__(self, path: Path, outputs: Sequence[str]) -> None:
+        need_unforked()
         self._model: Any = tf.saved_model.load(str(path / "1"))  # a signature keeps its variables only weakly
         self._call: Any = self._model.signatures["serving_default"]
         self._outputs = tuple(outputs)
@@ -23,6 +26,7 @@ class TensorFlowRuntime:
         """From uint8 ``(N, H, W, C)`` to one float32 array ``(N, width)`` per output, in the order asked for."""
         if self._call is None:
             raise ValueError("this runtime is closed")
+        need_unforked()
         found = self._call(images=tf.constant(batch))
         return tuple(np.asarray(found[name].numpy(), dtype=np.float32) for name in self._outputs)
 

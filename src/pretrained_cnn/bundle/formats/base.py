@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pretrained_cnn._check import choice, listed
 from pretrained_cnn.errors import InvalidArgumentError, MissingDependencyError
@@ -16,10 +17,13 @@ if TYPE_CHECKING:
 
     from pretrained_cnn.spec import ModelSpec
 
-__all__ = ["DTYPES", "Dtype", "Format", "traced"]
+__all__ = ["DTYPES", "SIGNATURE", "ConvertedFormat", "Dtype", "Format"]
 
 Dtype = Literal["float32", "float16", "int8"]
 """What a saved file stores weights in. ``"int8"`` needs images to take ranges of values from."""
+
+SIGNATURE = "serving_default"
+"""The signature of a SavedModel that gives what the serving graph gives."""
 
 DTYPES: tuple[Dtype, ...] = ("float32", "float16", "int8")
 
@@ -43,9 +47,6 @@ class Format:
     """What it can store weights in."""
     needs: ClassVar[tuple[tuple[str, str | None], ...]] = ()
     """Modules that writing takes, each with the extra of this library that installs it, or None."""
-
-    converts: ClassVar[bool] = False
-    """Whether writing runs a converter. One of ours then runs in a process of its own."""
 
     def write(
         self, graph: keras.Model, path: Path, spec: ModelSpec, *, dtype: Dtype, images: NDArray[np.uint8] | None
@@ -80,9 +81,15 @@ class Format:
                 raise MissingDependencyError(module, extra=extra)
 
 
-def traced(graph: keras.Model) -> Any:
-    """A serving graph as a concrete function of TensorFlow: ``images`` in, a dictionary of named tensors out."""
-    import tensorflow as tf
+class ConvertedFormat(Format):
+    """A format of ours that a converter writes, from a SavedModel and in a process of its own."""
 
-    signature = tf.TensorSpec((None, *graph.input_shape[1:]), tf.uint8, name="images")
-    return tf.function(lambda images: graph(images, training=False)).get_concrete_function(signature)
+    def convert(
+        self, saved_model: Path, path: Path, *, outputs: Sequence[str], dtype: Dtype, images: NDArray[np.uint8] | None
+    ) -> None:
+        """Write the graph in the folder ``saved_model`` to ``path``.
+
+        The signature `SIGNATURE` takes ``images``, uint8 ``(N, H, W, C)``, and gives ``outputs``. The other arguments
+        are those of `Format.write`.
+        """
+        raise NotImplementedError

@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pretrained_cnn.bundle.formats.base import Dtype, Format
+from pretrained_cnn.bundle.formats.base import SIGNATURE, ConvertedFormat, Dtype
 
 if TYPE_CHECKING:
-    import keras
     import numpy as np
     from numpy.typing import NDArray
-
-    from pretrained_cnn.spec import ModelSpec
 
 __all__ = ["LiteRT"]
 
 
-class LiteRT(Format):
+class LiteRT(ConvertedFormat):
     """``model.tflite``: one file, with one signature."""
 
     name = "litert"
     file = "model.tflite"
-    converts = True
     dtypes = ("float32", "float16")
 
-    def write(
-        self, graph: keras.Model, path: Path, spec: ModelSpec, *, dtype: Dtype, images: NDArray[np.uint8] | None
+    def convert(
+        self, saved_model: Path, path: Path, *, outputs: Sequence[str], dtype: Dtype, images: NDArray[np.uint8] | None
     ) -> None:
         """Convert the graph. Weights in float16 halve the file; the computation is in float32."""
-        graph.export(path, format="litert", verbose=False, **(_half() if dtype == "float16" else {}))
+        import tensorflow as tf
+
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=[SIGNATURE])
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
+        converter.experimental_enable_resource_variables = True
+        if dtype == "float16":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_types = [tf.float16]
+        path.write_bytes(converter.convert())
 
     def outputs(self, path: Path) -> list[str]:
         """The names of the signature, and those of tensors that are outputs without being in it."""
@@ -40,10 +45,3 @@ class LiteRT(Format):
         indices = {details["index"] for details in named.values()}
         others = [details["name"] for details in interpreter.get_output_details() if details["index"] not in indices]
         return [*named, *others]
-
-
-def _half() -> dict[str, Any]:
-    """The settings by which LiteRT's converter stores weights in 16 bits."""
-    import tensorflow as tf
-
-    return {"optimizations": [tf.lite.Optimize.DEFAULT], "target_spec": {"supported_types": [tf.float16]}}

@@ -4,42 +4,33 @@ from __future__ import annotations
 
 import functools
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pretrained_cnn._compat import mend_tf2onnx, onnx_optimizers
 from pretrained_cnn._process import switch_off_telemetry
-from pretrained_cnn.bundle.formats.base import Dtype, Format, traced
+from pretrained_cnn.bundle.formats.base import SIGNATURE, ConvertedFormat, Dtype
 
 if TYPE_CHECKING:
-    import keras
     import numpy as np
     from numpy.typing import NDArray
-
-    from pretrained_cnn.spec import ModelSpec
 
 __all__ = ["ONNX"]
 
 
-class ONNX(Format):
+class ONNX(ConvertedFormat):
     """``model.onnx``: one file."""
 
     name = "onnx"
     file = "model.onnx"
-    converts = True
     needs = (("tf2onnx", "onnxruntime"), ("onnx", "onnxruntime"))
 
-    def write(
-        self, graph: keras.Model, path: Path, spec: ModelSpec, *, dtype: Dtype, images: NDArray[np.uint8] | None
+    def convert(
+        self, saved_model: Path, path: Path, *, outputs: Sequence[str], dtype: Dtype, images: NDArray[np.uint8] | None
     ) -> None:
-        """Convert the graph, on TensorFlow by a way of our own."""
-        import keras
-
-        if keras.backend.backend() == "tensorflow":
-            path.write_bytes(_converted(graph))
-        else:
-            graph.export(str(path), format="onnx", verbose=False)
+        """Convert the graph."""
+        path.write_bytes(_converted(saved_model))
 
     def outputs(self, path: Path) -> list[str]:
         """The names of the outputs of the model."""
@@ -48,12 +39,11 @@ class ONNX(Format):
         return [output.name for output in onnx.load(path, load_external_data=False).graph.output]
 
 
-def _converted(graph: keras.Model) -> bytes:
-    """What Keras does for ONNX, without two mistakes on the way.
+def _converted(saved_model: Path) -> bytes:
+    """What tf2onnx makes of the signature.
 
-    tf2onnx is given the name of the one input: by itself it takes each constant that the function captures, such as the
-    means that ``preprocess_input`` of ResNet subtracts, for another input. And Keras wraps grouped convolutions, as in
-    ConvNeXt, for XLA, which no converter sees through; where functions run eagerly they are traced as they are.
+    It is given the name of the one input: by itself it takes each constant that the function captures, such as the
+    means that ``preprocess_input`` of ResNet subtracts, for another input.
     """
     switch_off_telemetry()  # tf2onnx may import ONNX Runtime
     import tensorflow as tf
@@ -61,25 +51,18 @@ def _converted(graph: keras.Model) -> bytes:
 
     _teach_tf2onnx_erfc()
     mend_tf2onnx()
-    eagerly, log = tf.config.functions_run_eagerly(), tf.get_logger()
-    level = log.level
-    tf.config.run_functions_eagerly(True)
-    log.setLevel("ERROR")  # it advises against sessions, and only tf2onnx can follow that advice
-    try:
-        function = traced(graph)
-        inputs = ["images:0"]
-        names = {tensor.name: name for name, tensor in function.structured_outputs.items()}
-        frozen = tf2onnx.tf_loader.from_function(function, inputs, list(names))
-        with tf.Graph().as_default() as plain:
-            tf.import_graph_def(frozen, name="")
-            converted = tf2onnx.tfonnx.process_tf_graph(
-                plain, input_names=inputs, output_names=list(names), tensors_to_rename={inputs[0]: "images", **names}
-            )
-        written: bytes = _optimized(converted).make_model(graph.name).SerializeToString()
-        return written
-    finally:
-        log.setLevel(level)
-        tf.config.run_functions_eagerly(eagerly)
+    loaded = tf.saved_model.load(str(saved_model))  # the function keeps its variables only weakly
+    function = loaded.signatures[SIGNATURE]
+    inputs = ["images:0"]
+    names = dict(zip((tensor.name for tensor in function.outputs), sorted(function.structured_outputs), strict=True))
+    frozen = tf2onnx.tf_loader.from_function(function, inputs, list(names))
+    with tf.Graph().as_default() as plain:
+        tf.import_graph_def(frozen, name="")
+        converted = tf2onnx.tfonnx.process_tf_graph(
+            plain, input_names=inputs, output_names=list(names), tensors_to_rename={inputs[0]: "images", **names}
+        )
+    written: bytes = _optimized(converted).make_model("serving").SerializeToString()
+    return written
 
 
 @functools.cache

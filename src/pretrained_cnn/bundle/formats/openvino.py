@@ -2,48 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pretrained_cnn._compat import mend_openvino
-from pretrained_cnn.bundle.formats.base import Dtype, Format
+from pretrained_cnn.bundle.formats.base import ConvertedFormat, Dtype
 
 if TYPE_CHECKING:
-    import keras
     import numpy as np
     import openvino
     from numpy.typing import NDArray
 
-    from pretrained_cnn.spec import ModelSpec
-
 __all__ = ["OpenVINO"]
 
 
-class OpenVINO(Format):
+class OpenVINO(ConvertedFormat):
     """``model.xml``, with the weights in ``model.bin``."""
 
     name = "openvino"
     file = "model.xml"
-    converts = True
     dtypes = ("float32", "float16", "int8")
     needs = (("scipy", "openvino"),)
 
-    def write(
-        self, graph: keras.Model, path: Path, spec: ModelSpec, *, dtype: Dtype, images: NDArray[np.uint8] | None
+    def convert(
+        self, saved_model: Path, path: Path, *, outputs: Sequence[str], dtype: Dtype, images: NDArray[np.uint8] | None
     ) -> None:
-        """Convert the graph, leave it no output but its own, and store its weights as ``dtype``."""
-        ov = _import()  # before Keras imports it
-        mend_openvino()
-        whole = path.with_name("whole.xml")
-        graph.export(str(whole), format="openvino", verbose=False)
-        model = _only(ov.Core().read_model(whole), list(graph.output))
+        """Read the graph, leave it no output but its own, and store its weights as ``dtype``."""
+        ov = _import()
+        model = _only(ov.Core().read_model(saved_model), outputs)
         if images is not None:
             model = _quantized(model, images)
         ov.save_model(model, path, compress_to_fp16=dtype == "float16")
-        del model  # its weights are mapped from the file
-        for file in (whole, whole.with_suffix(".bin")):
-            file.unlink()
 
     def outputs(self, path: Path) -> list[str]:
         """The names of all results of the model."""
