@@ -247,10 +247,9 @@ def test_a_model_with_an_output_that_nobody_asked_for_is_not_saved(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["EfficientNetB0", "EfficientNetV2B0"])
-@pytest.mark.parametrize("format", RUNTIME_OF)
-def test_silu_adds_no_outputs(name: str, format: str, tmp_path: Path) -> None:
+def test_silu_adds_no_outputs(name: str, tmp_path: Path) -> None:
     """OpenVINO reads the operation that carries silu's gradient so that each activation becomes an output."""
-    Classifier(name, weights=None).save(tmp_path / "b", format=format)
+    Classifier(name, weights=None, input_size=(64, 64)).save(tmp_path / "b", format="openvino")
     bundle = open_bundle(tmp_path / "b")
     assert bundle.format.outputs(bundle.model_path) == ["scores"]
 

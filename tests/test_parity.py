@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 import pytest
-from waking import wake
+from waking import FAMILIES, wake
 
 from pretrained_cnn import Classifier, ImagePolicy, ResizePolicy, get_spec
 from pretrained_cnn.catalog import CATALOG
+from pretrained_cnn.images.batch import load as read_image
+from pretrained_cnn.images.sources import single_item
 
 NAMES = [spec.name for spec in CATALOG if spec.builder.path.startswith("keras.applications:")]
 QUICK = {"MobileNet"}
@@ -23,25 +25,6 @@ LIKE_LOAD_IMG: dict[str, Any] = {
     "resize": ResizePolicy("squash", interpolation="nearest"),
     "image_policy": ImagePolicy(color_profile="ignore"),  # six of the photos have a profile, which load_img passes over
 }
-
-# The smallest of each family.
-FAMILIES = [
-    "Xception",
-    "VGG16",
-    "ResNet50",
-    "ResNet50V2",
-    "InceptionV3",
-    "InceptionResNetV2",
-    "MobileNet",
-    "MobileNetV2",
-    "MobileNetV3Small",
-    "DenseNet121",
-    "NASNetMobile",
-    "EfficientNetB0",
-    "EfficientNetV2B0",
-    "ConvNeXtTiny",
-]
-
 
 SMALLER = {"VGG16": (64, 64)}
 """VGG's head has weights for each pixel of the last map: at 224 x 224 writing it as ONNX takes 14 GB of memory."""
@@ -85,12 +68,19 @@ def preprocess_of(name: str) -> Callable[..., Any]:
     return importlib.import_module(f"keras.applications.{module}").preprocess_input
 
 
-def load(photos: list[Path], size: tuple[int, int]) -> np.ndarray:
-    return np.stack([keras.utils.img_to_array(keras.utils.load_img(photo, target_size=size)) for photo in photos])
+def load(photos: list[Path], size: tuple[int, int], interpolation: str = "nearest") -> np.ndarray:
+    images = [keras.utils.load_img(photo, target_size=size, interpolation=interpolation) for photo in photos]
+    return np.stack([keras.utils.img_to_array(image) for image in images])
+
+
+def read(photo: Path, size: tuple[int, int], resize: ResizePolicy) -> np.ndarray:
+    return read_image(single_item(photo), size, resize, LIKE_LOAD_IMG["image_policy"])
 
 
 @pytest.mark.parametrize("name", slow(NAMES))
 def test_agrees_with_the_hand_written_pipeline(name: str, eight_photos: list[Path]) -> None:
+    """On two photos, resized as ``load_img`` does by default, and then smoothly."""
+    photos = eight_photos[:2]
     by_hand = getattr(keras.applications, name)(weights=None)
     spec = get_spec(name)
     default = by_hand.input_shape[1:3]
@@ -98,18 +88,23 @@ def test_agrees_with_the_hand_written_pipeline(name: str, eight_photos: list[Pat
     assert by_hand.count_params() == spec.parameters
     assert spec.depth in (None, sum(bool(layer.weights) for layer in by_hand.layers))
 
-    pixels = load(eight_photos, spec.input_size)
-    inputs = preprocess_of(name)(pixels.copy())
-    wake(by_hand, inputs)
-    expected = by_hand.predict(inputs, batch_size=2, verbose=0)
+    preprocess = preprocess_of(name)
+    wake(by_hand, preprocess(load(photos, spec.input_size)))
+    smoothly = ResizePolicy("squash", interpolation="bilinear")
+    ways = {"nearest": LIKE_LOAD_IMG["resize"], "bilinear": smoothly}
+    inputs = [preprocess(load(photos, spec.input_size, interpolation)) for interpolation in ways]
+    expected = by_hand.predict(np.concatenate(inputs), batch_size=2, verbose=0)
     assert expected.max(axis=1).min() > 0.002, "the network is mute, and the test would prove nothing"
 
     clf = Classifier(name, weights=None, **LIKE_LOAD_IMG)
-    clf.keras_model.set_weights(by_hand.get_weights())
+    for ours, theirs in zip(clf.keras_model.weights, by_hand.weights, strict=True):
+        ours.assign(theirs)
     del by_hand
-    scores = clf.predict_proba(eight_photos, batch_size=2)
+    resized = [clf.engine.pixels(photos)]
+    resized.append(np.stack([read(photo, spec.input_size, smoothly) for photo in photos]))
+    scores, embedding = clf.engine.open(["scores", "embedding"]).run(np.concatenate(resized))
     np.testing.assert_allclose(scores, expected, atol=1e-5, rtol=0)
-    assert clf.embed(eight_photos[:1]).shape == (1, spec.embedding_size)
+    assert embedding.shape == (4, spec.embedding_size)
     del clf
     keras.backend.clear_session()
 

@@ -14,6 +14,24 @@ import tensorflow as tf
 
 from pretrained_cnn.backbones.graph import before, find_head
 
+FAMILIES = [
+    "Xception",
+    "VGG16",
+    "ResNet50",
+    "ResNet50V2",
+    "InceptionV3",
+    "InceptionResNetV2",
+    "MobileNet",
+    "MobileNetV2",
+    "MobileNetV3Small",
+    "DenseNet121",
+    "NASNetMobile",
+    "EfficientNetB0",
+    "EfficientNetV2B0",
+    "ConvNeXtTiny",
+]
+"""The smallest of each family."""
+
 
 def layers_of(model: keras.Model) -> list[Any]:
     """All layers, those of models within the model included."""

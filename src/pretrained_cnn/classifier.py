@@ -93,7 +93,6 @@ class Classifier:
         **builder_options: Any,
     ) -> None:
         self._trained = model if isinstance(model, Trained) else None
-        self._wrapped = False
         ready = model.engine if isinstance(model, Trained) else model
         self._engine = (
             ready
@@ -173,9 +172,7 @@ class Classifier:
         )
         engine = Engine(spec, runtime=runtime, precision=precision, quantize=quantize, image_policy=image_policy)
         engine.backbone()  # so that a model that does not fit is refused here
-        clf = cls(engine)
-        clf._wrapped = True
-        return clf
+        return cls(engine)
 
     @classmethod
     def load(
@@ -383,7 +380,7 @@ class Classifier:
         """
         top, min_score = whole_number("top", top), _check_score(min_score)
         item = single_item(image)
-        (scores,) = self._engine.row(item)
+        scores = self._engine.row(item)
         (predictions,) = self._engine.predictions(scores, top)
         status = status_of(predictions, min_score)
         return Result(item.name, predictions, image=_kept(item), status=status, thresholds=self.spec.thresholds)
@@ -694,9 +691,7 @@ class Classifier:
     def __deepcopy__(self, memo: object) -> Classifier:
         """A classifier that gives the same answers, with a network of its own."""
         engine = self.engine.copy()
-        copied = Classifier(engine if self._trained is None else replace(self._trained, engine=engine))
-        copied._wrapped = self._wrapped
-        return copied
+        return Classifier(engine if self._trained is None else replace(self._trained, engine=engine))
 
     def __reduce__(self) -> tuple[object, ...]:
         """A pickle has a backbone's name and settings, or a bundle's path, and no weights."""
@@ -719,7 +714,7 @@ class Classifier:
             return f"Classifier.load({str(engine.bundle.path)!r}, {runtime})"
         if self._trained is not None:
             return f"Classifier.train(..., {self._trained.report.model!r}, {runtime})"
-        if self._wrapped:
+        if getattr(engine.spec.builder, "__module__", None) == "pretrained_cnn.backbones.wrap":
             return f"Classifier.from_keras(<{engine.spec.name}>, {runtime})"
         options = "".join(f", {key}={value!r}" for key, value in engine.options.items())
         return f"Classifier({engine.spec.name!r}, weights={engine.weights!r}, {runtime}{options})"

@@ -356,13 +356,13 @@ class Engine:
         choice("errors", errors, ("raise", "return"))
         return self._rows(batches, lambda: self.open(outputs, layer), errors)
 
-    def row(self, item: Item, outputs: Sequence[Output] = ("scores",)) -> tuple[NDArray[np.float32], ...]:
-        """What the network gives for one image, float32 ``(1, width)`` for each output. Raises ImageError."""
+    def row(self, item: Item) -> NDArray[np.float32]:
+        """The scores of one image, float32 ``(1, C)``. Raises ImageError."""
         pixels = load(item, self.spec.input_size, self.spec.resize, self.image_policy, self.spec.channels)
         batch = Batch([item.name], [None], pixels[np.newaxis], [item.path])
-        answered, found = self.open(outputs).answer(batch)
+        answered, (scores,) = self.open().answer(batch)
         raise_first(answered.errors)
-        return found
+        return scores
 
     def run(
         self,

@@ -240,7 +240,7 @@ def _two_classes(spec: ModelSpec, model: keras.Model) -> keras.Model:
     second = keras.Input((1,), name="second")
     both = ops.concatenate([1 - second, second], axis=-1)
     both = keras.Model(second, both, name=free_name(TWO_CLASSES, layer_names(model)))
-    if is_softmax(model):
+    if last_activation(model) == "softmax":
         raise InvalidSpecError(f"{spec.name}: {_SOFTMAX_OVER_ONE}")
     return keras.Model(model.inputs[0], both(model.outputs[0]), name=model.name)
 
@@ -255,11 +255,6 @@ _SOFTMAX_OVER_ONE = (
 
 def _is_two_classes(operation: Any) -> bool:
     return isinstance(operation, keras.Model) and operation.name.startswith(TWO_CLASSES)
-
-
-def is_softmax(model: keras.Model) -> bool:
-    """Whether the last thing that a network does is a softmax, as far as its graph shows."""
-    return last_activation(model) == "softmax"
 
 
 _ACTIVATIONS = {"LeakyReLU": "leaky_relu", "LeakyRelu": "leaky_relu", "HardSigmoid": "hard_sigmoid"}

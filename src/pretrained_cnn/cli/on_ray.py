@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pretrained_cnn.cli.classify_options import Options
-from pretrained_cnn.cli.console import complain, kept, quiet
-from pretrained_cnn.cli.progress import progress, summary
+from pretrained_cnn.cli.console import quiet
 from pretrained_cnn.cli.status import Status
+from pretrained_cnn.cli.writing import ended, shown
 from pretrained_cnn.errors import InvalidArgumentError, OutputError
 from pretrained_cnn.images.sources import is_address
 from pretrained_cnn.results.file import RunInfo, by_image
@@ -62,20 +62,16 @@ def run(clf: Classifier, options: Options) -> Status:
         try:
             with (
                 _cluster(shards, options) as cores,
-                kept(lambda: f"{shards.images:,} images have their rows in {shards.path}; continue with --resume"),
-                progress(lambda: shards.total, shards.before) as report,
+                shown(shards, lambda: shards.total) as report,
             ):
                 for result, entry in _results(shards, model, _arguments(options, cores, clf.engine.image_policy)):
                     shards.write(result, listed=entry.listed)
-                    report(shards.images, shards.failed)
+                    report()
         except InvalidArgumentError:
             shards.discard()
             raise
         shards.finish()
-        uncertain = None if options.min_score is None else shards.uncertain
-        seconds = time.monotonic() - start
-        complain(summary(str(shards.path), shards.images, shards.failed, uncertain, seconds, shards.before))
-        return Status.FAILED if shards.failed else Status.OK
+        return ended(shards, options.min_score, time.monotonic() - start)
 
 
 @contextlib.contextmanager

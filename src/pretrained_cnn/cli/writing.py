@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pretrained_cnn.cli.console import complain, kept, quiet
 from pretrained_cnn.cli.progress import progress, summary
 from pretrained_cnn.cli.shared import StreamOptions
 from pretrained_cnn.cli.status import Status
-from pretrained_cnn.results.file import ResultsFile
+from pretrained_cnn.results.file import Destination, ResultsFile
 from pretrained_cnn.results.stream import ResultStream
 from pretrained_cnn.results.writing import fill, open_results
 
-__all__ = ["build", "write"]
+__all__ = ["build", "ended", "shown", "write"]
 
 
 def build(network: Callable[[], object], stream: ResultStream[Any]) -> None:
@@ -53,12 +53,23 @@ def write(
         opened(file)
         build(network, stream)
         start = time.monotonic()
-        with (
-            kept(lambda: f"{file.images:,} images have their rows in {file.path}; continue with --resume"),
-            progress(stream.search.count, file.before) as report,
-        ):
-            fill(file, stream, before=before, after=lambda: report(file.images, file.failed))
-        uncertain = None if min_score is None else file.uncertain
-        seconds, skipped = time.monotonic() - start, sum(stream.skipped.values())
-        complain(summary(str(file.path), file.images, file.failed, uncertain, seconds, file.before, skipped))
-        return Status.FAILED if file.failed else Status.OK
+        with shown(file, stream.search.count) as report:
+            fill(file, stream, before=before, after=report)
+        return ended(file, min_score, time.monotonic() - start, sum(stream.skipped.values()))
+
+
+@contextlib.contextmanager
+def shown(file: Destination, count: Callable[[], int | None]) -> Iterator[Callable[[], None]]:
+    """Show how far a run is whenever what this yields is called, and, if it is interrupted, what it leaves behind."""
+    with (
+        kept(lambda: f"{file.images:,} images have their rows in {file.path}; continue with --resume"),
+        progress(count, file.before) as report,
+    ):
+        yield lambda: report(file.images, file.failed)
+
+
+def ended(file: Destination, min_score: float | None, seconds: float, skipped: int = 0) -> Status:
+    """Say on stderr what came of a run."""
+    uncertain = None if min_score is None else file.uncertain
+    complain(summary(str(file.path), file.images, file.failed, uncertain, seconds, file.before, skipped))
+    return Status.FAILED if file.failed else Status.OK

@@ -78,6 +78,8 @@ class Destination:
             raise OutputError(f"{path}: the folder {self.path.parent} does not exist; make it first")
         self.images = self.failed = self.uncertain = 0
         """How many images have their rows, how many of them failed, and how many are uncertain."""
+        self.before = 0
+        """How many images had their rows before this run."""
         self.run = run
         """Where the run began, which for a run that goes on is not here and now."""
         self._beside = self.path.with_name(f"{self.path.name}.settings.json")
@@ -204,7 +206,6 @@ class ResultsFile(Destination):
             super().close()
             raise
         self.before = self.images
-        """How many images had their rows when the file was opened."""
         self.done = Done(self._names, self.run.folder, self.run.sources)
         """The names of the images that have their rows; those to try again are not among them."""
         self._names = []

@@ -98,7 +98,6 @@ class Shards(Destination):
             self.close()
             raise
         self.before = self.images
-        """How many images had their rows when the folder was opened."""
 
     @property
     def is_retrying(self) -> bool:

@@ -283,9 +283,9 @@ class _Search:
             found.close()
 
 
-def find_images(sources: Sources, policy: ImagePolicy = ImagePolicy()) -> Iterator[Found]:
+def find_images(sources: Sources) -> Iterator[Found]:
     """The images of several sources. Raises the first ImageError if no source has an image."""
-    for source, listed, found, skipped in _open(sources.names, policy):
+    for source, listed, found, skipped in _open(sources.names, ImagePolicy()):
         for item in found:
             yield Found(item, listed)
         skipped.report(source or "")
