@@ -1,6 +1,6 @@
 """From paths to labels: ours with each runtime against the pipelines that people write.
 
-Run: ``python benchmarks/latency.py [--rounds 15] [--runtimes keras,openvino] [--checks] [NAME ...]``. One image, and 16.
+Run: ``python benchmarks/latency.py [--rounds 15] [--runtimes keras,openvino] [--checks] [NAME ...]``. 1 image, and 16.
 By hand is Keras: `load_img`, `preprocess_input`, `model.predict`, and the best five labels. Where torch and
 transformers are installed, their image-classification pipeline is measured as well, for the architectures that it has.
 Weights are random: what a network answers does not change how long it takes. All sides of a network take turns, so that
