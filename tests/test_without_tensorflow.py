@@ -103,6 +103,27 @@ def test_a_bundle_gives_the_same_answers(lean: Lean, case: Case, format: str, tm
     assert len(set(best)) > len(images) / 2, "the images show different things, and the network sees it"
 
 
+PROGRAM = """
+import sys
+from pretrained_cnn import Classifier
+print(Classifier.load(sys.argv[1]).predict(sys.argv[2]).top.index)
+"""
+
+
+def test_a_program_of_pyinstaller(lean: Lean, case: Case, tmp_path: Path) -> None:
+    """Built in the lean installation, by the hook that is in the package, with no option that names this library."""
+    tools = ("pyinstaller", "pyinstaller-hooks-contrib", "altgraph", "packaging", "setuptools", "typing-extensions")
+    lean.run("python", "-m", "pip", "install", "--disable-pip-version-check", "--no-deps", *tools)
+    (tmp_path / "see.py").write_text(PROGRAM)
+    lean.run("pyinstaller", "--log-level=ERROR", "see.py", cwd=tmp_path)
+    image = str(case.images[0])
+    for format in FORMATS:
+        command = [tmp_path / "dist/see/see", case.bundles[format], image]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={"PATH": ""})
+        assert done.returncode == 0, done.stderr
+        assert int(done.stdout) == case.scores[0].argmax()
+
+
 def refused(lean: Lean, expression: str) -> str:
     """The message of the MissingDependencyError that an expression raises there."""
     program = f"""

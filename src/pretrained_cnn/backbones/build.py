@@ -396,10 +396,28 @@ def _check_preprocessed(spec: ModelSpec, model: keras.Model, values: NDArray[np.
         )
 
 
+_SAME_VALUES = (
+    layers.InputLayer,
+    layers.Identity,
+    layers.Resizing,
+    layers.CenterCrop,
+    layers.Cropping2D,
+    layers.ZeroPadding2D,
+    layers.Permute,
+    layers.Reshape,
+    layers.RandomCrop,
+    layers.RandomFlip,
+    layers.RandomRotation,
+    layers.RandomTranslation,
+    layers.RandomZoom,
+)
+"""Layers that move pixels, or augment by moving them, and leave the range of their values as it is."""
+
+
 def _scales_bytes(model: keras.Model) -> str | None:
     """The name of the first layer of a network, if it scales values of 0..255 down."""
     for operation in leaves(model) if is_graph(model) else ():
-        if isinstance(operation, layers.InputLayer):
+        if isinstance(operation, _SAME_VALUES):
             continue
         if isinstance(operation, layers.Rescaling):
             return operation.name if np.abs(np.asarray(operation.scale)).max() <= 1 / 32 else None
