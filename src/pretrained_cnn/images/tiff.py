@@ -169,7 +169,11 @@ def _alone(page: Page) -> bytes:
     for tag, entry in sorted(page.entries.items()):
         if tag not in NEEDED:
             continue
-        if page.big:  # Pillow reads those of one byte order only; so it gets what a classic file would have
+        colors = page.all(tag) if tag == PALETTE else ()
+        if len(colors) > 2 and max(colors) < 256:  # of 8 bits, where 16 are the rule: libtiff takes them for that, too
+            entry = struct.pack(order + "HHII", tag, 3, len(colors), place + len(moved))
+            moved += struct.pack(f"{order}{len(colors)}H", *(257 * int(color) for color in colors))
+        elif page.big:  # Pillow reads those of one byte order only; so it gets what a classic file would have
             kind, count = struct.unpack_from(order + "HQ", entry, 2)
             values = page.all(tag) if kind in (13, 16, 17, 18) else ()
             value = struct.pack(f"{order}{count}I", *values) if values else page.content(tag) or entry[12:]
@@ -276,11 +280,13 @@ class _Layout:
         width, height = self.size
         together = max(1, BAND // max(1, self.row_bytes * self.rows * self.across))
         planes = channels if self.planes > 1 else [0]
+        is_run = channels == list(range(channels[0], channels[0] + len(channels)))
+        wanted = slice(channels[0], channels[0] + len(channels)) if is_run else channels  # a slice makes no copy
         for first in range(0, self.down, together):
             last = min(first + together, self.down)
             rows = min(last * self.rows, height) - first * self.rows
             parts = [self._rows(plane, first, last)[:rows, :width] for plane in planes]
-            yield parts[0][..., channels] if self.planes == 1 else np.concatenate(parts, axis=-1)
+            yield parts[0][..., wanted] if self.planes == 1 else np.concatenate(parts, axis=-1)
 
     def _rows(self, plane: int, first: int, last: int) -> NDArray[Any]:
         """The rows of some rows of strips or tiles, ``(rows, width, samples)``."""
