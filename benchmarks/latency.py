@@ -1,11 +1,12 @@
 """From paths to labels: ours with each runtime against the pipelines that people write.
 
-Run: ``python benchmarks/latency.py [--rounds 15] [--runtimes keras,openvino] [NAME ...]``. One image, and 16 at once.
+Run: ``python benchmarks/latency.py [--rounds 15] [--runtimes keras,openvino] [--checks] [NAME ...]``. 1 image, and 16.
 By hand is Keras: `load_img`, `preprocess_input`, `model.predict`, and the best five labels. Where torch and
 transformers are installed, their image-classification pipeline is measured as well, for the architectures that it has.
 Weights are random: what a network answers does not change how long it takes. All sides of a network take turns, so that
 whatever else the machine does meets all of them. The tables give medians, and how many times as fast as by hand. Each
-network has a process of its own, which takes its memory along.
+network has a process of its own, which takes its memory along. With ``--checks`` each of our sides is also measured
+without the checks of what the network gives.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 
-from pretrained_cnn import Classifier, get_spec, imagenet_labels
+from pretrained_cnn import Classifier, engine, get_spec, imagenet_labels
 from pretrained_cnn.runtimes import get_runtime
 
 NAMES = ["MobileNetV2", "EfficientNetB0", "ResNet50", "DenseNet121", "ConvNeXtTiny", "NASNetMobile", "Xception"]
@@ -62,6 +63,20 @@ def ours(clf: Classifier) -> Side:
     return lambda paths: [clf.predict(paths[0])] if len(paths) == 1 else clf.predict_batch(paths, batch_size=BATCH)
 
 
+def unchecked(side: Side) -> Side:
+    """The same without the checks of what the network gives, to see what they cost."""
+    original = engine.check_outputs
+
+    def classify(paths: list[Path]) -> Any:
+        engine.check_outputs = lambda spec, outputs, found, shapes, tolerance=0.0: [None] * shapes[0][0]
+        try:
+            return side(paths)
+        finally:
+            engine.check_outputs = original
+
+    return classify
+
+
 def with_transformers(name: str) -> Side | None:
     """The pipeline of transformers on a network of the same architecture; None if it has none."""
     if find_spec("torch") is None or find_spec("transformers") is None:
@@ -91,7 +106,9 @@ def milliseconds(side: Side, paths: list[Path]) -> float:
     return (time.perf_counter() - start) * 1000 / len(paths)
 
 
-def measure(name: str, runtimes: list[str], inputs: list[list[Path]], rounds: int) -> list[dict[str, float]]:
+def measure(
+    name: str, runtimes: list[str], inputs: list[list[Path]], rounds: int, checks: bool = False
+) -> list[dict[str, float]]:
     """For each input the median milliseconds an image of each side, measured in turns."""
     clf = Classifier(name, weights=None)
     sides = {HAND: by_hand(name)}
@@ -101,6 +118,8 @@ def measure(name: str, runtimes: list[str], inputs: list[list[Path]], rounds: in
             if format != "keras":
                 clf.save(bundle, format=format)
             sides[f"`{runtime}`"] = ours(clf if format == "keras" else Classifier.load(bundle))
+            if checks:
+                sides[f"`{runtime}`, unchecked"] = unchecked(sides[f"`{runtime}`"])
         pipeline = with_transformers(name)
         if pipeline is not None:
             sides[TRANSFORMERS] = pipeline
@@ -138,6 +157,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--runtimes", type=lambda names: names.split(","), default=RUNTIMES)
     parser.add_argument("--images", type=Path, default=IMAGES, help="a folder")
+    parser.add_argument("--checks", action="store_true", help="also measure without the checks of outputs")
     options = parser.parse_args()
     images = sorted(path for path in options.images.iterdir() if path.is_file())
     titles = ["one image, path to labels (ms)", f"{BATCH} images at once (ms each)"]
@@ -146,7 +166,8 @@ def main() -> None:
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as process:
         for name in options.names:
             print(f"measuring {name}", file=sys.stderr)
-            medians = process.submit(measure, name, options.runtimes, inputs, options.rounds).result()
+            task = process.submit(measure, name, options.runtimes, inputs, options.rounds, options.checks)
+            medians = task.result()
             for rows, row in zip(tables, medians, strict=True):
                 rows[name] = row
     print("\n\n".join(itertools.starmap(table, zip(titles, tables, strict=True))))

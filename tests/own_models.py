@@ -283,6 +283,12 @@ def averaged() -> keras.Model:
     return keras.Model(i, layers.Average()([dense(x), dense(x)]))
 
 
+def moved() -> keras.Model:
+    i = pixels()
+    x = layers.RandomFlip(seed=1)(layers.ZeroPadding2D(0)(layers.Resizing(SIZE, SIZE)(i)))
+    return keras.Model(i, dense(pooled(copied(layers.Rescaling(1 / 255)(x)))))
+
+
 def bytes_in() -> keras.Model:
     i = pixels(dtype="uint8")
     return keras.Model(i, dense(pooled(copied(layers.Rescaling(1 / 255)(ops.cast(i, "float32"))))))
@@ -423,6 +429,7 @@ RIGHT = [
     Case("no convolution", flat, explains=False),
     Case("average of two heads", averaged, embeds=False),
     Case("uint8 input", bytes_in),
+    Case("layers that move pixels first", moved, formats=("keras",)),
     Case("a layer of the user's own", with_own_layer),
     Case("Lambda", lambda: net(None, layers.Lambda(lambda x: ops.softmax(x))), formats=()),
     Case("subclass", subclass, SIZED, embeds=False, explains=False, formats=()),
@@ -587,6 +594,7 @@ REFUSED = [
     ("another size", net, {"input_size": (8, 8)}, "the network takes (None, 24, 24, 3), but its spec says"),
     ("a map for scores", lambda: keras.Model(i := pixels(), copied(i)), {}, "not one score a class (N, C)"),
     ("scaled twice", net, {"preprocess": lambda x: x / 255}, "would scale them again; leave preprocess out"),
+    ("scaled twice, pixels moved first", moved, {"preprocess": lambda x: x / 127.5 - 1}, "scale them again"),
     ("uint8 and fractions", bytes_in, {"preprocess": lambda x: x / 255}, "would be cut to whole numbers"),
     ("preprocess of size", net, {"preprocess": lambda x: x[:, ::2]}, "a preprocess changes values"),
     ("labels as a set", net, {"labels": set(LABELS)}, "a set has no order"),

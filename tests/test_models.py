@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
+    (tmp_path / "net.tflite").write_bytes(b"\x1c\0\0\0TFL3")
+    with zipfile.ZipFile(tmp_path / "net.keras", "w") as archive:
+        archive.writestr("config.json", "{}")
+        archive.writestr("model.weights.h5", "")
+    with zipfile.ZipFile(tmp_path / "cars.bundle.zip", "w") as archive:
+        archive.writestr("cars.bundle/manifest.json", "{}")
+    (tmp_path / "labels.txt").write_text("cat")
+    (tmp_path / "cat.jpg").write_bytes(b"\xff\xd8\xff")
     (tmp_path / "empty").mkdir()
     return tmp_path
 
@@ -76,10 +85,14 @@ def test_a_name_comes_before_a_folder_of_that_name(here: Path) -> None:
         (
             "net.keras",
             InvalidArgumentError,
-            "Classifier.from_keras(keras.models.load_model('net.keras'), labels=[...])",
+            "Classifier.from_keras(keras.saving.load_model('net.keras', compile=False), labels=[...])",
         ),
-        ("net.h5", InvalidArgumentError, "weights of a known model, Classifier('ResNet50', weights='net.h5')"),
-        ("net.tflite", InvalidArgumentError, "'net.tflite' is a model file of a format that cannot be opened"),
+        ("net.h5", InvalidArgumentError, "'net.h5' is an empty file; copy or download it again"),
+        (
+            "net.tflite",
+            InvalidArgumentError,
+            "'net.tflite' is a LiteRT (TensorFlow Lite) file, which cannot be opened yet",
+        ),
         ("cars.bundle/model.onnx", InvalidArgumentError, "is a file of a bundle; pass its folder, 'cars.bundle'"),
         ("cars.bundle.zip", InvalidArgumentError, "'cars.bundle.zip' is an archive; unpack it"),
         ("labels.txt", InvalidArgumentError, "'labels.txt' is a file, not a model; expected a name"),

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -45,6 +46,7 @@ from PIL import Image
 from pretrained_cnn import Classifier, ImageError, InvalidArgumentError, InvalidSpecError, ModelSpec, ResizePolicy
 from pretrained_cnn.evaluate import read_labeled
 from pretrained_cnn.identity import conversion_key_of_graph, function_identity, graph_identity
+from pretrained_cnn.presets import PRESETS
 
 TWO = IMAGES[:2]
 DARK = np.full((SIZE, SIZE, 3), 10, np.uint8)
@@ -646,3 +648,70 @@ def test_read_back(case: Case, tmp_path: Path) -> None:
         assert (again.spec.channels, again.spec.multi_label) == (1 if case.images is GRAYS else 3, case in SEVERAL)
         if format == "keras" and case.embeds:
             np.testing.assert_allclose(again.embed(case.images), clf.embed(case.images), atol=1e-5)
+
+
+PRESETS_BY_HAND = {
+    "keras_tf": lambda x: x / 127.5 - 1,
+    "teachable_machine": lambda x: x / 127.5 - 1,
+    "keras_caffe": lambda x: x[..., ::-1] - np.array([103.939, 116.779, 123.68]),
+    "keras_torch": lambda x: (x / 255 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225]),
+    "unit": lambda x: x / 255,
+    "none": lambda x: x,
+}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_what_its_name_says(name: str) -> None:
+    model = dense_of_means()
+    images = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
+    clf = Classifier.from_keras(model, labels=LABELS, preprocess=name, from_logits=True)
+    expected = softmax(PRESETS_BY_HAND[name](images.astype(np.float64)).mean(axis=(1, 2)) / 100)
+    np.testing.assert_allclose(clf.predict_proba(list(images)), expected, atol=1e-5)
+    assert clf.engine.identity() is not None, "embeddings are kept on disk"
+
+
+def test_numbers_are_in_place_of_a_preset() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
+    numbers = {"scale": 1 / 255, "mean": [0.1, 0.2, 0.3], "std": 0.01}
+    clf = Classifier.from_keras(dense_of_means(), labels=LABELS, from_logits=True, **numbers)
+    fed = (images / 255 - np.array([0.1, 0.2, 0.3])) / 0.01
+    np.testing.assert_allclose(clf.predict_proba(list(images)), softmax(fed.mean(axis=(1, 2)) / 100), atol=1e-4)
+
+
+def test_whoever_gives_numbers_means_them() -> None:
+    model = keras.Sequential(
+        [keras.Input((SIZE, SIZE, 3)), layers.Rescaling(1 / 255), layers.GlobalAveragePooling2D(), layers.Softmax()]
+    )
+    Classifier.from_keras(model, labels=LABELS, scale=1 / 255)
+    with pytest.raises(InvalidArgumentError, match="would scale them again"):
+        Classifier.from_keras(model, labels=LABELS, preprocess="unit")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"preprocess": "tf"}, "preprocess='tf' is not known; choose 'keras_tf', 'keras_caffe'"),
+        ({"preprocess": 3}, "preprocess=3 is neither a function nor the name of a preset"),
+        ({"preprocess": "unit", "scale": 1}, "preprocess=... and scale=... are two preprocessings at once"),
+        ({"mean": 0.5}, "give scale=1/255 if they are for pixel values of 0 to 1, or scale=1"),
+        ({"scale": 0}, "scale=0 is not a number above 0"),
+        ({"scale": 1, "mean": [1, 2]}, "mean=[1, 2] has 2 numbers; give one, or one for each channel"),
+        ({"scale": 1, "std": [1, 0, 1]}, "std=0 is not a number above 0"),
+    ],
+)
+def test_a_preprocessing_that_cannot_be_meant_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=re.escape(message)):
+        Classifier.from_keras(dense_of_means(), labels=LABELS, from_logits=True, **arguments)
+
+
+def test_a_preset_of_colors_does_not_fit_gray() -> None:
+    gray = keras.Sequential([keras.Input((SIZE, SIZE, 1)), layers.Flatten(), layers.Dense(3, activation="softmax")])
+    with pytest.raises(InvalidArgumentError, match="preprocess='keras_caffe' is for 3 channels"):
+        Classifier.from_keras(gray, labels=LABELS, preprocess="keras_caffe")
+
+
+def dense_of_means() -> keras.Model:
+    """The mean of each channel, divided by 100, as logits."""
+    model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), layers.GlobalAveragePooling2D(), layers.Dense(3)])
+    model.layers[-1].set_weights([np.eye(3) / 100, np.zeros(3)])
+    return model

@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
+from paths import ROOT
 from PIL import Image
 from servers import Handler, serve
 from test_classifier import spec
@@ -742,3 +746,49 @@ def test_a_folder_1500_levels_deep(photos: Path, clf: Classifier) -> None:
             os.chdir("..")
             os.rmdir("d")
         os.chdir(photos)
+
+
+@pytest.mark.slow
+def test_the_lines_of_the_docs_read_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line for another program, as the page gives it, on names and labels that are easily taken for others."""
+    duckdb, polars = pytest.importorskip("duckdb"), pytest.importorskip("polars")
+    import pandas
+
+    odd = [
+        "None",
+        "NaN",
+        "007",
+        "1e5",
+        "true",
+        "null",
+        "=1+1",
+        " lead",
+        'comma, quote"',
+        "line\nend",
+        "\u2028",
+        "2024-01-01",
+    ]
+    names = ["caf\udce9.png", "bad.png", "\r\n.png", *odd, *(f"{number}.png" for number in range(150))]
+    results = [
+        Result(name, (), ImageError(name, 'it is "bad"'))
+        if name in ("bad.png", "149.png")
+        else Result(name, (Prediction(f"{i:03}", odd[-i % len(odd)], 0.1 + i / 700, i), Prediction("009", "c", 0.1, 2)))
+        for i, name in enumerate(names)
+    ]
+    monkeypatch.chdir(tmp_path)
+    for suffix in ("csv", "jsonl", "parquet"):
+        write_results(results, f"results.{suffix}")
+    known = pa.parquet.read_table("results.parquet").to_pylist()
+    assert [(row["id"], row["label"]) for row in known if row["rank"] == 1][7:9] == [("008", odd[-8]), ("009", odd[-9])]
+    page = ROOT.joinpath("docs", "how-to", "folders.md").read_text("utf-8")
+    lines = re.findall(r"`((?:pandas|polars)\.read_\w+\(.*?\)|SELECT .*?)`", page)
+    assert len(lines) == 9
+    for line in lines:
+        if line.startswith("SELECT"):
+            found = duckdb.sql(line)
+            rows = [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()]
+        else:
+            table = eval(line, {"pandas": pandas, "polars": polars})
+            rows = table.to_dicts() if line.startswith("polars") else table.to_dict("records")
+        rows = [{key: None if value != value else value for key, value in row.items()} for row in rows]
+        assert rows == known, line

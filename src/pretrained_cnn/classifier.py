@@ -120,6 +120,9 @@ class Classifier:
         *,
         labels: Sequence[str | tuple[str, str]],
         preprocess: Any = None,
+        scale: float | None = None,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
         resize: ResizePolicy | None = None,
         input_size: tuple[int, int] | None = None,
         from_logits: bool = False,
@@ -136,7 +139,13 @@ class Classifier:
                 probability of the second of two labels.
             labels: ``C`` names, or ``(id, name)`` pairs, in the order of the outputs; or a mapping between names
                 and indices, as the ``class_indices`` of Keras's generators.
-            preprocess: From RGB float32 in 0..255 to what the model was trained with; None if it takes 0..255.
+            preprocess: From RGB float32 in 0..255 to what the model was trained with: a function, or the name of a
+                preset, ``"keras_tf"``, ``"keras_caffe"``, ``"keras_torch"``, ``"unit"``, ``"teachable_machine"`` or
+                ``"none"``. None if the model takes 0..255.
+            scale: With ``mean`` and ``std``, in place of ``preprocess``: the model takes ``(x * scale - mean) / std``
+                of a pixel value ``x`` in 0..255.
+            mean: One number, or one for each channel; by default 0.
+            std: One number, or one for each channel; by default 1.
             resize: How images become the model's input size; by default as Keras's own loaders do it,
                 ``ResizePolicy("squash", interpolation="bilinear", antialias=False)``. Pixels in memory of exactly
                 that size are taken as they are.
@@ -165,6 +174,9 @@ class Classifier:
             model,
             labels=labels,
             preprocess=preprocess,
+            scale=scale,
+            mean=mean,
+            std=std,
             resize=resize,
             input_size=input_size,
             from_logits=from_logits,

@@ -28,6 +28,7 @@ from pretrained_cnn._files import sha256
 from pretrained_cnn._lazy import Reference
 from pretrained_cnn.errors import MissingDependencyError
 from pretrained_cnn.images.policy import ImagePolicy
+from pretrained_cnn.presets import PixelScaling
 from pretrained_cnn.spec import ModelSpec
 from pretrained_cnn.weights import cache_dir, installed_file
 
@@ -173,6 +174,8 @@ def function_identity(function: Any) -> str | None:
         return "none"
     if isinstance(function, Reference):
         return function.path
+    if isinstance(function, PixelScaling):
+        return repr(function)
     if hasattr(function, "to_json"):  # a Keras graph, as a bundle's preprocess is
         return graph_identity(function)
     code = getattr(function, "__code__", None)

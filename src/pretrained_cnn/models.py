@@ -14,6 +14,7 @@ from pretrained_cnn._lazy import Reference
 from pretrained_cnn.bundle.manifest import NAME
 from pretrained_cnn.bundle.store import CHECK, is_bundle
 from pretrained_cnn.errors import BundleError, InvalidArgumentError
+from pretrained_cnn.foreign.kinds import kind_of
 from pretrained_cnn.registry import MODELS
 from pretrained_cnn.spec import ModelSpec
 
@@ -21,15 +22,13 @@ __all__ = ["find_model", "find_reference"]
 
 EXPECTED = "expected a name that list_models() gives, the folder of a bundle, or a ModelSpec"
 
-KERAS_FILES = frozenset({".keras", ".h5", ".hdf5"})
-OTHER_FILES = frozenset({".onnx", ".tflite", ".pb", ".pt", ".pth", ".safetensors", ".xml"})
-
 
 def find_model(model: object) -> ModelSpec | Path:
     """The spec, or the folder of the bundle, that ``model`` stands for.
 
     ``model`` is a `ModelSpec`, a name that `list_models` gives, or the path of a bundle. A name comes before a folder
-    of the same name in the working directory, which ``"./name"`` means. Nothing is read but the names of files.
+    of the same name in the working directory, which ``"./name"`` means. Of a file that is no bundle, the first bytes
+    are read, to say what it is.
 
     Raises UnknownModelError for an unknown name, BundleError for a path that does not exist, and InvalidArgumentError
     for anything else; each says what to use instead.
@@ -117,8 +116,9 @@ def _folder(path: Path) -> str:
     bundles = [str(each) for each in entries if is_bundle(each)]
     if bundles:
         return f"a folder of bundles; did you mean {bundles[0]!r}?"
-    if any(each.name == "saved_model.pb" for each in entries):
-        return f"a SavedModel without a bundle's {NAME}; pass a Keras model to Classifier.from_keras"
+    kind = kind_of(path)
+    if kind is not None:
+        return kind.sentence(path)
     if any(each.suffix.lower() in SUFFIXES for each in inside):
         return (
             f"a folder of images, not a model; classify the images with Classifier().stream({name!r}), "
@@ -134,13 +134,12 @@ def _file(path: Path) -> str:
     name, suffix = str(path), path.suffix.lower()
     if is_bundle(path.parent):
         return f"a file of a bundle; pass its folder, {str(path.parent)!r}"
-    if suffix in KERAS_FILES:
-        return (
-            "a Keras file, which has no labels; use Classifier.from_keras(keras.models.load_model("
-            f"{name!r}), labels=[...]), or, for weights of a known model, Classifier('ResNet50', weights={name!r})"
-        )
-    if suffix in OTHER_FILES:
-        return f"a model file of a format that cannot be opened; {EXPECTED}, or pass a Keras model to from_keras"
+    try:
+        kind = kind_of(path)
+    except OSError as error:
+        return f"a file that cannot be read: {error.strerror}"
+    if kind is not None:
+        return kind.sentence(path)
     if suffix in SUFFIXES:
         return f"an image, not a model; classify it with Classifier().predict({name!r})"
     if is_archive(name):

@@ -25,6 +25,7 @@ from pretrained_cnn._lazy import Reference
 from pretrained_cnn._process import need_eager, random_kept
 from pretrained_cnn.backbones.graph import apply, calls, free_name, is_graph, layer_names, leaves, simple
 from pretrained_cnn.errors import InvalidArgumentError, InvalidSpecError, PretrainedCNNError, WeightsError
+from pretrained_cnn.presets import PixelScaling
 from pretrained_cnn.scores import EXACT, NOT_FINITE, ROUGH, finite, outside, probes, problem
 from pretrained_cnn.spec import ModelSpec
 
@@ -386,6 +387,8 @@ def _check_preprocessed(spec: ModelSpec, model: keras.Model, values: NDArray[np.
                 f"{spec.name}: the network takes whole numbers, {model.inputs[0].dtype}, and preprocess gives "
                 f"{values.min():.3g} to {values.max():.3g}, which would be cut to whole numbers; leave preprocess out"
             )
+    elif isinstance(spec.preprocess, PixelScaling) and spec.preprocess.by_numbers:
+        return  # whoever gives numbers means them
     elif np.abs(values).max() <= 2 and (layer := _scales_bytes(model)) is not None:
         raise InvalidSpecError(
             f"{spec.name}: preprocess scales the images to {values.min():.3g} to {values.max():.3g}, and the network's "
@@ -393,10 +396,28 @@ def _check_preprocessed(spec: ModelSpec, model: keras.Model, values: NDArray[np.
         )
 
 
+_SAME_VALUES = (
+    layers.InputLayer,
+    layers.Identity,
+    layers.Resizing,
+    layers.CenterCrop,
+    layers.Cropping2D,
+    layers.ZeroPadding2D,
+    layers.Permute,
+    layers.Reshape,
+    layers.RandomCrop,
+    layers.RandomFlip,
+    layers.RandomRotation,
+    layers.RandomTranslation,
+    layers.RandomZoom,
+)
+"""Layers that move pixels, or augment by moving them, and leave the range of their values as it is."""
+
+
 def _scales_bytes(model: keras.Model) -> str | None:
     """The name of the first layer of a network, if it scales values of 0..255 down."""
     for operation in leaves(model) if is_graph(model) else ():
-        if isinstance(operation, layers.InputLayer):
+        if isinstance(operation, _SAME_VALUES):
             continue
         if isinstance(operation, layers.Rescaling):
             return operation.name if np.abs(np.asarray(operation.scale)).max() <= 1 / 32 else None

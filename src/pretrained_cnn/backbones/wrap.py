@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pretrained_cnn.backbones.build import last_function, on_probes, one_output, tolerance
 from pretrained_cnn.backbones.graph import free_name, layer_names
 from pretrained_cnn.errors import InvalidArgumentError
+from pretrained_cnn.presets import PixelScaling, choose_preprocess
 from pretrained_cnn.scores import EXACT, outside, problem
 from pretrained_cnn.spec import ModelSpec, ResizePolicy
 
@@ -23,7 +24,10 @@ def wrap(
     model: keras.Model,
     *,
     labels: Iterable[str | tuple[str, str]] | Mapping[Any, Any],
-    preprocess: Callable[..., Any] | None = None,
+    preprocess: str | Callable[..., Any] | None = None,
+    scale: float | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
     resize: ResizePolicy | None = None,
     input_size: tuple[int, int] | None = None,
     from_logits: bool = False,
@@ -33,12 +37,15 @@ def wrap(
     if not isinstance(model, keras.Model):
         raise InvalidArgumentError(f"from_keras takes a keras.Model, {_what_it_is(model)}")
     size, channels = _input_shape(model, input_size)
+    chosen = choose_preprocess(preprocess, scale, mean, std)
+    if isinstance(chosen, PixelScaling):
+        chosen = chosen.fitting(channels, f"preprocess={preprocess!r}" if preprocess else "mean=... or std=...")
     spec = ModelSpec(
         name=model.name,
         builder=lambda input_shape: network,
         input_size=size,
         channels=channels,
-        preprocess=preprocess,
+        preprocess=chosen,
         labels=labels,
         multi_label=multi_label,
         resize=resize or KERAS_RESIZE,

@@ -276,11 +276,13 @@ class _Layout:
         width, height = self.size
         together = max(1, BAND // max(1, self.row_bytes * self.rows * self.across))
         planes = channels if self.planes > 1 else [0]
+        is_run = channels == list(range(channels[0], channels[0] + len(channels)))
+        wanted = slice(channels[0], channels[0] + len(channels)) if is_run else channels  # a slice makes no copy
         for first in range(0, self.down, together):
             last = min(first + together, self.down)
             rows = min(last * self.rows, height) - first * self.rows
             parts = [self._rows(plane, first, last)[:rows, :width] for plane in planes]
-            yield parts[0][..., channels] if self.planes == 1 else np.concatenate(parts, axis=-1)
+            yield parts[0][..., wanted] if self.planes == 1 else np.concatenate(parts, axis=-1)
 
     def _rows(self, plane: int, first: int, last: int) -> NDArray[Any]:
         """The rows of some rows of strips or tiles, ``(rows, width, samples)``."""
