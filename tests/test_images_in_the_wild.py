@@ -204,6 +204,10 @@ def tiffs() -> Iterator[tuple[str, Row]]:
     for order in "<>":
         white = {"photometric": "miniswhite", "byteorder": order}
         black = {"photometric": "minisblack", "byteorder": order}
+        narrow = {"photometric": "palette", "byteorder": order, "colormap": np.tile(np.arange(256, dtype="u2"), (3, 1))}
+        for big in (False, True):  # some programs write 8 bits, where 16 are the rule
+            name = f"palette of 8 bits {order} {'big' if big else 'classic'}"
+            yield name, (lambda o=narrow, big=big: tiff(GRAY, bigtiff=big, **o), GRAY, 0)
         for bits in (8, 32):
             most = 2**bits - 1
             inverted = (most - wide(GRAY, bits).astype(np.int64)).astype(f"u{bits // 8}")

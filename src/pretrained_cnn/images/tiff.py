@@ -169,7 +169,11 @@ def _alone(page: Page) -> bytes:
     for tag, entry in sorted(page.entries.items()):
         if tag not in NEEDED:
             continue
-        if page.big:  # Pillow reads those of one byte order only; so it gets what a classic file would have
+        colors = page.all(tag) if tag == PALETTE else ()
+        if len(colors) > 2 and max(colors) < 256:  # of 8 bits, where 16 are the rule: libtiff takes them for that, too
+            entry = struct.pack(order + "HHII", tag, 3, len(colors), place + len(moved))
+            moved += struct.pack(f"{order}{len(colors)}H", *(257 * int(color) for color in colors))
+        elif page.big:  # Pillow reads those of one byte order only; so it gets what a classic file would have
             kind, count = struct.unpack_from(order + "HQ", entry, 2)
             values = page.all(tag) if kind in (13, 16, 17, 18) else ()
             value = struct.pack(f"{order}{count}I", *values) if values else page.content(tag) or entry[12:]
