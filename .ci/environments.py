@@ -1,6 +1,7 @@
 """New environments, as a user makes them: the files of a release, other Pythons, lowest versions, odd consoles.
 
-``python .ci/environments.py [PART ...]`` runs all parts, or those named, and prints how long each took.
+``python .ci/environments.py [PART ...]`` runs all parts, or those named, two jobs at a time. What a job prints comes in
+one piece when it ends, with how long it took.
 """
 
 from __future__ import annotations
@@ -14,13 +15,23 @@ import sys
 import tarfile
 import time
 import tomllib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / ".ci" / "venv" / "environments"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
-CONVERTING = ["tests/test_converted.py", "tests/test_bundles.py", "tests/test_runtimes.py", "tests/test_guest.py"]
+CONVERTING = [
+    "tests/test_converted.py",
+    "tests/test_runtimes.py",
+    "tests/test_bundles.py::test_a_bundle_answers_as_its_classifier",
+    "tests/test_bundles.py::test_both_outputs_in_one_pass_and_no_others",
+    "tests/test_bundles.py::test_what_is_in_a_bundle",
+]
 """What differs most between Pythons and versions: the converters, and the files that they write."""
 COMMANDS = ["tests/test_cli.py"]
 
@@ -36,105 +47,132 @@ def main(parts: list[str]) -> None:
     assets = ROOT.parent / "shared" / "assets"  # unpacked elsewhere, the tests would look for them elsewhere
     if assets.is_dir():
         os.environ.setdefault("PRETRAINED_CNN_TEST_ASSETS", str(assets))
-    known = {"package": package, "pythons": pythons, "lowest": lowest, "consoles": consoles}
+    known = {"package": list, "pythons": pythons, "lowest": lowest, "consoles": consoles}
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
-    for name in parts or known:
-        start = time.monotonic()
-        known[name]()
-        say(f"{name}: {time.monotonic() - start:.0f} s")
+    run_job(Job("package", package))  # the others take its files
+    with ThreadPoolExecutor(2) as pool:
+        for done in as_completed([pool.submit(run_job, job) for part in parts or known for job in known[part]()]):
+            done.result()
 
 
-def package() -> None:
+def package(job: Job) -> None:
     """Build sdist and wheel, check them, and install the wheel with all that it asks for."""
-    run(sys.executable, "-m", "pip", "install", "-q", "--group", "package")
-    run(sys.executable, "-m", "build", "--outdir", WORK / "dist", ROOT)
-    run(sys.executable, "-m", "twine", "check", "--strict", *(WORK / "dist").iterdir())
+    job.run(sys.executable, "-m", "pip", "install", "-q", "--group", "package")
+    job.run(sys.executable, "-m", "build", "--outdir", WORK / "dist", ROOT)
+    job.run(sys.executable, "-m", "twine", "check", "--strict", *(WORK / "dist").iterdir())
     (wheel,) = (WORK / "dist").glob("*.whl")
-    python = environment(sys.executable, "wheel")
-    run(python, "-m", "pip", "install", "-q", f"{wheel}[offline]")
-    run(python, "-m", "pip", "check")
-    run(python, "-I", "-m", "pretrained_cnn", "models", cwd=WORK)
+    python = job.environment(sys.executable)
+    job.run(python, "-m", "pip", "install", "-q", f"{wheel}[offline]")
+    job.run(python, "-m", "pip", "check")
+    job.run(python, "-I", "-m", "pretrained_cnn", "models", cwd=WORK)
 
 
-def pythons() -> None:
+def pythons() -> list[Job]:
     """Run the README's second command, with the tests that convert, on the other supported Pythons."""
     command = re.search(r"^pip install .* && pytest$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
     assert command is not None
     install = command.group().removesuffix(" && pytest").split('"')[1]
     supported = re.findall(r":: (3\.\d+)'", str(PROJECT["classifiers"]))
-    covered = [f"{sys.version_info.major}.{sys.version_info.minor} (before)"]
-    for version in supported:
-        if version == covered[0].split()[0]:
-            continue
-        program = find(version)
-        if program is None:
-            say(f"Python {version} is not on this machine")
-            continue
-        python = environment(program, version)
-        source = unpack(version)
-        run(python, "-m", "pip", "install", "-q", install, cwd=source)
-        run(python, "-m", "pip", "check")
-        run(python, "-m", "pytest", "-q", *CONVERTING, cwd=source)
-        shutil.rmtree(WORK / version)  # two gigabytes
-        covered.append(version)
-    say(f"Pythons covered: {', '.join(covered)}, of {', '.join(supported)}")
+    ours = f"{sys.version_info.major}.{sys.version_info.minor}"
+    programs = {version: find(version) for version in supported if version != ours}
+    covered = [ours, *(version for version, program in programs.items() if program)]
+    print(f"== Pythons on this machine: {', '.join(covered)}, of {', '.join(supported)}", flush=True)
+
+    def test(program: str, job: Job) -> None:
+        python = job.environment(program)
+        source = job.unpack()
+        job.run(python, "-m", "pip", "install", "-q", install, cwd=source)
+        job.run(python, "-m", "pip", "check")
+        job.run(python, "-m", "pytest", "-q", "-n0", *CONVERTING, cwd=source)
+        shutil.rmtree(WORK / job.name)  # two gigabytes
+
+    return [Job(version, partial(test, program)) for version, program in programs.items() if program]
 
 
-def lowest() -> None:
+def lowest() -> list[Job]:
     """Run the library with the lowest versions of all packages that it declares."""
     extras = {name: lines for name, lines in PROJECT["optional-dependencies"].items() if name != "test"}
     declared = sum(extras.values(), PROJECT["dependencies"])
     found = (re.match(r"([\w-]+)(?:\[\w+\])?>=([\d.]+)", line) for line in declared)
     pinned = sorted({f"{match[1]}=={match[2]}" for match in found if match})
-    constraints = WORK / "lowest.txt"
-    constraints.write_text("\n".join(pinned), "utf-8")
-    python = environment(sys.executable, "lowest")
-    run(python, "-m", "pip", "install", "-q", f"{ROOT}[{','.join(extras)}]", "-c", constraints)
-    run(python, "-m", "pip", "check")
-    run(python, "-c", LIGHT)
-    say(f"lowest versions: {', '.join(pinned)}")
-    shutil.rmtree(WORK / "lowest")
+
+    def test(job: Job) -> None:
+        constraints = WORK / "lowest.txt"
+        constraints.write_text("\n".join(pinned), "utf-8")
+        python = job.environment(sys.executable)
+        job.run(python, "-m", "pip", "install", "-q", f"{ROOT}[{','.join(extras)}]", "-c", constraints)
+        job.run(python, "-m", "pip", "check")
+        job.run(python, "-c", LIGHT)
+        job.say(f"lowest versions: {', '.join(pinned)}")
+        shutil.rmtree(WORK / job.name)
+
+    return [Job("lowest", test)]
 
 
-def consoles() -> None:
+def consoles() -> list[Job]:
     """Repeat the tests of the command line where text is not UTF-8, without docstrings, and in a read-only folder."""
-    # Compiled without docstrings, TensorFlow takes half a minute to import until its byte code is on disk.
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    for setting in ("PYTHONIOENCODING=cp1252", "PYTHONIOENCODING=ascii", "PYTHONOPTIMIZE=2"):
-        run(sys.executable, "-m", "pytest", "-q", "-n0", f"--children={setting}", *COMMANDS)
-    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-    source = unpack("read-only")
-    for path in [*source.rglob("*"), source]:
-        path.chmod(path.stat().st_mode & ~0o222)
-    before = snapshot(source)
-    run(sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", *COMMANDS, cwd=source)
-    assert snapshot(source) == before, "the tests wrote into the checkout"
+
+    def test(setting: str, job: Job) -> None:
+        job.run(sys.executable, "-m", "pytest", "-q", "-n0", f"--children={setting}", *COMMANDS, writes_code=True)
+
+    def test_read_only(job: Job) -> None:
+        source = job.unpack()
+        for path in [*source.rglob("*"), source]:
+            path.chmod(path.stat().st_mode & ~0o222)
+        before = snapshot(source)
+        job.run(sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", *COMMANDS, cwd=source)
+        assert snapshot(source) == before, "the tests wrote into the checkout"
+
+    settings = ("PYTHONIOENCODING=cp1252", "PYTHONIOENCODING=ascii", "PYTHONOPTIMIZE=2")
+    return [*(Job(setting, partial(test, setting)) for setting in settings), Job("read-only", test_read_only)]
 
 
-def say(message: str) -> None:
-    print(f"== {message}", flush=True)
+@dataclass
+class Job:
+    """One of several things that are done at the same time, and what it prints."""
+
+    name: str
+    work: Callable[[Job], None]
+    printed: list[str] = field(default_factory=list)
+
+    def say(self, message: str) -> None:
+        """Keep a line for the end."""
+        self.printed.append(f"== {message}\n")
+
+    def run(self, *command: str | Path, cwd: Path = ROOT, writes_code: bool = False) -> None:
+        """Run a program, which must succeed.
+
+        With ``writes_code`` Python keeps byte code: compiled without docstrings, TensorFlow takes half a minute.
+        """
+        environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "" if writes_code else "1"}
+        done = subprocess.run(
+            command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self.printed.append(done.stdout)
+        done.check_returncode()
+
+    def environment(self, program: str) -> Path:
+        """A new virtual environment's Python."""
+        self.run(program, "-m", "venv", WORK / self.name)
+        return WORK / self.name / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+    def unpack(self) -> Path:
+        """The sdist, unpacked: the tests pass from it, without a clone."""
+        (archive,) = (WORK / "dist").glob("*.tar.gz")
+        with tarfile.open(archive) as tar:
+            tar.extractall(WORK / f"source-{self.name}", filter="data")
+        (folder,) = (WORK / f"source-{self.name}").iterdir()
+        return folder
 
 
-def run(*command: str | Path, cwd: Path = ROOT) -> None:
-    subprocess.run(command, cwd=cwd, check=True)
-
-
-def environment(program: str, name: str) -> Path:
-    """A new virtual environment's Python."""
-    run(program, "-m", "venv", WORK / name)
-    return WORK / name / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-
-
-def unpack(name: str) -> Path:
-    """The sdist, unpacked: the tests pass from it, without a clone."""
-    if not (WORK / "dist").exists():
-        package()
-    (archive,) = (WORK / "dist").glob("*.tar.gz")
-    with tarfile.open(archive) as tar:
-        tar.extractall(WORK / f"source-{name}", filter="data")
-    (folder,) = (WORK / f"source-{name}").iterdir()
-    return folder
+def run_job(job: Job) -> None:
+    """Do it, and print what it printed and how long it took."""
+    start = time.monotonic()
+    try:
+        job.work(job)
+    finally:
+        print(f"{''.join(job.printed)}== {job.name}: {time.monotonic() - start:.0f} s", flush=True)
 
 
 def snapshot(folder: Path) -> list[tuple[str, int, int]]:

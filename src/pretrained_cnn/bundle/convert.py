@@ -60,7 +60,7 @@ def convert(
     import numpy as np
 
     with tempfile.TemporaryDirectory(prefix="pretrained_cnn-", ignore_cleanup_errors=True) as scratch:
-        with _failures_named(spec.name, format.name), random_kept():
+        with _failures_named(spec.name, format.name), _logging_kept(), random_kept():
             source = _hand_over(graph, Path(scratch))
         given = None
         if images is not None:
@@ -183,13 +183,27 @@ def use_defaults_of_keras() -> None:
 
 
 @contextlib.contextmanager
-def _undone() -> Iterator[None]:
-    """Convert in this process: nobody else does so meanwhile, and what converters change is as it was afterwards."""
-    absl = logging.getLogger("absl")
-    with _one_at_a_time, random_kept(), warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+def _logging_kept() -> Iterator[None]:
+    """Leave the root logger and absl's as they are: where the root has no handler, a message by absl gives it one."""
+    root, absl, handler = logging.getLogger(), logging.getLogger("absl"), logging.NullHandler()
+    with _one_at_a_time:
         level = absl.level
-        warnings.simplefilter("ignore")  # deprecations in the converters, which no caller can mend
+        root.addHandler(handler)
         try:
             yield
         finally:
+            root.removeHandler(handler)
             absl.setLevel(level)
+
+
+@contextlib.contextmanager
+def _undone() -> Iterator[None]:
+    """Convert in this process: nobody else does so meanwhile, and what converters change is as it was afterwards."""
+    with (
+        _logging_kept(),
+        random_kept(),
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(sys.stderr),
+    ):
+        warnings.simplefilter("ignore")  # deprecations in the converters, which no caller can mend
+        yield
