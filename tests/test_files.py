@@ -116,7 +116,7 @@ def test_a_file_is_named_as_what_it_is(
         b"\x08\x09",
         ONNX[:-1],
         ONNX + b"\x01",
-        b"\x08\x09\x3a" + b"\xff" * 9 + b"\x7f",
+        b"\x08\x09\x3a" + b"\xff" * 8 + b"\x7f",
         b"\x80\x04",
         b"{}",
     ],
