@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from typing_extensions import override
+
 from pretrained_cnn._compat import connect_through
 
 __all__ = [
@@ -179,6 +181,7 @@ class _HTTPHandler(urllib.request.HTTPHandler):
         super().__init__()
         self._connect = connect
 
+    @override
     def http_open(self, req: Any) -> Any:
         return self.do_open(connect_through(http.client.HTTPConnection, self._connect), req)
 
@@ -217,6 +220,7 @@ class _RedirectHandler(urllib.request.HTTPRedirectHandler):
             return first.port == now.port
         return now.scheme == "https" and first.port == now.port is None
 
+    @override
     def redirect_request(self, request: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         if not newurl.lower().startswith(("http://", "https://")):
             reason = f"{msg} - Redirection to url {newurl!r} is not allowed"  # as urllib says of other schemes

@@ -6,6 +6,8 @@ import pkgutil
 from collections.abc import Callable
 from typing import Any
 
+from typing_extensions import override
+
 __all__ = ["Reference"]
 
 
@@ -34,14 +36,18 @@ class Reference:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.resolve()(*args, **kwargs)
 
+    @override
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Reference) and self.path == other.path
 
+    @override
     def __hash__(self) -> int:
         return hash(self.path)
 
+    @override
     def __reduce__(self) -> tuple[type[Reference], tuple[str]]:
         return Reference, (self.path,)
 
+    @override
     def __repr__(self) -> str:
         return f"<function {self.path}>"

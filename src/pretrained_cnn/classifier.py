@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from pretrained_cnn._check import choice, number, whole_number
 from pretrained_cnn._lazy import Reference
@@ -705,6 +706,7 @@ class Classifier:
         engine = self.engine.copy()
         return Classifier(engine if self._trained is None else replace(self._trained, engine=engine))
 
+    @override
     def __reduce__(self) -> tuple[object, ...]:
         """A pickle has a backbone's name and settings, or a bundle's path, and no weights."""
         engine = self.engine
@@ -718,6 +720,7 @@ class Classifier:
         settings |= {"precision": engine.precision, "quantize": engine.quantize}
         return _unpickled, (engine.spec, {**settings, "image_policy": engine.image_policy})
 
+    @override
     def __repr__(self) -> str:
         engine, runtime = self._engine, f"runtime={self.runtime!r}"
         if self.precision != "float32":

@@ -24,6 +24,8 @@ import importlib
 from importlib.machinery import PathFinder
 from typing import Any
 
+from typing_extensions import override
+
 __all__ = [
     "BundleError",
     "DataError",
@@ -130,6 +132,7 @@ class ImageError(PretrainedCNNError, ValueError):
         self.reason = reason
         """What is wrong with it, and what to do."""
 
+    @override
     def __str__(self) -> str:
         source = self.source
         if len(source) > LONGEST_NAME:
@@ -188,6 +191,7 @@ class MissingDependencyError(PretrainedCNNError, ImportError):
         self.package = package
         self.extra = extra
 
+    @override
     def __reduce__(self) -> tuple[object, ...]:
         return _missing_dependency, (self.package, self.extra)
 

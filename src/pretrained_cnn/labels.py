@@ -12,6 +12,8 @@ from importlib import resources
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from typing_extensions import override
+
 from pretrained_cnn.errors import DataError
 
 if TYPE_CHECKING:
@@ -197,5 +199,6 @@ class LabelDecoder:
             decoded.append([Prediction(self.labels[i].id, self.labels[i].name, float(row[i]), i) for i in best])
         return decoded
 
+    @override
     def __repr__(self) -> str:
         return f"LabelDecoder({len(self.labels)} labels)"

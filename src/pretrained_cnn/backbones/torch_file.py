@@ -13,6 +13,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from pretrained_cnn.errors import WeightsError
 
@@ -41,6 +42,7 @@ def _rebuild_tensor(storage: _Storage, offset: int, shape: Any, strides: Any, *_
 class _Unpickler(pickle.Unpickler):
     """Admits the four names that a state dict is made of, and nothing else."""
 
+    @override
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
@@ -50,6 +52,7 @@ class _Unpickler(pickle.Unpickler):
             return DTYPES[name]
         raise pickle.UnpicklingError(f"it refers to {module}.{name}, which is not part of a state dict")
 
+    @override
     def persistent_load(self, pid: Any) -> _Storage:
         _, dtype, key, _, size, _ = pid
         return _Storage(dtype, key, size)

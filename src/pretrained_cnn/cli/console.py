@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, TextIO
 
+from typing_extensions import override
+
 from pretrained_cnn.errors import ImageError, OutputError, PretrainedCNNWarning
 
 __all__ = [
@@ -127,15 +129,19 @@ class _Closed(io.RawIOBase):
     def __init__(self, name: str) -> None:
         self.name = name
 
+    @override
     def readable(self) -> bool:
         return True
 
+    @override
     def writable(self) -> bool:
         return True
 
+    @override
     def readinto(self, buffer: object) -> int:
         raise OSError(errno.EBADF, "it is closed", self.name)
 
+    @override
     def write(self, data: object) -> int:
         raise OSError(errno.EBADF, "it is closed", self.name)
 
@@ -192,6 +198,7 @@ def kept(what: Callable[[], str]) -> Iterator[None]:
 class _ToStderr(logging.StreamHandler[Any]):
     """Writes to whatever ``sys.stderr`` is at the moment."""
 
+    @override
     def emit(self, record: logging.LogRecord) -> None:
         complain(record.getMessage())
 

@@ -23,6 +23,8 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Generic, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
+from typing_extensions import override
+
 from pretrained_cnn._registry import nearest
 from pretrained_cnn.cli.console import say
 
@@ -66,6 +68,7 @@ class Parser(argparse.ArgumentParser):
         keywords.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(allow_abbrev=False, **keywords)
 
+    @override
     def print_help(self, file: Any = None) -> None:
         """As argparse's, which would not say that stdout cannot be written."""
         if file is None:
@@ -73,6 +76,7 @@ class Parser(argparse.ArgumentParser):
         else:
             super().print_help(file)
 
+    @override
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse's, but an option that the command does not have is an error of the command."""
         found, unknown = super().parse_known_args(args, namespace)
@@ -87,6 +91,7 @@ class Parser(argparse.ArgumentParser):
         flags = [flag for action in self._actions for flag in action.option_strings]
         return f"unknown option {word}; {nearest(word, flags)}".rstrip("; ")
 
+    @override
     def error(self, message: str) -> NoReturn:
         """Exit with 2, and a message that ends with the way to the help."""
         stop = "" if message.endswith("?") else ";"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from pretrained_cnn._statistics import wilson
 from pretrained_cnn.errors import DataError, ImageError
@@ -150,6 +151,7 @@ class Evaluation(Table):
         np.add.at(matrix, (self.targets, self.predicted), 1)
         return matrix
 
+    @override
     @cached_property
     def classes(self) -> tuple[ClassScore, ...]:
         """A `ClassScore` for each class, in the order of the labels."""
@@ -227,6 +229,7 @@ class Evaluation(Table):
         names = [name if shared[name] == 1 else f"{name} ({id_})" for id_, name in (self.labels[i] for i in met)]
         return draw_confusion(self.confusion[np.ix_(met, met)], names, ax)
 
+    @override
     def __str__(self) -> str:
         """A table: the totals, the classes that were met, and the most confident mistakes."""
         rows = [self.classes[i] for i in self._met()]
@@ -249,6 +252,7 @@ class Evaluation(Table):
         """The classes with an image, or that an image was given."""
         return np.flatnonzero(self.confusion.sum(axis=0) + self.confusion.sum(axis=1)).tolist()
 
+    @override
     def __repr__(self) -> str:
         low, high = self.top1_interval
         failed = f", {len(self.failed)} failed" if self.failed else ""

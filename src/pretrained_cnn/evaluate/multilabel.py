@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from pretrained_cnn.errors import DataError, ImageError
 from pretrained_cnn.evaluate.table import Table, ratio
@@ -111,6 +112,7 @@ class MultiLabelEvaluation(Table):
         """``(N, C)``: which labels each image was given, by the thresholds."""
         return np.asarray(self.scores >= np.asarray(self.thresholds))
 
+    @override
     @cached_property
     def classes(self) -> tuple[LabelScore, ...]:
         """A `LabelScore` for each label, in their order."""
@@ -192,6 +194,7 @@ class MultiLabelEvaluation(Table):
             "failed": [str(error) for error in self.failed],
         }
 
+    @override
     def __str__(self) -> str:
         """A table: the totals, the labels, and the farthest mistakes."""
         width = max(12, *(len(row.id) for row in self.classes))
@@ -215,6 +218,7 @@ class MultiLabelEvaluation(Table):
             ]
         return "\n".join([*lines, *self.failures()])
 
+    @override
     def __repr__(self) -> str:
         failed = f", {len(self.failed)} failed" if self.failed else ""
         mean = self.mean_average_precision

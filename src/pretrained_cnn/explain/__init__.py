@@ -23,6 +23,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from typing_extensions import override
 
 from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import InvalidArgumentError
@@ -94,6 +95,7 @@ class Explanation:
         self.overlay().save(stream, "PNG")
         return stream.getvalue()
 
+    @override
     def __repr__(self) -> str:
         return f"Explanation({self.source!r}: {self.prediction.label} by {self.method})"
 

@@ -10,6 +10,8 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 
+from typing_extensions import override
+
 from pretrained_cnn.images.kinds import install_hint
 
 log = logging.getLogger(__name__)
@@ -79,6 +81,7 @@ class Skipped:
         with self._lock:
             return self._counts.copy()
 
+    @override
     def __str__(self) -> str:
         listed = sorted(self._counts.items(), key=lambda pair: (-pair[1], pair[0]))
         shown = [f"{kind} ({count:,})" if count > 1 else kind for kind, count in listed[:10]]

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from pretrained_cnn.classifier import Classifier
 from pretrained_cnn.errors import DataError, MissingDependencyError
@@ -101,6 +102,7 @@ class ImageEmbedder(TransformerMixin, _ImageEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         return self.classifier_.embed(X, layer=self.layer, batch_size=self.batch_size)
 
+    @override
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the network, which a copy builds anew: that is the same again."""
         state: dict[str, Any] = super().__getstate__()

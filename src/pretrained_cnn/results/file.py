@@ -23,6 +23,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
 
+from typing_extensions import override
+
 from pretrained_cnn._cache import file_lock
 from pretrained_cnn._files import atomic_write, open_regular
 from pretrained_cnn._version import __version__
@@ -242,6 +244,7 @@ class ResultsFile(Destination):
                 self._rows.unlink()
             self._note(finished=True)
 
+    @override
     def close(self) -> None:
         """Let go of the file. Rows of images that were tried again are kept, if the disk allows."""
         if self._better:

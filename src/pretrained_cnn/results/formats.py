@@ -17,6 +17,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
+from typing_extensions import override
+
 from pretrained_cnn._check import listed
 from pretrained_cnn._files import atomic_write
 from pretrained_cnn.errors import InvalidArgumentError, OutputError
@@ -76,11 +78,13 @@ class LineFormat(Format):
         """The records of a file, the header and a torn last one included. A torn one has no line end."""
         yield from file
 
+    @override
     def write(self, path: Path, rows: Iterable[Row]) -> None:
         with atomic_write(path) as file:
             file.write(self.header)
             file.writelines(map(self.encode, rows))
 
+    @override
     def read(self, path: Path) -> Iterator[Row]:
         with open(path, "rb") as file:
             records = self.records(file)
@@ -104,12 +108,14 @@ class Csv(LineFormat):
         super().__init__(schema)
         self.header = ",".join(schema.columns).encode() + b"\n"
 
+    @override
     def encode(self, row: Row) -> bytes:
         text = io.StringIO()
         csv.writer(text).writerow(row.values())
         # The writer quotes only line ends that occur in its own, which is both of them; a plain one is what tools like.
         return (text.getvalue().removesuffix("\r\n") + "\n").encode()
 
+    @override
     def decode(self, record: bytes) -> Row:
         values = dict(zip(self.schema.columns, self._split(record.decode()), strict=True))
         row = {
@@ -118,6 +124,7 @@ class Csv(LineFormat):
         }
         return {**row, "source": values["source"]}
 
+    @override
     def records(self, file: Iterable[bytes]) -> Iterator[bytes]:
         """As for any; a line end in quotes does not end a record."""
         record: list[bytes] = []
@@ -150,10 +157,12 @@ class JsonLines(LineFormat):
         super().__init__(schema)
         self._vectors = [name for name, kind in schema.columns.items() if kind == "vector"]
 
+    @override
     def encode(self, row: Row) -> bytes:
         packed = {name: _pack(row[name]) for name in self._vectors}
         return json.dumps({**row, **packed}, allow_nan=False).encode() + b"\n"
 
+    @override
     def decode(self, record: bytes) -> Row:
         found = json.loads(record)
         row = {name: found[name] for name in self.schema.columns}
@@ -168,9 +177,11 @@ class Parquet(Format):
     SUFFIX = ".parquet"
     HOLDS = ("results", "embeddings")
 
+    @override
     def require(self) -> None:
         import_arrow()
 
+    @override
     def write(self, path: Path, rows: Iterable[Row]) -> None:
         arrow = import_arrow()
         width, rows = _width(self.schema, rows)
@@ -180,6 +191,7 @@ class Parquet(Format):
             while group := list(itertools.islice(rows, size)):
                 writer.write_table(arrow.Table.from_pylist(group, types))
 
+    @override
     def read(self, path: Path) -> Iterator[Row]:
         arrow = import_arrow()
         vectors = [name for name, kind in self.schema.columns.items() if kind == "vector"]
@@ -207,9 +219,11 @@ class Npy(Format):
         columns = {name: kind for name, kind in schema.columns.items() if kind != "vector"}
         self._sources = Csv(Schema(schema.name, columns, schema.rows))
 
+    @override
     def files(self, path: Path) -> list[Path]:
         return [path, path.with_name(f"{path.name}.sources.csv")]
 
+    @override
     def write(self, path: Path, rows: Iterable[Row]) -> None:
         import numpy as np
 
@@ -227,6 +241,7 @@ class Npy(Format):
             file.seek(0)
             _npy_header(file, count, width or 0)  # of the same length: numpy leaves room for the count to grow
 
+    @override
     def read(self, path: Path) -> Iterator[Row]:
         import numpy as np
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from typing_extensions import override
+
 from pretrained_cnn.labels import Prediction
 from pretrained_cnn.results.names import escape
 
@@ -173,12 +175,14 @@ and so does predict_batch one in a list; stream keeps paths and addresses only
 
         return html(self)
 
+    @override
     def __reduce__(self) -> tuple[object, ...]:
         """A pickle has the path or address, but not an image that is in memory: it is to be small, and to load."""
         image = self.image if isinstance(self.image, str) else None
         state = (self.source, self.predictions, self.error, image, self.status, self.label_set, self.thresholds)
         return Result, state
 
+    @override
     def __repr__(self) -> str:
         if self.error is not None:
             return f"Result({self.source!r}: error: {self.error.reason})"
@@ -264,6 +268,7 @@ class EmbeddingResult:
         """
         return "ok" if self.error is None else "failed"
 
+    @override
     def __repr__(self) -> str:
         if self.embedding is None:
             return f"EmbeddingResult({self.source!r}: error: {None if self.error is None else self.error.reason})"

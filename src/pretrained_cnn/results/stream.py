@@ -10,6 +10,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from typing_extensions import override
+
 from pretrained_cnn.errors import ImageError, InvalidArgumentError
 from pretrained_cnn.images.archives import is_archive
 from pretrained_cnn.images.policy import ImagePolicy
@@ -184,6 +186,7 @@ class ResultStream(Iterator[T], Generic[T]):
         self.search.done = names if isinstance(names, Done) else Done(names, os.getcwd())
         return self
 
+    @override
     def __next__(self) -> T:
         return self.next_with_origin()[0]
 

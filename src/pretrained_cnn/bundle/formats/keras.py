@@ -7,6 +7,8 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from pretrained_cnn.bundle.formats.base import Dtype, Format
 
 if TYPE_CHECKING:
@@ -25,12 +27,14 @@ class Keras(Format):
     name = "keras"
     file = "model.keras"
 
+    @override
     def write(
         self, graph: keras.Model, path: Path, spec: ModelSpec, *, dtype: Dtype, images: NDArray[np.uint8] | None
     ) -> None:
         """Save the graph."""
         graph.save(path)
 
+    @override
     def outputs(self, path: Path) -> list[str]:
         """The names in the description of the graph. Nothing is built."""
         with zipfile.ZipFile(path) as archive:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from pretrained_cnn.bundle.formats.base import SIGNATURE, ConvertedFormat, Dtype
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ class LiteRT(ConvertedFormat):
     file = "model.tflite"
     dtypes = ("float32", "float16")
 
+    @override
     def convert(
         self, saved_model: Path, path: Path, *, outputs: Sequence[str], dtype: Dtype, images: NDArray[np.uint8] | None
     ) -> None:
@@ -36,6 +39,7 @@ class LiteRT(ConvertedFormat):
             converter.target_spec.supported_types = [tf.float16]
         path.write_bytes(converter.convert())
 
+    @override
     def outputs(self, path: Path) -> list[str]:
         """The names of the signature, and those of tensors that are outputs without being in it."""
         from ai_edge_litert.interpreter import Interpreter

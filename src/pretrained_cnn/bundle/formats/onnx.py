@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from pretrained_cnn._compat import mend_tf2onnx, onnx_optimizers
 from pretrained_cnn._process import switch_off_telemetry
 from pretrained_cnn.bundle.formats.base import SIGNATURE, ConvertedFormat, Dtype
@@ -26,12 +28,14 @@ class ONNX(ConvertedFormat):
     file = "model.onnx"
     needs = (("tf2onnx", "onnxruntime"), ("onnx", "onnxruntime"))
 
+    @override
     def convert(
         self, saved_model: Path, path: Path, *, outputs: Sequence[str], dtype: Dtype, images: NDArray[np.uint8] | None
     ) -> None:
         """Convert the graph."""
         path.write_bytes(_converted(saved_model))
 
+    @override
     def outputs(self, path: Path) -> list[str]:
         """The names of the outputs of the model."""
         import onnx

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from pretrained_cnn.bundle.formats.base import ConvertedFormat, Dtype
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ class OpenVINO(ConvertedFormat):
     dtypes = ("float32", "float16", "int8")
     needs = (("scipy", "openvino"),)
 
+    @override
     def convert(
         self, saved_model: Path, path: Path, *, outputs: Sequence[str], dtype: Dtype, images: NDArray[np.uint8] | None
     ) -> None:
@@ -34,6 +37,7 @@ class OpenVINO(ConvertedFormat):
             model = _quantized(model, images)
         ov.save_model(model, path, compress_to_fp16=dtype == "float16")
 
+    @override
     def outputs(self, path: Path) -> list[str]:
         """The names of all results of the model."""
         return [_name(output) for output in _import().Core().read_model(path).outputs]

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from pretrained_cnn.bundle.formats.base import Dtype, Format
 from pretrained_cnn.errors import BundleError
 
@@ -35,6 +37,7 @@ class SavedModel(Format):
     name = "saved_model"
     file = "model"
 
+    @override
     def write(
         self, graph: keras.Model, path: Path, spec: ModelSpec, *, dtype: Dtype, images: NDArray[np.uint8] | None
     ) -> None:
@@ -71,6 +74,7 @@ class SavedModel(Format):
         labels.parent.mkdir(exist_ok=True)
         labels.write_text("".join(f"{label.id}\t{label.name}\n" for label in spec.labels), "utf-8")
 
+    @override
     def outputs(self, path: Path) -> list[str]:
         """The names that the signatures give, each once."""
         import tensorflow as tf
