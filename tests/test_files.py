@@ -109,7 +109,17 @@ def test_a_file_is_named_as_what_it_is(
 
 
 @pytest.mark.parametrize(
-    "content", [b"cat\ndog\n", b"\xff\xd8\xff\xe0 an image", b"\x08", ONNX[:-1], b"\x80\x04", b"{}"]
+    "content",
+    [
+        b"cat\ndog\n",
+        b"\xff\xd8\xff\xe0 an image",
+        b"\x08\x09",
+        ONNX[:-1],
+        ONNX + b"\x01",
+        b"\x08\x09\x3a" + b"\xff" * 8 + b"\x7f",
+        b"\x80\x04",
+        b"{}",
+    ],
 )
 def test_what_is_no_model_has_no_kind(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file"

@@ -207,8 +207,8 @@ def _is_onnx(stream: IO[bytes], size: int) -> bool:
     with contextlib.suppress(ValueError):
         for _ in range(100_000):
             at = stream.tell()
-            if at == size:
-                return {1, 7} <= seen
+            if at >= size:
+                return at == size and {1, 7} <= seen
             tag = _varint(stream)
             field, wire = tag >> 3, tag & 7
             if field not in MODEL_PROTO or wire not in (0, 2):
@@ -216,7 +216,7 @@ def _is_onnx(stream: IO[bytes], size: int) -> bool:
             seen.add(field)
             length = _varint(stream)
             if wire == 2:
-                if length > size - stream.tell():
+                if length > size:  # what no file has, and no seek takes
                     return False
                 stream.seek(length, os.SEEK_CUR)
     return False
