@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pretrained_cnn import _settings, identity
 from pretrained_cnn._check import choice, whole_number
 from pretrained_cnn._lazy import Reference
+from pretrained_cnn._process import random_kept
 from pretrained_cnn._types import ImagesLike
 from pretrained_cnn.bundle.child import NoChildError
 from pretrained_cnn.bundle.formats import Dtype
@@ -292,7 +293,7 @@ class Engine:
                         f"{' and '.join(self.bundle.outputs)} only; what else is in the network is in a bundle of "
                         'format="keras"'
                     )
-                with keras_is_needed():
+                with keras_is_needed(), random_kept():  # TensorFlow draws numbers when it is imported
                     from pretrained_cnn.backbones.build import build
 
                 self._backbone = build(self.spec, weights=self.weights, options=self.options)
