@@ -67,6 +67,18 @@ def test_building_a_network_leaves_pythons_random_alone(keras_home: Path) -> Non
         assert random.random() == expected
 
 
+def test_random_is_kept_where_threads_overlap() -> None:
+    before = random.getstate()
+    first, second = _process.random_kept(), _process.random_kept()
+    first.__enter__()
+    random.random()
+    second.__enter__()
+    random.random()
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    assert random.getstate() == before
+
+
 def test_random_weights_are_drawn_from_it() -> None:
     """As in Keras: two networks differ, and a seed repeats one."""
     models = [Classifier("MobileNet", weights=None, alpha=0.25).keras_model for _ in range(2)]

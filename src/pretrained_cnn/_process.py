@@ -43,6 +43,9 @@ SYNCHRONIZE, WAIT_TIMEOUT, ERROR_INVALID_PARAMETER = 0x100000, 0x102, 87
 
 
 _reported: set[str] = set()
+_random_states: list[tuple[Any, ...]] = []
+"""The state to restore, once for each thread within `random_kept`."""
+
 _lock = threading.Lock()
 
 
@@ -65,11 +68,18 @@ def random_kept() -> Iterator[None]:
 
     Keras draws a seed from it for each layer that might need one, whether or not the weights come from a file.
     """
-    state = random.getstate()
+    with _lock:
+        if not _random_states:
+            _random_states.append(random.getstate())
+        else:  # another thread keeps it already; the last of them restores it
+            _random_states.append(_random_states[0])
     try:
         yield
     finally:
-        random.setstate(state)
+        with _lock:
+            state = _random_states.pop()
+            if not _random_states:
+                random.setstate(state)
 
 
 def cores() -> int:
