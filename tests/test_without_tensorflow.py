@@ -22,7 +22,7 @@ from pretrained_cnn import Classifier
 
 pytestmark = pytest.mark.slow
 
-PACKAGES = ["numpy", "pillow", "openvino", "onnxruntime", "ai-edge-litert"]
+PACKAGES = ["numpy", "pillow", "typing-extensions", "openvino", "onnxruntime", "ai-edge-litert"]
 FORMATS = ["openvino", "onnx", "litert"]
 
 
