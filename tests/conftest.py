@@ -95,9 +95,11 @@ def conversions_in_this_process(request: pytest.FixtureRequest, monkeypatch: pyt
 
 
 @pytest.fixture(autouse=True, scope="module")
-def memory_is_given_back() -> Iterator[None]:
-    """Else a worker that runs the slow tests grows to many gigabytes."""
+def memory_is_given_back(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Else a worker that runs the slow tests grows to many gigabytes. It takes a second, so the others do without."""
     yield
+    if "not slow" in request.config.getoption("-m"):
+        return
     if "keras" in sys.modules:
         sys.modules["keras"].backend.clear_session()
     gc.collect()

@@ -418,6 +418,7 @@ def test_the_offline_backbone_without_its_package(monkeypatch: pytest.MonkeyPatc
         Classifier("EfficientNetLite0").predict(RED)
 
 
+@pytest.mark.slow
 def test_the_offline_backbone_names_the_labeled_photos(labeled: list[tuple[Path, str]]) -> None:
     clf = Classifier("EfficientNetLite0")
     results = clf.predict_batch([photo for photo, _ in labeled])
@@ -612,6 +613,7 @@ def test_features_of_a_bad_image_are_its_error() -> None:
 # Closing, and what stands for a model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["keras", "onnxruntime"])
 def test_a_closed_classifier_opens_its_network_again(runtime: str) -> None:
     with Classifier("MobileNet", weights=None, alpha=0.25, input_size=(32, 32), runtime=runtime) as clf:

@@ -37,6 +37,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
+@pytest.mark.slow
 def test_the_first_command_of_the_readme() -> None:
     done = run("classify", "--model", "EfficientNetLite0", "examples/images/clock.png")
     assert (done.returncode, done.stderr) == (0, ""), "stderr is for what the user must know: no chatter"
@@ -74,6 +75,7 @@ def test_json_and_a_bad_image_among_good_ones(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_weights_that_cannot_be_downloaded(tmp_path: Path) -> None:
     # No name server answers for the reserved domain .invalid; the proxy is one that refuses at once.
     done = run(
@@ -397,6 +399,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_bundle_is_classified_with(bundle: Path) -> None:
     done = run("classify", "--model", str(bundle), "--top", "1", "examples/images/clock.png")
     assert (done.returncode, done.stderr) == (0, "")

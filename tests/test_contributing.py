@@ -138,6 +138,7 @@ def test_a_command_is_known_by_one_entry(monkeypatch: pytest.MonkeyPatch, capsys
     assert "--word WORD  Word to say (default: hello)." in page
 
 
+@pytest.mark.slow
 def test_a_format_of_result_files_is_known_by_one_entry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """`classify --output` takes it, and resumes it, without a line elsewhere."""
     from pretrained_cnn import cli

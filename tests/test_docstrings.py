@@ -15,15 +15,15 @@ import pretrained_cnn
 MODULES = ["pretrained_cnn"] + [
     info.name
     for info in pkgutil.walk_packages(pretrained_cnn.__path__, "pretrained_cnn.")
-    if not info.name.endswith("__main__")
+    if not info.name.endswith("__main__") and "._pyinstaller." not in info.name
 ]
 
 
-LONG = "pretrained_cnn.classifier"
-"""It trains, saves, loads and explains: as long as all the others together."""
+LONG = {f"pretrained_cnn.{name}" for name in ("classifier", "explain", "integrations.sklearn")}
+"""They train, save, load and explain: as long as all the others together."""
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name == LONG)) for name in MODULES])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in MODULES])
 @pytest.mark.usefixtures("clean_registry")
 def test_the_examples_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)

@@ -225,6 +225,7 @@ def test_what_the_network_is_not_shown_is_cold() -> None:
     assert heat[13:187, 113:287].min() == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_overlay_and_file(clock: Path, tmp_path: Path) -> None:
     explanation = Classifier("EfficientNetLite0").explain(clock)
     image = np.asarray(Image.open(clock).convert("RGB"))
@@ -242,6 +243,7 @@ def test_overlay_and_file(clock: Path, tmp_path: Path) -> None:
         explanation.overlay(2)
 
 
+@pytest.mark.slow
 def test_the_class_explained(clock: Path) -> None:
     clf = Classifier("EfficientNetLite0")
     best, wall = list(clf.predict(clock))[:2]

@@ -37,6 +37,7 @@ def test_each_image_is_named_for_what_it_shows() -> None:
     assert {prediction.label for prediction in list(clock)[:2]} == {"analog_clock", "wall_clock"}
 
 
+@pytest.mark.slow
 def test_the_script_that_draws_them_runs(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, ROOT / "examples" / "draw.py", tmp_path], check=True, capture_output=True, timeout=120

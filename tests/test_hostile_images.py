@@ -120,6 +120,7 @@ def test_each_awkward_file_is_a_image_or_a_named_error(outcomes: dict[str, Any])
     assert wrong > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["Landscape", "Portrait"])
 def test_exif_photos_give_the_same_class_in_all_orientations(assets: Path, kind: str) -> None:
     """One image stored in five orientations, but for the digit in its middle, which is covered here."""
@@ -263,6 +264,7 @@ def broken_in_ways(tmp_path: Path) -> list[Callable[[int], Any]]:
     ]
 
 
+@pytest.mark.slow
 def test_a_thousand_items_with_every_tenth_broken(tmp_path: Path) -> None:
     ways = broken_in_ways(tmp_path)
     good = EXAMPLES / "clock.png"

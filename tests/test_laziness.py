@@ -52,6 +52,7 @@ def test_nothing_heavy_is_imported(code: str) -> None:
     assert heavy_imports(code) == set()
 
 
+@pytest.mark.slow
 def test_the_proof_can_fail() -> None:
     assert "keras" in heavy_imports("import pretrained_cnn; pretrained_cnn.get_spec('Xception').builder.resolve()")
     assert heavy_imports("import h5py") == {"h5py"}

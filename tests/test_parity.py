@@ -46,7 +46,7 @@ def _the_same_weights_each_time() -> Iterator[None]:
     gc.collect()
 
 
-@pytest.fixture(scope="module", params=slow(FAMILIES))
+@pytest.fixture(scope="module", params=FAMILIES)
 def woken(request: pytest.FixtureRequest, eight_photos: list[Path]) -> Iterator[Woken]:
     """One backbone of a family at a time, and what it answers to the photos."""
     name = request.param
@@ -121,6 +121,7 @@ def needless(preprocess: Callable[..., Any]) -> Callable[..., Any]:
     return lambda x: x / 127.5 - 1.0
 
 
+@pytest.mark.slow
 def test_a_wrong_preprocess_would_be_noticed(woken: Woken, eight_photos: list[Path]) -> None:
     spec = woken.clf.spec
     right = preprocess_of(spec.name)
@@ -160,7 +161,8 @@ def test_real_weights_name_the_labeled_photos(keras_home: Path, labeled: list[tu
     assert right >= 90
 
 
-@pytest.mark.parametrize("alpha", [pytest.param(1.0, marks=pytest.mark.slow), 0.25])
+@pytest.mark.slow
+@pytest.mark.parametrize("alpha", [1.0, 0.25])
 def test_real_weights_equal_the_hand_written_script(
     alpha: float, keras_home: Path, labeled: list[tuple[Path, str]]
 ) -> None:

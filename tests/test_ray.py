@@ -129,6 +129,7 @@ def test_what_ray_is_asked_for(bundle: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert asked(classify, bundle, concurrency=(2, 5))["compute"].max_size == 5
 
 
+@pytest.mark.slow
 def test_what_goes_to_an_actor_is_small(bundle: Path) -> None:
     for model in (bundle, "NASNetLarge"):
         made = asked(classify, model)

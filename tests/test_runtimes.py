@@ -310,6 +310,7 @@ def test_plugins_bring_runtimes(plugins: Any) -> None:
         runtimes.get_runtime("number")
 
 
+@pytest.mark.slow
 def test_mixed_precision_is_kerass_own_switch(clock: Path) -> None:
     expected = Classifier("EfficientNetLite0").predict(clock)
     import keras

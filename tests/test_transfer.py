@@ -268,6 +268,7 @@ def test_a_second_fit_embeds_nothing(patterns: Path, cache: Path, embedded: list
     assert sum(embedded) == 216
 
 
+@pytest.mark.slow
 def test_a_second_fit_from_a_file_does_not_even_build(
     patterns: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -809,6 +810,7 @@ def test_saved_and_loaded_in_every_format(format: Any, patterns: Path, tmp_path:
     assert (tmp_path / "a.bundle" / "README.md").read_text("utf-8") == model_card(clf.report, clf.spec)
 
 
+@pytest.mark.slow
 def test_a_bundle_can_be_gone_on_from(patterns: Path, tmp_path: Path, cache: Path, embedded: list[int]) -> None:
     train(patterns, head="mlp", epochs=1).save(tmp_path / "a.bundle")
     embedded.clear()
@@ -825,6 +827,7 @@ def test_a_bundle_can_be_gone_on_from(patterns: Path, tmp_path: Path, cache: Pat
         train(patterns, Classifier.load(tmp_path / "c.bundle"))
 
 
+@pytest.mark.slow
 def test_another_runtime(patterns: Path, cache: Path, embedded: list[int]) -> None:
     clf = train(patterns, runtime="openvino")
     assert repr(clf) == "Classifier.train(..., 'Small', runtime='openvino')"

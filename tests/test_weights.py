@@ -335,6 +335,7 @@ def test_efficientnet_v1_without_its_top(efficientnet: Any, monkeypatch: pytest.
     assert abs(other_graph - expected).max() > 1e-2, "else the test would prove nothing"
 
 
+@pytest.mark.slow
 def test_efficientnet_v1_by_its_function(efficientnet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A spec may hold the builder itself in place of its name."""
     spec, path, _ = efficientnet
