@@ -295,22 +295,12 @@ def test_no_runtime_reports_what_is_run(tmp_path: Path) -> None:
 
 # Conversions
 
-HOST = """
+STATE = """
 import gc, json, locale, logging, os, random, signal, sys, threading, time, warnings
 import numpy as np
-import PIL.Image
-import keras, tensorflow as tf, absl.logging
+import PIL.Image, PIL.ImageFile
 
-from pretrained_cnn import Classifier, ModelSpec
-from pretrained_cnn.bundle import child
-from pretrained_cnn.testing import RuntimeConformance
-
-child.allowed = sys.argv[1] == "child"
-SPEC = RuntimeConformance.spec
-MAY_CHANGE = ("TF_CPP_MIN_LOG_LEVEL", "ORT_DISABLE_TELEMETRY")
-classifiers = [Classifier(SPEC, runtime=name) for name in sys.argv[2:]]
-classifiers += [Classifier("EfficientNetLite0", runtime=sys.argv[2])]
-[clf.keras_model for clf in classifiers]  # whatever is imported and built for that is there before
+MAY_CHANGE = {"TF_CPP_MIN_LOG_LEVEL", "ORT_DISABLE_TELEMETRY"}
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 gc.collect()
 gc.freeze()
@@ -318,21 +308,108 @@ random.seed(1)
 warnings.filterwarnings("error", "mine")
 
 def state():
-    return {
-        "stdout": sys.stdout is sys.__stdout__, "stderr": sys.stderr is sys.__stderr__,
-        "filters": str(warnings.filters), "showwarning": str(warnings.showwarning),
-        "loggers": [(len(log.handlers), log.level) for log in map(logging.getLogger, (None, "absl", "tensorflow"))],
-        "absl": absl.logging.get_verbosity(),
-        "environment": {k: v for k, v in os.environ.items() if k not in MAY_CHANGE},
+    found = {
+        "streams": [sys.stdout is sys.__stdout__, sys.stderr is sys.__stderr__],
+        "filters": [str(item) for item in warnings.filters], "showwarning": str(warnings.showwarning),
+        "root logger": [len(logging.root.handlers), logging.root.level, logging.root.manager.disable],
+        "environment": {name: value for name, value in os.environ.items() if name not in MAY_CHANGE},
         "signals": [str(signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)],
-        "locale": locale.setlocale(locale.LC_ALL),
+        "locale": locale.setlocale(locale.LC_ALL), "hooks": [str(sys.excepthook), str(threading.excepthook)],
         "gc": [gc.isenabled(), gc.get_threshold(), gc.get_freeze_count() > 0],
         "random": hash(random.getstate()), "numpy": [str(np.geterr()), hash(np.random.get_state()[1].tobytes())],
-        "pillow": PIL.Image.MAX_IMAGE_PIXELS, "cwd": os.getcwd(),
-        "tensorflow": [tf.config.functions_run_eagerly(), tf.get_logger().level, tf.config.get_soft_device_placement()],
-        "keras": [keras.config.floatx(), keras.config.image_data_format(), keras.config.dtype_policy().name],
+        "pillow": [PIL.Image.MAX_IMAGE_PIXELS, PIL.ImageFile.LOAD_TRUNCATED_IMAGES],
+        "places": [os.getcwd(), *sys.path],
     }
+    if "tensorflow" in sys.modules:
+        import tensorflow as tf, absl.logging, keras
+        theirs = map(logging.getLogger, ("absl", "tensorflow"))
+        found["loggers"] = [absl.logging.get_verbosity(), *((len(log.handlers), log.level) for log in theirs)]
+        found["tensorflow"] = [tf.config.functions_run_eagerly(), tf.executing_eagerly(), tf.get_logger().level,
+            tf.config.get_soft_device_placement(), tf.config.threading.get_intra_op_parallelism_threads()]
+        found["keras"] = [keras.config.floatx(), keras.config.image_data_format(), keras.config.dtype_policy().name,
+            keras.config.is_traceback_filtering_enabled(), keras.config.is_interactive_logging_enabled()]
+    return found
+"""
 
+
+STEPS = """
+from pretrained_cnn import Classifier
+
+drawn, over = [], threading.Event()
+
+def work():
+    own = random.Random(3)
+    while not over.wait(0.001):
+        drawn.append((own.random(), sys.stdout is sys.__stdout__))
+
+thread = threading.Thread(target=work, daemon=True)
+thread.start()
+CLOCK = "examples/images/clock.png"
+images = np.random.RandomState(0).randint(0, 255, (8, 224, 224, 3), np.uint8)
+clf = Classifier("EfficientNetLite0", runtime="keras")
+train = lambda: Classifier.train(list(zip(images, "ab" * 4)), model="EfficientNetLite0")
+steps = {
+    "prediction": lambda: clf.predict(CLOCK), "batch": lambda: clf.predict_batch([CLOCK] * 3),
+    "explanation": lambda: clf.explain(CLOCK), "evaluation": lambda: clf.evaluate([(CLOCK, "analog_clock")]),
+    "conversion": lambda: Classifier("EfficientNetLite0", runtime="openvino").predict(CLOCK), "training": train,
+}
+changed, before = {}, states[0]
+for name, step in {"import": lambda: None, **steps}.items():
+    step()
+    after = state()
+    for kind in before:
+        if before[kind] != after[kind]:
+            one, other = before[kind], after[kind]
+            if kind == "environment":
+                other = {key: value for key, value in other.items() if one.get(key) != value}
+                one = {key: value for key, value in one.items() if key not in after[kind]}
+            elif kind == "filters":
+                one, other = ([item for item in x if item not in y] for x, y in ((one, other), (other, one)))
+            changed[f"{name}: {kind}"] = [one, other]
+    before = after
+over.set()
+thread.join()
+same = random.Random(3)
+print(json.dumps([changed, all(item == (same.random(), True) for item in drawn)]))
+"""
+
+SET_BY_OTHERS = (
+    "TF2_BEHAVIOR",
+    "TPU_ML_",
+    "ENABLE_RUNTIME_UPTIME_TELEMETRY",
+    "HDF5_PLUGIN_PATH",
+    "KMP_",
+    "LD_LIBRARY_",
+)
+"""What TensorFlow, h5py and what they import set in the environment when they are imported."""
+
+
+@pytest.mark.slow
+def test_each_step_leaves_the_process_as_it_was(tmp_path: Path) -> None:
+    code = STATE + "states = [state()]\n" + STEPS
+    changed, undisturbed = program(code, PRETRAINED_CNN_CACHE=str(tmp_path))
+    gone, environment = changed.pop("prediction: environment", ({}, {}))
+    assert gone == {}
+    assert [name for name in environment if not name.startswith(SET_BY_OTHERS)] == []
+    gone, filters = changed.pop("prediction: filters", ([], []))
+    assert gone == []
+    assert not any("mine" in item for item in filters), "those of other packages come on top"
+    assert changed == {}
+    assert undisturbed, "a thread beside it saw another stdout, or its own random numbers changed"
+
+
+HOST = """
+import tensorflow, keras, absl.logging
+
+from pretrained_cnn import Classifier
+from pretrained_cnn.bundle import child
+from pretrained_cnn.testing import RuntimeConformance
+
+child.allowed = sys.argv[1] == "child"
+SPEC = RuntimeConformance.spec
+classifiers = [Classifier(SPEC, runtime=name) for name in sys.argv[2:]]
+classifiers += [Classifier("EfficientNetLite0", runtime=sys.argv[2])]
+[clf.keras_model for clf in classifiers]  # whatever is imported and built for that is there before
 before, foreign, over = state(), [], threading.Event()
 
 def watch():
@@ -361,7 +438,7 @@ print(json.dumps([changed, sum(foreign), len(foreign), "tf2onnx" in sys.modules]
 @pytest.mark.slow
 def test_conversions_in_threads_leave_the_process_as_it_was(where: str, tmp_path: Path) -> None:
     changed, foreign, looks, converter = program(
-        HOST, where, "onnxruntime", "openvino", PRETRAINED_CNN_CACHE=str(tmp_path)
+        STATE + HOST, where, "onnxruntime", "openvino", PRETRAINED_CNN_CACHE=str(tmp_path)
     )
     assert changed == {}
     assert looks > 10

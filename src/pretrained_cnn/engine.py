@@ -446,7 +446,8 @@ class Engine:
                 backbone = self.backbone()
                 from pretrained_cnn.backbones.explainer import Explainer
 
-                self._explainers[method] = Explainer(backbone, method)
+                with random_kept():
+                    self._explainers[method] = Explainer(backbone, method)
             return self._explainers[method]
 
     def save(
