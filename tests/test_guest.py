@@ -424,7 +424,7 @@ watcher.start()
 threads = [threading.Thread(target=use, args=(clf,)) for clf in classifiers]
 for thread in threads:
     thread.start()
-    time.sleep(0.3)
+    time.sleep(0.05)
 [thread.join() for thread in threads]
 over.set()
 watcher.join()
