@@ -32,7 +32,7 @@ class OpenVINO(ConvertedFormat):
     ) -> None:
         """Read the graph, leave it no output but its own, and store its weights as ``dtype``."""
         ov = _import()
-        model = _only(ov.Core().read_model(saved_model), outputs)
+        model = _only(ov.convert_model(saved_model), outputs)
         if images is not None:
             model = _quantized(model, images)
         ov.save_model(model, path, compress_to_fp16=dtype == "float16")
