@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +12,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of a shell in the ba
     signal.signal(signal.SIGINT, signal.default_int_handler)  # some tests send it to programs that they start
 
 import pytest
+from memory import give_back
 from paths import ASSETS, EXAMPLES
 
 
@@ -98,13 +96,8 @@ def conversions_in_this_process(request: pytest.FixtureRequest, monkeypatch: pyt
 def memory_is_given_back(request: pytest.FixtureRequest) -> Iterator[None]:
     """Else a worker that runs the slow tests grows to many gigabytes. It takes a second, so the others do without."""
     yield
-    if "not slow" in request.config.getoption("-m"):
-        return
-    if "keras" in sys.modules:
-        sys.modules["keras"].backend.clear_session()
-    gc.collect()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).malloc_trim(0)
+    if "not slow" not in request.config.getoption("-m"):
+        give_back()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from memory import give_back
 from paths import EXAMPLES
 from PIL import Image
 from waking import FAMILIES, wake
@@ -283,9 +283,8 @@ def test_every_family_can_be_explained(name: str, clock: Path) -> None:
     assert explanation.heat_map.min() == 0
     grid = clf.engine.explainer("grad_cam")(clf.engine.pixels([clock]), np.zeros(1, np.intp)).shape[1:]
     assert 5 <= grid[0] == grid[1] <= 14
-    del clf
-    keras.backend.clear_session()
-    gc.collect()
+    del clf, explanation
+    give_back()
 
 
 BOXES = {
