@@ -31,6 +31,10 @@ SMALLER = {"VGG16": (64, 64)}
 """VGG's head has weights for each pixel of the last map: at 224 x 224 writing it as ONNX takes 14 GB of memory."""
 
 
+EIGHT = {"EfficientNetV2L": 8}
+"""Between two photos, woken by them alone, its answers differ too little to prove anything."""
+
+
 class Woken(NamedTuple):
     clf: Classifier
     expected: np.ndarray
@@ -80,7 +84,7 @@ def read(photo: Path, size: tuple[int, int], resize: ResizePolicy) -> np.ndarray
 @pytest.mark.parametrize("name", slow(NAMES))
 def test_agrees_with_the_hand_written_pipeline(name: str, eight_photos: list[Path]) -> None:
     """On two photos, resized as ``load_img`` does by default, and then smoothly."""
-    photos = eight_photos[:2]
+    photos = eight_photos[: EIGHT.get(name, 2)]
     by_hand = getattr(keras.applications, name)(weights=None)
     spec = get_spec(name)
     default = by_hand.input_shape[1:3]
@@ -94,7 +98,7 @@ def test_agrees_with_the_hand_written_pipeline(name: str, eight_photos: list[Pat
     ways = {"nearest": LIKE_LOAD_IMG["resize"], "bilinear": smoothly}
     inputs = [preprocess(load(photos, spec.input_size, interpolation)) for interpolation in ways]
     expected = by_hand.predict(np.concatenate(inputs), batch_size=2, verbose=0)
-    assert expected.max(axis=1).min() > 0.0015, "the network is mute, and the test would prove nothing"
+    assert expected.max(axis=1).min() > 0.002, "the network is mute, and the test would prove nothing"
 
     weights = by_hand.get_weights()
     del by_hand
@@ -106,7 +110,7 @@ def test_agrees_with_the_hand_written_pipeline(name: str, eight_photos: list[Pat
     resized.append(np.stack([read(photo, spec.input_size, smoothly) for photo in photos]))
     scores, embedding = clf.engine.open(["scores", "embedding"]).run(np.concatenate(resized))
     np.testing.assert_allclose(scores, expected, atol=1e-5, rtol=0)
-    assert embedding.shape == (4, spec.embedding_size)
+    assert embedding.shape == (2 * len(photos), spec.embedding_size)
 
 
 def swap_channels(preprocess: Callable[..., Any]) -> Callable[..., Any]:
