@@ -236,13 +236,11 @@ class ResultsFile(Destination):
         with self._explained():
             if self._better:
                 self._replace()
-            if self._file is None:
-                return  # nothing was added to a finished file
-            if self._rows != self.path:
+            if self._file is not None and self._rows != self.path:
                 self.format.write(self.path, self._lines.read(self._rows))
                 self._file.close()
                 self._rows.unlink()
-            self._note(finished=True)
+            self._note(finished=True)  # a process that was killed may have left a whole file without saying so
 
     @override
     def close(self) -> None:
@@ -261,7 +259,7 @@ class ResultsFile(Destination):
             return
         if there and not overwrite:
             raise self._exists()
-        for path in (self._beside, *self.format.files(self.path), self._rows):  # no new settings beside old rows
+        for path in (*self.format.files(self.path), self._rows):  # before the settings: no new ones beside old rows
             path.unlink(missing_ok=True)
         self._note(finished=False)
         self._rows.touch()
@@ -369,18 +367,16 @@ class ResultsFile(Destination):
         return True
 
     def _replace(self) -> None:
-        """Write the file anew, beside itself, with the rows of the images that were tried again in their places."""
-        grows = self._rows.exists()
-        writer, path = (self._lines, self._rows) if grows else (self.format, self.path)
-        end = None
+        """Write the rows anew, beside themselves, with those of the images that were tried again in their places."""
+        reader, path = (self._lines, self._rows) if self._rows.exists() else (self.format, self.path)
         if self._file is not None:
-            end = self._file.tell()
             self._file.close()
             self._file = None
-        writer.write(path, itertools.chain.from_iterable(map(self._renewed, by_image(writer.read(path)))))
+        self._note(finished=False)
+        renewed = map(self._renewed, by_image(reader.read(path)))
+        self._lines.write(self._rows, itertools.chain.from_iterable(renewed))
         self._better = {}
-        if end is not None:
-            self._grow(self._rows.stat().st_size)
+        self._grow(self._rows.stat().st_size)
 
     def _renewed(self, image: list[Row]) -> list[Row]:
         """The rows of an image: its new ones, if it had failed and was tried again."""
