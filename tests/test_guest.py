@@ -12,6 +12,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from paths import ROOT
 
@@ -68,15 +69,19 @@ def test_building_a_network_leaves_pythons_random_alone(keras_home: Path) -> Non
 
 
 def test_random_is_kept_where_threads_overlap() -> None:
-    before = random.getstate()
+    np.random.seed(3)
+    before, expected = random.getstate(), np.random.RandomState(3).random()
     first, second = _process.random_kept(), _process.random_kept()
     first.__enter__()
     random.random()
+    np.random.random()
     second.__enter__()
     random.random()
+    np.random.random()
     first.__exit__(None, None, None)
     second.__exit__(None, None, None)
     assert random.getstate() == before
+    assert np.random.random() == expected
 
 
 def test_random_weights_are_drawn_from_it() -> None:

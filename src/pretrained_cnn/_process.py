@@ -43,8 +43,8 @@ SYNCHRONIZE, WAIT_TIMEOUT, ERROR_INVALID_PARAMETER = 0x100000, 0x102, 87
 
 
 _reported: set[str] = set()
-_random_states: list[tuple[Any, ...]] = []
-"""The state to restore, once for each thread within `random_kept`."""
+_random_states: list[tuple[Any, Any]] = []
+"""The states to restore, once for each thread within `random_kept`."""
 
 _lock = threading.Lock()
 
@@ -64,22 +64,26 @@ def warn(message: str, *, cause: str | None = None) -> None:
 
 @contextlib.contextmanager
 def random_kept() -> Iterator[None]:
-    """Leave the state of Python's `random` as it was.
+    """Leave the states of Python's `random` and of numpy's global generator as they were.
 
-    Keras draws a seed from it for each layer that might need one, whether or not the weights come from a file.
+    Keras draws a seed from the former for each layer that might need one, whether or not the weights come from a file.
+    JAX, which TensorFlow imports where it is installed, draws from the latter when it is imported.
     """
+    import numpy as np
+
     with _lock:
         if not _random_states:
-            _random_states.append(random.getstate())
+            _random_states.append((random.getstate(), np.random.get_state(legacy=False)))
         else:  # another thread keeps it already; the last of them restores it
             _random_states.append(_random_states[0])
     try:
         yield
     finally:
         with _lock:
-            state = _random_states.pop()
+            pythons_state, numpys_state = _random_states.pop()
             if not _random_states:
-                random.setstate(state)
+                random.setstate(pythons_state)
+                np.random.set_state(numpys_state)
 
 
 def cores() -> int:
