@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -638,13 +639,15 @@ def test_a_run_that_is_killed_goes_on_with_the_files_that_are_missing(
 @pytest.mark.slow
 def test_a_cluster_of_ones_own(bundle: Path, tmp_path: Path, short_folder: str) -> None:
     draw(tmp_path / "few", 40, 4)
+    (tmp_path / "few" / "film.mp4").touch()
     options = ["--model", bundle, "--min-score", "0.2", "--output"]
     environment = {**os.environ, "RAY_TMPDIR": short_folder}
     run = command("few", tmp_path / "no.png", *options, "r.csv", "--shard", 25)
     done = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout) == (1, "")
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("pretrained-cnn: 41 images are in r.csv: 5 failed, ")
+    skipped, line = done.stderr.splitlines()
+    assert skipped == "pretrained-cnn: few: 1 file was skipped: .mp4"
+    assert re.match(r"pretrained-cnn: 41 images are in r\.csv: 5 failed, \d+ uncertain, 1 file skipped; ", line)
     here = [part for part in run if part not in ("--on", "ray", "--shard", "25")]
     subprocess.run(["whole.csv" if part == "r.csv" else part for part in here], cwd=tmp_path, check=False, timeout=300)
     rows_ = [file.read_bytes() for file in sorted(tmp_path.glob("r.csv/0*"))]
