@@ -308,7 +308,7 @@ def compare(
 def exact_mcnemar(only_a: int, only_b: int) -> float:
     """The two-sided p-value of ``only_a`` against ``only_b`` if both are equally likely, 0 to 1.
 
-    >>> exact_mcnemar(1, 3)
+    >>> round(exact_mcnemar(1, 3), 3)
     0.625
     """
     count, least = only_a + only_b, min(only_a, only_b)
