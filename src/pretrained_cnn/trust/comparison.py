@@ -66,8 +66,12 @@ class Comparison:
     (1, 8, 0.039, 'better')
     >>> result.a_accuracy, result.b_accuracy, result.count
     (0.2, 0.9, 10)
-    >>> [round(end, 2) for end in result.b_interval]
-    [0.6, 0.98]
+    >>> [round(end, 2) for interval in (result.a_interval, result.b_interval) for end in interval]
+    [0.06, 0.51, 0.6, 0.98]
+    >>> result.difference, result.images_needed, round(result.detectable, 1)
+    (0.7, 12, 0.7)
+    >>> result.a_right.sum().item(), result.b_right.sum().item()
+    (2, 9)
     >>> result.right_only_in_a()
     [Disagreement(source='9.jpg', label='cat', a='cat', b='dog')]
     """
