@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -481,7 +482,7 @@ class Classifier:
             engine.image_policy,
             start,
             schema=RESULTS,
-            settings=lambda: settings_of(engine, top=top, min_score=min_score),
+            settings=partial(settings_of, engine, top=top, min_score=min_score),
         )
 
     def predict_proba(
@@ -554,7 +555,7 @@ class Classifier:
             engine.image_policy,
             start,
             schema=EMBEDDINGS,
-            settings=lambda: settings_of(engine, layer=layer),
+            settings=partial(settings_of, engine, layer=layer),
         )
 
     def features(

@@ -225,14 +225,14 @@ class Engine:
         self.asked: tuple[str, Precision | Literal["auto"]] = runtime, precision
         """The runtime and the precision as they were asked for, ``"auto"`` included."""
         self._taken: tuple[RuntimeSpec, Precision] | None = None
+        choice("precision", precision, (*PRECISIONS, AUTO))
         if runtime != AUTO:
             spec_ = get_runtime(runtime)
             spec_.require()
             spec_.check_threads(threads)
-            if precision != AUTO:
+            if precision != "auto":
                 spec_.check_precision(precision)
                 self._taken = spec_, precision
-        choice("precision", precision, (*PRECISIONS, AUTO))
         self.threads = None if threads is None else whole_number("threads", threads)
         if precision == "int8" and quantize is None:
             raise InvalidArgumentError(
@@ -534,6 +534,14 @@ class Engine:
         quantized = [] if images is None else [_digest(images)]
         return " ".join([self.runtime.name, *([] if self.precision == "float32" else [self.precision]), *quantized])
 
+    def take_again(self, described: Any) -> None:
+        """Compute as an engine before, whose `runtime_identity` was ``described``, where ``"auto"`` leaves it open."""
+        with self._lock:
+            if self._taken is None and isinstance(described, str):
+                found = next((each for each in self._offered() if described == str(each)), None)
+                if found is not None:
+                    self._taken = get_runtime(found.runtime), found.precision
+
     def copy(self) -> Engine:
         """An engine that gives the same answers, with a network of its own."""
         backbone = None
@@ -575,8 +583,7 @@ class Engine:
 
     def _quickest(self) -> Candidate:
         """The quickest of what was asked for: the one that was measured before, else what is measured now."""
-        format = self.bundle.manifest.format if self.bundle is not None and self._backbone is None else None
-        offered = candidates(*self.asked, format=format, threads=self.threads)
+        offered = self._offered()
         if len(offered) == 1:
             return offered[0]
         key = self._network_key()
@@ -587,12 +594,16 @@ class Engine:
                 remember(key, offered, found)
         return found
 
+    def _offered(self) -> list[Candidate]:
+        format = self.bundle.manifest.format if self.bundle is not None and self._backbone is None else None
+        return candidates(*self.asked, format=format, threads=self.threads)
+
     def _network_key(self) -> str | None:
         """What tells the network from others whose speed may differ; None if that takes building it."""
         if self.bundle is not None:
             return hashlib.sha256(self.bundle.manifest.to_text().encode()).hexdigest()
         network = identity.network_by_graph(self.backbone().model) if self.is_built else self._identity_of_file()
-        return network and hashlib.sha256(repr((network, self.spec.input_size)).encode()).hexdigest()
+        return None if network is None else hashlib.sha256(repr((network, self.spec.input_size)).encode()).hexdigest()
 
     def _measure(self, offered: Sequence[Candidate]) -> Candidate:
         """Open the network in each way, and measure which is the quickest with one image. That one stays open."""

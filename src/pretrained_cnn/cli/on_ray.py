@@ -20,7 +20,7 @@ from pretrained_cnn.cli.status import Status
 from pretrained_cnn.cli.writing import ended, shown
 from pretrained_cnn.errors import InvalidArgumentError, OutputError
 from pretrained_cnn.images.sources import is_address
-from pretrained_cnn.results.file import RunInfo, by_image
+from pretrained_cnn.results.file import RunInfo, by_image, noted_settings
 from pretrained_cnn.results.names import escape
 from pretrained_cnn.results.result import Result
 from pretrained_cnn.results.rows import Row, to_result
@@ -43,7 +43,8 @@ def run(clf: Classifier, options: Options) -> Status:
 
     assert options.output is not None
     with quiet():
-        settings = settings_of(clf.engine, top=options.named, min_score=options.min_score)
+        before = noted_settings(options.output) if options.resume else {}
+        settings = settings_of(clf.engine, before, top=options.named, min_score=options.min_score)
     with _explained(options.address):
         _reach(options.address)
     start = time.monotonic()

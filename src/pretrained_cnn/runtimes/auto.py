@@ -14,6 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from typing_extensions import override
+
 from pretrained_cnn._cache import cache_folder, mark_used
 from pretrained_cnn._files import atomic_write
 from pretrained_cnn._process import cores
@@ -43,6 +45,7 @@ class Candidate(NamedTuple):
     runtime: str
     precision: Precision
 
+    @override
     def __str__(self) -> str:
         return self.runtime if self.precision == "float32" else f"{self.runtime} {self.precision}"
 
@@ -73,7 +76,10 @@ def candidates(
     if not found:
         asked = {"runtime": runtime, "precision": precision, **({} if threads is None else {"threads": threads})}
         given = ", ".join(f"{name}={value!r}" for name, value in asked.items())
-        raise InvalidArgumentError(f"{given}: no runtime that is installed here computes this network so")
+        raise InvalidArgumentError(
+            f"{given}: nothing that is installed here computes this network so; list_runtimes() and "
+            "list_precisions() say what there is"
+        )
     return found
 
 
@@ -123,12 +129,17 @@ def _runtimes(name: str) -> Iterable[RuntimeSpec]:
     if name != AUTO:
         return [get_runtime(name)]
     # Keras comes last, so that the others are converted elsewhere and do not need it in this process.
-    specs = sorted(map(RUNTIMES.get, RUNTIMES.names()), key=lambda spec: spec.format == "keras")
+    specs = sorted(map(get_runtime, _names()), key=lambda spec: spec.format == "keras")
     return [spec for spec in specs if spec.installed]
 
 
+def _names() -> list[str]:
+    return list(RUNTIMES.names())
+
+
 def _path(network: str, offered: Sequence[Candidate]) -> Path:
-    facts = [network, offered, _machine(), [_version(get_runtime(name).package) for name, _ in offered]]
+    specs = [get_runtime(name) for name, _ in offered]
+    facts = [network, offered, _machine(), [[_version(spec.package), _code(spec.factory)] for spec in specs]]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     return cache_folder("runtimes") / f"{digest[:32]}.json"
 
@@ -139,6 +150,11 @@ def _machine() -> list[Any]:
     except OSError:  # not Linux
         model = [platform.processor()]
     return [platform.node(), platform.machine(), model, cores()]
+
+
+def _code(factory: Any) -> str:
+    """Where a factory is defined: one of another name is another runtime."""
+    return str(getattr(factory, "path", None) or f"{factory.__module__}:{getattr(factory, '__qualname__', factory)}")
 
 
 def _version(module: str | None) -> str | None:
