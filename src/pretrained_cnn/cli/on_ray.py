@@ -10,7 +10,7 @@ import re
 import socket
 import sys
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -48,10 +48,11 @@ def run(clf: Classifier, options: Options) -> Status:
     with _explained(options.address):
         _reach(options.address)
     start = time.monotonic()
+    skipped = Counter[str]()
     with Shards(
         options.output,
         {**settings, "sources": list(options.source)},
-        find_images(Sources(options.source)),
+        find_images(Sources(options.source), skipped=skipped),
         size=options.shard or SHARD,
         run=RunInfo.of(options.source),
         resume=options.resume,
@@ -71,7 +72,7 @@ def run(clf: Classifier, options: Options) -> Status:
             shards.discard()
             raise
         shards.finish()
-        return ended(shards, options.min_score, time.monotonic() - start)
+        return ended(shards, options.min_score, time.monotonic() - start, skipped.total())
 
 
 @contextlib.contextmanager

@@ -296,12 +296,19 @@ class _Search:
             found.close()
 
 
-def find_images(sources: Sources) -> Iterator[Found]:
-    """The images of several sources. Raises the first ImageError if no source has an image."""
-    for source, listed, found, skipped in _open(sources.names, ImagePolicy()):
+def find_images(
+    sources: Sources, image_policy: ImagePolicy = ImagePolicy(), skipped: Counter[str] | None = None
+) -> Iterator[Found]:
+    """The images of several sources. Raises the first ImageError if no source has an image.
+
+    Files that are left out are logged, and counted in ``skipped`` by suffix or kind.
+    """
+    for source, listed, found, passed in _open(sources.names, image_policy):
         for item in found:
             yield Found(item, listed)
-        skipped.report(source or "")
+        passed.report(source or "")
+        if skipped is not None:
+            skipped.update(passed.counts)
 
 
 class _Folder:
