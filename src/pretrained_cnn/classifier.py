@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -49,10 +50,13 @@ class Classifier:
         weights: ``"imagenet"``, the path of a weights file, or None for random weights. A file without the
             1,000-class top serves `embed` only. A builder of your own that takes no ``weights`` brings its own.
         runtime: What executes the network, a name that `list_runtimes` gives. Any but ``"keras"`` takes a
-            converted copy, which is made once and kept in a cache.
+            converted copy, which is made once and kept in a cache. ``"auto"`` is the quickest of the installed ones:
+            when it is first needed, the network is converted for each of them, all are measured with one image for one
+            or two seconds, and the quickest is remembered for this machine, network, and versions; `runtime` says
+            which it is.
         precision: What the runtime computes in: ``"float32"``; with ``runtime="openvino"`` also ``"bfloat16"`` and
             ``"float16"``, where the CPU has instructions for them, and ``"int8"``. `list_precisions` says what this
-            machine has.
+            machine has. ``"auto"`` measures the floating-point ones too, and takes the quickest.
         quantize: Images of the kind that will be classified, about 300, for ``precision="int8"``: any source that
             `stream` takes. A fifth of them is held back, and 95 % of those must keep their best class.
         labels: Names of the classes, or ``(id, name)`` pairs, in place of the spec's.
@@ -84,7 +88,7 @@ class Classifier:
         *,
         weights: str | os.PathLike[str] | None = "imagenet",
         runtime: str | None = None,
-        precision: Precision = "float32",
+        precision: Precision | Literal["auto"] = "float32",
         quantize: Any = None,
         labels: Sequence[str | tuple[str, str]] | None = None,
         resize: ResizePolicy | None = None,
@@ -130,7 +134,7 @@ class Classifier:
         from_logits: bool = False,
         multi_label: bool = False,
         runtime: str = "keras",
-        precision: Precision = "float32",
+        precision: Precision | Literal["auto"] = "float32",
         quantize: Any = None,
         image_policy: ImagePolicy = ImagePolicy(),
     ) -> Self:
@@ -194,7 +198,7 @@ class Classifier:
         path: str | os.PathLike[str],
         *,
         runtime: str | None = None,
-        precision: Precision = "float32",
+        precision: Precision | Literal["auto"] = "float32",
         image_policy: ImagePolicy | None = None,
         threads: int | None = None,
         follow_links: bool = False,
@@ -479,7 +483,7 @@ class Classifier:
             engine.image_policy,
             start,
             schema=RESULTS,
-            settings=lambda: settings_of(engine, top=top, min_score=min_score),
+            settings=partial(settings_of, engine, top=top, min_score=min_score),
         )
 
     def predict_proba(
@@ -552,7 +556,7 @@ class Classifier:
             engine.image_policy,
             start,
             schema=EMBEDDINGS,
-            settings=lambda: settings_of(engine, layer=layer),
+            settings=partial(settings_of, engine, layer=layer),
         )
 
     def features(
@@ -753,9 +757,9 @@ class Classifier:
 
     @override
     def __repr__(self) -> str:
-        engine, runtime = self._engine, f"runtime={self.runtime!r}"
-        if self.precision != "float32":
-            runtime += f", precision={self.precision!r}"
+        engine = self._engine
+        name, precision = engine.asked  # a representation measures nothing
+        runtime = f"runtime={name!r}" + ("" if precision == "float32" else f", precision={precision!r}")
         if engine.bundle is not None:
             return f"Classifier.load({str(engine.bundle.path)!r}, {runtime})"
         if self._trained is not None:
