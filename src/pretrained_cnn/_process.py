@@ -21,6 +21,7 @@ from pretrained_cnn.errors import InvalidArgumentError, PretrainedCNNWarning
 __all__ = [
     "cores",
     "is_running",
+    "limit_cores",
     "limited_cores",
     "need_eager",
     "need_unforked",
@@ -41,6 +42,12 @@ ORT_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 SYNCHRONIZE, WAIT_TIMEOUT, ERROR_INVALID_PARAMETER = 0x100000, 0x102, 87
 """Of Windows: the right to wait for a process, and what its functions answer."""
 
+
+TENSORFLOWS_THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+"""The environment variables that TensorFlow reads when it is first used."""
+
+_limit: int | None = None
+"""The cores that `limit_cores` leaves to this process."""
 
 _reported: set[str] = set()
 _random_states: list[tuple[Any, Any]] = []
@@ -87,13 +94,24 @@ def random_kept() -> Iterator[None]:
 
 
 def cores() -> int:
-    """How many CPU cores this process may use: those of its affinity, within the CPU quota of its container.
+    """How many CPU cores this process may use: those of its affinity, within its container's quota and `limit_cores`.
 
     >>> cores() >= 1
     True
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([affinity, *map(math.ceil, _quotas())]))
+    return max(1, min([affinity, *map(math.ceil, _quotas()), _limit or affinity]))
+
+
+def limit_cores(count: int) -> None:
+    """Let this process use no more than ``count`` cores: decoding, and each network that is opened from now on.
+
+    For a process that a scheduler gave so many, without holding it to them. TensorFlow obeys if it was not used yet.
+    """
+    global _limit
+    _limit = count
+    for name in TENSORFLOWS_THREADS:
+        os.environ.setdefault(name, str(count))
 
 
 def limited_cores() -> int | None:

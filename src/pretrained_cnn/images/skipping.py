@@ -71,6 +71,11 @@ class Skipped:
         with self._lock:
             self._counts[kind or os.path.splitext(path)[1].lower() or "no suffix"] += 1
 
+    def clear(self) -> None:
+        """Forget what was counted, when the source is read from its beginning again."""
+        with self._lock:
+            self._counts.clear()
+
     @property
     def count(self) -> int:
         """How many."""

@@ -35,7 +35,7 @@ from pretrained_cnn.results.result import Result
 from pretrained_cnn.results.rows import RESULTS, Row, Schema, to_result
 from pretrained_cnn.results.stream import Done
 
-__all__ = ["Destination", "ResultsFile", "RunInfo", "by_image", "status_of_row"]
+__all__ = ["Destination", "ResultsFile", "RunInfo", "by_image", "noted_settings", "status_of_row"]
 
 
 MAX_TORN = 64 * 1024 * 1024
@@ -63,6 +63,18 @@ class RunInfo:
         return cls(os.getcwd(), tuple(sources), __version__)
 
 
+def noted_settings(path: str | os.PathLike[str]) -> Mapping[str, Any]:
+    """The settings of the run that began a file, or folder, of rows; empty where none can be read."""
+    try:
+        return dict(json.loads(_settings_file(Path(path)).read_bytes())["settings"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _settings_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.settings.json")
+
+
 class Destination:
     """What rows are written to, by one process at a time: a file, or a folder of them. It knows what they depend on.
 
@@ -83,7 +95,7 @@ class Destination:
         """How many images had their rows before this run."""
         self.run = run
         """Where the run began, which for a run that goes on is not here and now."""
-        self._beside = self.path.with_name(f"{self.path.name}.settings.json")
+        self._beside = _settings_file(self.path)
         with self._explained():
             try:
                 self._lock.acquire(timeout=0)

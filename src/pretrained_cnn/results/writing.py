@@ -15,7 +15,7 @@ from pretrained_cnn._process import warn
 from pretrained_cnn.errors import InvalidArgumentError, OutputError
 from pretrained_cnn.images.sources import SUFFIXES, is_address
 from pretrained_cnn.results.failures import IN_A_ROW, has_files, is_missing, may_pass
-from pretrained_cnn.results.file import ResultsFile, RunInfo
+from pretrained_cnn.results.file import ResultsFile, RunInfo, noted_settings
 from pretrained_cnn.results.result import EmbeddingResult, Result
 from pretrained_cnn.results.rows import EMBEDDINGS, RESULTS, Schema
 from pretrained_cnn.results.stream import Origin, ResultStream
@@ -242,7 +242,8 @@ def open_results(
         sources = ()
 
     def known() -> Mapping[str, Any]:
-        return {**(results.settings if isinstance(results, ResultStream) else {}), **(settings or {})}
+        before = noted_settings(path) if resume else {}
+        return {**(results.settings_after(before) if isinstance(results, ResultStream) else {}), **(settings or {})}
 
     with ResultsFile(
         path, known, schema, run=RunInfo.of(sources), resume=resume, overwrite=overwrite, retry_failed=retry_failed
