@@ -1101,13 +1101,14 @@ def jpeg_bomb(width: int, times: int) -> bytes:
     return head + b"\xff\xd7".join([data[start:-2]] * times) + b"\xff\xd9"
 
 
-def tiff_bomb(kind: str) -> bytes:
+def tiff_bomb(kind: str, channels: int = 1) -> bytes:
     """A large TIFF of equal strips of 64 rows."""
-    row = (ROW / 255).astype(kind) if kind == "f4" else wide(ROW)
+    row = np.repeat((ROW / 255).astype(kind) if kind == "f4" else wide(ROW), channels)
     strip, strips, bits = zlib.compress(np.tile(row, (64, 1)).tobytes(), 1), SIDE // 64, 8 * row.itemsize
     places, sizes = [8 + len(strip) * i for i in range(strips)], [len(strip)] * strips
     after = 8 + len(strip) * strips
-    values = {256: SIDE, 257: SIDE, 258: bits, 259: 8, 262: 1, 273: after, 277: 1, 278: 64, 279: after + 4 * strips}
+    values = {256: SIDE, 257: SIDE, 258: bits, 259: 8, 262: 2 if channels > 2 else 1, 273: after, 277: channels}
+    values |= {278: 64, 279: after + 4 * strips} | ({338: 2} if channels == 4 else {})
     values[339] = 3 if kind == "f4" else 1
     entries = [struct.pack("<HHII", tag, 4, strips if tag in (273, 279) else 1, value) for tag, value in values.items()]
     lists = struct.pack(f"<{2 * strips}I", *places, *sizes)
@@ -1132,6 +1133,8 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "colors.jpg": (lambda: jpeg_bomb(SIDE, 72), SHAPE),
     "floats.tif": (lambda: tiff_bomb("f4"), SHAPE),
     "deep.tif": (lambda: tiff_bomb("u2"), SHAPE),
+    "deep colors.tif": (lambda: tiff_bomb("u2", 3), SHAPE),
+    "colors of floats.tif": (lambda: tiff_bomb("f4", 3), "(ImagePolicy.max_memory)"),
     "phone.jpg": (lambda: jpeg_bomb(12_000, 70), SHAPE),
     "larger.jpg": (lambda: jpeg_bomb(22_000, 136), "(ImagePolicy.max_pixels)"),
     "colors.webp": (webp_bomb, "(ImagePolicy.max_memory)"),

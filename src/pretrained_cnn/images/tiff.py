@@ -235,6 +235,7 @@ def _samples(page: Page, allow_cut: bool) -> Samples | None:
         greatest=greatest if greatest and greatest > 0 and (kind == "f" or greatest < full) else None,
         white_is_zero=photometric == 0 and PHOTOMETRIC in page.entries,
         band_bytes=3 * band,
+        unpacked=layout.size[0] * layout.size[1] * count * bits[0] // 8 * (1 if kind == "u" and bits[0] <= 16 else 2),
     )
 
 
