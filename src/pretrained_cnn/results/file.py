@@ -14,7 +14,6 @@ import contextlib
 import io
 import itertools
 import json
-import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,6 +26,7 @@ from typing_extensions import override
 
 from pretrained_cnn._cache import file_lock
 from pretrained_cnn._files import atomic_write, open_regular
+from pretrained_cnn._process import warn
 from pretrained_cnn._version import __version__
 from pretrained_cnn.errors import OutputError
 from pretrained_cnn.results.formats import JsonLines, LineFormat, find_format
@@ -35,9 +35,8 @@ from pretrained_cnn.results.result import Result
 from pretrained_cnn.results.rows import RESULTS, Row, Schema, to_result
 from pretrained_cnn.results.stream import Done
 
-__all__ = ["Destination", "ResultsFile", "RunInfo", "by_image", "status_of_row"]
+__all__ = ["Destination", "ResultsFile", "RunInfo", "by_image", "noted_settings", "status_of_row"]
 
-log = logging.getLogger(__name__)
 
 MAX_TORN = 64 * 1024 * 1024
 """Bytes at the end of a file that may be a torn record, and are cut off. More is damage of another kind."""
@@ -64,6 +63,18 @@ class RunInfo:
         return cls(os.getcwd(), tuple(sources), __version__)
 
 
+def noted_settings(path: str | os.PathLike[str]) -> Mapping[str, Any]:
+    """The settings of the run that began a file, or folder, of rows; empty where none can be read."""
+    try:
+        return dict(json.loads(_settings_file(Path(path)).read_bytes())["settings"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _settings_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.settings.json")
+
+
 class Destination:
     """What rows are written to, by one process at a time: a file, or a folder of them. It knows what they depend on.
 
@@ -84,7 +95,7 @@ class Destination:
         """How many images had their rows before this run."""
         self.run = run
         """Where the run began, which for a run that goes on is not here and now."""
-        self._beside = self.path.with_name(f"{self.path.name}.settings.json")
+        self._beside = _settings_file(self.path)
         with self._explained():
             try:
                 self._lock.acquire(timeout=0)
@@ -148,11 +159,8 @@ class Destination:
             )
             raise OutputError(f"{self.path} was made with {then}, not {now}: give the same again, {ways}")
         if run.version != self.run.version:
-            log.warning(
-                "%s was begun by version %s of pretrained-cnn and goes on with %s",
-                self.path,
-                run.version,
-                self.run.version,
+            warn(
+                f"{self.path} was begun by version {run.version} of pretrained-cnn and goes on with {self.run.version}"
             )
         known = {absolute(source, run.folder) for source in run.sources}
         new = (source for source in self.run.sources if absolute(source, self.run.folder) not in known)

@@ -130,7 +130,7 @@ class ResultStream(Iterator[T], Generic[T]):
         start: Start[T],
         *,
         schema: Schema,
-        settings: Callable[[], Mapping[str, Any]],
+        settings: Callable[[Mapping[str, Any]], Mapping[str, Any]],
     ) -> None:
         self.schema = schema
         """The kind of rows that the results make."""
@@ -152,8 +152,18 @@ class ResultStream(Iterator[T], Generic[T]):
         >>> Classifier("EfficientNetLite0").stream("examples/images", top=3).settings["model"]
         'EfficientNetLite0'
         """
+        return self.settings_after({})
+
+    def settings_after(self, before: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The settings, for a run that goes on and had those of ``before``: ``"auto"`` is then what it was.
+
+        >>> from pretrained_cnn import Classifier
+        >>> stream = Classifier("EfficientNetLite0", runtime="auto").stream("examples/images")
+        >>> stream.settings_after({"runtime": "litert"})["runtime"]
+        'litert'
+        """
         if self._known is None:
-            self._known = self._settings()
+            self._known = self._settings(before)
         return self._known
 
     @property
