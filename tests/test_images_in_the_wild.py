@@ -740,6 +740,15 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: io.TextIOWrapper(io.BytesIO(encode(DRAWING, "PNG"))),
         'the file was opened for text; open it with "rb"',
     ),
+    "a file that was opened for writing": (
+        lambda: io.BufferedWriter(io.BytesIO()),  # type: ignore[arg-type]
+        'the file was opened for writing; open it with "rb"',
+    ),
+    "an image of no pixels": (lambda: Image.new("RGB", (0, 5)), "this image of 0 x 5 pixels is empty"),
+    "an array of paths": (
+        lambda: np.array(["a.png", "b.png"], dtype=object),
+        "this array of shape (2,) and dtype object is of Python objects; give one of them, or all to predict_batch",
+    ),
     "a coroutine": (lambda: never(), "this is a coroutine; await it, and give what it returns"),
     "a file of coroutines": (AsyncFile, "its read() is a coroutine; give `await file.read()`"),
     "an object that raises": (Evil, "it cannot be decoded: expected str, not NoneType"),
