@@ -905,6 +905,9 @@ def test_skipped_files_that_a_package_reads(monkeypatch: pytest.MonkeyPatch, tmp
     (tmp_path / "a.HEIC").touch()
     with pytest.raises(ImageError, match=r'skipped: \.heic; to read them, pip install "pretrained-cnn\[heif'):
         iter_items(tmp_path)
+    DRAWING.save(tmp_path / "b.png")
+    with pytest.warns(PretrainedCNNWarning, match=r"1 file was skipped: \.heic; to read them, pip install"):
+        assert len(list(iter_items(tmp_path))) == 1
 
 
 def test_the_suffixes_are_those_of_formats_that_are_read() -> None:

@@ -33,6 +33,7 @@ from pretrained_cnn.results.stream import ResultStream, Sources
 from pretrained_cnn.runtimes import Precision
 from pretrained_cnn.spec import HeatMapMethod, ModelSpec, Output, ResizePolicy
 from pretrained_cnn.transfer.report import Trained, TrainingReport, model_card
+from pretrained_cnn.trust import Comparison, compare, is_results_file
 
 if TYPE_CHECKING:
     import keras
@@ -272,9 +273,9 @@ class Classifier:
             **arguments: As for `Classifier`: ``weights``, ``runtime``, ``precision``, ``resize``, ``input_size``,
                 ``image_policy``, and builder options.
 
-        Images that cannot be read are left out, logged, and listed in `report`. Raises DataError before any work for
-        images from which nothing can be learnt, InvalidArgumentError for arguments that cannot be right,
-        MissingDependencyError for ``"linear"`` without scikit-learn.
+        Images that cannot be read are left out, with a `PretrainedCNNWarning`, and listed in `report`. Raises
+        DataError before any work for images from which nothing can be learnt, InvalidArgumentError for arguments that
+        cannot be right, MissingDependencyError for ``"linear"`` without scikit-learn.
 
         >>> pairs = [("examples/images/clock.png", "clock"), ("examples/images/candle.png", "candle")]
         >>> clf = Classifier.train(pairs, "EfficientNetLite0", validation=pairs)
@@ -606,6 +607,36 @@ class Classifier:
         """
         return evaluate(self._engine, source, labels, batch_size=batch_size)
 
+    def compare(
+        self,
+        other: Classifier | str | os.PathLike[str],
+        source: LabeledImages,
+        labels: Sequence[Any] | None = None,
+        *,
+        batch_size: int | None = None,
+    ) -> Comparison:
+        """Whether another classifier is better than this one, judged by the same labeled images.
+
+        The verdict holds for images of the kind of ``source``, drawn independently of each other: near copies make a
+        difference look surer than it is. "Not told apart" does not say that both are equally good. See `Comparison`.
+
+        Args:
+            other: A `Classifier`, the folder of a bundle, or a file of results that `write_results` wrote for these
+                images. In the comparison it is B, and this classifier is A.
+            source: As for `evaluate`. Images that were trained on favor the classifier that has seen them.
+            labels: As for `evaluate`.
+            batch_size: As for `stream`.
+
+        `Comparison.from_results` compares two files of results. Raises what `evaluate` raises; InvalidArgumentError
+        if only one of the two has ``multi_label=True``; DataError if a file lacks an image of ``source``.
+
+        >>> clf = Classifier("EfficientNetLite0")
+        >>> pairs = [("examples/images/clock.png", "analog_clock"), ("examples/images/candle.png", "candle")]
+        >>> clf.compare(clf, pairs).verdict
+        'not told apart'
+        """
+        return compare(self._engine, _competitor(other), source, labels, batch_size=batch_size)
+
     def explain(
         self, image: ImageLike, target: int | str | None = None, method: HeatMapMethod = "grad_cam"
     ) -> Explanation:
@@ -737,6 +768,13 @@ class Classifier:
             return f"Classifier.from_keras(<{engine.spec.name}>, {runtime})"
         options = "".join(f", {key}={value!r}" for key, value in engine.options.items())
         return f"Classifier({engine.spec.name!r}, weights={engine.weights!r}, {runtime}{options})"
+
+
+def _competitor(other: Classifier | str | os.PathLike[str]) -> Engine | Path:
+    """The network of a classifier or a bundle, or the path of a file of results."""
+    if isinstance(other, Classifier):
+        return other.engine
+    return Path(other) if is_results_file(other) else Classifier.load(other).engine
 
 
 def _results(engine: Engine, rows: Generator[Rows], top: int, min_score: float | None) -> Generator[Result]:
