@@ -258,6 +258,46 @@ def tiffs() -> Iterator[tuple[str, Row]]:
     )
 
 
+def shallow_tiffs() -> Iterator[tuple[str, Row]]:
+    """TIFF of planes and of depths that Pillow does not know, or decodes wrongly."""
+    white = np.rint(255 - (255 - GRAY.astype(float)) * ALPHA / 255).astype(np.uint8)
+    with_alpha = {"gray": ([GRAY, ALPHA], white), "RGB": ([*np.moveaxis(RGB, -1, 0), ALPHA], ON_WHITE)}
+    for compression in (None, "zlib", "lzw"):
+        for name, (planes, expected) in with_alpha.items():
+            options: dict[str, Any] = {"photometric": "minisblack" if name == "gray" else "rgb", "metadata": None}
+            options |= {"planarconfig": "separate", "compression": compression, "extrasamples": ["unassalpha"]}
+            yield (
+                f"planes: {name}, alpha {compression}",
+                (lambda a=planes, o=options: tiff(np.stack(a), **o), expected, 0.6),
+            )
+            multiplied = [*(np.rint(plane * (ALPHA / 255)).astype(np.uint8) for plane in planes[:-1]), ALPHA]
+            assoc = {**options, "extrasamples": ["assocalpha"]}
+            yield (
+                f"planes: {name}, associated {compression}",
+                (lambda a=multiplied, o=assoc: tiff(np.stack(a), **o), expected, 2),
+            )
+    two = {"photometric": "minisblack", "extrasamples": [0, 0], "metadata": None}
+    yield "gray and two more samples", (lambda: tiff(np.dstack([GRAY, ALPHA, 255 - ALPHA]), **two), GRAY, 0)
+    for bits in (1, 3, 4, 9, 13):
+        most = 2**bits - 1
+        few = np.rint(RGB * (most / 255)).astype(np.uint8 if bits < 9 else np.uint16)
+        expected = np.rint(few * (255 / most)).astype(np.uint8)
+        options = {"bitspersample": bits, "metadata": None}
+        colors = {"photometric": "rgb", **options}
+        yield f"RGB of {bits} bits", (lambda a=few, o=colors: tiff(a, **o), expected, 0.01)
+        separate = {**colors, "planarconfig": "separate"}
+        yield (
+            f"RGB of {bits} bits in planes",
+            (lambda a=few, o=separate: tiff(np.moveaxis(a, -1, 0), **o), expected, 0.01),
+        )
+        gray = {"photometric": "miniswhite", **options}
+        shown = expected[..., 1]
+        yield (
+            f"gray of {bits} bits",
+            (lambda a=most - few[..., 1], o=gray, b=few: tiff(a.astype(b.dtype), **o), shown, 0.01),
+        )
+
+
 def tiff_of_12_bits(gray: np.ndarray, photometric: int = 1) -> bytes:
     """Two samples in three bytes, as cameras and scanners pack them."""
     values = np.rint(gray.astype(float) * 4095 / 255).astype(np.uint16)
@@ -476,7 +516,7 @@ def loaded(image: Image.Image) -> Image.Image:
 
 
 RIGHT = {
-    f"{group.__name__}: {name}": row for group in (tiffs, jpegs, pngs, others) for name, row in group()
+    f"{group.__name__}: {name}": row for group in (tiffs, shallow_tiffs, jpegs, pngs, others) for name, row in group()
 }  # 130 rows and more
 
 
@@ -649,6 +689,20 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "TIFF with WebP": (
         lambda: tiff(RGB, compression="webp", photometric="rgb"),
         "this is a TIFF with WebP compression, which Pillow cannot undo; save it uncompressed, or with LZW",
+    ),
+    "TIFF of JPEG in planes, with alpha": (
+        lambda: tiff(
+            np.stack([GRAY, ALPHA]),
+            photometric="minisblack",
+            planarconfig="separate",
+            compression="jpeg",
+            extrasamples=[2],
+        ),
+        "this is a TIFF of 2 samples a pixel, 8 bits each, of a kind that cannot be read",
+    ),
+    "TIFF of 20 bits": (
+        lambda: tiff_of_12_bits(GRAY).replace(struct.pack("<HHII", 258, 4, 1, 12), struct.pack("<HHII", 258, 4, 1, 20)),
+        "this is a TIFF of 20 bits a sample; save it with 8 or 16",
     ),
     "TIFF with JPEG 2000": (
         lambda: tiff(RGB, compression="jpeg2000", photometric="rgb"),
@@ -1050,13 +1104,14 @@ def jpeg_bomb(width: int, times: int) -> bytes:
     return head + b"\xff\xd7".join([data[start:-2]] * times) + b"\xff\xd9"
 
 
-def tiff_bomb(kind: str) -> bytes:
+def tiff_bomb(kind: str, channels: int = 1) -> bytes:
     """A large TIFF of equal strips of 64 rows."""
-    row = (ROW / 255).astype(kind) if kind == "f4" else wide(ROW)
+    row = np.repeat((ROW / 255).astype(kind) if kind == "f4" else wide(ROW), channels)
     strip, strips, bits = zlib.compress(np.tile(row, (64, 1)).tobytes(), 1), SIDE // 64, 8 * row.itemsize
     places, sizes = [8 + len(strip) * i for i in range(strips)], [len(strip)] * strips
     after = 8 + len(strip) * strips
-    values = {256: SIDE, 257: SIDE, 258: bits, 259: 8, 262: 1, 273: after, 277: 1, 278: 64, 279: after + 4 * strips}
+    values = {256: SIDE, 257: SIDE, 258: bits, 259: 8, 262: 2 if channels > 2 else 1, 273: after, 277: channels}
+    values |= {278: 64, 279: after + 4 * strips} | ({338: 2} if channels == 4 else {})
     values[339] = 3 if kind == "f4" else 1
     entries = [struct.pack("<HHII", tag, 4, strips if tag in (273, 279) else 1, value) for tag, value in values.items()]
     lists = struct.pack(f"<{2 * strips}I", *places, *sizes)
@@ -1081,6 +1136,8 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "colors.jpg": (lambda: jpeg_bomb(SIDE, 72), SHAPE),
     "floats.tif": (lambda: tiff_bomb("f4"), SHAPE),
     "deep.tif": (lambda: tiff_bomb("u2"), SHAPE),
+    "deep colors.tif": (lambda: tiff_bomb("u2", 3), SHAPE),
+    "colors of floats.tif": (lambda: tiff_bomb("f4", 3), "(ImagePolicy.max_memory)"),
     "phone.jpg": (lambda: jpeg_bomb(12_000, 70), SHAPE),
     "larger.jpg": (lambda: jpeg_bomb(22_000, 136), "(ImagePolicy.max_pixels)"),
     "colors.webp": (webp_bomb, "(ImagePolicy.max_memory)"),

@@ -48,6 +48,9 @@ BYTES_A_PIXEL = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;1
 DECODER_BYTES = {"WEBP": 13, "AVIF": 8, "HEIF": 6, "JPEG2000": 17, "JXL": 8}
 """What a decoder takes of each pixel beside Pillow's own image, as was measured."""
 
+UNPACKED = 3
+"""How many times ``max_memory`` the bytes may be that are unpacked, in all passes: about two seconds."""
+
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -351,6 +354,12 @@ def _of_samples(
     if samples.mode != "RGB" or facts.orientation != 1:
         each += 4
     _check_memory(item, samples.size, width * height * each // shrink**2 + samples.band_bytes, policy)
+    if samples.unpacked > UNPACKED * policy.max_memory:
+        raise ImageError(
+            item.name,
+            f"its {width} x {height} pixels have {samples.unpacked:,} bytes of samples to unpack, more than {UNPACKED} "
+            f"times {policy.max_memory:,} (ImagePolicy.max_memory)",
+        )
     samples.decoded = color.decoded(facts, samples.mode)
     image = levels.in_eight_bits(item.name, samples, policy.levels, shrink)
     return _to_rgb(item, image, facts, policy)
