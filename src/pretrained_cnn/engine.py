@@ -379,8 +379,8 @@ class Engine:
         choice("errors", errors, ("raise", "return"))
         return self._rows(batches, lambda: self.open(outputs, layer), errors)
 
-    def row(self, item: Item) -> NDArray[np.float32]:
-        """The scores of one image, float32 ``(1, C)``. Raises ImageError."""
+    def row(self, item: Item, outputs: Sequence[Output] = ("scores",)) -> tuple[NDArray[np.float32], ...]:
+        """What the network gives for one image: for each output float32 ``(1, width)``. Raises ImageError."""
         pixels = load(item, self.spec.input_size, self.spec.resize, self.image_policy, self.spec.channels)
         batch = Batch([item.name], [None], pixels[np.newaxis], [item.path])
         answered, (scores,) = self.open().answer(batch)
