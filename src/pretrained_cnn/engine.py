@@ -9,7 +9,7 @@ import importlib.util
 import logging
 import os
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
@@ -383,9 +383,9 @@ class Engine:
         """What the network gives for one image: for each output float32 ``(1, width)``. Raises ImageError."""
         pixels = load(item, self.spec.input_size, self.spec.resize, self.image_policy, self.spec.channels)
         batch = Batch([item.name], [None], pixels[np.newaxis], [item.path])
-        answered, (scores,) = self.open().answer(batch)
+        answered, found = self.open(outputs).answer(batch)
         raise_first(answered.errors)
-        return scores
+        return found
 
     def run(
         self,
@@ -483,10 +483,13 @@ class Engine:
         min_agreement: float | None = None,
         overwrite: bool = False,
         card: str | None = None,
+        calibration: Mapping[str, NDArray[Any]] | None = None,
+        trained_on: Collection[bytes] = (),
     ) -> ExportCheck:
         """Write a bundle; the arguments are those of `pretrained_cnn.Classifier.save`.
 
-        ``card`` is a page of Markdown, which becomes the bundle's README.md.
+        ``card`` is a page of Markdown, which becomes the bundle's README.md. ``calibration`` holds arrays that are kept
+        with the network, ``trained_on`` the SHA-256 of the images that it was trained on.
         """
         backbone, images = self.backbone(), None
         from pretrained_cnn.backbones.serving import serving_graph
@@ -507,6 +510,8 @@ class Engine:
             images=images,
             min_agreement=min_agreement,
             card=card,
+            calibration=calibration,
+            trained_on=trained_on,
             overwrite=overwrite,
             sums_within=self._tolerance(),
         )

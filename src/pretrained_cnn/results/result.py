@@ -65,8 +65,8 @@ class Result:
     """``"ok"``; ``"uncertain"`` if the best score is below the ``min_score`` asked for; ``"unknown"`` if a calibrated
     classifier finds that the image is of none of its classes; ``"failed"`` if there is an `error`."""
     label_set: tuple[Prediction, ...] | None = None
-    """The classes that a calibrated classifier cannot rule out, best first, whatever ``top`` is; never empty. None if it
-    is not calibrated, or the image failed."""
+    """The classes that a calibrated classifier cannot rule out, best first, whatever ``top`` is; at least one. None if
+    it is not calibrated, or the image failed."""
     thresholds: tuple[float, ...] = field(default=(), repr=False, compare=False)
     """Where an image may have several labels, the probability from which each counts as seen, by `Prediction.index`."""
 

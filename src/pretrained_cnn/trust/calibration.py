@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ from typing_extensions import override
 
 from pretrained_cnn._check import number
 from pretrained_cnn.errors import BundleError, DataError
+from pretrained_cnn.labels import Label, Prediction
 
 __all__ = ["Calibration"]
 
@@ -133,6 +135,16 @@ class Calibration:
             "distances": self.distances,
         }
 
+    def digest(self) -> str:
+        """What tells calibrations apart: a checksum of all that is in this one, in hexadecimal.
+
+        >>> references, distances = np.eye(4, 8, dtype=np.float16), np.ones((4, 2), np.float32)
+        >>> [len(Calibration(0.9, 4, t, references, distances).digest()) for t in (0.3, 0.4)]
+        [16, 16]
+        """
+        content = b"".join(np.ascontiguousarray(array).tobytes() for array in self.to_arrays().values())
+        return hashlib.sha256(content).hexdigest()[:16]
+
     @property
     def width(self) -> int:
         """``D``, how many numbers an embedding has.
@@ -166,6 +178,20 @@ class Calibration:
         """Bool ``(N, C)``: which classes are in the label set of each image, by its scores ``(N, C)``."""
         best = np.arange(scores.shape[1]) == scores.argmax(axis=1)[:, np.newaxis]
         return np.asarray((scores >= self.threshold) | best)
+
+    def label_sets(self, scores: NDArray[np.floating], labels: Sequence[Label]) -> list[tuple[Prediction, ...]]:
+        """The label set of each image, best first, by its scores ``(N, C)``; ``labels`` name the columns.
+
+        >>> calibration = Calibration(0.9, 4, 0.3, np.eye(4, 8, dtype=np.float16), np.ones((4, 2), np.float32))
+        >>> calibration.label_sets(np.array([[0.4, 0.6]]), [Label("cat", "cat"), Label("dog", "dog")])
+        [(Prediction(id='dog', label='dog', score=0.6, index=1), Prediction(id='cat', label='cat', score=0.4, index=0))]
+        """
+        found = []
+        for row, inside in zip(scores, self.in_set(scores), strict=True):
+            columns = np.flatnonzero(inside)
+            order = columns[np.argsort(-row[columns], kind="stable")].tolist()
+            found.append(tuple(Prediction(*labels[i], float(row[i]), i) for i in order))
+        return found
 
     @override
     def __repr__(self) -> str:

@@ -1,0 +1,256 @@
+"""What calibration promises: the p-values and sets are those of the textbook, and hold over random data."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.stats import binom
+
+from pretrained_cnn import BundleError, DataError, InvalidArgumentError
+from pretrained_cnn.trust import Calibration
+from pretrained_cnn.trust.calibration import images_needed
+
+
+def sample(count: int, seed: int = 0, classes: int = 4, width: int = 12) -> tuple[NDArray[Any], ...]:
+    """Scores, embeddings and targets of a classifier that is often right."""
+    random = np.random.default_rng(seed)
+    targets = random.integers(0, classes, count)
+    centers = np.random.default_rng(99).normal(size=(classes, width)) + 2
+    embeddings = centers[targets] + random.normal(size=(count, width)) * 0.8
+    logits = -((embeddings[:, np.newaxis] - centers) ** 2).sum(axis=-1)
+    scores = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return scores / scores.sum(axis=1, keepdims=True), embeddings, targets
+
+
+def textbook_p_value(calibration: NDArray[Any], image: NDArray[Any]) -> float:
+    """Full conformal prediction, word by word: all images in one bag, each as far as its third nearest other."""
+    bag = np.concatenate([calibration, image[np.newaxis]]).astype(np.float64)
+    unit = (bag / np.linalg.norm(bag, axis=1, keepdims=True)).astype(np.float16).astype(np.float64)
+    between = 1 - unit @ unit.T
+    np.fill_diagonal(between, np.inf)
+    distances = np.sort(between, axis=1)[:, 2]
+    return float(np.mean(distances >= distances[-1] - 1e-6))
+
+
+@given(st.integers(0, 10_000), st.integers(20, 60))
+@settings(max_examples=20, deadline=None)
+def test_p_values_are_those_of_full_conformal_prediction(seed: int, count: int) -> None:
+    scores, embeddings, targets = sample(count, seed)
+    calibration = Calibration.fit(scores, embeddings, targets, 0.9)
+    images = np.concatenate([sample(5, seed + 1)[1], np.random.default_rng(seed).normal(size=(5, 12))])
+    expected = [textbook_p_value(embeddings, image) for image in images]
+    np.testing.assert_allclose(calibration.p_values(images), expected, atol=1.5 / (count + 1))
+    np.testing.assert_allclose(np.mean(calibration.p_values(images) == np.array(expected)), 1, atol=0.2)
+
+
+@given(st.integers(0, 10_000), st.integers(19, 200), st.sampled_from([0.5, 0.8, 0.9, 0.95]))
+@settings(max_examples=40, deadline=None)
+def test_the_threshold_is_the_quantile_of_split_conformal_prediction(seed: int, count: int, coverage: float) -> None:
+    scores, embeddings, targets = sample(count, seed)
+    calibration = Calibration.fit(scores, embeddings, targets, coverage)
+    nonconformity = 1 - scores[np.arange(count), targets]
+    level = math.ceil(round((count + 1) * coverage, 9)) / count
+    expected = 1 - np.quantile(nonconformity, level, method="inverted_cdf")
+    assert calibration.threshold == pytest.approx(expected, abs=1e-12)
+    inside = calibration.in_set(scores)
+    assert inside.any(axis=1).all()
+    np.testing.assert_array_equal(inside[np.arange(count), scores.argmax(axis=1)], True)
+
+
+@pytest.mark.parametrize("coverage", [0.8, 0.95])
+def test_both_promises_are_kept_over_many_draws(coverage: float) -> None:
+    """One image is judged by each of 400 calibrations, so the counts are binomial."""
+    kept = covered = 0
+    draws = 400
+    for seed in range(draws):
+        scores, embeddings, targets = sample(61, seed)
+        calibration = Calibration.fit(scores[1:], embeddings[1:], targets[1:], coverage)
+        kept += not calibration.is_unknown(embeddings[:1])[0]
+        covered += calibration.in_set(scores[:1])[0, targets[0]]
+    least = binom.ppf(0.001, draws, coverage)
+    assert kept >= least
+    assert covered >= least
+    assert kept <= binom.ppf(0.999, draws, coverage + 1 / 61)  # and no more is kept than is promised
+
+
+def test_another_kind_of_image_is_unknown() -> None:
+    calibration = Calibration.fit(*sample(200))
+    assert calibration.is_unknown(-sample(50, 5)[1]).all()
+    assert calibration.is_unknown(sample(200, 6)[1]).mean() < 0.12
+
+
+def test_sets_are_best_first_and_never_empty() -> None:
+    from pretrained_cnn import Label
+
+    labels = [Label(name, name.upper()) for name in "abc"]
+    calibration = Calibration(0.9, 10, 0.3, np.eye(4, 12, dtype=np.float16), np.ones((4, 2), np.float32))
+    sets = calibration.label_sets(np.array([[0.32, 0.08, 0.6], [0.1, 0.29, 0.29], [0.3, 0.3, 0.4]]), labels)
+    assert [[each.id for each in one] for one in sets] == [["c", "a"], ["b"], ["c", "a", "b"]]
+    assert (sets[0][1].label, sets[0][1].score, sets[0][1].index) == ("A", 0.32, 0)
+
+
+def test_too_few_images_are_refused() -> None:
+    for coverage in (0.5, 0.9, 0.95, 0.99):
+        needed = images_needed(coverage)
+        Calibration.fit(*sample(needed), coverage)
+        with pytest.raises(
+            DataError, match=rf"coverage={coverage:g} needs at least {needed} images .* and {needed - 1}"
+        ):
+            Calibration.fit(*sample(needed - 1), coverage)
+    for wrong in (0, 1, 1.5, "0.9", float("nan")):
+        with pytest.raises(InvalidArgumentError, match="coverage=.* is not a number above 0"):
+            Calibration.fit(*sample(30), wrong)  # type: ignore[arg-type]
+
+
+def test_fifty_thousand_images_cost_less_than_ten_megabytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pretrained_cnn.trust import calibration as module
+
+    assert module.MAX_REFERENCE_BYTES <= 9_000_000
+    monkeypatch.setattr(module, "MAX_REFERENCE_BYTES", 2 * 12 * 100)  # the same rule, on less
+    found = Calibration.fit(*sample(1000))
+    assert (found.images, found.references.shape) == (1000, (100, 12))
+    assert sum(array.nbytes for array in found.to_arrays().values()) < 2 * 12 * 100 + 100 * 8 + 100
+    assert not found.is_unknown(sample(200, 6)[1]).mean() > 0.12
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "BLOCK", 7)
+        np.testing.assert_allclose(Calibration.fit(*sample(1000)).distances, found.distances, atol=1e-6)
+
+
+def test_arrays_give_the_calibration_back() -> None:
+    calibration = Calibration.fit(*sample(50))
+    again = Calibration.from_arrays(calibration.to_arrays())
+    assert (repr(again), again.digest()) == (repr(calibration), calibration.digest())
+    np.testing.assert_array_equal(again.p_values(sample(9, 3)[1]), calibration.p_values(sample(9, 3)[1]))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"coverage": np.array(1.0)},
+        {"coverage": np.array("0.9")},
+        {"images": np.array(3)},
+        {"threshold": np.array(np.nan)},
+        {"references": np.full((50, 12), np.nan, np.float16)},
+        {"references": np.ones((3, 12), np.float16), "distances": np.ones((3, 2), np.float32)},
+        {"distances": np.ones((50, 3), np.float32)},
+        {"distances": np.full((50, 2), np.inf, np.float32)},
+    ],
+)
+def test_arrays_that_are_no_calibration_are_refused(damage: dict[str, NDArray[Any]]) -> None:
+    arrays = Calibration.fit(*sample(50)).to_arrays() | damage
+    with pytest.raises(BundleError, match="calibrate the bundle again"):
+        Calibration.from_arrays(arrays)
+    with pytest.raises(BundleError, match="calibrate the bundle again"):
+        Calibration.from_arrays({})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from patterns import draw
+
+    parent = tmp_path_factory.mktemp("patterns")
+    draw(parent / "train", 8)
+    draw(parent / "calibration", 10, seed=1)
+    draw(parent / "test", 5, seed=2)
+    return parent
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path) -> Any:
+    from patterns import SMALL
+
+    from pretrained_cnn import Classifier
+
+    return Classifier.train(folder / "train", SMALL)
+
+
+def answers(results: Any) -> list[Any]:
+    return [(result.status, result.top.id, [each.id for each in result.label_set]) for result in results]
+
+
+def test_a_calibrated_classifier_answers_alike_on_every_path(trained: Any, folder: Path, tmp_path: Path) -> None:
+    from pretrained_cnn import Classifier, to_frame, write_results
+
+    clf = trained.calibrate(folder / "calibration", coverage=0.8)
+    assert trained.calibration is None
+    assert trained.predict(folder / "test" / "down" / "000.png").label_set is None
+    assert repr(clf.calibration).startswith("Calibration(coverage=0.8, images=30")
+    photos = sorted((folder / "test").glob("*/*.png"))
+    gray = np.full((40, 40, 3), 128, np.uint8)
+    scores, embeddings = clf.predict_proba(photos), clf.embed(photos)
+    results = clf.predict_batch(photos, top=1)
+    expected = answers(results)
+    assert [status == "unknown" for status, *_ in expected] == clf.calibration.is_unknown(embeddings).tolist()
+    assert [len(found) for *_, found in expected] == clf.calibration.in_set(scores).sum(axis=1).tolist()
+    assert answers(clf.predict(photo) for photo in photos) == expected
+    assert clf.predict(gray).status == "unknown"
+    assert clf.predict(gray).top.score > 0
+    assert clf.predict(gray, min_score=1).status == "unknown"
+    (failed,) = clf.predict_batch(["no.jpg"], errors="return")
+    assert (failed.status, failed.label_set) == ("failed", None)
+    assert set(to_frame(results)["status"]) <= {"ok", "unknown"}
+    sets = [json.loads(text) for text in to_frame(results)["label_set"]]
+    assert [[each["id"] for each in one] for one in sets] == [found for *_, found in expected]
+
+    for format_ in ("keras", "openvino"):
+        path = tmp_path / f"{format_}.bundle"
+        clf.save(path, format=format_)
+        loaded = Classifier.load(path)
+        assert loaded.calibration.digest() == clf.calibration.digest()
+        assert answers(loaded.stream(photos)) == expected
+        assert answers(pickle.loads(pickle.dumps(loaded)).stream(photos)) == expected
+        with pytest.raises(
+            DataError, match=r"was trained on 24 of these 24 images, such as .*000\.png; calibrate with"
+        ):
+            loaded.calibrate(folder / "train")
+
+    path = tmp_path / "r.csv"
+    write_results(clf.stream(photos[:3]), path)
+    write_results(loaded.stream(photos), tmp_path / "s.csv")
+    other = trained.calibrate(folder / "calibration", coverage=0.7)
+    from pretrained_cnn import OutputError
+
+    with pytest.raises(OutputError, match="was made with calibration="):
+        write_results(other.stream(photos), path, resume=True)
+
+
+def test_what_cannot_be_calibrated_is_refused(trained: Any, folder: Path, tmp_path: Path) -> None:
+    import keras
+    from patterns import SMALL
+
+    from pretrained_cnn import Classifier, PretrainedCNNWarning
+
+    with pytest.raises(DataError, match="was trained on 24 of these 24 images"):
+        trained.calibrate(folder / "train")
+    with pytest.raises(InvalidArgumentError, match="coverage=2 is not a number"):
+        trained.calibrate(folder / "calibration", coverage=2)
+    with pytest.raises(DataError, match="needs at least 99 images to calibrate with, and 30 could be read"):
+        trained.calibrate(folder / "calibration", coverage=0.99)
+    down = [(path, "down") for path in sorted((folder / "calibration" / "down").iterdir())]
+    with pytest.warns(PretrainedCNNWarning, match="the calibration images have none of 'across', 'squares'"):
+        clf = trained.calibrate(down, coverage=0.9)
+    with pytest.raises(InvalidArgumentError, match=r"quantize=\.\.\. changes the network"):
+        clf.save(tmp_path / "b", format="openvino", quantize=folder / "test")
+    with pytest.raises(InvalidArgumentError, match="output='scores' leaves out what a calibrated classifier needs"):
+        clf.save(tmp_path / "b", output="scores")
+    with pytest.raises(InvalidArgumentError, match="cannot be pickled"):
+        pickle.dumps(clf)
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2, "sigmoid")])
+    several = Classifier.from_keras(model, labels=["a", "b"], scale=1 / 255, multi_label=True)
+    with pytest.raises(InvalidArgumentError, match="calibrate needs classes of which each image has exactly one"):
+        several.calibrate(folder / "calibration")
+    own = Classifier(SMALL.replace(labels=(), decode=lambda scores, top: [[("a", "a", 1.0)]] * len(scores)))
+    with pytest.raises(InvalidArgumentError, match="has a decode function in place of labels"):
+        own.calibrate(folder / "calibration")
+    trained.save(tmp_path / "scores.bundle", format="openvino")
+    with pytest.raises(BundleError, match="gives scores only, not embedding"):
+        Classifier.load(tmp_path / "scores.bundle").calibrate(folder / "calibration")
