@@ -102,12 +102,10 @@ def test_too_few_images_are_refused() -> None:
     for coverage in (0.5, 0.9, 0.95, 0.99):
         needed = images_needed(coverage)
         Calibration.fit(*sample(needed), coverage)
-        with pytest.raises(
-            DataError, match=rf"coverage={coverage:g} needs at least {needed} images .* and {needed - 1}"
-        ):
+        with pytest.raises(DataError, match=rf"{coverage:g} needs at least {needed} images .* and {needed - 1} could"):
             Calibration.fit(*sample(needed - 1), coverage)
     for wrong in (0, 1, 1.5, "0.9", float("nan")):
-        with pytest.raises(InvalidArgumentError, match="coverage=.* is not a number above 0"):
+        with pytest.raises(InvalidArgumentError, match=r"coverage=.* is not a number above 0"):
             Calibration.fit(*sample(30), wrong)  # type: ignore[arg-type]
 
 
@@ -177,7 +175,12 @@ def answers(results: Any) -> list[Any]:
     return [(result.status, result.top.id, [each.id for each in result.label_set]) for result in results]
 
 
-def test_a_calibrated_classifier_answers_alike_on_every_path(trained: Any, folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "format_", ["keras", *(pytest.param(each, marks=pytest.mark.slow) for each in ("openvino", "onnx", "litert"))]
+)
+def test_a_calibrated_classifier_answers_alike_on_every_path(
+    trained: Any, folder: Path, tmp_path: Path, format_: str
+) -> None:
     from pretrained_cnn import Classifier, to_frame, write_results
 
     clf = trained.calibrate(folder / "calibration", coverage=0.8)
@@ -201,17 +204,14 @@ def test_a_calibrated_classifier_answers_alike_on_every_path(trained: Any, folde
     sets = [json.loads(text) for text in to_frame(results)["label_set"]]
     assert [[each["id"] for each in one] for one in sets] == [found for *_, found in expected]
 
-    for format_ in ("keras", "openvino"):
-        path = tmp_path / f"{format_}.bundle"
-        clf.save(path, format=format_)
-        loaded = Classifier.load(path)
-        assert loaded.calibration.digest() == clf.calibration.digest()
-        assert answers(loaded.stream(photos)) == expected
-        assert answers(pickle.loads(pickle.dumps(loaded)).stream(photos)) == expected
-        with pytest.raises(
-            DataError, match=r"was trained on 24 of these 24 images, such as .*000\.png; calibrate with"
-        ):
-            loaded.calibrate(folder / "train")
+    path = tmp_path / f"{format_}.bundle"
+    clf.save(path, format=format_)
+    loaded = Classifier.load(path)
+    assert loaded.calibration.digest() == clf.calibration.digest()
+    assert answers(loaded.stream(photos)) == expected
+    assert answers(pickle.loads(pickle.dumps(loaded)).stream(photos)) == expected
+    with pytest.raises(DataError, match=r"trained on 24 of these 24 images, such as .*000\.png; calibrate with"):
+        loaded.calibrate(folder / "train")
 
     path = tmp_path / "r.csv"
     write_results(clf.stream(photos[:3]), path)
@@ -251,6 +251,3 @@ def test_what_cannot_be_calibrated_is_refused(trained: Any, folder: Path, tmp_pa
     own = Classifier(SMALL.replace(labels=(), decode=lambda scores, top: [[("a", "a", 1.0)]] * len(scores)))
     with pytest.raises(InvalidArgumentError, match="has a decode function in place of labels"):
         own.calibrate(folder / "calibration")
-    trained.save(tmp_path / "scores.bundle", format="openvino")
-    with pytest.raises(BundleError, match="gives scores only, not embedding"):
-        Classifier.load(tmp_path / "scores.bundle").calibrate(folder / "calibration")

@@ -26,7 +26,7 @@ from pretrained_cnn.evaluate import Evaluation, MultiLabelEvaluation, evaluate
 from pretrained_cnn.explain import Explanation, explain
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item, iter_items, single_item
-from pretrained_cnn.labels import Label
+from pretrained_cnn.labels import Label, Prediction
 from pretrained_cnn.results.result import EmbeddingResult, Result, ResultList, status_of
 from pretrained_cnn.results.rows import EMBEDDINGS, RESULTS
 from pretrained_cnn.results.settings import settings_of
@@ -494,6 +494,9 @@ class Classifier:
         choice("errors", errors, ("raise", "return"))
         check_speed(batch_size, workers, prefetch)
         engine, calibration, outputs = self._engine, self._calibration, self._outputs
+        asked: dict[str, Any] = {"top": top, "min_score": min_score}
+        if calibration is not None:
+            asked["calibration"] = calibration.digest()
 
         def start(images: Iterable[tuple[str, Any]]) -> Generator[Result]:
             batches = engine.batches(images, batch_size, workers, prefetch)
@@ -504,7 +507,7 @@ class Classifier:
             engine.image_policy,
             start,
             schema=RESULTS,
-            settings=partial(settings_of, engine, top=top, min_score=min_score, **_asked(calibration)),
+            settings=partial(settings_of, engine, **asked),
         )
 
     def predict_proba(
@@ -897,9 +900,11 @@ def _answers(
     min_score: float | None,
 ) -> Iterator[dict[str, Any]]:
     """What the outputs say of each image, as fields of its `Result`."""
-    scores, unknown, label_sets = outputs[0], itertools.repeat(False), itertools.repeat(None)
+    scores = outputs[0]
+    unknown: Iterable[bool] = itertools.repeat(False)
+    label_sets: Iterable[tuple[Prediction, ...] | None] = itertools.repeat(None)
     if calibration is not None:
-        unknown = calibration.is_unknown(outputs[1])
+        unknown = calibration.is_unknown(outputs[1]).tolist()
         label_sets = calibration.label_sets(scores, engine.spec.labels)
     best = engine.predictions(scores, top)
     for predictions, is_unknown, label_set in zip(best, unknown, label_sets, strict=False):  # the last two may repeat
@@ -910,11 +915,6 @@ def _answers(
             "label_set": label_set,
             "thresholds": engine.spec.thresholds,
         }
-
-
-def _asked(calibration: Calibration | None) -> dict[str, str]:
-    """What a run that goes on compares of a calibration."""
-    return {} if calibration is None else {"calibration": calibration.digest()}
 
 
 def _loaded(path: str, runtime: str, precision: Precision, image_policy: ImagePolicy) -> Classifier:

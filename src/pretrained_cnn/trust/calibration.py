@@ -105,10 +105,20 @@ class Calibration:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Calibration:
-        """What `to_arrays` gave. Raises BundleError for anything else."""
+        """What `to_arrays` gave. Raises BundleError for anything else.
+
+        >>> references, distances = np.eye(4, 8, dtype=np.float16), np.ones((4, 2), np.float32)
+        >>> Calibration.from_arrays(Calibration(0.9, 4, 0.3, references, distances).to_arrays())
+        Calibration(coverage=0.9, images=4, threshold=0.300)
+        """
         try:
-            numbers = [arrays[name][()].item() for name in ("coverage", "images", "threshold")]
-            found = cls(*numbers, arrays["references"], arrays["distances"])
+            found = cls(
+                coverage=arrays["coverage"].item(),
+                images=arrays["images"].item(),
+                threshold=arrays["threshold"].item(),
+                references=arrays["references"],
+                distances=arrays["distances"],
+            )
             count = len(found.references)
             fits = (
                 0 < found.coverage < 1
@@ -126,7 +136,12 @@ class Calibration:
         return found
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Arrays by name, as a bundle keeps them."""
+        """Arrays by name, as a bundle keeps them.
+
+        >>> references, distances = np.eye(4, 8, dtype=np.float16), np.ones((4, 2), np.float32)
+        >>> sorted(Calibration(0.9, 4, 0.3, references, distances).to_arrays())
+        ['coverage', 'distances', 'images', 'references', 'threshold']
+        """
         return {
             "coverage": np.array(self.coverage),
             "images": np.array(self.images),
@@ -153,13 +168,17 @@ class Calibration:
         >>> Calibration.fit(np.full((99, 2), 0.5), random.normal(size=(99, 16)), np.zeros(99, int)).width
         16
         """
-        return self.references.shape[1]
+        return int(self.references.shape[1])
 
     def p_values(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
         """``(N,)``: of images like those of the calibration, the share that is at least as far away, above 0 to 1.
 
         ``embeddings`` are ``(N, D)``. For images like those of the calibration, a value is at most ``x`` with a
         probability of at most ``x``.
+
+        >>> references, distances = np.eye(4, 8, dtype=np.float16), np.ones((4, 2), np.float32)
+        >>> Calibration(0.9, 4, 0.3, references, distances).p_values(np.ones((1, 8)))
+        array([1.])
         """
         found = np.empty(len(embeddings))
         second, third = self.distances.T
@@ -190,7 +209,7 @@ class Calibration:
         for row, inside in zip(scores, self.in_set(scores), strict=True):
             columns = np.flatnonzero(inside)
             order = columns[np.argsort(-row[columns], kind="stable")].tolist()
-            found.append(tuple(Prediction(*labels[i], float(row[i]), i) for i in order))
+            found.append(tuple(Prediction(labels[i].id, labels[i].name, float(row[i]), i) for i in order))
         return found
 
     @override
