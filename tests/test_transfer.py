@@ -24,6 +24,7 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from warned import messages
 
 from pretrained_cnn import (
     BundleError,
@@ -453,31 +454,37 @@ def broken(folder: Path, name: str, content: bytes) -> Path:
 def test_unreadable_images_are_listed_skipped_and_counted(
     patterns: Path, tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     for part in ("train", "validation"):
         shutil.copytree(patterns / part, tmp_path / part)
     whole = (patterns / "train" / "down" / "000.png").read_bytes()
     text = broken(tmp_path / "train" / "down", "text.png", b"hello")
     cut = broken(tmp_path / "validation" / "across", "cut.png", whole[:-100])
-    for _ in range(2):
-        clf = train(tmp_path)
+    with messages() as warned:
+        first = train(tmp_path)
+    assert warned == [
+        f"2 images cannot be read and are left out, such as {first.report.skipped[0]}; report.skipped lists all"
+    ]
+    for clf in (first, train(tmp_path)):
         assert clf.report.skipped == [
             f"{text}: this is not an image in a format that can be read; it begins with b'hello'",
             f"{cut}: it cannot be decoded: image file is truncated",
         ]
         assert clf.report.counts["train"]["down"] == 24
         assert clf.report.counts["validation"]["across"] == 12
-    assert f"left out: {text}: this is not" in caplog.text
+    assert f"left out: {cut}: it cannot be" in caplog.text
     np.testing.assert_array_equal(
         clf.predict_proba(patterns / "test"), train(patterns).predict_proba(patterns / "test")
     )
 
 
-def test_the_same_image_in_both_is_warned_of(patterns: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_same_image_in_both_is_warned_of(patterns: Path, tmp_path: Path) -> None:
     shutil.copytree(patterns / "validation", tmp_path / "validation")
     copy = shutil.copy(patterns / "train" / "down" / "000.png", tmp_path / "validation" / "across" / "zz.png")
-    clf = Classifier.train(patterns / "train", SMALL, validation=tmp_path / "validation")
+    with messages() as warned:
+        clf = Classifier.train(patterns / "train", SMALL, validation=tmp_path / "validation")
     assert clf.report.duplicates == [str(copy)]
-    assert f"1 validation images are among the train images too, such as {copy}" in caplog.text
+    assert warned[0].startswith(f"1 validation images are among the train images too, such as {copy}; ")
 
 
 def one_class(folder: Path) -> None:
@@ -779,7 +786,8 @@ def test_history_and_report(patterns: Path) -> None:
 def test_the_model_card(patterns: Path, tmp_path: Path) -> None:
     shutil.copytree(patterns / "train", tmp_path / "train")
     broken(tmp_path / "train" / "down", "text.png", b"hello")
-    clf = Classifier.train(tmp_path / "train", SMALL.replace(license="MIT", source="https://example.org/small"))
+    with messages():
+        clf = Classifier.train(tmp_path / "train", SMALL.replace(license="MIT", source="https://example.org/small"))
     card = model_card(clf.report, clf.spec)
     for part in (
         "# An image classifier of 3 classes\n",

@@ -287,9 +287,9 @@ class Classifier:
             **arguments: As for `Classifier`: ``weights``, ``runtime``, ``precision``, ``resize``, ``input_size``,
                 ``image_policy``, and builder options.
 
-        Images that cannot be read are left out, logged, and listed in `report`. Raises DataError before any work for
-        images from which nothing can be learnt, InvalidArgumentError for arguments that cannot be right,
-        MissingDependencyError for ``"linear"`` without scikit-learn.
+        Images that cannot be read are left out, with a `PretrainedCNNWarning`, and listed in `report`. Raises
+        DataError before any work for images from which nothing can be learnt, InvalidArgumentError for arguments that
+        cannot be right, MissingDependencyError for ``"linear"`` without scikit-learn.
 
         >>> pairs = [("examples/images/clock.png", "clock"), ("examples/images/candle.png", "candle")]
         >>> clf = Classifier.train(pairs, "EfficientNetLite0", validation=pairs)

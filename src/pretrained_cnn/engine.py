@@ -22,7 +22,7 @@ from pretrained_cnn._lazy import Reference
 from pretrained_cnn._process import random_kept
 from pretrained_cnn._types import ImagesLike
 from pretrained_cnn.bundle.child import NoChildError
-from pretrained_cnn.bundle.formats import Dtype
+from pretrained_cnn.bundle.formats import FORMATS, Dtype
 from pretrained_cnn.bundle.manifest import ExportCheck
 from pretrained_cnn.bundle.store import Bundle, open_bundle, write_bundle, write_converted
 from pretrained_cnn.errors import (
@@ -742,7 +742,8 @@ class Engine:
 
         graph = serving_graph(backbone, outputs, layer)
         if self.weights is not None:  # random weights are not seen again
-            key = key or identity.conversion_key_of_graph(graph, self._kept_format())
+            format = self._kept_format()
+            key = key or (format and identity.conversion_key_of_graph(graph, format))
         write = functools.partial(
             write_converted, graph=graph, spec=self.spec, format=self.runtime.format, images=self._quantize_images()
         )
@@ -779,13 +780,21 @@ class Engine:
             return self._open_bundle(bundle, outputs)
 
     def _conversion_key(self, outputs: tuple[Output, ...], layer: str | None) -> str | None:
+        format = self._kept_format()
+        if format is None:
+            return None
         what = " ".join((*outputs, *([] if layer is None else [layer])))
-        return identity.conversion_key(self.spec, self.weights, self.options, what, self._kept_format())
+        return identity.conversion_key(self.spec, self.weights, self.options, what, format)
 
-    def _kept_format(self) -> str:
-        """The format of a converted graph, and what it is quantized by."""
-        images = self._quantize_images()
-        return self.runtime.format if images is None else f"{self.runtime.format} {_digest(images)}"
+    def _kept_format(self) -> str | None:
+        """The format of a converted graph, who defines it, and what it is quantized by.
+
+        None for a format that this program registered: its code may be another one the next time.
+        """
+        origin, images = FORMATS.origin(self.runtime.format), self._quantize_images()
+        if origin is None:
+            return None
+        return " ".join([self.runtime.format, origin, *([] if images is None else [_digest(images)])])
 
     def _quantize_images(self) -> NDArray[np.uint8] | None:
         """The images to quantize by, as the network takes them. They are read once."""

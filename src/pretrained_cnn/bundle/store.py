@@ -10,8 +10,10 @@ import io
 import json
 import os
 import platform
+import re
 import secrets
 import shutil
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -55,6 +57,9 @@ KEPT = ("name", "input_size", "embedding_size", "parameters", "license", "source
 """Fields of a spec that a manifest has as they are."""
 
 MAX_MANIFEST_BYTES = 16 * 2**20
+
+LEFT_SECONDS = 24 * 3600
+"""Nothing is written for so long: an unfinished bundle of another machine that did not change since is left over."""
 
 
 @dataclass(frozen=True)
@@ -450,15 +455,14 @@ def _made_whole(path: Path, *, overwrite: bool) -> Iterator[Path]:
 def scratch_beside(path: Path, mode: int = 0o777) -> Iterator[Path]:
     """A new, hidden folder on the disk of ``path``, removed in the end.
 
-    Those of processes of this machine that were killed while they wrote ``path`` are removed first.
+    Those of processes that were killed while they wrote ``path`` are removed first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    prefix = _scratch_prefix(path)
-    for folder in path.parent.glob(f"{glob.escape(prefix)}*"):
-        process = folder.name.removeprefix(prefix).partition(".")[0]
-        if process.isdecimal() and not (folder in _writing or _is_another(int(process))):
+    name, machine = f".{path.name[:40]}.", hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+    for folder in path.parent.glob(f"{glob.escape(name)}*"):
+        if folder not in _writing and _is_left(folder, folder.name.removeprefix(name), machine):
             shutil.rmtree(folder, ignore_errors=True)
-    scratch = path.with_name(f"{prefix}{os.getpid()}.{secrets.token_hex(8)}")
+    scratch = path.with_name(f"{name}{machine}.{os.getpid()}.{secrets.token_hex(8)}")
     _writing.add(scratch)
     try:
         scratch.mkdir(mode)  # not mkdtemp: its folders, and what is renamed out of them, are for one user alone
@@ -472,14 +476,22 @@ _writing: set[Path] = set()
 """The folders that threads of this process write. In a container, a killed process may have had the same number."""
 
 
-def _is_another(process: int) -> bool:
-    return process != os.getpid() and is_running(process)
+def _is_left(folder: Path, name: str, machine: str) -> bool:
+    """Whether nobody writes a folder any more that `scratch_beside` made.
 
-
-def _scratch_prefix(path: Path) -> str:
-    """How the folders begin that become ``path``. The machine is in it: only here a number tells a process."""
-    machine = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
-    return f".{path.name[:40]}.{machine}."
+    A number tells a process only on its own machine, and a container is a new machine each time it starts. What another
+    machine did not change for a day is taken as left.
+    """
+    found = re.fullmatch(r"([0-9a-f]{6})\.(\d+)\.[0-9a-f]{16}", name)
+    if found is None:
+        return False
+    if found[1] == machine:
+        process = int(found[2])
+        return process == os.getpid() or not is_running(process)
+    try:
+        return time.time() - max(path.stat().st_mtime for path in (folder, *folder.iterdir())) > LEFT_SECONDS
+    except OSError:  # it is gone
+        return False
 
 
 def _read_manifest(path: Path) -> str:

@@ -14,7 +14,6 @@ import contextlib
 import io
 import itertools
 import json
-import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,6 +26,7 @@ from typing_extensions import override
 
 from pretrained_cnn._cache import file_lock
 from pretrained_cnn._files import atomic_write, open_regular
+from pretrained_cnn._process import warn
 from pretrained_cnn._version import __version__
 from pretrained_cnn.errors import OutputError
 from pretrained_cnn.results.formats import JsonLines, LineFormat, find_format
@@ -37,7 +37,6 @@ from pretrained_cnn.results.stream import Done
 
 __all__ = ["Destination", "ResultsFile", "RunInfo", "by_image", "noted_settings", "status_of_row"]
 
-log = logging.getLogger(__name__)
 
 MAX_TORN = 64 * 1024 * 1024
 """Bytes at the end of a file that may be a torn record, and are cut off. More is damage of another kind."""
@@ -160,11 +159,8 @@ class Destination:
             )
             raise OutputError(f"{self.path} was made with {then}, not {now}: give the same again, {ways}")
         if run.version != self.run.version:
-            log.warning(
-                "%s was begun by version %s of pretrained-cnn and goes on with %s",
-                self.path,
-                run.version,
-                self.run.version,
+            warn(
+                f"{self.path} was begun by version {run.version} of pretrained-cnn and goes on with {self.run.version}"
             )
         known = {absolute(source, run.folder) for source in run.sources}
         new = (source for source in self.run.sources if absolute(source, self.run.folder) not in known)

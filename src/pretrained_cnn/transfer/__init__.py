@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pretrained_cnn._cache import cache_folder
 from pretrained_cnn._check import choice, number, whole_number
+from pretrained_cnn._process import warn
 from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import ImageError, InvalidArgumentError, import_package
@@ -151,7 +152,10 @@ def _read(engine: Engine, source: LabeledImages, validation: LabeledImages | Non
     data.check_left(parts, classes, failed)
     duplicates = data.duplicates(*parts) if len(parts) == 2 else []
     if duplicates:
-        log.warning("%d validation images are among the train images too, such as %s", len(duplicates), duplicates[0])
+        warn(
+            f"{len(duplicates)} validation images are among the train images too, such as {duplicates[0]}; figures on "
+            "them are too good, so remove them from one of the two"
+        )
     return _Data(classes, parts, failed=failed, duplicates=duplicates)
 
 
@@ -175,8 +179,10 @@ def _embed(engine: Engine, images: _Data, identity: str | None) -> _Data:
         vectors.append(found)
         failed += errors
     data.check_left(parts, images.classes, failed)
+    if failed:
+        warn(f"{len(failed)} images cannot be read and are left out, such as {failed[0]}; report.skipped lists all")
     for error in failed:
-        log.warning("left out: %s", error)
+        log.info("left out: %s", error)
     return replace(images, parts=parts, vectors=vectors, failed=failed)
 
 
