@@ -208,6 +208,10 @@ def test_a_calibrated_classifier_answers_alike_on_every_path(
     clf.save(path, format=format_)
     loaded = Classifier.load(path)
     assert loaded.calibration.digest() == clf.calibration.digest()
+    loaded.save(tmp_path / "again.bundle", format=format_)
+    again = Classifier.load(tmp_path / "again.bundle")
+    assert again.calibration.digest() == clf.calibration.digest()
+    assert again.engine.bundle.trained_on() == loaded.engine.bundle.trained_on()
     assert answers(loaded.stream(photos)) == expected
     assert answers(pickle.loads(pickle.dumps(loaded)).stream(photos)) == expected
     with pytest.raises(DataError, match=r"trained on 24 of these 24 images, such as .*000\.png; calibrate with"):

@@ -738,7 +738,7 @@ class Classifier:
         self,
         path: str | os.PathLike[str],
         *,
-        format: str = "keras",
+        format: str | None = None,
         dtype: Dtype = "float32",
         output: Output | Sequence[Output] | None = None,
         quantize: ImagesLike | None = None,
@@ -749,8 +749,9 @@ class Classifier:
 
         Args:
             path: The folder.
-            format: ``"keras"`` can be trained further, and loaded with any runtime. ``"openvino"``, ``"onnx"`` and
-                ``"litert"`` need neither TensorFlow nor Keras where they are loaded. ``"saved_model"`` is what
+            format: By default ``"keras"``, or that of the bundle whose model the classifier runs without Keras, which
+                is copied. ``"keras"`` can be trained further, and loaded with any runtime. ``"openvino"``, ``"onnx"``
+                and ``"litert"`` need neither TensorFlow nor Keras where they are loaded. ``"saved_model"`` is what
                 TensorFlow Serving takes: give it ``path/model``.
                 Other names are those of formats that you or a package registered.
             dtype: What the file stores weights in. ``"float16"`` halves the size of an ``"openvino"`` or ``"litert"``
@@ -833,7 +834,7 @@ class Classifier:
     def __reduce__(self) -> tuple[object, ...]:
         """A pickle has a backbone's name and settings, or a bundle's path, and no weights."""
         engine = self.engine
-        if engine.bundle is not None and not self._is_calibrated_here:
+        if engine.bundle is not None and self._trained is None and not self._is_calibrated_here:
             return _loaded, (str(engine.bundle.path), self.runtime, self.precision, engine.image_policy)
         if self._trained is not None or self._is_calibrated_here or not isinstance(engine.spec.builder, Reference):
             raise InvalidArgumentError(
@@ -848,7 +849,7 @@ class Classifier:
         engine = self._engine
         name, precision = engine.asked  # a representation measures nothing
         runtime = f"runtime={name!r}" + ("" if precision == "float32" else f", precision={precision!r}")
-        if engine.bundle is not None:
+        if engine.bundle is not None and self._trained is None:
             return f"Classifier.load({str(engine.bundle.path)!r}, {runtime})"
         if self._trained is not None:
             return f"Classifier.train(..., {self._trained.report.model!r}, {runtime})"

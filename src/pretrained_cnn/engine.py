@@ -24,7 +24,7 @@ from pretrained_cnn._types import ImagesLike
 from pretrained_cnn.bundle.child import NoChildError
 from pretrained_cnn.bundle.formats import FORMATS, Dtype
 from pretrained_cnn.bundle.manifest import ExportCheck
-from pretrained_cnn.bundle.store import Bundle, open_bundle, write_bundle, write_converted
+from pretrained_cnn.bundle.store import Bundle, open_bundle, write_bundle, write_converted, write_copy
 from pretrained_cnn.errors import (
     BundleError,
     ImageError,
@@ -321,6 +321,16 @@ class Engine:
             return self._backbone
 
     @property
+    def graph(self) -> Bundle | None:
+        """The bundle that is run as it is, without a network in Keras; None for a network that Keras has or can have.
+
+        >>> from pretrained_cnn import get_spec
+        >>> Engine(get_spec("EfficientNetLite0")).graph is None
+        True
+        """
+        return self.bundle if self._backbone is None else None
+
+    @property
     def is_built(self) -> bool:
         """Whether the network is built, and so may have been changed since its weights were read."""
         return self._backbone is not None
@@ -476,7 +486,7 @@ class Engine:
         self,
         path: Path,
         *,
-        format: str,
+        format: str | None = None,
         dtype: Dtype = "float32",
         outputs: Sequence[Output] | None = None,
         quantize: ImagesLike | None = None,
@@ -491,6 +501,17 @@ class Engine:
         ``card`` is a page of Markdown, which becomes the bundle's README.md. ``calibration`` holds arrays that are kept
         with the network, ``trained_on`` the SHA-256 of the images that it was trained on.
         """
+        if self.graph is not None:
+            _refuse_conversion(self.graph, format, dtype, outputs, quantize)
+            return write_copy(
+                path,
+                self.graph,
+                self.image_policy,
+                calibration=calibration,
+                trained_on=trained_on,
+                card=card,
+                overwrite=overwrite,
+            )
         backbone, images = self.backbone(), None
         from pretrained_cnn.backbones.serving import serving_graph
 
@@ -505,7 +526,7 @@ class Engine:
             serving_graph(backbone, outputs or ["scores" if backbone.has_head else "embedding"]),
             self.spec,
             self.image_policy,
-            format=format,
+            format=format or "keras",
             dtype=dtype,
             images=images,
             min_agreement=min_agreement,
@@ -521,6 +542,9 @@ class Engine:
 
         Builds the network only where no file determines its weights.
         """
+        if self.graph is not None:
+            files = [self.graph.manifest.format, self.graph.model_checksums()]
+            return identity.embedding_key(files, self.spec, self.image_policy, self.runtime_identity())
         if identity.function_identity(self.spec.preprocess) is None:
             return None
         network = None if self.is_built else self._identity_of_file()
@@ -549,6 +573,8 @@ class Engine:
 
     def copy(self) -> Engine:
         """An engine that gives the same answers, with a network of its own."""
+        if self.graph is not None:
+            return self.derived(self.spec, bundle=self.graph)
         backbone = None
         # A network that is not built yet, and will come out the same, can wait.
         if self.is_built or self.weights is None or not isinstance(self.spec.builder, Reference):
@@ -606,7 +632,7 @@ class Engine:
     def _network_key(self) -> str | None:
         """What tells the network from others whose speed may differ; None if that takes building it."""
         if self.bundle is not None:
-            return hashlib.sha256(self.bundle.manifest.to_text().encode()).hexdigest()
+            return self.bundle.digest()
         network = identity.network_by_graph(self.backbone().model) if self.is_built else self._identity_of_file()
         return None if network is None else hashlib.sha256(repr((network, self.spec.input_size)).encode()).hexdigest()
 
@@ -810,6 +836,22 @@ class Engine:
     def _open_bundle(self, bundle: Bundle, outputs: tuple[Output, ...]) -> Opened:
         runtime = bundle.open(self.runtime, outputs, self.precision, threads=self.threads)
         return runtime, [(bundle.width(name),) for name in outputs]
+
+
+def _refuse_conversion(
+    bundle: Bundle, format: str | None, dtype: Dtype, outputs: Sequence[Output] | None, quantize: Any
+) -> None:
+    """Raise BundleError for what can be made only of a network in Keras, and not of the graph of a bundle."""
+    has = bundle.manifest
+    same = {"format": format in (None, has.format), "dtype": dtype in ("float32", has.dtype)}
+    same |= {"output": outputs is None or {*outputs} == {*bundle.outputs}, "quantize": quantize is None}
+    changed = [f"{name}=..." for name, is_same in same.items() if not is_same]
+    if changed:
+        raise BundleError(
+            f"{bundle.path} is of format={has.format!r} with dtype={has.dtype!r} and gives "
+            f"{' and '.join(bundle.outputs)} only, so it can be saved as it is, without {', '.join(changed)}; "
+            'what else is in the network is in a bundle of format="keras"'
+        )
 
 
 def _digest(images: NDArray[np.uint8]) -> str:

@@ -32,6 +32,7 @@ from pretrained_cnn.errors import BundleError, InvalidArgumentError, InvalidSpec
 from pretrained_cnn.identity import installed_versions
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.runtimes import Runtime, RuntimeSpec, get_runtime, runtime_for
+from pretrained_cnn.runtimes.head import Head, WithHead
 from pretrained_cnn.scores import EXACT, NOT_FINITE, ROUGH, finite, probes, problem
 from pretrained_cnn.spec import ModelSpec, Output, Published, ResizePolicy
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     import keras
 
 LABELS, CHECK, CARD, CALIBRATION = "labels.json", "check.npz", "README.md", "calibration.npz"
-SEEN = "trained_on.npz"
+HEAD, SEEN = "head.npz", "trained_on.npz"
 
 DIGEST_BYTES = 8
 """Bytes of the SHA-256 of each image that a bundle was trained on."""
@@ -72,6 +73,8 @@ class Bundle:
     """Without a builder and a preprocess function: both are in the model."""
     image_policy: ImagePolicy
     """How the classifier that was saved read its images."""
+    head: Head | None = None
+    """What gives the scores, of the embedding that the model gives; None if the model gives all outputs itself."""
 
     @property
     def format(self) -> Format:
@@ -80,7 +83,7 @@ class Bundle:
 
     @property
     def outputs(self) -> tuple[Output, ...]:
-        """The names of the model's outputs."""
+        """The names of the outputs."""
         return tuple(cast("Output", name) for name in self.manifest.outputs)
 
     @property
@@ -115,6 +118,10 @@ class Bundle:
         runtime.check_precision(precision)
         runtime.check_threads(threads)
         names = list(self.outputs if outputs is None else outputs)
+        if self.head is not None:
+            model = dataclasses.replace(self, head=None)
+            embedding = model.open(runtime, ["embedding"], precision, threads=threads)
+            return WithHead(embedding, self.head, names)
         if self.manifest.format == "keras":
             return runtime.open(self.load_graph(), names, precision=precision, threads=threads)
         try:
@@ -122,14 +129,35 @@ class Bundle:
         except Exception as error:  # each runtime raises its own
             raise BundleError(f"{self.model_path} cannot be loaded by {runtime.name}: {_brief(error)}") from error
 
+    def with_head(self, head: Head, spec: ModelSpec) -> Bundle:
+        """The same model, with ``head`` in place of what gave its scores: the classifier that ``spec`` describes.
+
+        What `path` holds stays as it is. The bundle is not calibrated.
+        """
+        width, classes = head.widths
+        outputs: dict[str, list[int | None]] = {"scores": [None, classes], "embedding": [None, width]}
+        manifest = dataclasses.replace(self.manifest, outputs=outputs, calibration=None)
+        return dataclasses.replace(self, manifest=manifest, spec=spec, head=head)
+
+    def digest(self) -> str:
+        """The SHA-256 of all that its answers depend on, in hexadecimal: of the manifest, and of a head in memory."""
+        found = hashlib.sha256(self.manifest.to_text().encode())
+        for array in () if self.head is None else self.head.to_arrays().values():
+            found.update(np.ascontiguousarray(array).data)
+        return found.hexdigest()
+
+    def model_checksums(self) -> list[tuple[str, str]]:
+        """The path and the SHA-256 of each file of the model, which determine its outputs but for those of a head."""
+        files = self.manifest.files
+        return [
+            (name, files[name].sha256) for name in sorted(files.keys() - {LABELS, CHECK, CARD, CALIBRATION, HEAD, SEEN})
+        ]
+
     def calibration(self) -> dict[str, NDArray[Any]] | None:
         """The arrays that the classifier was calibrated with, by name; None for one that is not calibrated."""
         if self.manifest.calibration is None:
             return None
-        arrays = _read_arrays(self.path / CALIBRATION)
-        if _shapes(arrays) != self.manifest.calibration:
-            raise BundleError(f"{self.path / CALIBRATION} does not hold the arrays that {NAME} lists")
-        return arrays
+        return _read_listed(self.path / CALIBRATION, self.manifest.calibration)
 
     def trained_on(self) -> frozenset[bytes]:
         """The first `DIGEST_BYTES` of the SHA-256 of each image that was trained on; empty if that is not known."""
@@ -206,9 +234,7 @@ def write_bundle(
         _write_arrays(folder / CHECK, {"images": judges[:16], **kept})
         if calibration is not None:
             _write_arrays(folder / CALIBRATION, calibration)
-        if trained_on:
-            short = b"".join(sorted(digest[:DIGEST_BYTES] for digest in trained_on))
-            _write_arrays(folder / SEEN, {"sha256": np.frombuffer(short, np.uint8).reshape(-1, DIGEST_BYTES)})
+        _write_digests(folder, trained_on)
         if card is not None:
             _write_text(folder / CARD, card)
         versions = {package: v for package, v in installed_versions().items() if package != "pretrained-cnn"}
@@ -221,6 +247,7 @@ def write_bundle(
             kind=_kind(spec),
             thresholds=list(spec.thresholds) if spec.multi_label else None,
             calibration=None if calibration is None else _shapes(calibration),
+            head=None,
             spec=_describe(spec),
             license=spec.license,
             image_policy=image_policy.to_dict(),
@@ -269,6 +296,68 @@ def write_calibrated(
         _write_text(folder / NAME, manifest.to_text())
         open_bundle(folder)
     return ExportCheck(**(bundle.manifest.check or {}))
+
+
+def write_copy(
+    path: Path,
+    bundle: Bundle,
+    image_policy: ImagePolicy,
+    *,
+    calibration: Mapping[str, NDArray[Any]] | None = None,
+    trained_on: Collection[bytes] = (),
+    card: str | None = None,
+    overwrite: bool = False,
+) -> ExportCheck:
+    """Write ``bundle``, whose model need not be in Keras, to ``path``, with the spec and the head that it has now.
+
+    The model's files are copied byte by byte; the arguments are those of `write_bundle`. Raises BundleError, and leaves
+    nothing behind, if a file of the model has changed, cannot be written, or ``path`` exists.
+    """
+    check_free(path, overwrite=overwrite)
+    images = _read_arrays(bundle.path / CHECK)["images"]
+    with contextlib.closing(bundle.open()) as runtime:
+        expected = _run(runtime, images)
+    with _made_whole(path, overwrite=overwrite) as folder:
+        for name, _ in bundle.model_checksums():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(bundle.path / name, folder / name)
+            _check_file(folder, name, bundle.manifest.files[name], follow_links=False)
+        _write_text(folder / LABELS, json.dumps([list(label) for label in bundle.spec.labels], indent=0))
+        _write_arrays(folder / CHECK, {"images": images, **dict(zip(bundle.outputs, expected, strict=True))})
+        arrays = None if bundle.head is None else bundle.head.to_arrays()
+        for file, kept in ((HEAD, arrays), (CALIBRATION, calibration)):
+            if kept is not None:
+                _write_arrays(folder / file, kept)
+        _write_digests(folder, trained_on)
+        if card is not None:
+            _write_text(folder / CARD, card)
+        manifest = dataclasses.replace(
+            bundle.manifest,
+            kind=_kind(bundle.spec),
+            thresholds=list(bundle.spec.thresholds) if bundle.spec.multi_label else None,
+            calibration=None if calibration is None else _shapes(calibration),
+            head=None if arrays is None else _shapes(arrays),
+            spec=_describe(bundle.spec),
+            license=bundle.spec.license,
+            image_policy=image_policy.to_dict(),
+            check=None,
+            library=__version__,
+            files={name: _file_info(folder / name) for name in _files(folder)},
+        )
+        _write_text(folder / NAME, manifest.to_text())
+        with contextlib.closing(open_bundle(folder).open()) as runtime:
+            check = compare(expected, _run(runtime, images), manifest)
+        if not agrees(check, manifest):
+            raise BundleError(f"{bundle.path} gives other scores once it is copied, and was not saved")
+        _write_text(folder / NAME, dataclasses.replace(manifest, check=dataclasses.asdict(check)).to_text())
+    return check
+
+
+def _write_digests(folder: Path, trained_on: Collection[bytes]) -> None:
+    """Keep the beginning of the SHA-256 of each image that was trained on, if any are known."""
+    if trained_on:
+        short = b"".join(sorted(digest[:DIGEST_BYTES] for digest in trained_on))
+        _write_arrays(folder / SEEN, {"sha256": np.frombuffer(short, np.uint8).reshape(-1, DIGEST_BYTES)})
 
 
 def _shapes(arrays: Mapping[str, NDArray[Any]]) -> dict[str, list[int]]:
@@ -417,6 +506,14 @@ def _read_arrays(file: Path) -> dict[str, NDArray[Any]]:
             return {name: kept[name] for name in kept.files}
     except (ValueError, KeyError, OSError) as error:
         raise BundleError(f"{file} holds no arrays that can be read: {error}") from error
+
+
+def _read_listed(file: Path, shapes: Mapping[str, list[int]]) -> dict[str, NDArray[Any]]:
+    """The arrays of a file, if they have the names and shapes that the manifest lists. Else raises BundleError."""
+    arrays = _read_arrays(file)
+    if _shapes(arrays) != shapes:
+        raise BundleError(f"{file} does not hold the arrays that {NAME} lists")
+    return arrays
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:
@@ -585,7 +682,10 @@ def _read(path: Path, manifest: Manifest) -> Bundle:
             published=published and Published(**published),
         )
         image_policy = ImagePolicy.from_dict(manifest.image_policy)
-        return Bundle(path, manifest, spec, image_policy)
+        head = None
+        if manifest.head is not None:
+            head = Head.from_arrays(_read_listed(path / HEAD, manifest.head))
+        return Bundle(path, manifest, spec, image_policy, head)
     except (ValueError, TypeError, KeyError, IndexError) as error:
         raise BundleError(f"{path / NAME} and {LABELS} do not describe a classifier: {error}") from error
 

@@ -24,10 +24,11 @@ from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import ImageError, InvalidArgumentError, import_package
 from pretrained_cnn.images.labeled import labeled
+from pretrained_cnn.runtimes.head import Head
 from pretrained_cnn.spec import ModelSpec
 from pretrained_cnn.transfer import data, heads
 from pretrained_cnn.transfer.embeddings import embed, open_store
-from pretrained_cnn.transfer.heads import Head, HeadData
+from pretrained_cnn.transfer.heads import HeadData
 from pretrained_cnn.transfer.report import Trained, TrainingReport, model_card
 
 if TYPE_CHECKING:
@@ -138,7 +139,8 @@ def train(engine: Engine, source: LabeledImages, validation: LabeledImages | Non
         images = replace(images, split=f"{images.split}; in the end the head was fitted on all")
     report = _report(engine.spec, images, {**_plain(settings), **chosen}, history, seconds)
     digests = frozenset(digest for part in images.parts for digest in part.digests if digest is not None)
-    return Trained(engine.derived(spec), history, report, digests)
+    network = {} if engine.graph is None else {"bundle": engine.graph.with_head(head, spec)}
+    return Trained(engine.derived(spec, **network), history, report, digests)
 
 
 def _read(engine: Engine, source: LabeledImages, validation: LabeledImages | None, settings: Settings) -> _Data:
@@ -160,7 +162,12 @@ def _read(engine: Engine, source: LabeledImages, validation: LabeledImages | Non
 
 
 def _check_network(engine: Engine, settings: Settings) -> None:
-    """Raise InvalidArgumentError, before the work, for settings that do not fit the network."""
+    """Raise InvalidArgumentError, before the work, for settings that do not fit the network.
+
+    And BundleError for a bundle that gives no embedding, or has no layers to unfreeze.
+    """
+    if engine.graph is not None and not settings.unfreeze:
+        engine.open(("embedding",))
     if settings.unfreeze:
         trunk = _trunk(engine)
         from pretrained_cnn.transfer.fine_tune import augmentation, layers_to_unfreeze
@@ -220,7 +227,7 @@ def _spec_with_head(engine: Engine, head: Head, classes: tuple[str, ...]) -> Mod
     """The spec of the network with the new head in place of its own."""
     return engine.spec.replace(
         name=f"{engine.spec.name.removesuffix(SUFFIX)}{SUFFIX}",
-        builder=lambda input_shape: head.attach(_trunk(engine)),
+        builder=lambda input_shape: heads.attach(head, _trunk(engine)),
         labels=classes,
         multi_label=False,
         embedding_size=head.layers[-1][0].shape[0],
@@ -244,7 +251,7 @@ def _fine_tune(
     from pretrained_cnn.transfer.fine_tune import fine_tune, layers_to_unfreeze
 
     trunk = _trunk(engine)
-    network = head.attach(trunk)
+    network = heads.attach(head, trunk)
     added = network.layers[len(trunk.layers) :]
     checkpoint = _checkpoint(head, parts, settings, identity)
     rows = fine_tune(
