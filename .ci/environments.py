@@ -40,7 +40,7 @@ LANGUAGE = [
         *("process", "public_names", "registry", "small_tools", "sources", "spec", "stream"),
     )
 ]
-"""What stands on the interpreter and its library: paths, processes, streams, types, imports. They take half a minute."""
+"""What stands on the interpreter and its library: paths, processes, streams, types, imports. Half a minute."""
 COMMANDS = ["tests/test_cli.py"]
 
 LIGHT = """
