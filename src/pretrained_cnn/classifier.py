@@ -631,7 +631,7 @@ class Classifier:
         self,
         path: str | os.PathLike[str],
         *,
-        format: str = "keras",
+        format: str | None = None,
         dtype: Dtype = "float32",
         output: Output | Sequence[Output] | None = None,
         quantize: ImagesLike | None = None,
@@ -642,10 +642,10 @@ class Classifier:
 
         Args:
             path: The folder.
-            format: ``"keras"`` can be trained further, and loaded with any runtime. ``"openvino"``, ``"onnx"`` and
-                ``"litert"`` need neither TensorFlow nor Keras where they are loaded. ``"saved_model"`` is what
-                TensorFlow Serving takes: give it ``path/model``.
-                Other names are those of formats that you or a package registered.
+            format: By default ``"keras"``, which can be trained further, and loaded with any runtime. ``"openvino"``,
+                ``"onnx"`` and ``"litert"`` need neither TensorFlow nor Keras where they are loaded. ``"saved_model"``
+                is what TensorFlow Serving takes: give it ``path/model``. Other names are those of formats that you or
+                a package registered. A graph of another framework is written in the format that it has, its default.
             dtype: What the file stores weights in. ``"float16"`` halves the size of an ``"openvino"`` or ``"litert"``
                 model, which still computes in float32.
             output: ``"scores"`` for a bundle that predicts, ``"embedding"`` for one that embeds, or both in a list, in

@@ -7,7 +7,9 @@ import functools
 import hashlib
 import importlib.util
 import os
+import shutil
 import threading
+import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
@@ -23,7 +25,7 @@ from pretrained_cnn._types import ImagesLike
 from pretrained_cnn.bundle.child import NoChildError
 from pretrained_cnn.bundle.formats import Dtype
 from pretrained_cnn.bundle.manifest import ExportCheck
-from pretrained_cnn.bundle.store import Bundle, open_bundle, write_bundle, write_converted
+from pretrained_cnn.bundle.store import Bundle, copy_bundle, open_bundle, write_bundle, write_converted
 from pretrained_cnn.errors import (
     BundleError,
     ImageError,
@@ -249,13 +251,17 @@ class Engine:
         quantize: Any = None,
         threads: int | None = None,
         follow_links: bool = False,
+        temporary: bool = False,
     ) -> Self:
         """The engine of the network in a bundle.
 
-        ``runtime`` and ``image_policy`` replace what the bundle's format is made for, and what was saved. Raises
-        BundleError, which names the file, unless each byte is the one that was written.
+        ``runtime`` and ``image_policy`` replace what the bundle's format is made for, and what was saved. A
+        ``temporary`` bundle is removed when nothing uses it any more. Raises BundleError, which names the file, unless
+        each byte is the one that was written.
         """
         bundle = open_bundle(Path(path), follow_links=follow_links)
+        if temporary:
+            weakref.finalize(bundle, shutil.rmtree, bundle.path, ignore_errors=True)
         format = bundle.manifest.format
         how: dict[str, Any] = {
             "runtime": runtime_for(format).name if runtime is None else runtime,
@@ -288,6 +294,12 @@ class Engine:
         with self._lock:
             if self._backbone is None:
                 if self.bundle is not None:
+                    if self.bundle.adapter is not None:
+                        raise BundleError(
+                            f"{self.spec.name} is a graph of format={self.bundle.manifest.format!r} and gives "
+                            f"{' and '.join(self.bundle.outputs)} only; to explain, to fine-tune or to see features, "
+                            "open the file of Keras that it was made from"
+                        )
                     raise BundleError(
                         f"{self.bundle.path} is of format={self.bundle.manifest.format!r} and gives "
                         f"{' and '.join(self.bundle.outputs)} only; what else is in the network is in a bundle of "
@@ -454,7 +466,7 @@ class Engine:
         self,
         path: Path,
         *,
-        format: str,
+        format: str | None = None,
         dtype: Dtype = "float32",
         outputs: Sequence[Output] | None = None,
         quantize: ImagesLike | None = None,
@@ -466,6 +478,8 @@ class Engine:
 
         ``card`` is a page of Markdown, which becomes the bundle's README.md.
         """
+        if self._backbone is None and self.bundle is not None and self.bundle.adapter is not None:
+            return self._save_copy(self.bundle, path, format, dtype, outputs, quantize, overwrite=overwrite)
         backbone, images = self.backbone(), None
         from pretrained_cnn.backbones.serving import serving_graph
 
@@ -480,7 +494,7 @@ class Engine:
             serving_graph(backbone, outputs or ["scores" if backbone.has_head else "embedding"]),
             self.spec,
             self.image_policy,
-            format=format,
+            format=format or "keras",
             dtype=dtype,
             images=images,
             min_agreement=min_agreement,
@@ -488,6 +502,26 @@ class Engine:
             overwrite=overwrite,
             sums_within=self._tolerance(),
         )
+
+    def _save_copy(
+        self,
+        bundle: Bundle,
+        path: Path,
+        format: str | None,
+        dtype: Dtype,
+        outputs: Sequence[Output] | None,
+        quantize: ImagesLike | None,
+        *,
+        overwrite: bool,
+    ) -> ExportCheck:
+        """Write a foreign graph as it is: it has no network in Keras that another format could be made from."""
+        own = bundle.manifest.format
+        if format not in (None, own) or dtype != "float32" or quantize is not None or outputs not in (None, ["scores"]):
+            raise BundleError(
+                f"{self.spec.name} was opened from a file of format={own!r} and is saved as that file stores it; "
+                f"leave dtype, output and quantize out, and use format={own!r}, which is the default"
+            )
+        return copy_bundle(bundle, path, self.image_policy, overwrite=overwrite)
 
     def identity(self) -> str | None:
         """What embeddings of this engine depend on beside the image, in hexadecimal; None if it cannot be described.
@@ -544,8 +578,10 @@ class Engine:
 
     def _tolerance(self) -> float:
         """How far probabilities may sum from 1: more where something computes or stores less than 32 bits."""
-        stored = self.bundle is not None and self.bundle.manifest.dtype != "float32"
-        if stored or self.precision != "float32" or identity.has_dtype_policy():
+        stored = EXACT if self.bundle is None else self.bundle.sums_within
+        if stored > ROUGH:
+            return stored
+        if stored > EXACT or self.precision != "float32" or identity.has_dtype_policy():
             return ROUGH
         if self._backbone is None:
             return EXACT
@@ -589,6 +625,8 @@ class Engine:
     def _open(self, outputs: tuple[Output, ...], layer: str | None) -> Opened:
         if self._backbone is None and self.bundle is not None:
             if layer is None and (missing := set(outputs) - set(self.bundle.outputs)):
+                if self.bundle.adapter is not None:
+                    self.backbone()  # raises
                 raise BundleError(
                     f"{self.bundle.path} is of format={self.bundle.manifest.format!r} and gives "
                     f"{' and '.join(self.bundle.outputs)} only, not {' and '.join(sorted(missing))}; write it with "
