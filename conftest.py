@@ -15,6 +15,15 @@ from sybil import Sybil
 from sybil.parsers.myst import PythonCodeBlockParser
 
 ROOT = Path(__file__).parent
+SLOW = {ROOT / "docs/how-to/deploy.md", ROOT / "docs/how-to/runtimes-and-bundles.md"}
+"""Pages that convert a network to every format."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path in SLOW:
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,16 @@
 """From paths to labels: ours with each runtime against the pipelines that people write.
 
-Run: ``python benchmarks/latency.py [--rounds 15] [--runtimes keras,openvino] [--checks] [NAME ...]``. 1 image, and 16.
+Run: ``python benchmarks/latency.py [--rounds 15] [--runtimes keras,openvino,openvino:bfloat16] [--inputs photo,large]
+[--checks] [NAME ...]``. A name behind a colon is a precision. Inputs are one drawn PNG of 480 x 360, one JPEG of
+500 x 375 (``photo``), one of 4032 x 3024 (``large``), and 16 of the second kind (``batch``).
+
 By hand is Keras: `load_img`, `preprocess_input`, `model.predict`, and the best five labels. Where torch and
 transformers are installed, their image-classification pipeline is measured as well, for the architectures that it has.
 Weights are random: what a network answers does not change how long it takes. All sides of a network take turns, so that
-whatever else the machine does meets all of them. The tables give medians, and how many times as fast as by hand. Each
-network has a process of its own, which takes its memory along. With ``--checks`` each of our sides is also measured
-without the checks of what the network gives.
+whatever else the machine does meets all of them. The tables give medians, how many times as fast as by hand, and for
+each of our sides what of an image's time is neither decoding nor the network, both measured alone in the same turns.
+Each network has a process of its own, which takes its memory along. With ``--checks`` each of our sides is also
+measured without the checks of what the network gives.
 """
 
 from __future__ import annotations
@@ -24,21 +28,29 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+from PIL import Image
 
 from pretrained_cnn import Classifier, engine, get_spec, imagenet_labels
-from pretrained_cnn.runtimes import get_runtime
+from pretrained_cnn.runtimes import Precision, get_runtime
 
 NAMES = ["MobileNetV2", "EfficientNetB0", "ResNet50", "DenseNet121", "ConvNeXtTiny", "NASNetMobile", "Xception"]
 RUNTIMES = ["keras", "openvino", "onnxruntime", "litert"]
 IMAGES = Path(__file__).parent.parent / "examples" / "images"
 BATCH = 16
+INPUTS = {
+    "drawn": "one PNG of 480 x 360 (ms)",
+    "photo": "one JPEG of 500 x 375 (ms)",
+    "large": "one JPEG of 4032 x 3024 (ms)",
+    "batch": f"{BATCH} JPEGs of 500 x 375 at once (ms each)",
+}
 HAND, TRANSFORMERS = "by hand with Keras", "transformers on torch"
+DECODING, ALONE = "decoding alone", ", network alone"
 
 Side = Callable[[list[Path]], Any]
 """From paths to the best five labels of each."""
@@ -61,6 +73,29 @@ def by_hand(name: str) -> Side:
 
 def ours(clf: Classifier) -> Side:
     return lambda paths: [clf.predict(paths[0])] if len(paths) == 1 else clf.predict_batch(paths, batch_size=BATCH)
+
+
+def network_alone(clf: Classifier) -> Side:
+    """The network on pixels that are there already: what no library can save but by another runtime."""
+    network = clf.engine.open()
+    pixels = np.full((BATCH, *clf.spec.input_size, 3), 127, np.uint8)
+
+    def run(paths: list[Path]) -> Any:
+        network.run(pixels[: len(paths)])
+        return paths
+
+    return run
+
+
+def decoding_alone(clf: Classifier) -> Side:
+    """Decoding and resizing, by as many threads as `predict_batch` has."""
+
+    def run(paths: list[Path]) -> Any:
+        for batch in clf.engine.batches(paths, BATCH):
+            assert not any(batch.errors)
+        return paths
+
+    return run
 
 
 def unchecked(side: Side) -> Side:
@@ -111,13 +146,17 @@ def measure(
 ) -> list[dict[str, float]]:
     """For each input the median milliseconds an image of each side, measured in turns."""
     clf = Classifier(name, weights=None)
-    sides = {HAND: by_hand(name)}
+    sides = {HAND: by_hand(name), DECODING: decoding_alone(clf)}
     with tempfile.TemporaryDirectory() as folder:
         for runtime in runtimes:
-            bundle, format = Path(folder, runtime), get_runtime(runtime).format
-            if format != "keras":
+            kind, _, precision = runtime.partition(":")
+            bundle, format = Path(folder, kind), get_runtime(kind).format
+            if format != "keras" and not bundle.exists():
                 clf.save(bundle, format=format)
-            sides[f"`{runtime}`"] = ours(clf if format == "keras" else Classifier.load(bundle))
+            given = cast(Precision, precision or "float32")
+            mine = clf if format == "keras" else Classifier.load(bundle, precision=given)
+            sides[f"`{runtime}`"] = ours(mine)
+            sides[f"`{runtime}`{ALONE}"] = network_alone(mine)
             if checks:
                 sides[f"`{runtime}`, unchecked"] = unchecked(sides[f"`{runtime}`"])
         pipeline = with_transformers(name)
@@ -137,6 +176,7 @@ def measure(
 def table(title: str, rows: Mapping[str, Mapping[str, float]]) -> str:
     """The rows as Markdown, and the geometric means of their ratios."""
     sides = list(dict.fromkeys(itertools.chain.from_iterable(rows.values())))
+    sides = [side for side in sides if side != DECODING and not side.endswith(ALONE)]
     lines = [f"| {title} | {' | '.join(sides)} |", "|---" * (len(sides) + 1) + "|"]
     for name, row in rows.items():
         cells = [f"{row[side]:.1f} ({row[HAND] / row[side]:.1f})" if side in row else "" for side in sides[1:]]
@@ -150,27 +190,59 @@ def table(title: str, rows: Mapping[str, Mapping[str, float]]) -> str:
     return "\n".join(lines)
 
 
+def beyond(title: str, rows: Mapping[str, Mapping[str, float]]) -> str:
+    """What part of an image's time is neither decoding nor the network, for each of our sides, as Markdown."""
+    sides = [side.removesuffix(ALONE) for side in next(iter(rows.values())) if side.endswith(ALONE)]
+    lines = [f"| {title}: decoding, then network alone (time beyond both) | {DECODING} | {' | '.join(sides)} |"]
+    lines.append("|---" * (len(sides) + 2) + "|")
+    for name, row in rows.items():
+        parts = {side: 1 - (row[DECODING] + row[side + ALONE]) / row[side] for side in sides}
+        cells = [f"{row[side + ALONE]:.1f} ({100 * parts[side]:.0f} %)" for side in sides]
+        lines.append(f"| {name} | {row[DECODING]:.1f} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def draw(folder: Path, size: tuple[int, int], count: int) -> list[Path]:
+    """JPEGs of that size as a camera writes them: our drawings, with the noise that real photos have."""
+    drawings, generator = sorted(IMAGES.iterdir()), np.random.default_rng(0)
+    paths = []
+    for number in range(count):
+        path = folder / f"{number}-{size[0]}.jpg"
+        with Image.open(drawings[number % len(drawings)]) as image:
+            pixels = np.asarray(image.convert("RGB").resize(size), np.int16)
+        noise = generator.integers(-12, 13, pixels.shape, np.int16)
+        Image.fromarray((pixels + noise).clip(0, 255).astype(np.uint8)).save(path, quality=90)
+        paths.append(path)
+    return paths
+
+
 def main() -> None:
-    """Print two tables as Markdown."""
+    """Print two tables for each kind of input as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=NAMES)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--runtimes", type=lambda names: names.split(","), default=RUNTIMES)
-    parser.add_argument("--images", type=Path, default=IMAGES, help="a folder")
+    parser.add_argument("--inputs", type=lambda names: names.split(","), default=list(INPUTS))
     parser.add_argument("--checks", action="store_true", help="also measure without the checks of outputs")
     options = parser.parse_args()
-    images = sorted(path for path in options.images.iterdir() if path.is_file())
-    titles = ["one image, path to labels (ms)", f"{BATCH} images at once (ms each)"]
-    inputs = [images[:1], list(itertools.islice(itertools.cycle(images), BATCH))]
+    titles = [INPUTS[name] for name in options.inputs]
     tables: list[dict[str, dict[str, float]]] = [{} for _ in titles]
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as process:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as process,
+    ):
+        photos = draw(Path(name), (500, 375), BATCH)
+        made = {"drawn": sorted(IMAGES.iterdir())[:1], "photo": photos[:1], "batch": photos}
+        made["large"] = draw(Path(name), (4032, 3024), 1)
+        inputs = [made[kind] for kind in options.inputs]
         for name in options.names:
             print(f"measuring {name}", file=sys.stderr)
             task = process.submit(measure, name, options.runtimes, inputs, options.rounds, options.checks)
             medians = task.result()
             for rows, row in zip(tables, medians, strict=True):
                 rows[name] = row
-    print("\n\n".join(itertools.starmap(table, zip(titles, tables, strict=True))))
+    for title, rows in zip(titles, tables, strict=True):
+        print(f"{table(title, rows)}\n\n{beyond(title, rows)}\n")
 
 
 if __name__ == "__main__":

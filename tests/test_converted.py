@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import logging
@@ -12,8 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,11 +20,24 @@ import numpy as np
 import pytest
 from paths import ROOT
 from test_laziness import heavy_imports
+from warned import messages
 
-from pretrained_cnn import BundleError, Classifier, ModelSpec, PretrainedCNNWarning, get_spec, identity
+from pretrained_cnn import (
+    BundleError,
+    Classifier,
+    MissingDependencyError,
+    ModelSpec,
+    RuntimeSpec,
+    get_spec,
+    identity,
+    register_format,
+    register_runtime,
+)
 from pretrained_cnn._cache import cache_entries
-from pretrained_cnn.bundle import converted
+from pretrained_cnn.bundle import child, converted
 from pretrained_cnn.bundle import store as bundles
+from pretrained_cnn.bundle.formats import FORMATS
+from pretrained_cnn.bundle.formats.litert import LiteRT
 from pretrained_cnn.testing import RuntimeConformance
 
 SPEC: ModelSpec = RuntimeConformance.spec
@@ -308,16 +318,6 @@ def test_the_cache_may_be_removed_at_any_time(cache: Path) -> None:
 # Caches that cannot be written
 
 
-@contextlib.contextmanager
-def warned() -> Iterator[list[str]]:
-    """The messages of our own warnings."""
-    messages: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield messages
-    messages += [str(warning.message) for warning in caught if warning.category is PretrainedCNNWarning]
-
-
 def test_a_filled_cache_that_cannot_be_written_is_used(
     conversions: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -360,10 +360,10 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(
             return write(path, *arguments, **options)
 
         monkeypatch.setattr(bundles, "write_bundle", fill)
-    with warned() as messages:
+    with messages() as warned:
         scores = [Classifier(SPEC, runtime="openvino").predict_proba([IMAGE])[0] for _ in range(2)]
     np.testing.assert_allclose(scores, [expected[0]] * 2, atol=1e-4)
-    (message,) = messages
+    (message,) = warned
     assert message.startswith(f"converted models are not kept in {place / 'converted'}: ")
     assert message.endswith("; set PRETRAINED_CNN_CACHE to a folder that can be written")
     assert "3 MB are free" in message or reason != "full"
@@ -380,9 +380,9 @@ def test_another_users_unreadable_entry_is_left_alone(cache: Path, monkeypatch: 
         return real(path)
 
     monkeypatch.setattr(converted, "open_bundle", open_bundle)
-    with warned() as messages:
+    with messages() as warned:
         Classifier(SPEC, runtime="openvino").predict(IMAGE)
-    assert "cannot be read" in messages[0]
+    assert "cannot be read" in warned[0]
     assert kept(cache) == before
 
 
@@ -390,11 +390,66 @@ def test_leavings_of_a_killed_save_are_removed_by_the_next(tmp_path: Path) -> No
     path = tmp_path / "b"
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    prefix = bundles._scratch_prefix(path)
-    gone = tmp_path / f"{prefix}{dead.pid}.0123456789abcdef"
-    same_number = tmp_path / f"{prefix}{os.getpid()}.0123456789abcdef"  # of a process in an earlier container
-    stays = [tmp_path / f"{prefix}{os.getppid()}.0123456789abcdef", tmp_path / ".b.mine"]
-    for folder in (gone, same_number, *stays):
-        folder.mkdir()
+    with bundles.scratch_beside(path) as scratch:
+        mine = scratch.name
+    theirs = mine.replace(mine.split(".")[2], "0a1b2c")  # of a container that had another name
+    assert theirs != mine
+    gone = [
+        mine.replace(f".{os.getpid()}.", f".{dead.pid}."),
+        mine,  # of a process in an earlier container, with the same number
+        f"{theirs[:-1]}0",
+    ]
+    stays = [mine.replace(f".{os.getpid()}.", f".{os.getppid()}."), ".b.mine", f"{theirs[:-1]}1", f"{theirs[:-1]}.2"]
+    for name in (*gone, *stays):
+        (tmp_path / name / "new").mkdir(parents=True)
+    for name in (gone[-1], stays[-1]):
+        for folder in (tmp_path / name / "new", tmp_path / name):
+            os.utime(folder, times=(time.time() - bundles.LEFT_SECONDS - 60,) * 2)
+    os.utime(tmp_path / stays[2], times=(0, 0))  # but what is in it is new
     Classifier(SPEC).save(path, format="litert")
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["b", *(folder.name for folder in stays)])
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["b", *stays])
+
+
+# Formats that another process does not find
+
+
+@pytest.mark.child
+@pytest.mark.usefixtures("clean_registry")
+def test_a_format_that_the_program_registered_is_converted_here(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child process would take the built-in one of that name, or know none; and its code may change."""
+    monkeypatch.setattr(child, "_start", lambda: pytest.fail("a process that does not know the format was started"))
+    written = []
+
+    class Mine(LiteRT):
+        def convert(self, saved_model: Path, path: Path, **more: Any) -> None:
+            written.append(path)
+            super().convert(saved_model, path, **more)
+
+    with FORMATS.temporary():
+        register_format(Mine(), overwrite=True)
+        register_runtime(
+            RuntimeSpec(name="mine", factory="pretrained_cnn.runtimes.litert:LiteRTRuntime", format="litert")
+        )
+        for runs in (1, 2):
+            Classifier(SPEC, runtime="mine").predict(IMAGE)
+            assert len(written) == runs
+    assert kept(cache) == []
+
+
+# Where no process can be started
+
+
+def test_what_another_backend_holds_needs_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keras on torch or jax writes no SavedModel, and in its own process only TensorFlow can convert."""
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    message = "none can be started here, and Keras runs on torch; set KERAS_BACKEND=tensorflow"
+    with pytest.raises(BundleError, match=message):
+        Classifier(SPEC).save(tmp_path / "b", format="litert")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_filelock_one_sentence(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "filelock", None)
+    with pytest.raises(MissingDependencyError, match="this needs the package filelock: pip install filelock"):
+        Classifier(SPEC, runtime="litert").predict(IMAGE)
+    assert kept(cache) == []

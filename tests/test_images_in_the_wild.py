@@ -258,6 +258,46 @@ def tiffs() -> Iterator[tuple[str, Row]]:
     )
 
 
+def shallow_tiffs() -> Iterator[tuple[str, Row]]:
+    """TIFF of planes and of depths that Pillow does not know, or decodes wrongly."""
+    white = np.rint(255 - (255 - GRAY.astype(float)) * ALPHA / 255).astype(np.uint8)
+    with_alpha = {"gray": ([GRAY, ALPHA], white), "RGB": ([*np.moveaxis(RGB, -1, 0), ALPHA], ON_WHITE)}
+    for compression in (None, "zlib", "lzw"):
+        for name, (planes, expected) in with_alpha.items():
+            options: dict[str, Any] = {"photometric": "minisblack" if name == "gray" else "rgb", "metadata": None}
+            options |= {"planarconfig": "separate", "compression": compression, "extrasamples": ["unassalpha"]}
+            yield (
+                f"planes: {name}, alpha {compression}",
+                (lambda a=planes, o=options: tiff(np.stack(a), **o), expected, 0.6),
+            )
+            multiplied = [*(np.rint(plane * (ALPHA / 255)).astype(np.uint8) for plane in planes[:-1]), ALPHA]
+            assoc = {**options, "extrasamples": ["assocalpha"]}
+            yield (
+                f"planes: {name}, associated {compression}",
+                (lambda a=multiplied, o=assoc: tiff(np.stack(a), **o), expected, 2),
+            )
+    two = {"photometric": "minisblack", "extrasamples": [0, 0], "metadata": None}
+    yield "gray and two more samples", (lambda: tiff(np.dstack([GRAY, ALPHA, 255 - ALPHA]), **two), GRAY, 0)
+    for bits in (1, 3, 4, 9, 13):
+        most = 2**bits - 1
+        few = np.rint(RGB * (most / 255)).astype(np.uint8 if bits < 9 else np.uint16)
+        expected = np.rint(few * (255 / most)).astype(np.uint8)
+        options = {"bitspersample": bits, "metadata": None}
+        colors = {"photometric": "rgb", **options}
+        yield f"RGB of {bits} bits", (lambda a=few, o=colors: tiff(a, **o), expected, 0.01)
+        separate = {**colors, "planarconfig": "separate"}
+        yield (
+            f"RGB of {bits} bits in planes",
+            (lambda a=few, o=separate: tiff(np.moveaxis(a, -1, 0), **o), expected, 0.01),
+        )
+        gray = {"photometric": "miniswhite", **options}
+        shown = expected[..., 1]
+        yield (
+            f"gray of {bits} bits",
+            (lambda a=most - few[..., 1], o=gray, b=few: tiff(a.astype(b.dtype), **o), shown, 0.01),
+        )
+
+
 def tiff_of_12_bits(gray: np.ndarray, photometric: int = 1) -> bytes:
     """Two samples in three bytes, as cameras and scanners pack them."""
     values = np.rint(gray.astype(float) * 4095 / 255).astype(np.uint16)
@@ -476,7 +516,7 @@ def loaded(image: Image.Image) -> Image.Image:
 
 
 RIGHT = {
-    f"{group.__name__}: {name}": row for group in (tiffs, jpegs, pngs, others) for name, row in group()
+    f"{group.__name__}: {name}": row for group in (tiffs, shallow_tiffs, jpegs, pngs, others) for name, row in group()
 }  # 130 rows and more
 
 
@@ -635,6 +675,27 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "CR3": (lambda: b"\0\0\0\x18ftypcrx " + bytes(40), "this is a camera's raw file (CR3)"),
     "RAF": (lambda: b"FUJIFILMCCD-RAW 0201", "this is a camera's raw file (RAF); export it as JPEG or TIFF, or give"),
     "DNG": (lambda: tiff(wide(GRAY), photometric=32803), "this is a camera's raw file (DNG)"),
+    "CRW": (lambda: b"II\x1a\0\0\0HEAPCCDR", "this is a camera's raw file (CRW); export it as JPEG or TIFF"),
+    "JPEG XR": (lambda: imagecodecs.jpegxr_encode(RGB), "this is a JPEG XR image, which Pillow does not read"),
+    "JPEG-LS": (lambda: imagecodecs.jpegls_encode(RGB), "this is a JPEG-LS image, which Pillow does not read"),
+    "JPEG of 12 bits": (
+        lambda: imagecodecs.jpeg8_encode(RGB.astype(np.uint16) << 4, bitspersample=12),
+        "this is a JPEG of 12 bits a sample, which Pillow does not read; save it with 8 bits",
+    ),
+    "Radiance": (
+        lambda: cv2.imencode(".hdr", (RGB / 255).astype(np.float32))[1].tobytes(),
+        "this is a Radiance HDR image; give the array",
+    ),
+    "PFM in color": (
+        lambda: cv2.imencode(".pfm", (RGB / 255).astype(np.float32))[1].tobytes(),
+        "this is a PFM image in color, which Pillow does not read",
+    ),
+    "PSB": (lambda: b"8BPS\0\2" + bytes(20), "this is a large Photoshop document (PSB); export it as PNG"),
+    "DjVu": (lambda: b"AT&TFORM" + bytes(20), "this is a DjVu document; make an image of each page first"),
+    "pickle": (lambda: pickle.dumps(RGB), "this is a pickle; load it if you trust it, and give the array in it"),
+    "Parquet": (lambda: b"PAR1" + bytes(20), "this is a Parquet file; give the images in it"),
+    "WAV": (lambda: b"RIFF\0\0\0\0WAVEfmt ", "this is a sound (WAV), not an image"),
+    "NIfTI": (lambda: b"\x5c\1\0\0" + bytes(340) + b"n+1\0", "this is a NIfTI volume; give slices of the array"),
     "DICOM": (lambda: bytes(128) + b"DICM", "this is a DICOM file; give pydicom's pixel_array"),
     "base64": (lambda: BASE64, "this is base64 text; give base64.b64decode(...) of it"),
     "base64 as a string": (lambda: BASE64.decode(), "this is base64 text, not a path; give base64.b64decode(...)"),
@@ -650,6 +711,20 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: tiff(RGB, compression="webp", photometric="rgb"),
         "this is a TIFF with WebP compression, which Pillow cannot undo; save it uncompressed, or with LZW",
     ),
+    "TIFF of JPEG in planes, with alpha": (
+        lambda: tiff(
+            np.stack([GRAY, ALPHA]),
+            photometric="minisblack",
+            planarconfig="separate",
+            compression="jpeg",
+            extrasamples=[2],
+        ),
+        "this is a TIFF of 2 samples a pixel, 8 bits each, of a kind that cannot be read",
+    ),
+    "TIFF of 20 bits": (
+        lambda: tiff_of_12_bits(GRAY).replace(struct.pack("<HHII", 258, 4, 1, 12), struct.pack("<HHII", 258, 4, 1, 20)),
+        "this is a TIFF of 20 bits a sample; save it with 8 or 16",
+    ),
     "TIFF with JPEG 2000": (
         lambda: tiff(RGB, compression="jpeg2000", photometric="rgb"),
         "this is a TIFF with JPEG 2000 compression",
@@ -664,6 +739,15 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "a file that was opened for text": (
         lambda: io.TextIOWrapper(io.BytesIO(encode(DRAWING, "PNG"))),
         'the file was opened for text; open it with "rb"',
+    ),
+    "a file that was opened for writing": (
+        lambda: io.BufferedWriter(io.BytesIO()),  # type: ignore[arg-type]
+        'the file was opened for writing; open it with "rb"',
+    ),
+    "an image of no pixels": (lambda: Image.new("RGB", (0, 5)), "this image of 0 x 5 pixels is empty"),
+    "an array of paths": (
+        lambda: np.array(["a.png", "b.png"], dtype=object),
+        "this array of shape (2,) and dtype object is of Python objects; give one of them, or all to predict_batch",
     ),
     "a coroutine": (lambda: never(), "this is a coroutine; await it, and give what it returns"),
     "a file of coroutines": (AsyncFile, "its read() is a coroutine; give `await file.read()`"),
@@ -860,7 +944,8 @@ def test_what_is_named_is_read(mess: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 def test_an_archive_as_macos_makes_it(kind: str, tmp_path: Path) -> None:
-    members = {"./a.png": encode(DRAWING, "PNG"), "__MACOSX/._a.png": b"junk", "._a.png": b"junk", "b.mov": b"video"}
+    junk = {"__MACOSX/._a.png": b"junk", "._a.png": b"junk"}
+    members = {"first.mov": b"video", "./a.png": encode(DRAWING, "PNG"), **junk, "b.mov": b"video"}
     path = tmp_path / f"mac.{kind}"
     if kind == "zip":
         with zipfile.ZipFile(path, "w") as archive:
@@ -874,7 +959,7 @@ def test_an_archive_as_macos_makes_it(kind: str, tmp_path: Path) -> None:
                 tar.addfile(member, io.BytesIO(data))
     skipped = Skipped()
     assert [item.name for item in iter_items(path, skipped=skipped)] == [f"{path}/./a.png"]
-    assert str(skipped) == "1 file was skipped: .mov"
+    assert str(skipped) == "2 files were skipped: .mov (2)", "each once, however often the archive is opened"
 
 
 def test_a_stream_counts_what_it_skipped(mess: Path) -> None:
@@ -904,6 +989,9 @@ def test_skipped_files_that_a_package_reads(monkeypatch: pytest.MonkeyPatch, tmp
     (tmp_path / "a.HEIC").touch()
     with pytest.raises(ImageError, match=r'skipped: \.heic; to read them, pip install "pretrained-cnn\[heif'):
         iter_items(tmp_path)
+    DRAWING.save(tmp_path / "b.png")
+    with pytest.warns(PretrainedCNNWarning, match=r"1 file was skipped: \.heic; to read them, pip install"):
+        assert len(list(iter_items(tmp_path))) == 1
 
 
 def test_the_suffixes_are_those_of_formats_that_are_read() -> None:
@@ -1046,13 +1134,14 @@ def jpeg_bomb(width: int, times: int) -> bytes:
     return head + b"\xff\xd7".join([data[start:-2]] * times) + b"\xff\xd9"
 
 
-def tiff_bomb(kind: str) -> bytes:
+def tiff_bomb(kind: str, channels: int = 1) -> bytes:
     """A large TIFF of equal strips of 64 rows."""
-    row = (ROW / 255).astype(kind) if kind == "f4" else wide(ROW)
+    row = np.repeat((ROW / 255).astype(kind) if kind == "f4" else wide(ROW), channels)
     strip, strips, bits = zlib.compress(np.tile(row, (64, 1)).tobytes(), 1), SIDE // 64, 8 * row.itemsize
     places, sizes = [8 + len(strip) * i for i in range(strips)], [len(strip)] * strips
     after = 8 + len(strip) * strips
-    values = {256: SIDE, 257: SIDE, 258: bits, 259: 8, 262: 1, 273: after, 277: 1, 278: 64, 279: after + 4 * strips}
+    values = {256: SIDE, 257: SIDE, 258: bits, 259: 8, 262: 2 if channels > 2 else 1, 273: after, 277: channels}
+    values |= {278: 64, 279: after + 4 * strips} | ({338: 2} if channels == 4 else {})
     values[339] = 3 if kind == "f4" else 1
     entries = [struct.pack("<HHII", tag, 4, strips if tag in (273, 279) else 1, value) for tag, value in values.items()]
     lists = struct.pack(f"<{2 * strips}I", *places, *sizes)
@@ -1077,6 +1166,8 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "colors.jpg": (lambda: jpeg_bomb(SIDE, 72), SHAPE),
     "floats.tif": (lambda: tiff_bomb("f4"), SHAPE),
     "deep.tif": (lambda: tiff_bomb("u2"), SHAPE),
+    "deep colors.tif": (lambda: tiff_bomb("u2", 3), SHAPE),
+    "colors of floats.tif": (lambda: tiff_bomb("f4", 3), "(ImagePolicy.max_memory)"),
     "phone.jpg": (lambda: jpeg_bomb(12_000, 70), SHAPE),
     "larger.jpg": (lambda: jpeg_bomb(22_000, 136), "(ImagePolicy.max_pixels)"),
     "colors.webp": (webp_bomb, "(ImagePolicy.max_memory)"),

@@ -12,6 +12,7 @@ from types import ModuleType
 import pytest
 
 from pretrained_cnn import _process
+from pretrained_cnn.images.batch import default_workers
 
 
 def groups(monkeypatch: pytest.MonkeyPatch, folder: Path, own: str, files: Mapping[str, str], allowed: int = 64) -> int:
@@ -88,3 +89,14 @@ def test_a_limit_is_told_only_where_there_is_one(tmp_path: Path, monkeypatch: py
     assert _process.limited_cores() is None
     assert groups(monkeypatch, tmp_path, "0::/\n", {"cpu.max": "200000 100000"}) == 2
     assert _process.limited_cores() == 2
+
+
+def test_a_schedulers_share_is_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(_process, "_limit", None)
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "7")
+    monkeypatch.delenv("TF_NUM_INTEROP_THREADS", raising=False)
+    _process.limit_cores(1)
+    assert (_process.cores(), _process.limited_cores(), default_workers()) == (1, 1, 1)
+    assert os.environ["TF_NUM_INTRAOP_THREADS"] == "7", "the user's own word"
+    assert os.environ["TF_NUM_INTEROP_THREADS"] == "1"

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -120,7 +121,7 @@ def test_what_ray_is_asked_for(bundle: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert (made["compute"].min_size, made["compute"].max_size) == (1, float("inf"))
     assert made["fn_constructor_kwargs"] == {
         "runtime": "openvino", "top": 2, "min_score": None, "batch_size": 4, "column": "bytes", "errors": "return",
-        "workers": 3
+        "cores": 3
     }  # fmt: skip
     made = asked(embed, bundle, layer="relu", concurrency=4, column="image", errors="raise")
     assert (made["kind"], made["batch_size"], made["compute"].min_size, made["compute"].max_size) == (
@@ -200,6 +201,37 @@ def test_a_batch_has_the_rows_and_the_schema_of_the_local_stream(bundle: Path) -
         assert table.to_pylist() == expected
 
     check()
+
+
+CORES = """
+import os, sys, time
+import numpy as np
+from pretrained_cnn.integrations.ray import BatchClassifier
+
+see = BatchClassifier(sys.argv[1], column="image", cores=int(sys.argv[2]), runtime=sys.argv[3])
+images = {"path": np.arange(16), "image": np.zeros((16, 224, 224, 3), np.uint8)}
+see(images)
+start, used = time.monotonic(), time.process_time()
+while time.monotonic() - start < 1.5:
+    see(images)
+print((time.process_time() - used) / (time.monotonic() - start), len(os.listdir("/proc/self/task")))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif((os.cpu_count() or 1) < 2 or sys.platform != "linux", reason="it counts threads on two cores")
+@pytest.mark.parametrize("runtime", ["keras", "openvino"])
+def test_an_actor_computes_with_the_cores_that_it_reserves(runtime: str) -> None:
+    def measure(cores: int) -> tuple[float, int]:
+        """How many cores are busy, and how many threads there are."""
+        command = [sys.executable, "-c", CORES, "EfficientNetLite0", str(cores), runtime]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200)
+        busy, threads = done.stdout.split()
+        return float(busy), int(threads)
+
+    busy, threads = measure(1)
+    assert busy < 1.25
+    assert threads < measure(2)[1]
 
 
 def scores(found: list[dict[str, Any]]) -> list[float]:
@@ -607,13 +639,15 @@ def test_a_run_that_is_killed_goes_on_with_the_files_that_are_missing(
 @pytest.mark.slow
 def test_a_cluster_of_ones_own(bundle: Path, tmp_path: Path, short_folder: str) -> None:
     draw(tmp_path / "few", 40, 4)
+    (tmp_path / "few" / "film.mp4").touch()
     options = ["--model", bundle, "--min-score", "0.2", "--output"]
     environment = {**os.environ, "RAY_TMPDIR": short_folder}
     run = command("few", tmp_path / "no.png", *options, "r.csv", "--shard", 25)
     done = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout) == (1, "")
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("pretrained-cnn: 41 images are in r.csv: 5 failed, ")
+    skipped, line = done.stderr.splitlines()
+    assert skipped == "pretrained-cnn: few: 1 file was skipped: .mp4"
+    assert re.match(r"pretrained-cnn: 41 images are in r\.csv: 5 failed, \d+ uncertain, 1 file skipped; ", line)
     here = [part for part in run if part not in ("--on", "ray", "--shard", "25")]
     subprocess.run(["whole.csv" if part == "r.csv" else part for part in here], cwd=tmp_path, check=False, timeout=300)
     rows_ = [file.read_bytes() for file in sorted(tmp_path.glob("r.csv/0*"))]

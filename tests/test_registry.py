@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from warned import messages
 
 from pretrained_cnn import (
     InvalidArgumentError,
@@ -133,11 +134,13 @@ def test_listing_what_needs_no_download(tmp_path: Path, monkeypatch: pytest.Monk
     assert list_models(offline=True) == ["Xception"]
 
 
-def test_limits_leave_out_a_plugin_that_is_broken_and_log_why(caplog: pytest.LogCaptureFixture) -> None:
-    with MODELS.temporary([EntryPoint("Broken", "no_such_module:spec", MODELS.group)]):
+def test_limits_leave_out_a_plugin_that_is_broken_with_a_warning() -> None:
+    with MODELS.temporary([EntryPoint("Broken", "no_such_module:spec", MODELS.group)]), messages() as warned:
         assert "Broken" in list_models()
         assert "Xception" in list_models(max_params=1e9)
-    assert "the plugin 'Broken' of an unknown package (no_such_module:spec) cannot be loaded" in caplog.text
+    (message,) = warned
+    assert message.startswith("the plugin 'Broken' of an unknown package (no_such_module:spec) cannot be loaded: ")
+    assert message.endswith("; it is left out")
 
 
 # One registry for all kinds

@@ -272,12 +272,14 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.slow
 def test_the_command(command: Any, tmp_path: Path) -> None:
     path = tmp_path / "report.html"
-    sources = ["examples/images", "no.jpg"]
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "a.mp4").touch()
+    sources = ["examples/images", "no.jpg", str(tmp_path / "empty")]
     code, out, err = command(*sources, "-o", str(path), "--no-heat-maps", "--min-score", "0.5", "--top", "2")
     assert (code, out) == (1, "")
     assert re.fullmatch(
-        rf"pretrained-cnn: 7 images are in {path}: 1 failed, \d uncertain; 0:00:\d\d, [\d.]+ a second\n"
-        r"pretrained-cnn: no\.jpg: there is no such file\n",
+        rf"pretrained-cnn: 8 images are in {path}: 2 failed, \d uncertain, 1 file skipped; 0:00:\d\d, [\d.]+ a second\n"
+        r"pretrained-cnn: no\.jpg: there is no such file; 1 more under Errors in the page\n",
         err,
     )
     assert {len(row["best"]) for row in rows(path)} == {2}

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from pretrained_cnn.results.stream import ResultStream
     from pretrained_cnn.results.writing import Written, write_results
     from pretrained_cnn.transfer.report import TrainingReport
+    from pretrained_cnn.trust import Comparison, Disagreement
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # the program decides where its log goes
 
@@ -67,7 +68,9 @@ __all__ = [
     "BundleError",
     "ClassScore",
     "Classifier",
+    "Comparison",
     "DataError",
+    "Disagreement",
     "EmbeddingResult",
     "Evaluation",
     "Explanation",
@@ -124,6 +127,8 @@ __all__ = [
 _LATE = {
     "ClassScore": "pretrained_cnn.evaluate",
     "Classifier": "pretrained_cnn.classifier",
+    "Comparison": "pretrained_cnn.trust",
+    "Disagreement": "pretrained_cnn.trust",
     "Evaluation": "pretrained_cnn.evaluate",
     "Explanation": "pretrained_cnn.explain",
     "LabelMistake": "pretrained_cnn.evaluate",

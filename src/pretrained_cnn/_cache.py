@@ -34,8 +34,9 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-KINDS = ("converted", "embeddings", "training")
-"""The folders of the cache: converted models, embeddings of images, and states of interrupted training."""
+KINDS = ("converted", "embeddings", "runtimes", "training")
+"""The folders of the cache: converted models, embeddings of images, which runtime is the quickest for a network, and
+states of interrupted training."""
 
 
 class CacheEntry(NamedTuple):

@@ -21,6 +21,7 @@ from pretrained_cnn.errors import InvalidArgumentError, PretrainedCNNWarning
 __all__ = [
     "cores",
     "is_running",
+    "limit_cores",
     "limited_cores",
     "need_eager",
     "need_unforked",
@@ -42,9 +43,15 @@ SYNCHRONIZE, WAIT_TIMEOUT, ERROR_INVALID_PARAMETER = 0x100000, 0x102, 87
 """Of Windows: the right to wait for a process, and what its functions answer."""
 
 
+TENSORFLOWS_THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+"""The environment variables that TensorFlow reads when it is first used."""
+
+_limit: int | None = None
+"""The cores that `limit_cores` leaves to this process."""
+
 _reported: set[str] = set()
-_random_states: list[tuple[Any, ...]] = []
-"""The state to restore, once for each thread within `random_kept`."""
+_random_states: list[tuple[Any, Any]] = []
+"""The states to restore, once for each thread within `random_kept`."""
 
 _lock = threading.Lock()
 
@@ -64,32 +71,47 @@ def warn(message: str, *, cause: str | None = None) -> None:
 
 @contextlib.contextmanager
 def random_kept() -> Iterator[None]:
-    """Leave the state of Python's `random` as it was.
+    """Leave the states of Python's `random` and of numpy's global generator as they were.
 
-    Keras draws a seed from it for each layer that might need one, whether or not the weights come from a file.
+    Keras draws a seed from the former for each layer that might need one, whether or not the weights come from a file.
+    JAX, which TensorFlow imports where it is installed, draws from the latter when it is imported.
     """
+    import numpy as np
+
     with _lock:
         if not _random_states:
-            _random_states.append(random.getstate())
+            _random_states.append((random.getstate(), np.random.get_state(legacy=False)))
         else:  # another thread keeps it already; the last of them restores it
             _random_states.append(_random_states[0])
     try:
         yield
     finally:
         with _lock:
-            state = _random_states.pop()
+            pythons_state, numpys_state = _random_states.pop()
             if not _random_states:
-                random.setstate(state)
+                random.setstate(pythons_state)
+                np.random.set_state(numpys_state)
 
 
 def cores() -> int:
-    """How many CPU cores this process may use: those of its affinity, within the CPU quota of its container.
+    """How many CPU cores this process may use: those of its affinity, within its container's quota and `limit_cores`.
 
     >>> cores() >= 1
     True
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([affinity, *map(math.ceil, _quotas())]))
+    return max(1, min([affinity, *map(math.ceil, _quotas()), _limit or affinity]))
+
+
+def limit_cores(count: int) -> None:
+    """Let this process use no more than ``count`` cores: decoding, and each network that is opened from now on.
+
+    For a process that a scheduler gave so many, without holding it to them. TensorFlow obeys if it was not used yet.
+    """
+    global _limit
+    _limit = count
+    for name in TENSORFLOWS_THREADS:
+        os.environ.setdefault(name, str(count))
 
 
 def limited_cores() -> int | None:

@@ -135,6 +135,17 @@ class Registry(Generic[T]):
                 )
             self._registered[key] = item
 
+    def origin(self, name: str) -> str | None:
+        """What any process finds under that name: "built in", or a package and its version.
+
+        None for what this program registered, which no other process knows.
+        """
+        key = normalize(name)
+        with self._lock:
+            if key in self._registered:
+                return None
+            return "built in" if key in self._builtin else " and ".join(map(_package, self._plugins().get(key, ())))
+
     def unregister(self, name: str) -> None:
         """Forget what was registered under that name. What it had replaced is back."""
         with self._lock:

@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -32,6 +33,7 @@ from pretrained_cnn.results.stream import ResultStream, Sources
 from pretrained_cnn.runtimes import Precision
 from pretrained_cnn.spec import HeatMapMethod, ModelSpec, Output, ResizePolicy
 from pretrained_cnn.transfer.report import Trained, TrainingReport, model_card
+from pretrained_cnn.trust import Comparison, compare, is_results_file
 
 if TYPE_CHECKING:
     import keras
@@ -48,10 +50,13 @@ class Classifier:
         weights: ``"imagenet"``, the path of a weights file, or None for random weights. A file without the
             1,000-class top serves `embed` only. A builder of your own that takes no ``weights`` brings its own.
         runtime: What executes the network, a name that `list_runtimes` gives. Any but ``"keras"`` takes a
-            converted copy, which is made once and kept in a cache.
+            converted copy, which is made once and kept in a cache. ``"auto"`` is the quickest of the installed ones:
+            when it is first needed, the network is converted for each of them, all are measured with one image for one
+            or two seconds, and the quickest is remembered for this machine, network, and versions; `runtime` says
+            which it is.
         precision: What the runtime computes in: ``"float32"``; with ``runtime="openvino"`` also ``"bfloat16"`` and
             ``"float16"``, where the CPU has instructions for them, and ``"int8"``. `list_precisions` says what this
-            machine has.
+            machine has. ``"auto"`` measures the floating-point ones too, and takes the quickest.
         quantize: Images of the kind that will be classified, about 300, for ``precision="int8"``: any source that
             `stream` takes. A fifth of them is held back, and 95 % of those must keep their best class.
         labels: Names of the classes, or ``(id, name)`` pairs, in place of the spec's.
@@ -83,7 +88,7 @@ class Classifier:
         *,
         weights: str | os.PathLike[str] | None = "imagenet",
         runtime: str | None = None,
-        precision: Precision = "float32",
+        precision: Precision | Literal["auto"] = "float32",
         quantize: Any = None,
         labels: Sequence[str | tuple[str, str]] | None = None,
         resize: ResizePolicy | None = None,
@@ -129,7 +134,7 @@ class Classifier:
         from_logits: bool = False,
         multi_label: bool = False,
         runtime: str = "keras",
-        precision: Precision = "float32",
+        precision: Precision | Literal["auto"] = "float32",
         quantize: Any = None,
         image_policy: ImagePolicy = ImagePolicy(),
     ) -> Self:
@@ -193,7 +198,7 @@ class Classifier:
         path: str | os.PathLike[str],
         *,
         runtime: str | None = None,
-        precision: Precision = "float32",
+        precision: Precision | Literal["auto"] = "float32",
         image_policy: ImagePolicy | None = None,
         threads: int | None = None,
         follow_links: bool = False,
@@ -268,9 +273,9 @@ class Classifier:
             **arguments: As for `Classifier`: ``weights``, ``runtime``, ``precision``, ``resize``, ``input_size``,
                 ``image_policy``, and builder options.
 
-        Images that cannot be read are left out, logged, and listed in `report`. Raises DataError before any work for
-        images from which nothing can be learnt, InvalidArgumentError for arguments that cannot be right,
-        MissingDependencyError for ``"linear"`` without scikit-learn.
+        Images that cannot be read are left out, with a `PretrainedCNNWarning`, and listed in `report`. Raises
+        DataError before any work for images from which nothing can be learnt, InvalidArgumentError for arguments that
+        cannot be right, MissingDependencyError for ``"linear"`` without scikit-learn.
 
         >>> pairs = [("examples/images/clock.png", "clock"), ("examples/images/candle.png", "candle")]
         >>> clf = Classifier.train(pairs, "EfficientNetLite0", validation=pairs)
@@ -478,7 +483,7 @@ class Classifier:
             engine.image_policy,
             start,
             schema=RESULTS,
-            settings=lambda: settings_of(engine, top=top, min_score=min_score),
+            settings=partial(settings_of, engine, top=top, min_score=min_score),
         )
 
     def predict_proba(
@@ -551,7 +556,7 @@ class Classifier:
             engine.image_policy,
             start,
             schema=EMBEDDINGS,
-            settings=lambda: settings_of(engine, layer=layer),
+            settings=partial(settings_of, engine, layer=layer),
         )
 
     def features(
@@ -602,6 +607,36 @@ class Classifier:
         """
         return evaluate(self._engine, source, labels, batch_size=batch_size)
 
+    def compare(
+        self,
+        other: Classifier | str | os.PathLike[str],
+        source: LabeledImages,
+        labels: Sequence[Any] | None = None,
+        *,
+        batch_size: int | None = None,
+    ) -> Comparison:
+        """Whether another classifier is better than this one, judged by the same labeled images.
+
+        The verdict holds for images of the kind of ``source``, drawn independently of each other: near copies make a
+        difference look surer than it is. "Not told apart" does not say that both are equally good. See `Comparison`.
+
+        Args:
+            other: A `Classifier`, the folder of a bundle, or a file of results that `write_results` wrote for these
+                images. In the comparison it is B, and this classifier is A.
+            source: As for `evaluate`. Images that were trained on favor the classifier that has seen them.
+            labels: As for `evaluate`.
+            batch_size: As for `stream`.
+
+        `Comparison.from_results` compares two files of results. Raises what `evaluate` raises; InvalidArgumentError
+        if only one of the two has ``multi_label=True``; DataError if a file lacks an image of ``source``.
+
+        >>> clf = Classifier("EfficientNetLite0")
+        >>> pairs = [("examples/images/clock.png", "analog_clock"), ("examples/images/candle.png", "candle")]
+        >>> clf.compare(clf, pairs).verdict
+        'not told apart'
+        """
+        return compare(self._engine, _competitor(other), source, labels, batch_size=batch_size)
+
     def explain(
         self, image: ImageLike, target: int | str | None = None, method: HeatMapMethod = "grad_cam"
     ) -> Explanation:
@@ -642,10 +677,11 @@ class Classifier:
 
         Args:
             path: The folder.
-            format: By default ``"keras"``, which can be trained further, and loaded with any runtime. ``"openvino"``,
-                ``"onnx"`` and ``"litert"`` need neither TensorFlow nor Keras where they are loaded. ``"saved_model"``
-                is what TensorFlow Serving takes: give it ``path/model``. Other names are those of formats that you or
-                a package registered. A graph of another framework is written in the format that it has, its default.
+            format: By default ``"keras"``, or that of the bundle whose model the classifier runs without Keras, which
+                is copied. ``"keras"`` can be trained further, and loaded with any runtime. ``"openvino"``, ``"onnx"``
+                and ``"litert"`` need neither TensorFlow nor Keras where they are loaded. ``"saved_model"`` is what
+                TensorFlow Serving takes: give it ``path/model``.
+                Other names are those of formats that you or a package registered.
             dtype: What the file stores weights in. ``"float16"`` halves the size of an ``"openvino"`` or ``"litert"``
                 model, which still computes in float32.
             output: ``"scores"`` for a bundle that predicts, ``"embedding"`` for one that embeds, or both in a list, in
@@ -710,7 +746,7 @@ class Classifier:
     def __reduce__(self) -> tuple[object, ...]:
         """A pickle has a backbone's name and settings, or a bundle's path, and no weights."""
         engine = self.engine
-        if engine.bundle is not None:
+        if engine.bundle is not None and self._trained is None:
             return _loaded, (str(engine.bundle.path), self.runtime, self.precision, engine.image_policy)
         if self._trained is not None or not isinstance(engine.spec.builder, Reference):
             raise InvalidArgumentError(
@@ -722,10 +758,10 @@ class Classifier:
 
     @override
     def __repr__(self) -> str:
-        engine, runtime = self._engine, f"runtime={self.runtime!r}"
-        if self.precision != "float32":
-            runtime += f", precision={self.precision!r}"
-        if engine.bundle is not None:
+        engine = self._engine
+        name, precision = engine.asked  # a representation measures nothing
+        runtime = f"runtime={name!r}" + ("" if precision == "float32" else f", precision={precision!r}")
+        if engine.bundle is not None and self._trained is None:
             return f"Classifier.load({str(engine.bundle.path)!r}, {runtime})"
         if self._trained is not None:
             return f"Classifier.train(..., {self._trained.report.model!r}, {runtime})"
@@ -733,6 +769,13 @@ class Classifier:
             return f"Classifier.from_keras(<{engine.spec.name}>, {runtime})"
         options = "".join(f", {key}={value!r}" for key, value in engine.options.items())
         return f"Classifier({engine.spec.name!r}, weights={engine.weights!r}, {runtime}{options})"
+
+
+def _competitor(other: Classifier | str | os.PathLike[str]) -> Engine | Path:
+    """The network of a classifier or a bundle, or the path of a file of results."""
+    if isinstance(other, Classifier):
+        return other.engine
+    return Path(other) if is_results_file(other) else Classifier.load(other).engine
 
 
 def _results(engine: Engine, rows: Generator[Rows], top: int, min_score: float | None) -> Generator[Result]:

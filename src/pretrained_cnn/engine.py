@@ -6,10 +6,9 @@ import contextlib
 import functools
 import hashlib
 import importlib.util
+import logging
 import os
-import shutil
 import threading
-import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
@@ -23,9 +22,9 @@ from pretrained_cnn._lazy import Reference
 from pretrained_cnn._process import random_kept
 from pretrained_cnn._types import ImagesLike
 from pretrained_cnn.bundle.child import NoChildError
-from pretrained_cnn.bundle.formats import Dtype
+from pretrained_cnn.bundle.formats import FORMATS, Dtype
 from pretrained_cnn.bundle.manifest import ExportCheck
-from pretrained_cnn.bundle.store import Bundle, copy_bundle, open_bundle, write_bundle, write_converted
+from pretrained_cnn.bundle.store import Bundle, open_bundle, write_bundle, write_converted, write_copy
 from pretrained_cnn.errors import (
     BundleError,
     ImageError,
@@ -39,7 +38,8 @@ from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item, iter_items
 from pretrained_cnn.labels import Prediction
 from pretrained_cnn.models import find_model
-from pretrained_cnn.runtimes import Precision, Runtime, RuntimeSpec, get_runtime, runtime_for
+from pretrained_cnn.runtimes import PRECISIONS, Precision, Runtime, RuntimeSpec, get_runtime, runtime_for
+from pretrained_cnn.runtimes.auto import AUTO, Candidate, candidates, quickest, recall, remember
 from pretrained_cnn.scores import EXACT, NOT_FINITE, ROUGH, finite, problem
 from pretrained_cnn.spec import HeatMapMethod, ModelSpec, Output
 from pretrained_cnn.weights import ensure
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine", "Network", "Rows", "check_outputs", "open_model"]
 
+
+log = logging.getLogger(__name__)
 
 Opened = tuple[Runtime, list[tuple[int, ...]]]
 """A runtime, and the shape of each of its outputs for one image."""
@@ -173,8 +175,8 @@ class Engine:
         spec: What the library must know of the network.
         weights: ``"imagenet"``, the path of a weights file, or None for random weights.
         options: Arguments for the spec's builder.
-        runtime: The name of the runtime that executes the network.
-        precision: What the runtime computes in.
+        runtime: The name of the runtime that executes the network, or ``"auto"`` for the quickest.
+        precision: What the runtime computes in, or ``"auto"`` for the quickest of floating-point numbers.
         quantize: Images to quantize by, a source as `batches` takes it, for ``precision="int8"``.
         image_policy: How images are read.
         threads: How many threads the runtime computes with; by default as many as the process may use cores.
@@ -202,7 +204,7 @@ class Engine:
         weights: str | os.PathLike[str] | None = "imagenet",
         options: Mapping[str, Any] = {},
         runtime: str = "keras",
-        precision: Precision = "float32",
+        precision: Precision | Literal["auto"] = "float32",
         quantize: Any = None,
         image_policy: ImagePolicy = ImagePolicy(),
         threads: int | None = None,
@@ -220,18 +222,24 @@ class Engine:
         self.spec = spec
         self.weights = weights if weights is None else os.fspath(weights)
         self.options = dict(options)
-        self.runtime: RuntimeSpec = get_runtime(runtime)
-        self.runtime.require()
-        self.runtime.check_threads(threads)
-        self.threads = threads
-        self.runtime.check_precision(precision)
+        self.asked: tuple[str, Precision | Literal["auto"]] = runtime, precision
+        """The runtime and the precision as they were asked for, ``"auto"`` included."""
+        self._taken: tuple[RuntimeSpec, Precision] | None = None
+        choice("precision", precision, (*PRECISIONS, AUTO))
+        if runtime != AUTO:
+            spec_ = get_runtime(runtime)
+            spec_.require()
+            spec_.check_threads(threads)
+            if precision != "auto":
+                spec_.check_precision(precision)
+                self._taken = spec_, precision
+        self.threads = None if threads is None else whole_number("threads", threads)
         if precision == "int8" and quantize is None:
             raise InvalidArgumentError(
                 'precision="int8" needs quantize=..., about 300 images of the kind to be classified'
             )
         if precision != "int8" and quantize is not None:
             raise InvalidArgumentError(f'quantize=... is for precision="int8", not for precision={precision!r}')
-        self.precision: Precision = precision
         self.quantize = quantize
         self.image_policy = image_policy
         self.bundle = bundle
@@ -247,7 +255,7 @@ class Engine:
         runtime: str | None = None,
         image_policy: ImagePolicy | None = None,
         *,
-        precision: Precision = "float32",
+        precision: Precision | Literal["auto"] = "float32",
         quantize: Any = None,
         threads: int | None = None,
         follow_links: bool = False,
@@ -261,7 +269,7 @@ class Engine:
         """
         bundle = open_bundle(Path(path), follow_links=follow_links)
         if temporary:
-            weakref.finalize(bundle, shutil.rmtree, bundle.path, ignore_errors=True)
+            bundle = bundle.temporary()
         format = bundle.manifest.format
         how: dict[str, Any] = {
             "runtime": runtime_for(format).name if runtime is None else runtime,
@@ -271,7 +279,8 @@ class Engine:
             "bundle": bundle,
         }
         if format == "keras":
-            get_runtime(how["runtime"]).require()
+            if how["runtime"] != AUTO:
+                get_runtime(how["runtime"]).require()
             with keras_is_needed():
                 from pretrained_cnn.backbones.serving import open_graph
 
@@ -285,6 +294,16 @@ class Engine:
         engine = cls(bundle.spec, **how)
         engine.open(bundle.outputs)  # so that a model that cannot be loaded is reported here
         return engine
+
+    @property
+    def runtime(self) -> RuntimeSpec:
+        """What executes the network. With ``"auto"``, what is quickest is measured when this is first asked for."""
+        return self._take()[0]
+
+    @property
+    def precision(self) -> Precision:
+        """What the runtime computes in. With ``"auto"``, what is quickest is measured when this is first asked for."""
+        return self._take()[1]
 
     def backbone(self) -> Backbone:
         """The network in Keras, built now if it was not needed before.
@@ -312,6 +331,16 @@ class Engine:
             return self._backbone
 
     @property
+    def graph(self) -> Bundle | None:
+        """The bundle that is run as it is, without a network in Keras; None for a network that Keras has or can have.
+
+        >>> from pretrained_cnn import get_spec
+        >>> Engine(get_spec("EfficientNetLite0")).graph is None
+        True
+        """
+        return self.bundle if self._backbone is None else None
+
+    @property
     def is_built(self) -> bool:
         """Whether the network is built, and so may have been changed since its weights were read."""
         return self._backbone is not None
@@ -323,6 +352,7 @@ class Engine:
         layer, WeightsError for scores of weights without a head, BundleError for outputs that a bundle does not give.
         """
         names = tuple(outputs)
+        self._take()  # this may open it
         return self._once(
             ("outputs", *names, layer or ""),
             lambda: Network(self.spec, names, *self._open(names, layer), self._tolerance()),
@@ -478,8 +508,9 @@ class Engine:
 
         ``card`` is a page of Markdown, which becomes the bundle's README.md.
         """
-        if self._backbone is None and self.bundle is not None and self.bundle.adapter is not None:
-            return self._save_copy(self.bundle, path, format, dtype, outputs, quantize, overwrite=overwrite)
+        if self.graph is not None:
+            _refuse_conversion(self.graph, format, dtype, outputs, quantize)
+            return write_copy(path, self.graph, self.image_policy, card=card, overwrite=overwrite)
         backbone, images = self.backbone(), None
         from pretrained_cnn.backbones.serving import serving_graph
 
@@ -503,31 +534,14 @@ class Engine:
             sums_within=self._tolerance(),
         )
 
-    def _save_copy(
-        self,
-        bundle: Bundle,
-        path: Path,
-        format: str | None,
-        dtype: Dtype,
-        outputs: Sequence[Output] | None,
-        quantize: ImagesLike | None,
-        *,
-        overwrite: bool,
-    ) -> ExportCheck:
-        """Write a foreign graph as it is: it has no network in Keras that another format could be made from."""
-        own = bundle.manifest.format
-        if format not in (None, own) or dtype != "float32" or quantize is not None or outputs not in (None, ["scores"]):
-            raise BundleError(
-                f"{self.spec.name} was opened from a file of format={own!r} and is saved as that file stores it; "
-                f"leave dtype, output and quantize out, and use format={own!r}, which is the default"
-            )
-        return copy_bundle(bundle, path, self.image_policy, overwrite=overwrite)
-
     def identity(self) -> str | None:
         """What embeddings of this engine depend on beside the image, in hexadecimal; None if it cannot be described.
 
         Builds the network only where no file determines its weights.
         """
+        if self.graph is not None:
+            files = [self.graph.manifest.format, self.graph.model_checksums()]
+            return identity.embedding_key(files, self.spec, self.image_policy, self.runtime_identity())
         if identity.function_identity(self.spec.preprocess) is None:
             return None
         network = None if self.is_built else self._identity_of_file()
@@ -546,8 +560,18 @@ class Engine:
         quantized = [] if images is None else [_digest(images)]
         return " ".join([self.runtime.name, *([] if self.precision == "float32" else [self.precision]), *quantized])
 
+    def take_again(self, described: Any) -> None:
+        """Compute as an engine before, whose `runtime_identity` was ``described``, where ``"auto"`` leaves it open."""
+        with self._lock:
+            if self._taken is None and isinstance(described, str):
+                found = next((each for each in self._offered() if described == str(each)), None)
+                if found is not None:
+                    self._taken = get_runtime(found.runtime), found.precision
+
     def copy(self) -> Engine:
         """An engine that gives the same answers, with a network of its own."""
+        if self.graph is not None:
+            return self.derived(self.spec, bundle=self.graph)
         backbone = None
         # A network that is not built yet, and will come out the same, can wait.
         if self.is_built or self.weights is None or not isinstance(self.spec.builder, Reference):
@@ -575,6 +599,83 @@ class Engine:
             self._explainers.clear()
             while self._networks:
                 self._networks.popitem()[1].close()
+
+    def _take(self) -> tuple[RuntimeSpec, Precision]:
+        """The runtime and the precision that were asked for, or are the quickest."""
+        with self._lock:
+            if self._taken is None:
+                candidate = self._quickest()
+                log.info("%s is computed with %s", self.spec.name, candidate)
+                self._taken = get_runtime(candidate.runtime), candidate.precision
+            return self._taken
+
+    def _quickest(self) -> Candidate:
+        """The quickest of what was asked for: the one that was measured before, else what is measured now."""
+        offered = self._offered()
+        if len(offered) == 1:
+            return offered[0]
+        key = self._network_key()
+        found = None if key is None else recall(key, offered)
+        if found is None:
+            found = self._measure(offered)
+            if key is not None:
+                remember(key, offered, found)
+        return found
+
+    def _offered(self) -> list[Candidate]:
+        format = self.bundle.manifest.format if self.bundle is not None and self._backbone is None else None
+        return candidates(*self.asked, format=format, threads=self.threads)
+
+    def _network_key(self) -> str | None:
+        """What tells the network from others whose speed may differ; None if that takes building it."""
+        if self.bundle is not None:
+            return self.bundle.digest()
+        network = identity.network_by_graph(self.backbone().model) if self.is_built else self._identity_of_file()
+        return None if network is None else hashlib.sha256(repr((network, self.spec.input_size)).encode()).hexdigest()
+
+    def _measure(self, offered: Sequence[Candidate]) -> Candidate:
+        """Open the network in each way, and measure which is the quickest with one image. That one stays open."""
+        pixels = np.full((1, *self.spec.input_size, self.spec.channels), 127, np.uint8)
+        engines: dict[Candidate, Engine] = {}
+        runs: dict[Candidate, Callable[[], object]] = {}
+        failed: BundleError | None = None
+        try:
+            for candidate in offered:
+                engine = Engine(
+                    self.spec,
+                    weights=self.weights,
+                    options=self.options,
+                    runtime=candidate.runtime,
+                    precision=candidate.precision,
+                    quantize=self._quantize_images() if candidate.precision == "int8" else None,
+                    image_policy=self.image_policy,
+                    threads=self.threads,
+                    backbone=self._backbone,
+                    bundle=self.bundle,
+                )
+                engines[candidate] = engine
+                try:
+                    runs[candidate] = functools.partial(engine._open_one_output().run, pixels)
+                except BundleError as error:
+                    log.info("%s cannot compute %s: %s", candidate, self.spec.name, error)
+                    failed = error
+            if not runs and failed is not None:
+                raise failed
+            found = quickest(runs)
+            best = engines.pop(found)
+            self._backbone, self._networks = best._backbone, best._networks
+            return found
+        finally:
+            for engine in engines.values():
+                engine.close()
+
+    def _open_one_output(self) -> Network:
+        if self.bundle is not None:
+            return self.open(self.bundle.outputs[:1])
+        try:
+            return self.open()
+        except WeightsError:  # they may be weights without a head
+            return self.open(("embedding",))
 
     def _tolerance(self) -> float:
         """How far probabilities may sum from 1: more where something computes or stores less than 32 bits."""
@@ -668,7 +769,8 @@ class Engine:
 
         graph = serving_graph(backbone, outputs, layer)
         if self.weights is not None:  # random weights are not seen again
-            key = key or identity.conversion_key_of_graph(graph, self._kept_format())
+            format = self._kept_format()
+            key = key or (format and identity.conversion_key_of_graph(graph, format))
         write = functools.partial(
             write_converted, graph=graph, spec=self.spec, format=self.runtime.format, images=self._quantize_images()
         )
@@ -705,13 +807,21 @@ class Engine:
             return self._open_bundle(bundle, outputs)
 
     def _conversion_key(self, outputs: tuple[Output, ...], layer: str | None) -> str | None:
+        format = self._kept_format()
+        if format is None:
+            return None
         what = " ".join((*outputs, *([] if layer is None else [layer])))
-        return identity.conversion_key(self.spec, self.weights, self.options, what, self._kept_format())
+        return identity.conversion_key(self.spec, self.weights, self.options, what, format)
 
-    def _kept_format(self) -> str:
-        """The format of a converted graph, and what it is quantized by."""
-        images = self._quantize_images()
-        return self.runtime.format if images is None else f"{self.runtime.format} {_digest(images)}"
+    def _kept_format(self) -> str | None:
+        """The format of a converted graph, who defines it, and what it is quantized by.
+
+        None for a format that this program registered: its code may be another one the next time.
+        """
+        origin, images = FORMATS.origin(self.runtime.format), self._quantize_images()
+        if origin is None:
+            return None
+        return " ".join([self.runtime.format, origin, *([] if images is None else [_digest(images)])])
 
     def _quantize_images(self) -> NDArray[np.uint8] | None:
         """The images to quantize by, as the network takes them. They are read once."""
@@ -729,6 +839,27 @@ class Engine:
         return runtime, [(bundle.width(name),) for name in outputs]
 
 
+def _refuse_conversion(
+    bundle: Bundle, format: str | None, dtype: Dtype, outputs: Sequence[Output] | None, quantize: Any
+) -> None:
+    """Raise BundleError for what can be made only of a network in Keras, and not of the graph of a bundle."""
+    has = bundle.manifest
+    same = {"format": format in (None, has.format), "dtype": dtype in ("float32", has.dtype)}
+    same |= {"output": outputs is None or {*outputs} == {*bundle.outputs}, "quantize": quantize is None}
+    changed = [f"{name}=..." for name, is_same in same.items() if not is_same]
+    if changed:
+        what = bundle.path if bundle.adapter is None else bundle.spec.name
+        way_out = (
+            'what else is in the network is in a bundle of format="keras"'
+            if bundle.adapter is None
+            else "another format takes the file of Keras that it was made from"
+        )
+        raise BundleError(
+            f"{what} is of format={has.format!r} with dtype={has.dtype!r} and gives {' and '.join(bundle.outputs)} "
+            f"only, so it can be saved as it is, without {', '.join(changed)}; {way_out}"
+        )
+
+
 def _digest(images: NDArray[np.uint8]) -> str:
     return hashlib.sha256(images.tobytes()).hexdigest()
 
@@ -738,7 +869,7 @@ def open_model(
     *,
     weights: str | os.PathLike[str] | None = "imagenet",
     runtime: str | None = None,
-    precision: Precision = "float32",
+    precision: Precision | Literal["auto"] = "float32",
     quantize: Any = None,
     image_policy: ImagePolicy | None = None,
     threads: int | None = None,

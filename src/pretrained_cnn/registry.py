@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterable, Iterator
 
 from pretrained_cnn._check import number
+from pretrained_cnn._process import warn
 from pretrained_cnn._registry import Registry, natural
 from pretrained_cnn.catalog import CATALOG
 from pretrained_cnn.errors import InvalidSpecError, ModelExistsError, UnknownModelError
@@ -14,8 +14,6 @@ from pretrained_cnn.spec import ModelSpec
 from pretrained_cnn.weights import is_downloaded, is_installed
 
 __all__ = ["MODELS", "get_spec", "list_models", "needs_no_download", "register", "unregister"]
-
-log = logging.getLogger(__name__)
 
 MODELS = Registry(
     "model",
@@ -42,7 +40,7 @@ def list_models(
             installed, or the builder brings weights of its own. Hashes are not compared.
 
     A plugin is listed by its metadata, and imported only to compare it with a limit; one that cannot be imported then
-    is left out, and a warning is logged. Raises InvalidArgumentError for a limit that is not a number.
+    is left out, with a `PretrainedCNNWarning`. Raises InvalidArgumentError for a limit that is not a number.
 
     >>> list_models("efficientnet-b[0-2]")
     ['EfficientNetB0', 'EfficientNetB1', 'EfficientNetB2']
@@ -121,4 +119,4 @@ def _specs(names: Iterable[str]) -> Iterator[ModelSpec]:
         try:
             yield MODELS.get(name)
         except InvalidSpecError as error:
-            log.warning("%s", error)
+            warn(f"{error}; it is left out")

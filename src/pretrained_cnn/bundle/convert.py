@@ -5,8 +5,8 @@
 - `convert`: the network exists here only. It goes over as a SavedModel, which holds operations and weights and no code,
   and the converted files come back. Keras on torch or jax writes no SavedModel: there it goes over as a ``.keras``
   file, which TensorFlow can read if each layer and function is Keras's.
-- Where no process can be started, the graph is converted here, while other conversions wait; whatever a converter
-  changes is restored.
+- Where no process can be started, and to a format that the program registered, the graph is converted here, while other
+  conversions wait; whatever a converter changes is restored.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from pretrained_cnn._process import random_kept
 from pretrained_cnn.bundle import child
-from pretrained_cnn.bundle.formats import Dtype, Format, get_format
+from pretrained_cnn.bundle.formats import FORMATS, Dtype, Format, get_format
 from pretrained_cnn.bundle.formats.base import SIGNATURE, ConvertedFormat
 from pretrained_cnn.errors import BundleError
 from pretrained_cnn.spec import ModelSpec
@@ -76,6 +76,8 @@ def convert(
             "images": given,
         }
         try:
+            if FORMATS.origin(format.name) is None:
+                raise child.NoChildError(f"format={format.name!r} is known in this process only")
             found: list[str] = child.call(
                 f"{__name__}:convert_here", arguments, purpose=f"converting {spec.name} to {format.name}"
             )

@@ -15,7 +15,7 @@ from pretrained_cnn.errors import BundleError
 from pretrained_cnn.runtimes.adapted import Adapter
 
 NAME = "manifest.json"
-VERSION = 2
+VERSION = 3
 """The version of the manifest's form. A bundle of any other version is refused."""
 
 Kind = Literal["exclusive", "binary", "multi_label"]
@@ -77,6 +77,8 @@ class Manifest:
     """For several labels, the score from which each class is given; else None."""
     calibration: dict[str, list[int]] | None
     """The names and shapes of the arrays in ``calibration.npz``; None for a classifier that is not calibrated."""
+    head: dict[str, list[int]] | None
+    """The names and shapes of the arrays in ``head.npz``, dense layers that give the scores; None if the model does."""
     spec: dict[str, Any]
     """The spec's fields that outlive the code that built the network; the labels have a file of their own."""
     license: str | None

@@ -10,8 +10,11 @@ import io
 import json
 import os
 import platform
+import re
 import secrets
 import shutil
+import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -31,6 +34,7 @@ from pretrained_cnn.identity import installed_versions
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.runtimes import Runtime, RuntimeSpec, get_runtime, runtime_for
 from pretrained_cnn.runtimes.adapted import AdaptedRuntime, Adapter
+from pretrained_cnn.runtimes.head import Head, WithHead
 from pretrained_cnn.scores import EXACT, NOT_FINITE, ROUGH, finite, probes, problem
 from pretrained_cnn.spec import ModelSpec, Output, Published, ResizePolicy
 
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     import keras
 
 LABELS, CHECK, CARD, CALIBRATION = "labels.json", "check.npz", "README.md", "calibration.npz"
+HEAD = "head.npz"
 
 TOLERANCE: dict[Dtype, float] = {"float32": 1e-4, "float16": 0.05, "int8": 0.01}
 """How far a score may be from the network's own. In 8 bits it is only how near two classes count as a tie."""
@@ -53,6 +58,9 @@ KEPT = ("name", "input_size", "embedding_size", "parameters", "license", "source
 
 MAX_MANIFEST_BYTES = 16 * 2**20
 
+LEFT_SECONDS = 24 * 3600
+"""Nothing is written for so long: an unfinished bundle of another machine that did not change since is left over."""
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -64,6 +72,11 @@ class Bundle:
     """Without a builder and a preprocess function: both are in the model."""
     image_policy: ImagePolicy
     """How the classifier that was saved read its images."""
+    head: Head | None = None
+    """What gives the scores, of the embedding that the model gives; None if the model gives all outputs itself."""
+
+    keeper: object = None
+    """What removes a temporary folder once no bundle refers to it."""
 
     @property
     def format(self) -> Format:
@@ -72,7 +85,7 @@ class Bundle:
 
     @property
     def outputs(self) -> tuple[Output, ...]:
-        """The names of the model's outputs."""
+        """The names of the outputs."""
         return tuple(cast("Output", name) for name in self.manifest.outputs)
 
     @property
@@ -89,7 +102,7 @@ class Bundle:
     @property
     def sums_within(self) -> float:
         """How far the probabilities of one image may sum from 1. Of integers, each may be off by half a step."""
-        source = None if self.adapter is None else self.adapter.outputs.get("scores")
+        source = None if self.adapter is None or self.head is not None else self.adapter.outputs.get("scores")
         if source is not None and source.function is None and source.quantization is not None:
             return ROUGH + self.width("scores") * source.quantization[0] / 2
         return EXACT if self.manifest.dtype == "float32" else ROUGH
@@ -122,6 +135,10 @@ class Bundle:
         runtime.check_precision(precision)
         runtime.check_threads(threads)
         names = list(self.outputs if outputs is None else outputs)
+        if self.head is not None:
+            model = dataclasses.replace(self, head=None)
+            embedding = model.open(runtime, ["embedding"], precision, threads=threads)
+            return WithHead(embedding, self.head, names)
         if self.manifest.format == "keras":
             return runtime.open(self.load_graph(), names, precision=precision, threads=threads)
         adapter = self.adapter
@@ -134,14 +151,39 @@ class Bundle:
         except Exception as error:  # each runtime raises its own
             raise BundleError(f"{self.model_path} cannot be loaded by {runtime.name}: {_brief(error)}") from error
 
+    def temporary(self) -> Bundle:
+        """The same bundle, whose folder is removed when nothing refers to it any more, or the process ends."""
+        keeper = _Keeper()
+        weakref.finalize(keeper, shutil.rmtree, self.path, ignore_errors=True)
+        return dataclasses.replace(self, keeper=keeper)
+
+    def with_head(self, head: Head, spec: ModelSpec) -> Bundle:
+        """The same model, with ``head`` in place of what gave its scores: the classifier that ``spec`` describes.
+
+        What `path` holds stays as it is. The bundle is not calibrated.
+        """
+        width, classes = head.widths
+        outputs: dict[str, list[int | None]] = {"scores": [None, classes], "embedding": [None, width]}
+        manifest = dataclasses.replace(self.manifest, outputs=outputs, calibration=None)
+        return dataclasses.replace(self, manifest=manifest, spec=spec, head=head)
+
+    def digest(self) -> str:
+        """The SHA-256 of all that its answers depend on, in hexadecimal: of the manifest, and of a head in memory."""
+        found = hashlib.sha256(self.manifest.to_text().encode())
+        for array in () if self.head is None else self.head.to_arrays().values():
+            found.update(np.ascontiguousarray(array).data)
+        return found.hexdigest()
+
+    def model_checksums(self) -> list[tuple[str, str]]:
+        """The path and the SHA-256 of each file of the model, which determine its outputs but for those of a head."""
+        files = self.manifest.files
+        return [(name, files[name].sha256) for name in sorted(files.keys() - {LABELS, CHECK, CARD, CALIBRATION, HEAD})]
+
     def calibration(self) -> dict[str, NDArray[Any]] | None:
         """The arrays that the classifier was calibrated with, by name; None for one that is not calibrated."""
         if self.manifest.calibration is None:
             return None
-        arrays = _read_arrays(self.path / CALIBRATION)
-        if {name: list(array.shape) for name, array in arrays.items()} != self.manifest.calibration:
-            raise BundleError(f"{self.path / CALIBRATION} does not hold the arrays that {NAME} lists")
-        return arrays
+        return _read_listed(self.path / CALIBRATION, self.manifest.calibration)
 
     def load_graph(self) -> keras.Model:
         """The serving graph of a bundle of format ``"keras"``. Code in the file, such as a lambda's, is not run."""
@@ -155,6 +197,10 @@ class Bundle:
                 f"{self.model_path} cannot be loaded by Keras: {_innermost(error)} Layers of your own must be imported "
                 "before, and registered with keras.saving.register_keras_serializable"
             ) from error
+
+
+class _Keeper:
+    """Lives as long as the bundles of a temporary folder."""
 
 
 def write_bundle(
@@ -217,7 +263,7 @@ def write_bundle(
             dtype=dtype,
             outputs={name: output.shape[1] for name, output in zip(names, expected, strict=True)},
             min_agreement=asked,
-            calibration=None if calibration is None else {name: list(a.shape) for name, a in calibration.items()},
+            calibration=None if calibration is None else _shapes(calibration),
         )
         _write_text(folder / NAME, manifest.to_text())
         written = open_bundle(folder)
@@ -261,6 +307,7 @@ def _manifest(
         kind=_kind(spec),
         thresholds=list(spec.thresholds) if spec.multi_label else None,
         calibration=calibration,
+        head=None,
         spec=_describe(spec),
         license=spec.license,
         image_policy=image_policy.to_dict(),
@@ -303,27 +350,61 @@ def complete(
     return found
 
 
-def copy_bundle(bundle: Bundle, path: Path, image_policy: ImagePolicy, *, overwrite: bool = False) -> ExportCheck:
-    """Write a bundle once more, to ``path``, and compare its answers. Raises BundleError as `write_bundle` does."""
+def write_copy(
+    path: Path,
+    bundle: Bundle,
+    image_policy: ImagePolicy,
+    *,
+    calibration: Mapping[str, NDArray[Any]] | None = None,
+    card: str | None = None,
+    overwrite: bool = False,
+) -> ExportCheck:
+    """Write ``bundle``, whose model need not be in Keras, to ``path``, with the spec and the head that it has now.
+
+    The model's files are copied byte by byte; the arguments are those of `write_bundle`. Raises BundleError, and leaves
+    nothing behind, if a file of the model has changed, cannot be written, or ``path`` exists.
+    """
     check_free(path, overwrite=overwrite)
+    images = _read_arrays(bundle.path / CHECK)["images"]
+    with contextlib.closing(bundle.open()) as runtime:
+        expected = _run(runtime, images)
     with _made_whole(path, overwrite=overwrite) as folder:
-        for name in bundle.manifest.files:
+        for name, _ in bundle.model_checksums():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(bundle.path / name, folder / name)
-        manifest = dataclasses.replace(bundle.manifest, image_policy=image_policy.to_dict())
+            _check_file(folder, name, bundle.manifest.files[name], follow_links=False)
+        _write_text(folder / LABELS, json.dumps([list(label) for label in bundle.spec.labels], indent=0))
+        _write_arrays(folder / CHECK, {"images": images, **dict(zip(bundle.outputs, expected, strict=True))})
+        arrays = None if bundle.head is None else bundle.head.to_arrays()
+        for file, kept in ((HEAD, arrays), (CALIBRATION, calibration)):
+            if kept is not None:
+                _write_arrays(folder / file, kept)
+        if card is not None:
+            _write_text(folder / CARD, card)
+        manifest = dataclasses.replace(
+            bundle.manifest,
+            kind=_kind(bundle.spec),
+            thresholds=list(bundle.spec.thresholds) if bundle.spec.multi_label else None,
+            calibration=None if calibration is None else _shapes(calibration),
+            head=None if arrays is None else _shapes(arrays),
+            spec=_describe(bundle.spec),
+            license=bundle.spec.license,
+            image_policy=image_policy.to_dict(),
+            check=None,
+            library=__version__,
+            files={name: _file_info(folder / name) for name in _files(folder)},
+        )
         _write_text(folder / NAME, manifest.to_text())
-        copied = open_bundle(folder)
-        runtime = copied.open()
-        try:
-            check = verify(copied, runtime)
-        finally:
-            runtime.close()
+        with contextlib.closing(open_bundle(folder).open()) as runtime:
+            check = compare(expected, _run(runtime, images), manifest)
         if not agrees(check, manifest):
-            raise BundleError(
-                f"{bundle.path} does not answer as it did when it was made: the largest difference of a score is "
-                f"{check.largest_difference:.2g}; expected is {manifest.tolerance:g}"
-            )
+            raise BundleError(f"{bundle.path} gives other scores once it is copied, and was not saved")
+        _write_text(folder / NAME, dataclasses.replace(manifest, check=dataclasses.asdict(check)).to_text())
     return check
+
+
+def _shapes(arrays: Mapping[str, NDArray[Any]]) -> dict[str, list[int]]:
+    return {name: list(array.shape) for name, array in arrays.items()}
 
 
 def _judge(
@@ -470,6 +551,14 @@ def _read_arrays(file: Path) -> dict[str, NDArray[Any]]:
         raise BundleError(f"{file} holds no arrays that can be read: {error}") from error
 
 
+def _read_listed(file: Path, shapes: Mapping[str, list[int]]) -> dict[str, NDArray[Any]]:
+    """The arrays of a file, if they have the names and shapes that the manifest lists. Else raises BundleError."""
+    arrays = _read_arrays(file)
+    if _shapes(arrays) != shapes:
+        raise BundleError(f"{file} does not hold the arrays that {NAME} lists")
+    return arrays
+
+
 def check_free(path: Path, *, overwrite: bool) -> None:
     """Raise BundleError unless a bundle may be written to ``path``."""
     if not os.path.lexists(path):
@@ -506,15 +595,14 @@ def _made_whole(path: Path, *, overwrite: bool) -> Iterator[Path]:
 def scratch_beside(path: Path, mode: int = 0o777) -> Iterator[Path]:
     """A new, hidden folder on the disk of ``path``, removed in the end.
 
-    Those of processes of this machine that were killed while they wrote ``path`` are removed first.
+    Those of processes that were killed while they wrote ``path`` are removed first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    prefix = _scratch_prefix(path)
-    for folder in path.parent.glob(f"{glob.escape(prefix)}*"):
-        process = folder.name.removeprefix(prefix).partition(".")[0]
-        if process.isdecimal() and not (folder in _writing or _is_another(int(process))):
+    name, machine = f".{path.name[:40]}.", hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+    for folder in path.parent.glob(f"{glob.escape(name)}*"):
+        if folder not in _writing and _is_left(folder, folder.name.removeprefix(name), machine):
             shutil.rmtree(folder, ignore_errors=True)
-    scratch = path.with_name(f"{prefix}{os.getpid()}.{secrets.token_hex(8)}")
+    scratch = path.with_name(f"{name}{machine}.{os.getpid()}.{secrets.token_hex(8)}")
     _writing.add(scratch)
     try:
         scratch.mkdir(mode)  # not mkdtemp: its folders, and what is renamed out of them, are for one user alone
@@ -528,14 +616,22 @@ _writing: set[Path] = set()
 """The folders that threads of this process write. In a container, a killed process may have had the same number."""
 
 
-def _is_another(process: int) -> bool:
-    return process != os.getpid() and is_running(process)
+def _is_left(folder: Path, name: str, machine: str) -> bool:
+    """Whether nobody writes a folder any more that `scratch_beside` made.
 
-
-def _scratch_prefix(path: Path) -> str:
-    """How the folders begin that become ``path``. The machine is in it: only here a number tells a process."""
-    machine = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
-    return f".{path.name[:40]}.{machine}."
+    A number tells a process only on its own machine, and a container is a new machine each time it starts. What another
+    machine did not change for a day is taken as left.
+    """
+    found = re.fullmatch(r"([0-9a-f]{6})\.(\d+)\.[0-9a-f]{16}", name)
+    if found is None:
+        return False
+    if found[1] == machine:
+        process = int(found[2])
+        return process == os.getpid() or not is_running(process)
+    try:
+        return time.time() - max(path.stat().st_mtime for path in (folder, *folder.iterdir())) > LEFT_SECONDS
+    except OSError:  # it is gone
+        return False
 
 
 def _read_manifest(path: Path) -> str:
@@ -629,7 +725,10 @@ def _read(path: Path, manifest: Manifest) -> Bundle:
             published=published and Published(**published),
         )
         image_policy = ImagePolicy.from_dict(manifest.image_policy)
-        return Bundle(path, manifest, spec, image_policy)
+        head = None
+        if manifest.head is not None:
+            head = Head.from_arrays(_read_listed(path / HEAD, manifest.head))
+        return Bundle(path, manifest, spec, image_policy, head)
     except (ValueError, TypeError, KeyError, IndexError) as error:
         raise BundleError(f"{path / NAME} and {LABELS} do not describe a classifier: {error}") from error
 

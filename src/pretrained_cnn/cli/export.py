@@ -19,7 +19,7 @@ class Options(ModelOptions):
 
     output: str = option("Folder of the new bundle.", short="-o", required=True, metavar="DIR")
     format: str | None = option(
-        "Format of the network (default: keras, or what the opened model file has).", choices=list_formats()
+        "Format of the network (default: that of a bundle given as --model, else keras).", choices=list_formats()
     )
     dtype: Literal["float32", "float16"] = option("Type in which the weights are stored.", default="float32")
     quantize: str | None = option(

@@ -10,7 +10,7 @@ import re
 import socket
 import sys
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from pretrained_cnn.cli.status import Status
 from pretrained_cnn.cli.writing import ended, shown
 from pretrained_cnn.errors import InvalidArgumentError, OutputError
 from pretrained_cnn.images.sources import is_address
-from pretrained_cnn.results.file import RunInfo, by_image
+from pretrained_cnn.results.file import RunInfo, by_image, noted_settings
 from pretrained_cnn.results.names import escape
 from pretrained_cnn.results.result import Result
 from pretrained_cnn.results.rows import Row, to_result
@@ -30,7 +30,6 @@ from pretrained_cnn.results.stream import Sources, find_images
 
 if TYPE_CHECKING:
     from pretrained_cnn.classifier import Classifier
-    from pretrained_cnn.images.policy import ImagePolicy
     from pretrained_cnn.spec import ModelSpec
 
 BLOCK = 1_000
@@ -44,14 +43,16 @@ def run(clf: Classifier, options: Options) -> Status:
 
     assert options.output is not None
     with quiet():
-        settings = settings_of(clf.engine, top=options.named, min_score=options.min_score)
+        before = noted_settings(options.output) if options.resume else {}
+        settings = settings_of(clf.engine, before, top=options.named, min_score=options.min_score)
     with _explained(options.address):
         _reach(options.address)
     start = time.monotonic()
+    skipped = Counter[str]()
     with Shards(
         options.output,
         {**settings, "sources": list(options.source)},
-        find_images(Sources(options.source)),
+        find_images(Sources(options.source), skipped=skipped),
         size=options.shard or SHARD,
         run=RunInfo.of(options.source),
         resume=options.resume,
@@ -64,14 +65,14 @@ def run(clf: Classifier, options: Options) -> Status:
                 _cluster(shards, options) as cores,
                 shown(shards, lambda: shards.total) as report,
             ):
-                for result, entry in _results(shards, model, _arguments(options, cores, clf.engine.image_policy)):
+                for result, entry in _results(shards, model, _arguments(options, cores, clf)):
                     shards.write(result, listed=entry.listed)
                     report()
         except InvalidArgumentError:
             shards.discard()
             raise
         shards.finish()
-        return ended(shards, options.min_score, time.monotonic() - start)
+        return ended(shards, options.min_score, time.monotonic() - start, skipped.total())
 
 
 @contextlib.contextmanager
@@ -124,20 +125,20 @@ def _cores(workers: int | None) -> int:
     return workers or max(1, min(filter(None, cores), default=1) - 1)
 
 
-def _arguments(options: Options, cores: int, image_policy: ImagePolicy) -> dict[str, Any]:
+def _arguments(options: Options, cores: int, clf: Classifier) -> dict[str, Any]:
     """What `pretrained_cnn.integrations.ray.classify` is asked for."""
     weights = options.weights
     if weights is not None and weights != "imagenet":
         weights = os.path.abspath(weights)
     return {
-        "runtime": options.runtime,
-        "image_policy": image_policy,
+        "runtime": clf.runtime,
+        "image_policy": clf.engine.image_policy,
         "top": options.named,
         "min_score": options.min_score,
         "batch_size": options.batch_size,
         "num_cpus": cores,
         **({} if weights is None else {"weights": weights}),
-        **({} if options.precision == "float32" else {"precision": options.precision}),
+        **({} if clf.precision == "float32" else {"precision": clf.precision}),
         **({"follow_links": True} if options.follow_links else {}),
     }
 

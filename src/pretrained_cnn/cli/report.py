@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from itertools import chain
 from pathlib import Path
 
 from pretrained_cnn._check import check_free
@@ -39,8 +38,8 @@ def _run(options: Options) -> Status:
         raise InvalidArgumentError(f"--labeled takes one source, not {len(options.source)}")
     log_to_stderr()
     from pretrained_cnn.cli.progress import count_images, progress, summary
-    from pretrained_cnn.images.sources import expand
     from pretrained_cnn.report import write_report
+    from pretrained_cnn.results.stream import Sources
 
     check_free(Path(options.output), overwrite=options.overwrite)  # before the network is built
     clf = load_classifier(options)
@@ -54,7 +53,7 @@ def _run(options: Options) -> Status:
     ):
         report = write_report(
             clf,
-            options.source[0] if len(options.source) == 1 else chain.from_iterable(map(expand, options.source)),
+            options.source[0] if len(options.source) == 1 else Sources(options.source),
             options.output,
             top=options.top,
             labeled=options.labeled,
@@ -66,7 +65,8 @@ def _run(options: Options) -> Status:
         )
     seconds = time.monotonic() - start
     uncertain = None if options.min_score is None else report.uncertain
-    complain(summary(options.output, report.images, len(report.failed), uncertain, seconds))
+    skipped = sum(report.skipped.values())
+    complain(summary(options.output, report.images, len(report.failed), uncertain, seconds, skipped=skipped))
     if report.failed:
         more = len(report.failed) - 1
         complain(f"{report.failed[0]}{f'; {more:,} more under Errors in the page' if more else ''}")

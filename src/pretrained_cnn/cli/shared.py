@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pretrained_cnn._files import is_path
 from pretrained_cnn.cli.console import complain, quiet
@@ -42,14 +42,18 @@ class ModelOptions(ImageOptions):
     weights: str | None = option(
         '"imagenet", or path of a weights file (default: imagenet, or the bundle\'s own).', group="model"
     )
-    runtime: str | None = option(f"{RUNTIME} (default: keras, or the one that the bundle is made for).", group="model")
+    runtime: str | None = option(
+        f'{RUNTIME}, or "auto" for the quickest (default: keras, or the one that the bundle is made for).',
+        group="model",
+    )
     threads: Count | None = option(
         "Threads that the runtime computes with (default: the cores that the process may use).", group="model"
     )
-    precision: Precision = option(
-        "What the runtime computes in; `pretrained-cnn runtimes --precisions` lists what this machine has.",
+    precision: Precision | Literal["auto"] = option(
+        'What the runtime computes in, or "auto" for the quickest; `pretrained-cnn runtimes --precisions` lists what '
+        "this machine has.",
         default="float32",
-        choices=("float32", "bfloat16", "float16"),
+        choices=("float32", "bfloat16", "float16", "auto"),
         group="model",
     )
     follow_links: bool = flag(FOLLOW_LINKS, group="model")

@@ -48,6 +48,9 @@ BYTES_A_PIXEL = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;1
 DECODER_BYTES = {"WEBP": 13, "AVIF": 8, "HEIF": 6, "JPEG2000": 17, "JXL": 8}
 """What a decoder takes of each pixel beside Pillow's own image, as was measured."""
 
+UNPACKED = 3
+"""How many times ``max_memory`` the bytes may be that are unpacked, in all passes: about two seconds."""
+
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -351,6 +354,12 @@ def _of_samples(
     if samples.mode != "RGB" or facts.orientation != 1:
         each += 4
     _check_memory(item, samples.size, width * height * each // shrink**2 + samples.band_bytes, policy)
+    if samples.unpacked > UNPACKED * policy.max_memory:
+        raise ImageError(
+            item.name,
+            f"its {width} x {height} pixels have {samples.unpacked:,} bytes of samples to unpack, more than {UNPACKED} "
+            f"times {policy.max_memory:,} (ImagePolicy.max_memory)",
+        )
     samples.decoded = color.decoded(facts, samples.mode)
     image = levels.in_eight_bits(item.name, samples, policy.levels, shrink)
     return _to_rgb(item, image, facts, policy)
@@ -363,6 +372,8 @@ def _of_pillow(item: Item, image: Image.Image, policy: ImagePolicy, needed: tupl
     data = _file_of(image, policy)
     if data is not None:
         return _decode_bytes(item, [limited(item, data, policy)], policy, needed)
+    if 0 in image.size:
+        raise ImageError(item.name, f"this image of {image.width} x {image.height} pixels is empty")
     info = image.info
     facts = Facts()
     if policy.color_profile == "convert":
@@ -500,6 +511,11 @@ def _of_array(item: Item, array: NDArray[Any], policy: ImagePolicy) -> Image.Ima
         return ImageError(item.name, f"this array of shape {array.shape} and dtype {array.dtype} {reason}")
 
     shape = array.shape
+    if array.dtype == object:
+        raise refuse(
+            "is of Python objects; give one of them, or all to predict_batch; if they are pixels, use "
+            "array.astype(np.uint8)"
+        )
     if array.ndim == 1 and array.dtype == np.uint8:  # an encoded file, as of np.frombuffer and cv2.imencode
         return _decode_bytes(item, [limited(item, array.tobytes(), policy)], policy, None)
     if array.ndim == 4:

@@ -20,6 +20,9 @@ from pretrained_cnn.errors import ImageError
 BAND = 16 * 1024 * 1024
 """Bytes of samples that are at hand at a time."""
 
+BRIGHT = 4096
+"""A sample of 16 bits from which on an image is not nearly black."""
+
 Levels = Literal["declared", "full", "stretch"]
 
 
@@ -42,6 +45,8 @@ class Samples:
     white_is_zero: bool = False
     band_bytes: int = 3 * BAND
     """What a band takes, with the copies that are made of it."""
+    unpacked: int = 0
+    """Bytes that are unpacked, in all passes over the samples."""
     key: tuple[int, ...] | None = None
     """The color that stands for transparent."""
     decoded: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
@@ -62,15 +67,18 @@ def in_eight_bits(name: str, samples: Samples, levels: Levels, shrink: int = 1) 
     done = found = 0
     rest = np.empty((0, width, len(mode)), np.uint8)
     for band in samples.bands():
-        if kind == "u":
+        if kind == "u" and found < BRIGHT:
             found = max(found, int(band[..., :colors].max(initial=0)))
         rows = np.empty((len(band), width, len(mode)), np.uint8)
-        rows[..., :colors] = scale(band[..., :colors])
+        if scale is alpha and samples.key is None:  # all channels at once, which is faster
+            rows[...] = scale(band)
+        else:
+            rows[..., :colors] = scale(band[..., :colors])
         if samples.white_is_zero:
             np.subtract(255, rows[..., :colors], out=rows[..., :colors])
         if samples.key is not None:
             rows[..., -1] = np.where((band == np.array(samples.key)).all(axis=-1), 0, 255)
-        elif band.shape[-1] > colors:
+        elif band.shape[-1] > colors and scale is not alpha:
             rows[..., colors:] = alpha(band[..., colors:])
         rows = np.concatenate([rest, rows]) if len(rest) else rows
         ready = len(rows) - len(rows) % shrink if done + len(rows) < height else len(rows)
@@ -78,7 +86,7 @@ def in_eight_bits(name: str, samples: Samples, levels: Levels, shrink: int = 1) 
             strip = Image.frombuffer(mode, (width, ready), np.ascontiguousarray(rows[:ready]), "raw", mode, 0, 1)
             image.paste(shrunk(strip, shrink), (0, done // shrink))
         done, rest = done + ready, rows[ready:]
-    if kind == "u" and samples.bits == 16 and high == 65535 and 255 < found < 4096:
+    if kind == "u" and samples.bits == 16 and high == 65535 and 255 < found < BRIGHT:
         warn_of_darkness(name)
     return image
 
@@ -160,8 +168,22 @@ def _scale(
 
     if kind != "u" or samples.bits > 16:
         return exact
+    if decoded is None and samples.bits in (8, 16) and (low, high) == (0, 2**samples.bits - 1):
+        return _upper_bits
     table = exact(np.arange(2**samples.bits))
     return table.__getitem__
+
+
+def _upper_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Samples of 8 bits as they are; of 16 bits a 257th, rounded, faster than by a table."""
+    if values.dtype == np.uint8:
+        return values
+    upper = values >> 8
+    np.subtract(values, upper, out=upper)
+    upper += 127
+    upper += values >> 15  # so each of the 65,536 values is rounded right
+    upper >>= 8
+    return upper.astype(np.uint8)
 
 
 DARK = "16 bits of which few are used"

@@ -33,7 +33,8 @@ class ImagePolicy:
     where Pillow begins to warn of decompression bombs. An image of more than ``FULL_SIZE`` times as many is refused,
     draft or not."""
     max_memory: int = 512 * MIB
-    """Bytes at most that decoding one image may take, by what its header says."""
+    """Bytes at most that decoding one image may take, by what its header says. The samples of a TIFF that are unpacked
+    a band at a time may be three times as many."""
     max_bytes: int = 256 * MIB
     """Size at most of a file, of bytes, or of what an open file gives."""
     max_url_bytes: int = 64 * MIB

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from typing_extensions import override
 
+from pretrained_cnn._process import warn
 from pretrained_cnn.images.kinds import install_hint
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,11 @@ class Skipped:
         with self._lock:
             self._counts[kind or os.path.splitext(path)[1].lower() or "no suffix"] += 1
 
+    def clear(self) -> None:
+        """Forget what was counted, when the source is read from its beginning again."""
+        with self._lock:
+            self._counts.clear()
+
     @property
     def count(self) -> int:
         """How many."""
@@ -91,6 +97,8 @@ class Skipped:
         return f"{files} skipped: {', '.join(shown)}{more}" + "".join(f"; to read them, {hint}" for hint in hints)
 
     def report(self, source: str) -> None:
-        """Log once what was skipped, if anything was."""
-        if self.count:
+        """Log once what was skipped, if anything was; a warning where a package that is not installed reads some."""
+        if any(install_hint(kind) for kind in self.counts):
+            warn(f"{source}: {self}")
+        elif self.count:
             log.warning("%s: %s", source, self)

@@ -163,6 +163,7 @@ def expand(source: str, policy: ImagePolicy = ImagePolicy(), skipped: Skipped | 
         raise first[1]
     if is_archive(path):  # anew: a million archives, found to have something, are not all to stay open
         found.close()
+        seen.clear()
         found, first = start(path, seen), None
     return _reported(first, found, source, seen if skipped is None else None)
 

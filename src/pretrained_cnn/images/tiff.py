@@ -203,21 +203,25 @@ def _samples(page: Page, allow_cut: bool) -> Samples | None:
         )
     if not 1 <= count <= MAX_SAMPLES:
         raise BrokenHeaderError(f"this is a TIFF of {count:,} samples a pixel; save it as RGB")
-    signed = page.one(FORMAT, 1) == 2  # Pillow takes these for unsigned
-    if bits[0] <= 8 and count <= 4 and not (signed and bits[0] == 8):
+    pillow_reads = _pillow_reads(page, photometric, count, bits[0])
+    if pillow_reads and not (page.one(PLANAR, 1) == 2 and count > 1 and _is_of_bytes(compression)):
         return None
     kind = {1: "u", 2: "i", 3: "f"}.get(page.one(FORMAT, 1))
     mode, extra = _mode(page, photometric, count)
     sound = len(set(bits)) == 1 and len(set(page.all(FORMAT) or (1,))) == 1
-    if (compression != RAW and compression not in BYTES) or mode is None or kind is None or not sound:
-        if bits[0] <= 8:
+    if not _is_of_bytes(compression) or mode is None or kind is None or not sound:
+        if pillow_reads:
             return None
         raise BrokenHeaderError(
             f"this is a TIFF of {count} samples a pixel, {bits[0]} bits each, of a kind that cannot be read "
             f"(photometric interpretation {photometric}); save it as RGB of 8 or 16 bits"
         )
-    if bits[0] not in ((16, 32, 64) if kind == "f" else (8, 10, 12, 14, 16, 32, 64)):
+    if bits[0] not in {"f": (16, 32, 64), "i": (8, 16, 32, 64), "u": (*range(1, 17), 32, 64)}[kind]:
         raise BrokenHeaderError(f"this is a TIFF of {bits[0]} bits a sample; save it with 8 or 16")
+    if bits[0] % 8 and compression != RAW and page.one(PREDICTOR, 1) != 1:
+        raise BrokenHeaderError(
+            f"this is a TIFF of {bits[0]} bits a sample with a predictor; save it with 8 or 16 bits"
+        )
     layout = _Layout(page, count, bits[0], kind, compression, allow_cut)
     band = layout.row_bytes * layout.across * max(layout.rows, min(layout.size[1], BAND // max(1, layout.row_bytes)))
     channels = [*range(4 if mode == "CMYK" else 3 if mode.startswith("RGB") else 1), *extra]
@@ -231,15 +235,29 @@ def _samples(page: Page, allow_cut: bool) -> Samples | None:
         greatest=greatest if greatest and greatest > 0 and (kind == "f" or greatest < full) else None,
         white_is_zero=photometric == 0 and PHOTOMETRIC in page.entries,
         band_bytes=3 * band,
+        unpacked=layout.size[0] * layout.size[1] * count * bits[0] // 8 * (1 if kind == "u" and bits[0] <= 16 else 2),
     )
+
+
+def _pillow_reads(page: Page, photometric: int, count: int, bits: int) -> bool:
+    """Whether Pillow knows such samples, in one plane or, as libtiff gives them, in several."""
+    if bits < 8:
+        return bits in (1, 2, 4) and count == 1
+    if bits > 8 or count > 4 or page.one(FORMAT, 1) == 2:  # it takes signed samples for unsigned ones
+        return False
+    return photometric > 1 or count == 1 or (count == 2 and page.one(PLANAR, 1) == 1)
+
+
+def _is_of_bytes(compression: int) -> bool:
+    return compression == RAW or compression in BYTES
 
 
 def _mode(page: Page, photometric: int, count: int) -> tuple[str | None, list[int]]:
     """Pillow's mode for the channels, and which of the extra ones is the alpha."""
     colors, mode = {0: (1, "L"), 1: (1, "L"), 2: (3, "RGB"), 5: (4, "CMYK")}.get(photometric, (0, ""))
-    if not colors or count < colors or (colors == 1 and count > 2):
-        return None, []
     extra = page.all(EXTRA)
+    if not colors or count < colors or (colors == 1 and count - 2 > len(extra)):
+        return None, []
     if not extra and mode == "RGB" and count == 4:  # as Pillow has it: what would a fourth be?
         extra = (2,)
     for place, meaning in enumerate(extra[: count - colors], start=colors):
@@ -320,7 +338,7 @@ class _Layout:
         """The samples in rows of bytes, ``(rows, width, samples)``, in native byte order."""
         predictor = self.page.one(PREDICTOR, 1) if self.compression != RAW else 1
         shape = len(rows), self.width, self.each
-        if self.bits in (10, 12, 14):
+        if self.bits < 16 and self.bits != 8:
             unpacked = np.unpackbits(rows, axis=1)[:, : self.width * self.each * self.bits]
             weights = (1 << np.arange(self.bits - 1, -1, -1)).astype(np.uint16)
             numbers: NDArray[Any] = (unpacked.reshape(*shape, self.bits) * weights).sum(axis=-1, dtype=np.uint16)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pretrained_cnn._check import choice
+from pretrained_cnn._process import limit_cores
 from pretrained_cnn.bundle.store import looks_like_bundle_path
 from pretrained_cnn.classifier import Classifier
 from pretrained_cnn.errors import InvalidArgumentError, MissingDependencyError
@@ -46,15 +47,17 @@ class _OfBatches:
         *,
         column: str = "bytes",
         batch_size: int | None = None,
-        workers: int | None = None,
+        cores: int | None = None,
         errors: Literal["raise", "return"] = "return",
         **arguments: Any,
     ) -> None:
+        if cores is not None:
+            limit_cores(cores)
         found = _find(model)
         make: Any = Classifier if isinstance(found, ModelSpec) else Classifier.load
         self._classifier: Classifier = make(found, **arguments)
         self._column = column
-        self._how: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "errors": errors}
+        self._how: dict[str, Any] = {"batch_size": batch_size, "workers": cores, "errors": errors}
 
     def _images(self, batch: Mapping[str, NDArray[Any]]) -> Iterable[Any]:
         """The images, or ``(name, image)`` pairs."""
@@ -80,7 +83,7 @@ class BatchClassifier(_OfBatches):
         min_score: As for ``Classifier.predict``.
         column: As for `classify`.
         batch_size: As for `classify`.
-        workers: How many threads decode, as for ``Classifier.stream``.
+        cores: How many cores this process may use, to decode and for the network; by default all that it sees.
         errors: As for `classify`.
         **arguments: Go to ``Classifier``, or for a bundle to ``Classifier.load``.
 
@@ -118,7 +121,7 @@ class BatchEmbedder(_OfBatches):
         layer: As for ``Classifier.embed``.
         column: As for `classify`.
         batch_size: As for `classify`.
-        workers: As for `BatchClassifier`.
+        cores: As for `BatchClassifier`.
         errors: As for `classify`.
         **arguments: As for `BatchClassifier`.
 
@@ -172,7 +175,7 @@ def classify(
         batch_size: How many images the network takes at once, as for ``Classifier.stream``. An actor is handed eight
             times as many.
         concurrency: How many actors, or the least and the most; by default as many as the cluster has room for.
-        num_cpus: The cores that an actor reserves, and the threads that decode in it.
+        num_cpus: The cores that an actor reserves. It decodes, and its network computes, with so many threads.
         num_gpus: The GPUs that an actor reserves; may be a part of one.
         column: Where the images are: bytes as of ``read_binary_files``, arrays as of ``read_images``, or paths and
             addresses, which the workers open.
@@ -230,7 +233,7 @@ def _map(
     return dataset.map_batches(
         kind,
         fn_constructor_args=(_find(model),),
-        fn_constructor_kwargs={**arguments, "workers": num_cpus},
+        fn_constructor_kwargs={**arguments, "cores": num_cpus},
         batch_size=BATCHES * (arguments["batch_size"] or BATCH_SIZE),
         compute=actors,
         num_cpus=num_cpus,

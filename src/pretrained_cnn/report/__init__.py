@@ -8,8 +8,9 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from importlib.metadata import version
 from itertools import compress
@@ -33,6 +34,7 @@ from pretrained_cnn.explain import COLORS
 from pretrained_cnn.images.batch import Batch
 from pretrained_cnn.report.page import Page
 from pretrained_cnn.results.result import status_of
+from pretrained_cnn.results.stream import Sources, find_images
 from pretrained_cnn.spec import HeatMapMethod, ResizePolicy
 
 __all__ = ["Report", "write_report"]
@@ -52,7 +54,7 @@ class Report:
 
     >>> Report(Path("report.html"), 3, (ImageError("a.jpg", "there is no such file"),))
     Report(path=PosixPath('report.html'), images=3, failed=(ImageError('a.jpg', 'there is no such file'),), \
-uncertain=0, evaluation=None)
+uncertain=0, evaluation=None, skipped={})
     """
 
     path: Path
@@ -64,6 +66,8 @@ uncertain=0, evaluation=None)
     """How many have a best score below ``min_score``."""
     evaluation: Evaluation | None = None
     """With ``labeled=True``: how often the classifier was right, unless no image could be read."""
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    """How many files of an unlabeled source were skipped, by reason, as of ``ResultStream.skipped``."""
 
 
 def write_report(
@@ -114,9 +118,15 @@ def write_report(
     top = whole_number("top", top)
     min_score = None if min_score is None else number("min_score", min_score, least=0, most=1)
     check_free(path, overwrite=overwrite)
-    images, targets = read_labeled(classifier.engine, source) if labeled else (source, None)
-    explain, about_maps = _explainer(classifier, heat_maps)
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else None
+    images, targets, skipped = source, None, Counter[str]()
+    if labeled:
+        images, targets = read_labeled(classifier.engine, source)
+    elif name is not None or isinstance(source, Sources):
+        sources = Sources((name,)) if name is not None else source
+        found = find_images(sources, classifier.engine.image_policy, skipped)
+        images = ((each.item.name, each.item.image) for each in found)
+    explain, about_maps = _explainer(classifier, heat_maps)
     run = _Run(classifier, targets, min_score, explain)
     stream = classifier.engine.batches(images)
     with contextlib.closing(stream), contextlib.closing(Page(path, title or _title(name))) as page:
@@ -139,7 +149,7 @@ def write_report(
             "size": classifier.spec.input_size,
         }
         page.finish(facts)
-    return Report(path, run.images, tuple(run.failed), run.uncertain, evaluation)
+    return Report(path, run.images, tuple(run.failed), run.uncertain, evaluation, skipped)
 
 
 class _Run:

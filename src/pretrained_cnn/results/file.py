@@ -14,7 +14,6 @@ import contextlib
 import io
 import itertools
 import json
-import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,6 +26,7 @@ from typing_extensions import override
 
 from pretrained_cnn._cache import file_lock
 from pretrained_cnn._files import atomic_write, open_regular
+from pretrained_cnn._process import warn
 from pretrained_cnn._version import __version__
 from pretrained_cnn.errors import OutputError
 from pretrained_cnn.results.formats import JsonLines, LineFormat, find_format
@@ -35,9 +35,8 @@ from pretrained_cnn.results.result import Result
 from pretrained_cnn.results.rows import RESULTS, Row, Schema, to_result
 from pretrained_cnn.results.stream import Done
 
-__all__ = ["Destination", "ResultsFile", "RunInfo", "by_image", "status_of_row"]
+__all__ = ["Destination", "ResultsFile", "RunInfo", "by_image", "noted_settings", "status_of_row"]
 
-log = logging.getLogger(__name__)
 
 MAX_TORN = 64 * 1024 * 1024
 """Bytes at the end of a file that may be a torn record, and are cut off. More is damage of another kind."""
@@ -64,6 +63,18 @@ class RunInfo:
         return cls(os.getcwd(), tuple(sources), __version__)
 
 
+def noted_settings(path: str | os.PathLike[str]) -> Mapping[str, Any]:
+    """The settings of the run that began a file, or folder, of rows; empty where none can be read."""
+    try:
+        return dict(json.loads(_settings_file(Path(path)).read_bytes())["settings"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _settings_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.settings.json")
+
+
 class Destination:
     """What rows are written to, by one process at a time: a file, or a folder of them. It knows what they depend on.
 
@@ -84,7 +95,7 @@ class Destination:
         """How many images had their rows before this run."""
         self.run = run
         """Where the run began, which for a run that goes on is not here and now."""
-        self._beside = self.path.with_name(f"{self.path.name}.settings.json")
+        self._beside = _settings_file(self.path)
         with self._explained():
             try:
                 self._lock.acquire(timeout=0)
@@ -148,11 +159,8 @@ class Destination:
             )
             raise OutputError(f"{self.path} was made with {then}, not {now}: give the same again, {ways}")
         if run.version != self.run.version:
-            log.warning(
-                "%s was begun by version %s of pretrained-cnn and goes on with %s",
-                self.path,
-                run.version,
-                self.run.version,
+            warn(
+                f"{self.path} was begun by version {run.version} of pretrained-cnn and goes on with {self.run.version}"
             )
         known = {absolute(source, run.folder) for source in run.sources}
         new = (source for source in self.run.sources if absolute(source, self.run.folder) not in known)
@@ -236,13 +244,11 @@ class ResultsFile(Destination):
         with self._explained():
             if self._better:
                 self._replace()
-            if self._file is None:
-                return  # nothing was added to a finished file
-            if self._rows != self.path:
+            if self._file is not None and self._rows != self.path:
                 self.format.write(self.path, self._lines.read(self._rows))
                 self._file.close()
                 self._rows.unlink()
-            self._note(finished=True)
+            self._note(finished=True)  # a process that was killed may have left a whole file without saying so
 
     @override
     def close(self) -> None:
@@ -261,7 +267,7 @@ class ResultsFile(Destination):
             return
         if there and not overwrite:
             raise self._exists()
-        for path in (self._beside, *self.format.files(self.path), self._rows):  # no new settings beside old rows
+        for path in (*self.format.files(self.path), self._rows):  # before the settings: no new ones beside old rows
             path.unlink(missing_ok=True)
         self._note(finished=False)
         self._rows.touch()
@@ -369,18 +375,16 @@ class ResultsFile(Destination):
         return True
 
     def _replace(self) -> None:
-        """Write the file anew, beside itself, with the rows of the images that were tried again in their places."""
-        grows = self._rows.exists()
-        writer, path = (self._lines, self._rows) if grows else (self.format, self.path)
-        end = None
+        """Write the rows anew, beside themselves, with those of the images that were tried again in their places."""
+        reader, path = (self._lines, self._rows) if self._rows.exists() else (self.format, self.path)
         if self._file is not None:
-            end = self._file.tell()
             self._file.close()
             self._file = None
-        writer.write(path, itertools.chain.from_iterable(map(self._renewed, by_image(writer.read(path)))))
+        self._note(finished=False)
+        renewed = map(self._renewed, by_image(reader.read(path)))
+        self._lines.write(self._rows, itertools.chain.from_iterable(renewed))
         self._better = {}
-        if end is not None:
-            self._grow(self._rows.stat().st_size)
+        self._grow(self._rows.stat().st_size)
 
     def _renewed(self, image: list[Row]) -> list[Row]:
         """The rows of an image: its new ones, if it had failed and was tried again."""

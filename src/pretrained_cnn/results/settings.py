@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 __all__ = ["settings_of"]
 
 
-def settings_of(engine: Engine, **asked: Any) -> dict[str, Any]:
+def settings_of(engine: Engine, before: Mapping[str, Any] = {}, **asked: Any) -> dict[str, Any]:
     """Plain data that differs where results may: the network by its weights and code, its labels, its runtime, how
     images are read and resized, and what was ``asked`` for.
 
+    ``before`` are the settings of the run that goes on: its runtime is taken again where ``"auto"`` leaves it open.
     Builds the network where no file stands for its weights.
     """
+    engine.take_again(before.get("runtime"))
     spec = engine.spec
     labels = [list(label) for label in spec.labels]
     return {
@@ -41,7 +43,7 @@ def settings_of(engine: Engine, **asked: Any) -> dict[str, Any]:
 def _network(engine: Engine) -> Mapping[str, Any]:
     """The network by the checksum of its bundle, by its weights file and builder, or by its graph and weights."""
     if engine.bundle is not None:
-        return {"weights": f"bundle, {_digest(engine.bundle.manifest.to_text())}"}
+        return {"weights": f"bundle, {engine.bundle.digest()[:16]}"}
     spec, weights, options = engine.spec, engine.weights, engine.options
     found = None
     if not engine.is_built or weights is not None:

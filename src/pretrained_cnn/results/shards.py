@@ -217,14 +217,14 @@ class Shards(Destination):
         return self.path / f"{number:06}{self.path.suffix}"
 
     def _remove(self) -> None:
-        """Remove what is ours, and nothing else that is in the folder."""
+        """Remove what is ours, and nothing else; the list goes last, so that no new one lies beside old rows."""
         if not self.path.is_dir() or self.path.is_symlink():
             self.path.unlink()
             return
-        self._sources.unlink(missing_ok=True)
         for path in self.path.iterdir():
             if re.fullmatch(rf"\d{{6}}{re.escape(self.path.suffix)}", path.name):
                 path.unlink()
+        self._sources.unlink(missing_ok=True)
 
 
 def _failed(rows: list[Row]) -> bool:

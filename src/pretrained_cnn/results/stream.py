@@ -130,7 +130,7 @@ class ResultStream(Iterator[T], Generic[T]):
         start: Start[T],
         *,
         schema: Schema,
-        settings: Callable[[], Mapping[str, Any]],
+        settings: Callable[[Mapping[str, Any]], Mapping[str, Any]],
     ) -> None:
         self.schema = schema
         """The kind of rows that the results make."""
@@ -152,8 +152,18 @@ class ResultStream(Iterator[T], Generic[T]):
         >>> Classifier("EfficientNetLite0").stream("examples/images", top=3).settings["model"]
         'EfficientNetLite0'
         """
+        return self.settings_after({})
+
+    def settings_after(self, before: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The settings, for a run that goes on and had those of ``before``: ``"auto"`` is then what it was.
+
+        >>> from pretrained_cnn import Classifier
+        >>> stream = Classifier("EfficientNetLite0", runtime="auto").stream("examples/images")
+        >>> stream.settings_after({"runtime": "litert"})["runtime"]
+        'litert'
+        """
         if self._known is None:
-            self._known = self._settings()
+            self._known = self._settings(before)
         return self._known
 
     @property
@@ -286,12 +296,19 @@ class _Search:
             found.close()
 
 
-def find_images(sources: Sources) -> Iterator[Found]:
-    """The images of several sources. Raises the first ImageError if no source has an image."""
-    for source, listed, found, skipped in _open(sources.names, ImagePolicy()):
+def find_images(
+    sources: Sources, image_policy: ImagePolicy = ImagePolicy(), skipped: Counter[str] | None = None
+) -> Iterator[Found]:
+    """The images of several sources. Raises the first ImageError if no source has an image.
+
+    Files that are left out are logged, and counted in ``skipped`` by suffix or kind.
+    """
+    for source, listed, found, passed in _open(sources.names, image_policy):
         for item in found:
             yield Found(item, listed)
-        skipped.report(source or "")
+        passed.report(source or "")
+        if skipped is not None:
+            skipped.update(passed.counts)
 
 
 class _Folder:

@@ -5,24 +5,23 @@ from __future__ import annotations
 import contextlib
 import glob
 import itertools
-import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pretrained_cnn._process import warn
 from pretrained_cnn.errors import InvalidArgumentError, OutputError
 from pretrained_cnn.images.sources import SUFFIXES, is_address
 from pretrained_cnn.results.failures import IN_A_ROW, has_files, is_missing, may_pass
-from pretrained_cnn.results.file import ResultsFile, RunInfo
+from pretrained_cnn.results.file import ResultsFile, RunInfo, noted_settings
 from pretrained_cnn.results.result import EmbeddingResult, Result
 from pretrained_cnn.results.rows import EMBEDDINGS, RESULTS, Schema
 from pretrained_cnn.results.stream import Origin, ResultStream
 
 __all__ = ["Written", "fill", "open_results", "write_results"]
 
-log = logging.getLogger(__name__)
 
 MAX_HELD = 1_000
 """Results that wait behind a failure that may pass, at most."""
@@ -164,11 +163,9 @@ def _hint(file: ResultsFile, results: Iterable[Any]) -> None:
         return
     for source, count in results.search.found.items():
         if count and results.search.fresh[source] == count:
-            log.warning(
-                "%s: none of its %s images was in %s before; if some were expected, compare the names",
-                source,
-                f"{count:,}",
-                file.path,
+            warn(
+                f"{source}: none of its {count:,} images was in {file.path} before; if some were expected, compare the "
+                "names"
             )
 
 
@@ -245,7 +242,8 @@ def open_results(
         sources = ()
 
     def known() -> Mapping[str, Any]:
-        return {**(results.settings if isinstance(results, ResultStream) else {}), **(settings or {})}
+        before = noted_settings(path) if resume else {}
+        return {**(results.settings_after(before) if isinstance(results, ResultStream) else {}), **(settings or {})}
 
     with ResultsFile(
         path, known, schema, run=RunInfo.of(sources), resume=resume, overwrite=overwrite, retry_failed=retry_failed

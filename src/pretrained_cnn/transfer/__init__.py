@@ -19,14 +19,16 @@ from numpy.typing import NDArray
 
 from pretrained_cnn._cache import cache_folder
 from pretrained_cnn._check import choice, number, whole_number
+from pretrained_cnn._process import warn
 from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import ImageError, InvalidArgumentError, import_package
 from pretrained_cnn.images.labeled import labeled
+from pretrained_cnn.runtimes.head import Head
 from pretrained_cnn.spec import ModelSpec
 from pretrained_cnn.transfer import data, heads
 from pretrained_cnn.transfer.embeddings import embed, open_store
-from pretrained_cnn.transfer.heads import Head, HeadData
+from pretrained_cnn.transfer.heads import HeadData
 from pretrained_cnn.transfer.report import Trained, TrainingReport, model_card
 
 if TYPE_CHECKING:
@@ -136,7 +138,8 @@ def train(engine: Engine, source: LabeledImages, validation: LabeledImages | Non
     if refit:
         images = replace(images, split=f"{images.split}; in the end the head was fitted on all")
     report = _report(engine.spec, images, {**_plain(settings), **chosen}, history, seconds)
-    return Trained(engine.derived(spec), history, report)
+    network = {} if engine.graph is None else {"bundle": engine.graph.with_head(head, spec)}
+    return Trained(engine.derived(spec, **network), history, report)
 
 
 def _read(engine: Engine, source: LabeledImages, validation: LabeledImages | None, settings: Settings) -> _Data:
@@ -150,12 +153,20 @@ def _read(engine: Engine, source: LabeledImages, validation: LabeledImages | Non
     data.check_left(parts, classes, failed)
     duplicates = data.duplicates(*parts) if len(parts) == 2 else []
     if duplicates:
-        log.warning("%d validation images are among the train images too, such as %s", len(duplicates), duplicates[0])
+        warn(
+            f"{len(duplicates)} validation images are among the train images too, such as {duplicates[0]}; figures on "
+            "them are too good, so remove them from one of the two"
+        )
     return _Data(classes, parts, failed=failed, duplicates=duplicates)
 
 
 def _check_network(engine: Engine, settings: Settings) -> None:
-    """Raise InvalidArgumentError, before the work, for settings that do not fit the network."""
+    """Raise InvalidArgumentError, before the work, for settings that do not fit the network.
+
+    And BundleError for a bundle that gives no embedding, or has no layers to unfreeze.
+    """
+    if engine.graph is not None and not settings.unfreeze:
+        engine.open(("embedding",))
     if settings.unfreeze:
         trunk = _trunk(engine)
         from pretrained_cnn.transfer.fine_tune import augmentation, layers_to_unfreeze
@@ -174,8 +185,10 @@ def _embed(engine: Engine, images: _Data, identity: str | None) -> _Data:
         vectors.append(found)
         failed += errors
     data.check_left(parts, images.classes, failed)
+    if failed:
+        warn(f"{len(failed)} images cannot be read and are left out, such as {failed[0]}; report.skipped lists all")
     for error in failed:
-        log.warning("left out: %s", error)
+        log.info("left out: %s", error)
     return replace(images, parts=parts, vectors=vectors, failed=failed)
 
 
@@ -213,7 +226,7 @@ def _spec_with_head(engine: Engine, head: Head, classes: tuple[str, ...]) -> Mod
     """The spec of the network with the new head in place of its own."""
     return engine.spec.replace(
         name=f"{engine.spec.name.removesuffix(SUFFIX)}{SUFFIX}",
-        builder=lambda input_shape: head.attach(_trunk(engine)),
+        builder=lambda input_shape: heads.attach(head, _trunk(engine)),
         labels=classes,
         multi_label=False,
         embedding_size=head.layers[-1][0].shape[0],
@@ -237,7 +250,7 @@ def _fine_tune(
     from pretrained_cnn.transfer.fine_tune import fine_tune, layers_to_unfreeze
 
     trunk = _trunk(engine)
-    network = head.attach(trunk)
+    network = heads.attach(head, trunk)
     added = network.layers[len(trunk.layers) :]
     checkpoint = _checkpoint(head, parts, settings, identity)
     rows = fine_tune(

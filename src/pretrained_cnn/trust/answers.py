@@ -1,0 +1,198 @@
+"""What two classifiers, or two files of results, say of the same labeled images."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pretrained_cnn._types import LabeledImages
+from pretrained_cnn.engine import Engine
+from pretrained_cnn.errors import DataError, ImageError, InvalidArgumentError
+from pretrained_cnn.evaluate import MultiLabelEvaluation, evaluate
+from pretrained_cnn.images.labeled import WNID, labeled
+from pretrained_cnn.images.sources import iter_items
+from pretrained_cnn.labels import Label
+from pretrained_cnn.results.file import by_image, status_of_row
+from pretrained_cnn.results.formats import FORMATS, find_format
+from pretrained_cnn.results.names import absolute, unescape
+from pretrained_cnn.results.rows import RESULTS, Row
+
+__all__ = ["Answers", "Competitor", "ask_both", "is_results_file"]
+
+Key = tuple[str, int]
+"""An image by its absolute name, and how many images of that name come before it."""
+
+Competitor = Engine | Path
+"""A network, or a file of results."""
+
+
+class Answers(NamedTuple):
+    """What both say of each image that both have named."""
+
+    sources: list[str]
+    truth: list[str]
+    a: list[str]
+    b: list[str]
+    failed: list[ImageError]
+    """The images that one of them could not read."""
+
+
+class _Side(NamedTuple):
+    """What one of the two says of each image."""
+
+    sources: Mapping[Key, str]
+    truth: Mapping[Key, str]
+    given: Mapping[Key, str]
+    failed: Mapping[Key, ImageError]
+
+
+def ask_both(
+    a: Competitor,
+    b: Competitor,
+    source: LabeledImages,
+    labels: Sequence[Any] | None = None,
+    *,
+    batch_size: int | None = None,
+) -> Answers:
+    """What both say of the same images; the arguments are those of `Classifier.compare`.
+
+    A class is named by its id, several labels by their ids between commas.
+    """
+    several = {each.spec.multi_label for each in (a, b) if isinstance(each, Engine)}
+    if len(several) > 1:
+        raise InvalidArgumentError(
+            "one of the two has multi_label=True and the other has not; only classifiers of the same kind of classes "
+            "can be compared"
+        )
+    if True in several and not (isinstance(a, Engine) and isinstance(b, Engine)):
+        raise InvalidArgumentError(
+            "a file of results does not say which labels were given to an image that may have several; compare the "
+            "classifiers instead"
+        )
+    if not isinstance(source, str | os.PathLike) and not hasattr(source, "shape"):
+        source = list(source)  # it is gone through twice
+    files = {each: _best_rows(each) for each in (a, b) if isinstance(each, Path)}
+    known = dict.fromkeys(
+        label for each in (a, b) for label in (each.spec.labels if isinstance(each, Engine) else _classes(files[each]))
+    )
+    found = [
+        _from_file(each, files[each], list(known), source, labels)
+        if isinstance(each, Path)
+        else _from_engine(each, source, labels, batch_size)
+        for each in (a, b)
+    ]
+    first, second = found
+    both = [key for key in first.given if key in second.given]
+    for key in both:
+        if first.truth[key] != second.truth[key]:
+            raise DataError(
+                f"{first.sources[key]}: its class is {first.truth[key]!r} for A and {second.truth[key]!r} for B; give "
+                "both classifiers the same ids for the same classes"
+            )
+    return Answers(
+        sources=[first.sources[key] for key in both],
+        truth=[first.truth[key] for key in both],
+        a=[first.given[key] for key in both],
+        b=[second.given[key] for key in both],
+        failed=list({**second.failed, **first.failed}.values()),
+    )
+
+
+def is_results_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is that of a file of results, by its suffix."""
+    return Path(path).suffix.lower() in FORMATS and not os.path.isdir(path)
+
+
+def _from_engine(engine: Engine, source: Any, labels: Sequence[Any] | None, batch_size: int | None) -> _Side:
+    found = evaluate(engine, source, labels, batch_size=batch_size)
+    ids = [label.id for label in found.labels]
+    if isinstance(found, MultiLabelEvaluation):
+        truth, given = _sets(found.targets, ids), _sets(found.given, ids)
+    else:
+        truth, given = ([ids[i] for i in column] for column in (found.targets, found.predicted))
+    keys = list(_keys(found.sources))
+    errors = dict(zip(_keys([error.source for error in found.failed]), found.failed, strict=True))
+    sources, truths, answers = (dict(zip(keys, each, strict=True)) for each in (found.sources, truth, given))
+    return _Side(sources, truths, answers, errors)
+
+
+def _sets(which: np.ndarray[Any, Any], ids: Sequence[str]) -> list[str]:
+    return [",".join(ids[i] for i in np.flatnonzero(row).tolist()) for row in which]
+
+
+def _from_file(
+    path: Path, rows: Mapping[str, Row], known: Sequence[Label], source: Any, labels: Sequence[Any] | None
+) -> _Side:
+    """The best class of each image of ``source``, as the rows of a file have it."""
+    wnids = bool(known) and all(WNID.fullmatch(label.id) for label in known)
+    where, images, truth = _labeled(source, labels, wnids=wnids)
+    shared = Counter(label.name for label in known)
+    ids = {label.name: label.id for label in known if shared[label.name] == 1} | {id_: id_ for id_, _ in known}
+    if not ids.keys() & set(truth):
+        raise DataError(
+            f"{path}: none of the classes of {where}, such as {truth[0]!r}, was given to any image there; compare "
+            "files that were made with a classifier of these classes"
+        )
+    sources, truths, given, failed = {}, {}, {}, {}
+    for key, name, label in zip(_keys(images), images, truth, strict=True):
+        row = rows.get(key[0])
+        if row is None:
+            raise DataError(f"{path}: it has no row for {name}; classify all images of {where} into it")
+        if status_of_row(row) == "failed" or row["id"] is None:
+            failed[key] = ImageError(name, unescape(row["error"] or "no class was given to it"))
+            continue
+        sources[key], truths[key], given[key] = name, ids.get(label, label), unescape(row["id"])
+    return _Side(sources, truths, given, failed)
+
+
+def _classes(rows: Mapping[str, Row]) -> Iterator[Label]:
+    """The classes that some image was given."""
+    for row in rows.values():
+        if row["id"] is not None:
+            yield Label(unescape(row["id"]), unescape(row["label"]))
+
+
+def _labeled(source: Any, labels: Sequence[Any] | None, *, wnids: bool) -> tuple[str, list[str], list[str]]:
+    """What messages call the source, the names of its images, and their labels."""
+    if labels is None:
+        found = labeled(source, wnids=wnids)
+        return found.name, [item.name for item in iter_items(found.images)], found.labels
+    names = [item.name for item in iter_items(source)]
+    if len(names) != len(labels):
+        raise DataError(f"{len(labels)} labels do not fit {len(names)} images")
+    return "labels", names, list(labels)
+
+
+def _best_rows(path: Path) -> dict[str, Row]:
+    """The first row of each image, by the image's absolute name."""
+    format_ = find_format(path, RESULTS)
+    format_.require()
+    if not path.is_file():
+        raise DataError(f"{path} does not exist; write it with `pretrained-cnn classify` or write_results")
+    folder = _folder_of(path)
+    rows = (image[0] for image in by_image(format_.read(path)))
+    return {absolute(unescape(row["source"]), folder): row for row in rows}
+
+
+def _folder_of(path: Path) -> str:
+    """The folder that the names in a file are relative to: where its run began, else the working directory."""
+    try:
+        beside = path.with_name(f"{path.name}.settings.json")
+        return str(json.loads(beside.read_bytes())["run"]["folder"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return os.getcwd()
+
+
+def _keys(names: Sequence[str]) -> Iterator[Key]:
+    folder = os.getcwd()
+    met: Counter[str] = Counter()
+    for name in names:
+        name = absolute(name, folder)
+        yield name, met[name]
+        met[name] += 1

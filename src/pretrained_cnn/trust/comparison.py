@@ -1,0 +1,327 @@
+"""Whether one classifier is better than another on the same images: `Comparison`."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import override
+
+from pretrained_cnn._statistics import Z, wilson
+from pretrained_cnn._types import LabeledImages
+from pretrained_cnn.errors import DataError, ImageError
+from pretrained_cnn.trust.answers import Competitor, ask_both
+
+__all__ = ["Comparison", "Disagreement", "compare", "exact_mcnemar"]
+
+LEVEL = 0.05
+"""A difference counts as told apart if chance alone makes one as large less often than this."""
+
+POWER_Z = 0.8416212335729143
+"""The normal distribution's 80th percentile: `Comparison.images_needed` is for a power of 80 %."""
+
+
+class Disagreement(NamedTuple):
+    """An image that exactly one of the two classifiers names rightly.
+
+    >>> Disagreement(source="a.jpg", label="cat", a="cat", b="dog").b
+    'dog'
+    """
+
+    source: str
+    """The image's name, as in `Result.source`."""
+    label: str
+    """The id of its class; with several labels, their ids between commas."""
+    a: str
+    """What A names it."""
+    b: str
+    """What B names it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Whether B is better than A, judged by the same images.
+
+    Only images that exactly one of the two names rightly tell them apart (McNemar's test). The test assumes that images
+    are drawn independently: near copies, or frames of one video, make a difference look surer than it is. It judges the
+    kind of images in ``sources`` and no other. "Not told apart" does not say that both are equally good. Comparing many
+    candidates finds a "better" one by chance in one of twenty pairs.
+
+    Where an image may have several labels, it counts as right if it is given exactly its labels. Images that either one
+    could not read are in `failed` and count for neither.
+
+    Raises DataError for no images, or for columns that do not have one entry for each image.
+
+    >>> names = [f"{i}.jpg" for i in range(10)]
+    >>> truth = ["cat"] * 10
+    >>> result = Comparison(names, truth, a=["dog"] * 8 + ["cat"] * 2, b=["cat"] * 9 + ["dog"])
+    >>> result.only_a, result.only_b, round(result.p_value, 3), result.verdict
+    (1, 8, 0.039, 'better')
+    >>> result.a_accuracy, result.b_accuracy, result.count
+    (0.2, 0.9, 10)
+    >>> [round(end, 2) for interval in (result.a_interval, result.b_interval) for end in interval]
+    [0.06, 0.51, 0.6, 0.98]
+    >>> result.difference, result.images_needed, round(result.detectable, 1)
+    (0.7, 12, 0.7)
+    >>> result.a_right.sum().item(), result.b_right.sum().item()
+    (2, 9)
+    >>> result.right_only_in_a()
+    [Disagreement(source='9.jpg', label='cat', a='cat', b='dog')]
+    """
+
+    sources: Sequence[str] = field(repr=False)
+    """The name of each image."""
+    truth: Sequence[str] = field(repr=False)
+    """The id of each image's class; with several labels, their ids between commas."""
+    a: Sequence[str] = field(repr=False)
+    """What A names each image."""
+    b: Sequence[str] = field(repr=False)
+    """What B names each image."""
+    failed: Sequence[ImageError] = ()
+    """The images that could not be read."""
+    names: tuple[str, str] = ("A", "B")
+    """What the two are called."""
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise DataError("no image could be read by both, so there is nothing to compare")
+        lengths = [len(column) for column in (self.sources, self.truth, self.a, self.b)]
+        if len(set(lengths)) > 1:
+            raise DataError(f"sources, truth, a and b have {lengths} entries; expected one for each image")
+
+    @classmethod
+    def from_results(
+        cls,
+        a: str | os.PathLike[str],
+        b: str | os.PathLike[str],
+        source: LabeledImages,
+        labels: Sequence[str] | None = None,
+    ) -> Comparison:
+        """Compare two files of results, without any network.
+
+        Args:
+            a: A file that `write_results` or ``classify --output`` wrote for the images of ``source``, and maybe more.
+            b: Another one.
+            source: As for `Classifier.evaluate`.
+            labels: As for `Classifier.evaluate`.
+
+        Raises DataError if a file does not exist or lacks an image of ``source``, and if its classes are others.
+
+        >>> Comparison.from_results("old.csv", "new.csv", [("examples/images/clock.png", "analog_clock")])
+        Traceback (most recent call last):
+        ...
+        pretrained_cnn.errors.DataError: old.csv does not exist; write it with `pretrained-cnn classify` or \
+write_results
+        """
+        return compare(Path(a), Path(b), source, labels)
+
+    @property
+    def count(self) -> int:
+        """How many images both have named."""
+        return len(self.sources)
+
+    @cached_property
+    def a_right(self) -> NDArray[np.bool_]:
+        """Bool ``(N,)``: which images A names rightly."""
+        return _same(self.a, self.truth)
+
+    @cached_property
+    def b_right(self) -> NDArray[np.bool_]:
+        """Bool ``(N,)``: which images B names rightly."""
+        return _same(self.b, self.truth)
+
+    @property
+    def a_accuracy(self) -> float:
+        """The share of the images that A names rightly, 0 to 1."""
+        return float(self.a_right.mean())
+
+    @property
+    def b_accuracy(self) -> float:
+        """The share of the images that B names rightly, 0 to 1."""
+        return float(self.b_right.mean())
+
+    @property
+    def a_interval(self) -> tuple[float, float]:
+        """The confidence interval of `a_accuracy`, 95 %, by Wilson."""
+        return wilson(int(self.a_right.sum()), self.count)
+
+    @property
+    def b_interval(self) -> tuple[float, float]:
+        """The confidence interval of `b_accuracy`, 95 %, by Wilson."""
+        return wilson(int(self.b_right.sum()), self.count)
+
+    @property
+    def only_a(self) -> int:
+        """How many images A alone names rightly."""
+        return int((self.a_right & ~self.b_right).sum())
+
+    @property
+    def only_b(self) -> int:
+        """How many images B alone names rightly."""
+        return int((self.b_right & ~self.a_right).sum())
+
+    @property
+    def difference(self) -> float:
+        """B's accuracy less A's, -1 to 1."""
+        return (self.only_b - self.only_a) / self.count
+
+    @property
+    def p_value(self) -> float:
+        """How often chance alone makes a difference at least as large, 0 to 1: McNemar's exact test, two-sided.
+
+        (McNemar, Psychometrika 12, 1947, p. 153, with the binomial distribution.)
+        """
+        return exact_mcnemar(self.only_a, self.only_b)
+
+    @property
+    def verdict(self) -> Literal["better", "worse", "not told apart"]:
+        """What can be said of B: ``"better"`` or ``"worse"`` than A if `p_value` is below 0.05."""
+        if self.p_value >= LEVEL:
+            return "not told apart"
+        return "better" if self.only_b > self.only_a else "worse"
+
+    @property
+    def images_needed(self) -> int | None:
+        """How many images it takes to tell the two apart in four of five tries, if they differ as they do here.
+
+        None if they are right equally often here: then no number is known to do. The figure rests on the `difference`
+        seen, and is no surer than that. (Connor, Biometrics 43, 1987, p. 207: level 0.05, two-sided, power 80 %.)
+        """
+        gap, either = abs(self.difference), (self.only_a + self.only_b) / self.count
+        if not gap:
+            return None
+        return math.ceil(((Z * math.sqrt(either) + POWER_Z * math.sqrt(either - gap**2)) / gap) ** 2)
+
+    @property
+    def detectable(self) -> float:
+        """The least difference of accuracy, 0 to 1, that this many images would show in four of five tries.
+
+        It is `images_needed` the other way around, for classifiers that disagree as often as these do.
+        """
+        n, either = self.count, (self.only_a + self.only_b) / self.count
+        root = math.sqrt(n * Z**2 - (n + POWER_Z**2) * (Z**2 - POWER_Z**2)) if n > Z**2 else 0.0
+        return min(1.0, math.sqrt(either) * (math.sqrt(n) * Z + root) / (n + POWER_Z**2))
+
+    def right_only_in_a(self) -> list[Disagreement]:
+        """The images that A alone names rightly, in their order: what is lost by taking B."""
+        return self._disagreements(self.a_right & ~self.b_right)
+
+    def right_only_in_b(self) -> list[Disagreement]:
+        """The images that B alone names rightly, in their order: what is gained by taking B.
+
+        >>> Comparison(["x.jpg"], ["cat"], a=["dog"], b=["cat"]).right_only_in_b()
+        [Disagreement(source='x.jpg', label='cat', a='dog', b='cat')]
+        """
+        return self._disagreements(self.b_right & ~self.a_right)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON.
+
+        >>> Comparison(["x.jpg"], ["cat"], a=["dog"], b=["cat"]).to_dict()["verdict"]
+        'not told apart'
+        """
+        return {
+            "images": self.count,
+            "a": {"name": self.names[0], "accuracy": self.a_accuracy, "interval": list(self.a_interval)},
+            "b": {"name": self.names[1], "accuracy": self.b_accuracy, "interval": list(self.b_interval)},
+            "only_a": self.only_a,
+            "only_b": self.only_b,
+            "p_value": self.p_value,
+            "verdict": self.verdict,
+            "images_needed": self.images_needed,
+            "detectable": self.detectable,
+            "right_only_in_a": [each._asdict() for each in self.right_only_in_a()],
+            "right_only_in_b": [each._asdict() for each in self.right_only_in_b()],
+            "failed": [str(error) for error in self.failed],
+        }
+
+    def sentence(self) -> str:
+        """The verdict in one sentence, with what it rests on.
+
+        >>> print(Comparison(["x.jpg"], ["cat"], a=["dog"], b=["cat"]).sentence())
+        0 right only in A, 1 only in B, p = 1.000: A and B are not told apart
+        """
+        a, b = self.names
+        found = {
+            "better": f"{b} is better than {a}",
+            "worse": f"{b} is worse than {a}",
+            "not told apart": f"{a} and {b} are not told apart",
+        }
+        return (
+            f"{self.only_a:,} right only in {a}, {self.only_b:,} only in {b}, "
+            f"p = {self.p_value:.3f}: {found[self.verdict]}"
+        )
+
+    @override
+    def __str__(self) -> str:
+        """The accuracy of both, the verdict, what it takes to tell, and what each names rightly alone."""
+        room = max(map(len, self.names))
+        lines = [f"{self.count:,} images"]
+        for name, share, (low, high) in (
+            (self.names[0], self.a_accuracy, self.a_interval),
+            (self.names[1], self.b_accuracy, self.b_interval),
+        ):
+            lines.append(f"{name:<{room}}  {100 * share:5.1f} %  (95 %: {100 * low:.1f} to {100 * high:.1f})")
+        lines += ["", self.sentence()]
+        needed = self.images_needed
+        if self.verdict == "not told apart":
+            lines.append(f"{self.count:,} images show differences from about {100 * self.detectable:.1f} points on")
+            if needed is not None:
+                lines.append(f"it takes about {needed:,} images to tell, if they differ as they do here")
+        for name, found in zip(self.names, (self.right_only_in_a(), self.right_only_in_b()), strict=True):
+            if found:
+                lines += ["", f"right only in {name}"]
+                lines += [f"{each.label}: {each.a} | {each.b}  {each.source}" for each in found[:10]]
+                lines += [f"and {len(found) - 10:,} more"] if len(found) > 10 else []
+        if self.failed:
+            lines += ["", f"could not be read: {len(self.failed)}", *map(str, self.failed)]
+        return "\n".join(lines)
+
+    @override
+    def __repr__(self) -> str:
+        return f"Comparison({self.count} images: {self.sentence()})"
+
+    def _disagreements(self, which: NDArray[np.bool_]) -> list[Disagreement]:
+        columns = (self.sources, self.truth, self.a, self.b)
+        return [Disagreement(*(column[i] for column in columns)) for i in np.flatnonzero(which).tolist()]
+
+
+def compare(
+    a: Competitor,
+    b: Competitor,
+    source: LabeledImages,
+    labels: Sequence[Any] | None = None,
+    *,
+    names: tuple[str, str] = ("A", "B"),
+    batch_size: int | None = None,
+) -> Comparison:
+    """Compare two networks, or files of results; the arguments are those of `Classifier.compare`.
+
+    ``names`` are what the two are called where the comparison is shown.
+    """
+    return Comparison(*ask_both(a, b, source, labels, batch_size=batch_size), names)
+
+
+def exact_mcnemar(only_a: int, only_b: int) -> float:
+    """The two-sided p-value of ``only_a`` against ``only_b`` if both are equally likely, 0 to 1.
+
+    >>> round(exact_mcnemar(1, 3), 3)
+    0.625
+    """
+    count, least = only_a + only_b, min(only_a, only_b)
+    if only_a == only_b:
+        return 1.0
+    log_all = count * math.log(2) - math.lgamma(count + 1)
+    terms = (math.exp(-math.lgamma(k + 1) - math.lgamma(count - k + 1) - log_all) for k in range(least + 1))
+    return min(1.0, 2 * math.fsum(terms))
+
+
+def _same(given: Sequence[str], truth: Sequence[str]) -> NDArray[np.bool_]:
+    return np.fromiter((x == y for x, y in zip(given, truth, strict=True)), bool, len(truth))
