@@ -9,7 +9,7 @@ import importlib.util
 import logging
 import os
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
@@ -399,13 +399,13 @@ class Engine:
         choice("errors", errors, ("raise", "return"))
         return self._rows(batches, lambda: self.open(outputs, layer), errors)
 
-    def row(self, item: Item) -> NDArray[np.float32]:
-        """The scores of one image, float32 ``(1, C)``. Raises ImageError."""
+    def row(self, item: Item, outputs: Sequence[Output] = ("scores",)) -> tuple[NDArray[np.float32], ...]:
+        """What the network gives for one image: for each output float32 ``(1, width)``. Raises ImageError."""
         pixels = load(item, self.spec.input_size, self.spec.resize, self.image_policy, self.spec.channels)
         batch = Batch([item.name], [None], pixels[np.newaxis], [item.path])
-        answered, (scores,) = self.open().answer(batch)
+        answered, found = self.open(outputs).answer(batch)
         raise_first(answered.errors)
-        return scores
+        return found
 
     def run(
         self,
@@ -503,14 +503,25 @@ class Engine:
         min_agreement: float | None = None,
         overwrite: bool = False,
         card: str | None = None,
+        calibration: Mapping[str, NDArray[Any]] | None = None,
+        trained_on: Collection[bytes] = (),
     ) -> ExportCheck:
         """Write a bundle; the arguments are those of `pretrained_cnn.Classifier.save`.
 
-        ``card`` is a page of Markdown, which becomes the bundle's README.md.
+        ``card`` is a page of Markdown, which becomes the bundle's README.md. ``calibration`` holds arrays that are kept
+        with the network, ``trained_on`` the SHA-256 of the images that it was trained on.
         """
         if self.graph is not None:
             _refuse_conversion(self.graph, format, dtype, outputs, quantize)
-            return write_copy(path, self.graph, self.image_policy, card=card, overwrite=overwrite)
+            return write_copy(
+                path,
+                self.graph,
+                self.image_policy,
+                calibration=calibration,
+                trained_on=trained_on,
+                card=card,
+                overwrite=overwrite,
+            )
         backbone, images = self.backbone(), None
         from pretrained_cnn.backbones.serving import serving_graph
 
@@ -530,6 +541,8 @@ class Engine:
             images=images,
             min_agreement=min_agreement,
             card=card,
+            calibration=calibration,
+            trained_on=trained_on,
             overwrite=overwrite,
             sums_within=self._tolerance(),
         )

@@ -15,7 +15,7 @@ import secrets
 import shutil
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, cast
@@ -42,7 +42,10 @@ if TYPE_CHECKING:
     import keras
 
 LABELS, CHECK, CARD, CALIBRATION = "labels.json", "check.npz", "README.md", "calibration.npz"
-HEAD = "head.npz"
+HEAD, SEEN = "head.npz", "trained_on.npz"
+
+DIGEST_BYTES = 8
+"""Bytes of the SHA-256 of each image that a bundle was trained on."""
 
 TOLERANCE: dict[Dtype, float] = {"float32": 1e-4, "float16": 0.05, "int8": 0.01}
 """How far a score may be from the network's own. In 8 bits it is only how near two classes count as a tie."""
@@ -177,13 +180,24 @@ class Bundle:
     def model_checksums(self) -> list[tuple[str, str]]:
         """The path and the SHA-256 of each file of the model, which determine its outputs but for those of a head."""
         files = self.manifest.files
-        return [(name, files[name].sha256) for name in sorted(files.keys() - {LABELS, CHECK, CARD, CALIBRATION, HEAD})]
+        return [
+            (name, files[name].sha256) for name in sorted(files.keys() - {LABELS, CHECK, CARD, CALIBRATION, HEAD, SEEN})
+        ]
 
     def calibration(self) -> dict[str, NDArray[Any]] | None:
         """The arrays that the classifier was calibrated with, by name; None for one that is not calibrated."""
         if self.manifest.calibration is None:
             return None
         return _read_listed(self.path / CALIBRATION, self.manifest.calibration)
+
+    def trained_on(self) -> frozenset[bytes]:
+        """The first `DIGEST_BYTES` of the SHA-256 of each image that was trained on; empty if that is not known."""
+        if SEEN not in self.manifest.files:
+            return frozenset()
+        digests = _read_arrays(self.path / SEEN).get("sha256")
+        if digests is None or digests.dtype != np.uint8 or digests.shape[1:] != (DIGEST_BYTES,):
+            raise BundleError(f"{self.path / SEEN} does not hold the digests of images")
+        return frozenset(row.tobytes() for row in digests)
 
     def load_graph(self) -> keras.Model:
         """The serving graph of a bundle of format ``"keras"``. Code in the file, such as a lambda's, is not run."""
@@ -214,6 +228,7 @@ def write_bundle(
     images: NDArray[np.uint8] | None = None,
     min_agreement: float | None = None,
     calibration: Mapping[str, NDArray[Any]] | None = None,
+    trained_on: Collection[bytes] = (),
     card: str | None = None,
     overwrite: bool = False,
     sums_within: float | None = EXACT,
@@ -222,7 +237,8 @@ def write_bundle(
 
     The bundle gives the outputs of ``graph``, by name. ``images``, uint8 ``(N, H, W, C)``, are for ``dtype="int8"``: a
     fifth of them is held back, and judges the result. ``min_agreement`` is the share of images, 0 to 1, that must keep
-    their best class; ``calibration`` holds arrays that are kept with the model. ``overwrite`` replaces a bundle.
+    their best class; ``calibration`` holds arrays that are kept with the model, ``trained_on`` the SHA-256 of images.
+    ``overwrite`` replaces a bundle.
     ``sums_within`` is how far the probabilities of one image may sum from 1, None for scores of any kind.
 
     Raises InvalidSpecError for outputs that are not finite or not what the spec says; BundleError, and leaves
@@ -253,6 +269,7 @@ def write_bundle(
         _write_arrays(folder / CHECK, {"images": judges[:16], **kept})
         if calibration is not None:
             _write_arrays(folder / CALIBRATION, calibration)
+        _write_digests(folder, trained_on)
         if card is not None:
             _write_text(folder / CARD, card)
         manifest = _manifest(
@@ -346,8 +363,30 @@ def complete(
     finally:
         runtime.close()
     _write_arrays(folder / CHECK, {"images": images, **dict(zip(outputs, found, strict=True))})
-    _write_text(folder / NAME, _manifest(folder, spec, image_policy, **facts).to_text())
+    check = ExportCheck(images=len(images), same_top1=1.0, largest_difference=0.0)
+    manifest = dataclasses.replace(_manifest(folder, spec, image_policy, **facts), check=dataclasses.asdict(check))
+    _write_text(folder / NAME, manifest.to_text())
     return found
+
+
+def write_calibrated(
+    bundle: Bundle, path: Path, calibration: Mapping[str, NDArray[Any]], *, overwrite: bool = False
+) -> ExportCheck:
+    """Write a copy of a bundle to ``path`` with another calibration; everything else stays byte for byte.
+
+    Raises BundleError, and leaves nothing behind, if ``path`` exists or cannot be written.
+    """
+    check_free(path, overwrite=overwrite)
+    with _made_whole(path, overwrite=overwrite) as folder:
+        for name in bundle.manifest.files:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(bundle.path / name, folder / name)
+        _write_arrays(folder / CALIBRATION, calibration)
+        files = {name: _file_info(folder / name) for name in _files(folder)}
+        manifest = dataclasses.replace(bundle.manifest, calibration=_shapes(calibration), files=files)
+        _write_text(folder / NAME, manifest.to_text())
+        open_bundle(folder)
+    return ExportCheck(**(bundle.manifest.check or {}))
 
 
 def write_copy(
@@ -356,6 +395,7 @@ def write_copy(
     image_policy: ImagePolicy,
     *,
     calibration: Mapping[str, NDArray[Any]] | None = None,
+    trained_on: Collection[bytes] = (),
     card: str | None = None,
     overwrite: bool = False,
 ) -> ExportCheck:
@@ -379,6 +419,7 @@ def write_copy(
         for file, kept in ((HEAD, arrays), (CALIBRATION, calibration)):
             if kept is not None:
                 _write_arrays(folder / file, kept)
+        _write_digests(folder, trained_on)
         if card is not None:
             _write_text(folder / CARD, card)
         manifest = dataclasses.replace(
@@ -401,6 +442,13 @@ def write_copy(
             raise BundleError(f"{bundle.path} gives other scores once it is copied, and was not saved")
         _write_text(folder / NAME, dataclasses.replace(manifest, check=dataclasses.asdict(check)).to_text())
     return check
+
+
+def _write_digests(folder: Path, trained_on: Collection[bytes]) -> None:
+    """Keep the beginning of the SHA-256 of each image that was trained on, if any are known."""
+    if trained_on:
+        short = b"".join(sorted(digest[:DIGEST_BYTES] for digest in trained_on))
+        _write_arrays(folder / SEEN, {"sha256": np.frombuffer(short, np.uint8).reshape(-1, DIGEST_BYTES)})
 
 
 def _shapes(arrays: Mapping[str, NDArray[Any]]) -> dict[str, list[int]]:
