@@ -131,8 +131,9 @@ class _Held:
             if folder is not None and len(self._folders) < MAX_FOLDERS:
                 self._folders.add(folder)
             return False
-        gone = folder in self._folders and not has_files(folder or "")
-        return may_pass(result.error, listed=origin.listed or gone)
+        if is_missing(result.error) and folder in self._folders and not has_files(folder or ""):
+            return True
+        return may_pass(result.error, listed=origin.listed)
 
     def sentence(self, reason: str | None = None) -> str:
         """How the run ended."""
