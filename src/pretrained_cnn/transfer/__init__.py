@@ -138,8 +138,9 @@ def train(engine: Engine, source: LabeledImages, validation: LabeledImages | Non
     if refit:
         images = replace(images, split=f"{images.split}; in the end the head was fitted on all")
     report = _report(engine.spec, images, {**_plain(settings), **chosen}, history, seconds)
+    digests = frozenset(digest for part in images.parts for digest in part.digests if digest is not None)
     network = {} if engine.graph is None else {"bundle": engine.graph.with_head(head, spec)}
-    return Trained(engine.derived(spec, **network), history, report)
+    return Trained(engine.derived(spec, **network), history, report, digests)
 
 
 def _read(engine: Engine, source: LabeledImages, validation: LabeledImages | None, settings: Settings) -> _Data:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -79,6 +79,13 @@ def check_left(parts: Sequence[Images], classes: Sequence[str], skipped: Sequenc
     for part in validation:
         if not part.items:
             raise DataError(f"{part.name}: none of these images can be read, such as {skipped[0]}")
+
+
+def find_digests(images: Iterable[Item], policy: ImagePolicy) -> list[bytes | None]:
+    """SHA-256 of what each image is; None for one that cannot be read, or can be read only once."""
+    with ThreadPoolExecutor() as pool:
+        looks = pool.map(lambda item: _look(item, policy), images)
+        return [look if isinstance(look, bytes) else None for look in looks]
 
 
 def duplicates(train: Images, validation: Images) -> list[str]:
