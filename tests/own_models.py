@@ -305,7 +305,7 @@ def sparsemax(y: Any) -> Any:
     sums = ops.cumsum(ordered, axis=-1) - 1.0
     number = np.array([[1.0, 2.0, 3.0]], np.float32)
     kept = ops.sum(ops.cast(ordered * number > sums, "float32"), axis=-1, keepdims=True)
-    last = ops.sum(ops.where(number == kept, sums, 0.0), axis=-1, keepdims=True)
+    last = ops.sum(ops.where(ops.equal(number, kept), sums, 0.0), axis=-1, keepdims=True)
     return ops.maximum(y - last / kept, 0.0)
 
 
