@@ -181,7 +181,10 @@ def answers(results: Any) -> list[Any]:
 def test_a_calibrated_classifier_answers_alike_on_every_path(
     trained: Any, folder: Path, tmp_path: Path, format_: str
 ) -> None:
+    from test_report import rows
+
     from pretrained_cnn import Classifier, to_frame, write_results
+    from pretrained_cnn.report import write_report
 
     clf = trained.calibrate(folder / "calibration", coverage=0.8)
     assert trained.calibration is None
@@ -216,6 +219,11 @@ def test_a_calibrated_classifier_answers_alike_on_every_path(
     assert answers(pickle.loads(pickle.dumps(loaded)).stream(photos)) == expected
     with pytest.raises(DataError, match=r"trained on 24 of these 24 images, such as .*000\.png; calibrate with"):
         loaded.calibrate(folder / "train")
+
+    report = write_report(clf, photos, tmp_path / "report.html", heat_maps=None, min_score=1)
+    doubts = [row["doubt"] for row in rows(report.path)]
+    assert doubts == ["unknown" if status == "unknown" else "uncertain" for status, *_ in expected]
+    assert report.unknown == doubts.count("unknown")
 
     path = tmp_path / "r.csv"
     write_results(clf.stream(photos[:3]), path)
@@ -285,6 +293,22 @@ def test_the_command_copies_a_bundle_and_calibrates_it(
     code, out, err = main("classify", gray, "-m", new, "--top", "1")
     assert (code, len(out.splitlines())) == (0, 1)
     assert f"{gray}: unknown: it looks like none of the classes" in err
+    (known,) = (folder / "calibration" / "down").glob("000.png")
+    rows = tmp_path / "rows.csv"
+    code, _, err = main("classify", gray, known, "-m", new, "-o", rows, "--unknown-to", tmp_path / "others")
+    assert code == 0, err
+    assert [file.name for file in (tmp_path / "others").iterdir()] == ["gray.png"]
+    assert not (tmp_path / "others" / "gray.png").is_symlink()
+    sorted_ = ("--link-to", tmp_path / "sorted", "--unknown-to", tmp_path / "links")
+    assert main("classify", gray, known, "-m", new, *sorted_)[0] == 0
+    assert (tmp_path / "links" / "gray.png").is_symlink()
+    assert len(list((tmp_path / "sorted").glob("*/*"))) == 1
+    assert main("classify", gray, "-m", new, "--copy-to", tmp_path / "copies")[0] == 0
+    assert (tmp_path / "copies" / "unknown" / "gray.png").is_file()
+    code, _, err = main("classify", gray, "-m", bundle, "--unknown-to", tmp_path / "others")
+    assert (code, "is not calibrated; write one with `pretrained-cnn calibrate`" in err) == (cli.Status.USAGE, True)
+    inside = main("classify", folder, "-m", new, "--unknown-to", folder / "others")
+    assert (inside[0], "it lies within" in inside[2]) == (cli.Status.USAGE, True)
     code, out, _ = main("classify", gray, "-m", new, "--json")
     assert (json.loads(out)["status"], code) == ("unknown", 0)
 
