@@ -36,7 +36,7 @@ def textbook_p_value(calibration: NDArray[Any], image: NDArray[Any]) -> float:
     """Full conformal prediction, word by word: all images in one bag, each as far as its third nearest other."""
     bag = np.concatenate([calibration, image[np.newaxis]]).astype(np.float64)
     unit = (bag / np.linalg.norm(bag, axis=1, keepdims=True)).astype(np.float16).astype(np.float64)
-    between = 1 - unit @ unit.T
+    between = np.maximum(1 - unit @ unit.T, 1e-3)
     np.fill_diagonal(between, np.inf)
     distances = np.sort(between, axis=1)[:, 2]
     return float(np.mean(distances >= distances[-1] - 1e-6))
@@ -86,6 +86,12 @@ def test_another_kind_of_image_is_unknown() -> None:
     calibration = Calibration.fit(*sample(200))
     assert calibration.is_unknown(-sample(50, 5)[1]).all()
     assert calibration.is_unknown(sample(200, 6)[1]).mean() < 0.12
+
+
+def test_copies_of_an_image_are_known_however_their_embedding_is_rounded() -> None:
+    embeddings = np.repeat(sample(2)[1], 10, axis=0)
+    calibration = Calibration.fit(np.full((20, 2), 0.5), embeddings, np.zeros(20, np.intp), 0.95)
+    assert (calibration.p_values(embeddings[::10] * (1 + 1e-5 * np.sin(np.arange(12)))) == 1).all()
 
 
 def test_sets_are_best_first_and_never_empty() -> None:
