@@ -8,8 +8,10 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,8 @@ import pytest
 from paths import ROOT
 
 from pretrained_cnn import Classifier, InvalidArgumentError, PretrainedCNNWarning, _process, get_spec
+from pretrained_cnn.bundle import convert
+from pretrained_cnn.bundle.formats import get_format
 from pretrained_cnn.testing import RuntimeConformance
 
 SPEC = RuntimeConformance.spec
@@ -403,17 +407,73 @@ def test_each_step_leaves_the_process_as_it_was(tmp_path: Path) -> None:
     assert undisturbed, "a thread beside it saw another stdout, or its own random numbers changed"
 
 
+def test_conversions_in_one_process_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without their lock the second to come leaves last here, and restores what the first one had set."""
+    second_came, first_left = threading.Event(), threading.Event()
+    inside: list[str] = []
+
+    def convert_here(name: str, **_: Any) -> list[str]:
+        inside.append(name)
+        assert sys.stdout is sys.stderr
+        if name == "first":
+            second.start()
+            overlapped.append(second_came.wait(0.3))
+        else:
+            second_came.set()
+            first_left.wait(10)
+        return ["scores"]
+
+    def run(name: str) -> None:
+        graph = SimpleNamespace(output={"scores": None})
+        spec = SPEC.replace(name=name)
+        convert.convert(graph, tmp_path, format=get_format("litert"), spec=spec, dtype="float32", images=None)  # type: ignore[arg-type]
+        if name == "first":
+            first_left.set()
+
+    overlapped: list[bool] = []
+    monkeypatch.setattr(convert, "_hand_over", lambda graph, scratch: scratch)
+    monkeypatch.setattr(convert, "convert_here", convert_here)
+    stdout, filters, handlers = sys.stdout, list(warnings.filters), list(logging.root.handlers)
+    first, second = (threading.Thread(target=run, args=(name,)) for name in ("first", "second"))
+    first.start()
+    first.join()
+    second.join()
+    assert inside == ["first", "second"]
+    assert overlapped == [False]
+    assert (sys.stdout, warnings.filters, logging.root.handlers) == (stdout, filters, handlers)
+
+
 HOST = """
 import tensorflow, keras, absl.logging
 
 from pretrained_cnn import Classifier
-from pretrained_cnn.bundle import child
+from pretrained_cnn.bundle import child, convert
 from pretrained_cnn.testing import RuntimeConformance
 
 child.allowed = sys.argv[1] == "child"
+real, came, first_left = convert.convert_here, [], threading.Event()
+
+def overlapping(**arguments):  # with no lock, the thread that came second leaves last, and restores what it found
+    came.append(arguments)
+    if len(came) == 1:
+        end = time.monotonic() + 2
+        while len(came) == 1 and time.monotonic() < end:
+            time.sleep(0.01)
+        try:
+            return real(**arguments)
+        finally:
+            first_left.set()
+    try:
+        return real(**arguments)
+    finally:
+        first_left.wait()
+        time.sleep(0.5)
+
+convert.convert_here = overlapping
 SPEC = RuntimeConformance.spec
 classifiers = [Classifier(SPEC, runtime=name) for name in sys.argv[2:]]
-classifiers += [Classifier("EfficientNetLite0", runtime=sys.argv[2])]
+if child.allowed:
+    classifiers += [Classifier("EfficientNetLite0", runtime=sys.argv[2])]
 [clf.keras_model for clf in classifiers]  # whatever is imported and built for that is there before
 before, foreign, over = state(), [], threading.Event()
 
@@ -435,7 +495,7 @@ over.set()
 watcher.join()
 after = state()
 changed = {name: [before[name], after[name]] for name in before if before[name] != after[name]}
-print(json.dumps([changed, sum(foreign), len(foreign), "tf2onnx" in sys.modules]))
+print(json.dumps([changed, sum(foreign), len(foreign), "tf2onnx" in sys.modules]), file=sys.__stdout__)
 """
 
 

@@ -675,6 +675,27 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "CR3": (lambda: b"\0\0\0\x18ftypcrx " + bytes(40), "this is a camera's raw file (CR3)"),
     "RAF": (lambda: b"FUJIFILMCCD-RAW 0201", "this is a camera's raw file (RAF); export it as JPEG or TIFF, or give"),
     "DNG": (lambda: tiff(wide(GRAY), photometric=32803), "this is a camera's raw file (DNG)"),
+    "CRW": (lambda: b"II\x1a\0\0\0HEAPCCDR", "this is a camera's raw file (CRW); export it as JPEG or TIFF"),
+    "JPEG XR": (lambda: imagecodecs.jpegxr_encode(RGB), "this is a JPEG XR image, which Pillow does not read"),
+    "JPEG-LS": (lambda: imagecodecs.jpegls_encode(RGB), "this is a JPEG-LS image, which Pillow does not read"),
+    "JPEG of 12 bits": (
+        lambda: imagecodecs.jpeg8_encode(RGB.astype(np.uint16) << 4, bitspersample=12),
+        "this is a JPEG of 12 bits a sample, which Pillow does not read; save it with 8 bits",
+    ),
+    "Radiance": (
+        lambda: cv2.imencode(".hdr", (RGB / 255).astype(np.float32))[1].tobytes(),
+        "this is a Radiance HDR image; give the array",
+    ),
+    "PFM in color": (
+        lambda: cv2.imencode(".pfm", (RGB / 255).astype(np.float32))[1].tobytes(),
+        "this is a PFM image in color, which Pillow does not read",
+    ),
+    "PSB": (lambda: b"8BPS\0\2" + bytes(20), "this is a large Photoshop document (PSB); export it as PNG"),
+    "DjVu": (lambda: b"AT&TFORM" + bytes(20), "this is a DjVu document; make an image of each page first"),
+    "pickle": (lambda: pickle.dumps(RGB), "this is a pickle; load it if you trust it, and give the array in it"),
+    "Parquet": (lambda: b"PAR1" + bytes(20), "this is a Parquet file; give the images in it"),
+    "WAV": (lambda: b"RIFF\0\0\0\0WAVEfmt ", "this is a sound (WAV), not an image"),
+    "NIfTI": (lambda: b"\x5c\1\0\0" + bytes(340) + b"n+1\0", "this is a NIfTI volume; give slices of the array"),
     "DICOM": (lambda: bytes(128) + b"DICM", "this is a DICOM file; give pydicom's pixel_array"),
     "base64": (lambda: BASE64, "this is base64 text; give base64.b64decode(...) of it"),
     "base64 as a string": (lambda: BASE64.decode(), "this is base64 text, not a path; give base64.b64decode(...)"),
@@ -718,6 +739,15 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "a file that was opened for text": (
         lambda: io.TextIOWrapper(io.BytesIO(encode(DRAWING, "PNG"))),
         'the file was opened for text; open it with "rb"',
+    ),
+    "a file that was opened for writing": (
+        lambda: io.BufferedWriter(io.BytesIO()),  # type: ignore[arg-type]
+        'the file was opened for writing; open it with "rb"',
+    ),
+    "an image of no pixels": (lambda: Image.new("RGB", (0, 5)), "this image of 0 x 5 pixels is empty"),
+    "an array of paths": (
+        lambda: np.array(["a.png", "b.png"], dtype=object),
+        "this array of shape (2,) and dtype object is of Python objects; give one of them, or all to predict_batch",
     ),
     "a coroutine": (lambda: never(), "this is a coroutine; await it, and give what it returns"),
     "a file of coroutines": (AsyncFile, "its read() is a coroutine; give `await file.read()`"),

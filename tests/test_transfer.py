@@ -786,7 +786,8 @@ def test_history_and_report(patterns: Path) -> None:
 def test_the_model_card(patterns: Path, tmp_path: Path) -> None:
     shutil.copytree(patterns / "train", tmp_path / "train")
     broken(tmp_path / "train" / "down", "text.png", b"hello")
-    clf = Classifier.train(tmp_path / "train", SMALL.replace(license="MIT", source="https://example.org/small"))
+    with messages():
+        clf = Classifier.train(tmp_path / "train", SMALL.replace(license="MIT", source="https://example.org/small"))
     card = model_card(clf.report, clf.spec)
     for part in (
         "# An image classifier of 3 classes\n",

@@ -372,6 +372,8 @@ def _of_pillow(item: Item, image: Image.Image, policy: ImagePolicy, needed: tupl
     data = _file_of(image, policy)
     if data is not None:
         return _decode_bytes(item, [limited(item, data, policy)], policy, needed)
+    if 0 in image.size:
+        raise ImageError(item.name, f"this image of {image.width} x {image.height} pixels is empty")
     info = image.info
     facts = Facts()
     if policy.color_profile == "convert":
@@ -509,6 +511,11 @@ def _of_array(item: Item, array: NDArray[Any], policy: ImagePolicy) -> Image.Ima
         return ImageError(item.name, f"this array of shape {array.shape} and dtype {array.dtype} {reason}")
 
     shape = array.shape
+    if array.dtype == object:
+        raise refuse(
+            "is of Python objects; give one of them, or all to predict_batch; if they are pixels, use "
+            "array.astype(np.uint8)"
+        )
     if array.ndim == 1 and array.dtype == np.uint8:  # an encoded file, as of np.frombuffer and cv2.imencode
         return _decode_bytes(item, [limited(item, array.tobytes(), policy)], policy, None)
     if array.ndim == 4:

@@ -129,7 +129,16 @@ def read_jpeg(data: bytes) -> tuple[bytes, Facts]:
             place = start
             break
         content, place = view[place + 2 : place + length], place + length
+        if marker == 0xF7:
+            raise BrokenHeaderError(
+                "this is a JPEG-LS image, which Pillow does not read; convert it to PNG, or give the array that "
+                "imagecodecs.jpegls_decode makes of it"
+            )
         if marker in _SOF:
+            if len(content) > 5 and content[0] > 8:
+                raise BrokenHeaderError(
+                    f"this is a JPEG of {content[0]} bits a sample, which Pillow does not read; save it with 8 bits"
+                )
             components = content[5] if len(content) > 5 else 0
             if marker in _PROGRESSIVE:
                 facts.scans = data.count(b"\xff\xda", place)

@@ -116,7 +116,10 @@ def _read_file(item: Item, file: Any, most: int) -> bytes:
 def _read_on(item: Item, file: Any, most: int) -> bytes:
     data = bytearray()
     while len(data) < most:
-        chunk = file.read(min(CHUNK, most - len(data)))
+        try:
+            chunk = file.read(min(CHUNK, most - len(data)))
+        except io.UnsupportedOperation:
+            raise ImageError(item.name, 'the file was opened for writing; open it with "rb"') from None
         if isinstance(chunk, str):
             raise ImageError(item.name, 'the file was opened for text; open it with "rb"')
         if not isinstance(chunk, bytes | bytearray | memoryview):

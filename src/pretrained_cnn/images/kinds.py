@@ -36,6 +36,7 @@ _PREFIXES: tuple[tuple[bytes, str], ...] = (
     (b"\0\0\x01\xb3", "a video (MPEG); take frames out of it first, for example with OpenCV or ffmpeg"),
     (b"FLV\x01", "a video (Flash); take frames out of it first, for example with OpenCV or ffmpeg"),
     (b"FUJIFILMCCD-RAW", "a camera's raw file (RAF)"),
+    (b"II\x1a\0\0\0HEAPCCDR", "a camera's raw file (CRW)"),
     (b"IIRO", "a camera's raw file (ORF)"),
     (b"IIRS", "a camera's raw file (ORF)"),
     (b"MMOR", "a camera's raw file (ORF)"),
@@ -43,13 +44,36 @@ _PREFIXES: tuple[tuple[bytes, str], ...] = (
     (b"FOVb", "a camera's raw file (X3F)"),
     (b"\0MRM", "a camera's raw file (MRW)"),
     (b"\x93NUMPY", "an array that NumPy saved; give numpy.load(...) of it"),
+    (b"\x80\x03", "a pickle; load it if you trust it, and give the array in it"),
+    (b"\x80\x04\x95", "a pickle; load it if you trust it, and give the array in it"),
+    (b"\x80\x05\x95", "a pickle; load it if you trust it, and give the array in it"),
+    (b"MATLAB 5.0", "a MATLAB file; give the array that scipy.io.loadmat finds in it"),
+    (b"PAR1", "a Parquet file; give the images in it, for example with pyarrow.parquet.read_table"),
+    (b"ARROW1", "an Arrow file; give the images in it, for example with pyarrow.feather.read_table"),
+    (b"SQLite format 3", "an SQLite database; give the images in it"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file; give the array in it"),
     (b"v/1\x01", "an OpenEXR image; give the array that OpenCV or imageio makes of it, in 0 to 255"),
+    (b"#?RGBE", "a Radiance HDR image; give the array that OpenCV or imageio makes of it, in 0 to 255"),
     (b"#?RADIANCE", "a Radiance HDR image; give the array that OpenCV or imageio makes of it, in 0 to 255"),
     (b"gimp xcf", "a GIMP document; export it as PNG"),
+    (b"8BPS\0\2", "a large Photoshop document (PSB); export it as PNG, or save it as PSD"),
+    (b"AT&TFORM", "a DjVu document; make an image of each page first, for example with `ddjvu -format=tiff`"),
+    (
+        b"II\xbc\x01",
+        "a JPEG XR image, which Pillow does not read; convert it to PNG, or give imagecodecs.jpegxr_decode of it",
+    ),
+    (b"BPG\xfb", "a BPG image, which Pillow does not read; convert it to PNG, for example with bpgdec"),
+    (b"FLIF", "a FLIF image, which Pillow does not read; convert it to PNG"),
+    (b"\x8aMNG", "an animation (MNG), which Pillow does not read; convert it to PNG"),
+    (b"\x8bJNG", "a JNG image, which Pillow does not read; convert it to PNG"),
+    (b"\xabKTX ", "a texture (KTX), which Pillow does not read; convert it to PNG"),
+    (b"PF\n", "a PFM image in color, which Pillow does not read; give the array that OpenCV makes of it, in 0 to 255"),
     (b"P7\n", "a PAM image, which Pillow does not read; convert it to PNG"),
     (b"version https://git-lfs.github.com/spec/", "a pointer of Git LFS, not the image; fetch it with `git lfs pull`"),
     (b"{\\rtf", "a text document (RTF)"),
+    (b"ID3", "a sound (MP3), not an image"),
+    (b"OggS", "a sound or video (Ogg); take frames out of it first, for example with OpenCV or ffmpeg"),
+    (b"fLaC", "a sound (FLAC), not an image"),
 )
 _RAW = "; export it as JPEG or TIFF, or give the array that rawpy makes of it"
 
@@ -81,6 +105,10 @@ def _kind(data: bytes) -> str | None:
         return "a DICOM file; give pydicom's pixel_array, scaled to 0 to 255"
     if data[:4] == b"RIFF" and data[8:12] == b"AVI ":
         return "a video (AVI); take frames out of it first, for example with OpenCV or ffmpeg"
+    if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
+        return "a sound (WAV), not an image"
+    if data[344:348] in (b"n+1\0", b"ni1\0"):
+        return "a NIfTI volume; give slices of the array that nibabel makes of it, scaled to 0 to 255"
     if data[:4] == b"\x01\0\0\0" and data[40:44] == b" EMF":
         return "a Windows metafile (EMF), drawn and not of pixels; convert it to PNG first"
     for prefix, kind in _PREFIXES:
