@@ -210,7 +210,7 @@ def _embed(engine: Engine, images: _Data, identity: str | None) -> _Data:
 def _set_aside(images: _Data, settings: Settings) -> _Data:
     """The images with a part of each class set aside to validate with."""
     (every,), (vectors,) = images.parts, images.vectors
-    aside = _deal(every, settings, folds=False) == 0
+    (aside,) = _held_out(every, settings, once=True)
     return replace(
         images,
         parts=[every.keep(~aside), every.keep(aside)],
@@ -219,16 +219,15 @@ def _set_aside(images: _Data, settings: Settings) -> _Data:
     )
 
 
-def _deal(images: data.Images, settings: Settings, *, folds: bool) -> NDArray[np.intp]:
-    """The fold of each image, or 0 for what is set aside to validate with, and another number for what is not."""
-    shares = [1 / data.FOLDS] * data.FOLDS if folds else [data.SHARE, 1 - data.SHARE]
-    parts = data.deal(images.targets, data.find_groups(images), shares, settings.seed)
-    if (parts < 0).all():
+def _held_out(images: data.Images, settings: Settings, *, once: bool | None = None) -> list[NDArray[np.bool_]]:
+    """Which images validate, in turn. Raises DataError if none can."""
+    held = data.hold_out(images.targets, data.find_groups(images), settings.seed, once=once)
+    if not held:
         raise DataError(
             f"{images.name}: with one image a class, none can be set aside to choose the settings; give more, "
             "or validation=..."
         )
-    return parts
+    return held
 
 
 def _set_aside_text(settings: Settings) -> str:
@@ -260,16 +259,14 @@ def _linear(images: _Data, settings: Settings) -> _Stage:
     if given and len(given[0].items) >= min(len(train.items), data.ENOUGH):
         trials = [(sets[0], sets[1])]
     else:
-        folds = data.SHARE * len(train.items) < data.ENOUGH
-        parts = _deal(train, settings, folds=folds)
-        numbers = range(data.FOLDS if folds else 1)
-        trials = [(sets[0].keep(parts != i), sets[0].keep(parts == i)) for i in numbers if (parts == i).any()]
-        how = f"{data.FOLDS}-fold cross-validation" if folds else _set_aside_text(settings)
+        held = _held_out(train, settings)
+        trials = [(sets[0].keep(~which), sets[0].keep(which)) for which in held]
+        how = f"{len(held)}-fold cross-validation" if len(held) > 1 else _set_aside_text(settings)
         if given:
             split = f"{split}; C was chosen by train images, {how}"
         else:
             split = f"{how}; in the end the head was fitted on all"
-            validated = train.keep(np.isin(parts, numbers))
+            validated = train.keep(np.any(held, axis=0))
     fitted = fit_linear(sets[0], trials, len(images.classes))
     if given:
         metrics = _metrics(*measure(fitted.head(sets[1].vectors), sets[1].targets, sets[1].weights))

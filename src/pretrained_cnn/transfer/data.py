@@ -156,6 +156,20 @@ def deal(targets: NDArray[np.intp], groups: NDArray[np.intp], shares: Sequence[f
     return parts
 
 
+def hold_out(
+    targets: NDArray[np.intp], groups: NDArray[np.intp], seed: int, *, once: bool | None = None
+) -> list[NDArray[np.bool_]]:
+    """Which images validate, ``(n,)`` each: those of a fold for each of `FOLDS` folds, or, ``once``, a `SHARE` of all.
+
+    Without ``once``, that is where a share has `ENOUGH` images. Empty if no class has two groups.
+    """
+    if once is None:
+        once = SHARE * len(targets) >= ENOUGH
+    parts = deal(targets, groups, [SHARE, 1 - SHARE] if once else [1 / FOLDS] * FOLDS, seed)
+    held = [parts == part for part in range(1 if once else FOLDS)]
+    return [which for which in held if which.any()]
+
+
 def class_weights(
     given: str | Mapping[str, float] | None, targets: NDArray[np.intp], classes: Sequence[str]
 ) -> NDArray[np.float64]:

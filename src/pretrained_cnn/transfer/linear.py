@@ -13,8 +13,8 @@ from pretrained_cnn.transfer.heads import Head, HeadData, measure
 
 log = logging.getLogger(__name__)
 
-FIRST = -6
-"""The exponent of the first strength that is tried, in half decades: C = 0.001."""
+FIRST = -4
+"""The exponent of the first strength that is tried, in half decades: C = 0.01."""
 
 LIMIT = 16
 """The exponent beyond which no strength is tried, either way: C = 1e-8 and 1e8."""
@@ -23,9 +23,9 @@ PATIENCE = 2
 """The search goes on until so many strengths in a row have not lowered the loss."""
 
 LEAST_GAIN = 1e-4
-"""What a strength must lower the loss by, in nats, to be better than a stronger one."""
+"""What a strength must lower the loss by, in nats, to be better than another."""
 
-ROUGHLY, CLOSELY = 1e-6, 1e-10
+ROUGHLY, CLOSELY = 1e-7, 1e-10
 """How far the mean loss may be from its minimum, in nats, while strengths are compared and in the end."""
 
 LARGE = 2**25
@@ -63,8 +63,7 @@ def fit_linear(train: HeadData, trials: Sequence[tuple[HeadData, HeadData]], cla
         log.info("head: C=%.3g gives a log loss of %.4f and an accuracy of %.4f", strength, *found)
         return found
 
-    tried = _search(loss_of)
-    strength = best_of(tried)
+    strength, tried = _search(loss_of)
     rows = [
         {"stage": "head", "C": c, "validation_loss": loss, "validation_accuracy": accuracy}
         for c, (loss, accuracy) in sorted(tried.items())
@@ -73,28 +72,28 @@ def fit_linear(train: HeadData, trials: Sequence[tuple[HeadData, HeadData]], cla
     return Fitted(Regression(train, classes, np.float64).fit(strength, start=start, tolerance=CLOSELY), strength, rows)
 
 
-def best_of(tried: dict[float, tuple[float, float]]) -> float:
-    """The strength with the least loss."""
-    return min(tried, key=lambda strength: tried[strength][0])
+def _search(
+    loss_of: Callable[[float], tuple[float, float]],
+) -> tuple[float, dict[float, tuple[float, float]]]:
+    """The best strength, and all that were tried, each with what ``loss_of`` gives for it.
 
-
-def _search(loss_of: Callable[[float], tuple[float, float]]) -> dict[float, tuple[float, float]]:
-    """The strengths that were tried, each with what ``loss_of`` gives: half decade by half decade, past the best.
-
-    The loss falls and then rises with the strength, so there is no end of a grid that could be the best.
+    The loss falls and then rises with the strength. So the search goes on half decade by half decade until it is past
+    the best one, first to weaker and, if that gains nothing, to stronger regularization; there is no grid whose end
+    might be the best.
     """
-    tried: dict[float, tuple[float, float]] = {}
+    best = 10.0 ** (FIRST / 2)
+    tried = {best: loss_of(best)}
     for step in (1, -1):
-        exponent = FIRST if step == 1 else FIRST - 1
-        waited = 0
-        while waited < PATIENCE and abs(exponent) <= LIMIT:
-            before = min((loss for loss, _ in tried.values()), default=np.inf)
-            tried[10.0 ** (exponent / 2)] = found = loss_of(10.0 ** (exponent / 2))
-            waited = 0 if found[0] < before - LEAST_GAIN else waited + 1
+        exponent, waited = FIRST, 0
+        while waited < PATIENCE and abs(exponent) < LIMIT:
             exponent += step
-        if best_of(tried) != 10.0 ** (FIRST / 2):
+            strength = 10.0 ** (exponent / 2)
+            tried[strength] = loss_of(strength)
+            gained = tried[best][0] - tried[strength][0] > LEAST_GAIN
+            best, waited = (strength, 0) if gained else (best, waited + 1)
+        if best > 10.0 ** (FIRST / 2):
             break
-    return tried
+    return best, tried
 
 
 class Regression:
