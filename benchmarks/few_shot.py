@@ -1,11 +1,11 @@
 """The linear head of `Classifier.train` against scikit-learn's logistic regression on the same embeddings.
 
 Run: ``python benchmarks/few_shot.py FOLDER [--models MobileNet EfficientNetLite0] [--sizes 2 5 10] [--seeds 3]``. The
-folder has ``train`` and ``test``, each with a folder of images for each class. For every number of images a class, and for
-all of them, heads are fitted on as many images drawn from ``train``; the table has the mean accuracy and log loss on
-``test`` over the seeds. ``LogisticRegression`` is as it comes (C=1), on embeddings as they are and standardized, and with
-C by its own cross-validation. A cell in bold is worse than the best in its row by more than twice the standard error of
-the difference, test image by test image.
+folder has ``train`` and ``test``, each with a folder of images for each class. For every number of images a class, and
+for all of them, heads are fitted on as many images drawn from ``train``; the table has the mean accuracy and log loss
+on ``test`` over the seeds. ``LogisticRegression`` is as it comes (C=1), on embeddings as they are and standardized, and
+with C by its own cross-validation. A number in bold is worse than the best in its row beyond noise: by more than twice
+the standard error of the difference, over the test images and over the seeds.
 """
 
 from __future__ import annotations
@@ -115,12 +115,12 @@ def main() -> None:
 
 def _cell(of: dict[str, list[NDArray[np.floating]]], name: str, sign: int) -> str:
     """The mean of a head, in bold if it is worse than the best one's beyond noise."""
-    by_image = {other: np.mean(values, axis=0) for other, values in of.items()}
-    best = max(by_image.values(), key=lambda values: sign * values.mean())
-    lost = sign * (best - by_image[name])
-    noise = 2 * lost.std() / np.sqrt(len(lost))
-    mean = f"{by_image[name].mean():.3f}"
-    return f"**{mean}**" if lost.mean() > noise and lost.any() else mean
+    best = max(of.values(), key=lambda values: sign * np.mean(values))
+    lost = sign * (np.array(best) - np.array(of[name]))  # (seeds, images)
+    variance = sum(lost.mean(axis=axis).var() / lost.shape[1 - axis] for axis in (0, 1))
+    worse = lost.mean() > 2 * np.sqrt(variance)
+    mean = f"{np.mean(of[name]):.3f}"
+    return f"**{mean}**" if worse else mean
 
 
 if __name__ == "__main__":
