@@ -23,7 +23,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from pretrained_cnn import Classifier, Comparison
+from pretrained_cnn import Calibration, Classifier, Comparison
 
 SPLITS = 40
 
@@ -84,6 +84,75 @@ def compare(photos: Photos) -> None:
     show("compare: a head of 250 photos found better than one of 50", f"{np.mean(told):.1%}", "")
 
 
+def calibrate(photos: Photos) -> None:
+    """How many photos of clothes are kept and of other things refused, and how often sets hold the true class."""
+    rows: dict[str, list[float]] = {}
+
+    def note(what: str, value: Any) -> None:
+        rows.setdefault(what, []).append(float(value))
+
+    names = sorted(set(photos.classes))
+    for train, held, test in splits(len(photos.clothes), 400, 186):
+        head = fit(photos.clothes[train], photos.classes[train])
+        targets = np.searchsorted(names, photos.classes)
+        scores = [head.predict_proba(photos.clothes[part]) for part in (held, test)]
+        calibration = Calibration.fit(scores[0], photos.clothes[held], targets[held], 0.95)
+        note("kept", 1 - calibration.is_unknown(photos.clothes[test]).mean())
+        note("refused", calibration.is_unknown(photos.others).mean())
+        known, other = (calibration.p_values(x) for x in (photos.clothes[test], photos.others))
+        note("auroc", auroc(other, known))
+        best = [each.max(axis=1) for each in (*scores, head.predict_proba(photos.others))]
+        note("by score", (best[2] < np.quantile(best[0], 0.05)).mean())
+        for coverage in (0.9, 0.95, 0.98):
+            sets = Calibration.fit(scores[0], photos.clothes[held], targets[held], coverage).in_set(scores[1])
+            note(f"covered {coverage}", sets[np.arange(len(test)), targets[test]].mean())
+            note(f"size {coverage}", sets.sum(axis=1).mean())
+    mean = {what: float(np.mean(values)) for what, values in rows.items()}
+    show("calibrate: known photos kept, 0.95 promised", f"{mean['kept']:.1%}", "90.3 %")
+    show(f"calibrate: {len(photos.others)} other photos refused", f"{mean['refused']:.1%}", "98.8 %")
+    show("calibrate: the same by a threshold on the score", f"{mean['by score']:.1%}", "21.1 %")
+    show("calibrate: AUROC of other photos against known ones", f"{mean['auroc']:.3f}", "0.995")
+    for coverage, expected in ((0.9, "0.898, 1.03"), (0.95, "0.968 and 0.952, 1.30"), (0.98, "0.984, 1.73")):
+        found = f"{mean[f'covered {coverage}']:.3f}, {mean[f'size {coverage}']:.2f}"
+        show(f"calibrate: sets of {coverage:.0%} hold the class; mean size", found, expected)
+    low = np.quantile(rows["covered 0.95"], 0.05)
+    show(f"calibrate: 5th percentile of the coverage of 95 % over {SPLITS} splits", f"{low:.3f}", "0.925")
+
+
+def leave_one_out(photos: Photos) -> None:
+    """How many photos of a class are refused by a classifier that has never seen this class."""
+    expected = {"skirt": "AUROC 0.55", "shoes": "AUROC 0.98", "hat": "AUROC 0.95"}
+    for name in sorted(set(photos.classes)):
+        left, known = photos.clothes[photos.classes == name], photos.clothes[photos.classes != name]
+        refused, areas = [], []
+        for held, test in splits(len(known), len(known) // 2):
+            dummy = np.full((len(held), 2), 0.5), known[held], np.zeros(len(held), np.intp)
+            calibration = Calibration.fit(*dummy, 0.95)
+            refused.append(calibration.is_unknown(left).mean())
+            areas.append(auroc(calibration.p_values(left), calibration.p_values(known[test])))
+        found = f"{np.mean(refused):.1%}, AUROC {np.mean(areas):.2f}"
+        show(f"calibrate: photos of {name} refused where the classifier has no {name}", found, expected.get(name, ""))
+
+
+def references(photos: Photos) -> None:
+    """What it costs to keep only some of the references."""
+    for count in (60, 120, 240, 480):
+        refused, kept = [], []
+        for held, test in splits(len(photos.clothes), count):
+            calibration = Calibration.fit(
+                np.full((count, 2), 0.5), photos.clothes[held], np.zeros(count, np.intp), 0.95
+            )
+            refused.append(calibration.is_unknown(photos.others).mean())
+            kept.append(1 - calibration.is_unknown(photos.clothes[test]).mean())
+        show(f"calibrate: refused, kept with {count} references", f"{np.mean(refused):.1%}, {np.mean(kept):.1%}", "")
+
+
+def auroc(low: NDArray[np.floating], high: NDArray[np.floating]) -> float:
+    """How often a value of ``low`` is below one of ``high``, 0 to 1; ties count half."""
+    less, same = low[:, np.newaxis] < high, low[:, np.newaxis] == high
+    return float((less + same / 2).mean())
+
+
 def main() -> None:
     """Print the table as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -97,6 +166,9 @@ def main() -> None:
     )
     print("|---|--:|--:|")
     compare(photos)
+    calibrate(photos)
+    references(photos)
+    leave_one_out(photos)
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def test_what_is_in_a_bundle(format: str, saved: Callable[[str], Path]) -> None:
     files = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()}
     assert set(manifest["files"]) == files - {"manifest.json"}
     assert {"labels.json", "check.npz", get_format(format).file} <= files | {"model"}
-    assert manifest["format_version"] == 2
+    assert manifest["format_version"] == 3
     for name, info in manifest["files"].items():
         assert info["bytes"] == (path / name).stat().st_size
     assert (manifest["input_shape"], manifest["outputs"]) == ([None, 40, 24, 3], {"scores": [None, 7]})
@@ -120,10 +120,26 @@ def test_only_a_keras_bundle_has_more_than_scores(saved: Callable[[str], Path]) 
     clf = Classifier.load(saved("openvino"))
     with pytest.raises(BundleError, match=r'gives scores only, not embedding; write it with save\(output=\["scores"'):
         clf.embed([image])
+    with pytest.raises(BundleError, match="gives scores only, not embedding"):
+        Classifier.train([(image, "dark"), (image + 200, "bright")], clf, cache=False)
     with pytest.raises(BundleError, match=r"is of format='openvino' and gives scores only; .* format=\"keras\""):
         clf.keras_model  # noqa: B018
-    with pytest.raises(BundleError, match="is of format='openvino' and gives scores only"):
-        clf.save(saved("openvino").with_name("again"))
+
+
+def test_a_bundle_without_keras_is_saved_as_it_is(saved: Callable[[str], Path], tmp_path: Path) -> None:
+    clf = Classifier.load(saved("openvino"), image_policy=ImagePolicy(max_pixels=10_000))
+    assert clf.save(tmp_path / "again").largest_difference == 0
+    first, again = open_bundle(saved("openvino")), open_bundle(tmp_path / "again")
+    assert again.model_checksums() == first.model_checksums()
+    assert (again.spec.labels, again.manifest.outputs) == (first.spec.labels, first.manifest.outputs)
+    assert again.image_policy == ImagePolicy(max_pixels=10_000)
+    image = np.zeros((40, 24, 3), np.uint8)
+    others: list[dict[str, Any]] = [{"format": "keras"}, {"dtype": "float16"}, {"output": "embedding"}]
+    for arguments in (*others, {"quantize": [image]}):
+        with pytest.raises(
+            BundleError, match=rf"so it can be saved as it is, without {next(iter(arguments))}=\.\.\.; "
+        ):
+            clf.save(tmp_path / "other", **arguments)
 
 
 def test_embeddings_travel_too(tmp_path: Path) -> None:
@@ -641,16 +657,16 @@ def test_a_manifest_that_leads_out(name: str, copied: Callable[[str], Path]) -> 
 def test_a_manifest_of_a_later_release(copied: Callable[[str], Path]) -> None:
     path = copied("openvino")
     data = json.loads((path / "manifest.json").read_text())
-    (path / "manifest.json").write_text(json.dumps({**data, "format_version": 3, "news": 1}))
-    with pytest.raises(BundleError, match=r"has format version 3 of a later release, .* version 2; pip install"):
+    (path / "manifest.json").write_text(json.dumps({**data, "format_version": 4, "news": 1}))
+    with pytest.raises(BundleError, match=r"has format version 4 of a later release, .* version 3; pip install"):
         Classifier.load(path)
 
 
-def test_a_manifest_of_version_1_is_refused_with_one_sentence(copied: Callable[[str], Path]) -> None:
+def test_a_manifest_of_an_earlier_release(copied: Callable[[str], Path]) -> None:
     path = copied("openvino")
     data = json.loads((path / "manifest.json").read_text())
     (path / "manifest.json").write_text(json.dumps({**data, "format_version": 1}))
-    with pytest.raises(BundleError, match=r"version 1 of an earlier release, .* version 2; save the classifier again"):
+    with pytest.raises(BundleError, match=r"version 1 of an earlier release, .* version 3; save the classifier again"):
         Classifier.load(path)
 
 
@@ -671,7 +687,7 @@ def test_a_manifest_that_makes_no_sense(changes: dict[str, Any], message: str, c
         Classifier.load(remade(copied("openvino"), **changes))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"format_version": 2}', "[" * 100_000, '{"a": 1e999}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"format_version": 3}', "[" * 100_000, '{"a": 1e999}'])
 def test_a_manifest_that_is_none(text: str, copied: Callable[[str], Path]) -> None:
     path = copied("openvino")
     (path / "manifest.json").write_text(text)

@@ -251,57 +251,6 @@ def test_a_runtime_of_the_whole_process_takes_no_number() -> None:
         get_runtime("litert").open(None, ["scores"], threads=0)
 
 
-# What is sent
-
-LISTEN = """
-import json, os, socket, sys, threading, time
-from pathlib import Path
-import numpy as np
-from pretrained_cnn import Classifier
-
-sockets, over = set(), threading.Event()
-
-def watch():
-    while not over.wait(0.002):
-        for number in os.listdir("/proc/self/fd"):
-            try:
-                target = os.readlink(f"/proc/self/fd/{number}")
-            except OSError:
-                continue
-            if target.startswith("socket:"):
-                sockets.add(target)
-
-watcher = threading.Thread(target=watch)
-watcher.start()
-classifiers = [Classifier.load(path) for path in sys.argv[2:]]
-end = time.monotonic() + float(sys.argv[1])
-if os.environ.get("TELL"):  # what a package that reports would do
-    kept = socket.socket(), (Path.home() / "device").write_text("id")
-while time.monotonic() < end:
-    for clf in classifiers:
-        clf.predict(np.zeros((40, 24, 3), np.uint8))
-    time.sleep(0.5)
-over.set()
-watcher.join()
-files = [path.name for path in Path.home().rglob("*") if path.is_file()]
-print(json.dumps([len(sockets), files]))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
-def test_no_runtime_reports_what_is_run(tmp_path: Path) -> None:
-    formats = ("openvino", "onnx", "litert")
-    for format in formats:
-        Classifier(SPEC).save(tmp_path / format, format=format)
-    bundles = [tmp_path / format for format in formats]
-    (tmp_path / "home").mkdir()
-    (tmp_path / "told").mkdir()
-    assert program(LISTEN, 30, *bundles, HOME=str(tmp_path / "home"), XDG_CACHE_HOME="") == [0, []]
-    told = program(LISTEN, 1, *bundles, HOME=str(tmp_path / "told"), XDG_CACHE_HOME="", TELL="1")
-    assert told == [1, ["device"]], "this test would not see it"
-
-
 # Conversions
 
 STATE = """

@@ -734,6 +734,18 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: encode(DRAWING, "PNG")[:20] + bytes(20),
         "this is a PNG file, but its header cannot be read: ",
     ),
+    "a PNG that was sent as text": (
+        lambda: b"\x89PNG\r\n\n" + encode(DRAWING, "PNG")[8:],
+        "this is a PNG file that cannot be read; it is cut or broken",
+    ),
+    "a cut AVIF": (
+        lambda: encode(DRAWING, "AVIF")[:60],
+        "this is an AVIF file that cannot be read; it is cut or broken",
+    ),
+    "a WebP that says that it is huge": (
+        lambda: (data := encode(DRAWING, "WEBP", exif=SIX))[:24] + b"\xff\x3e\0\xff\x3e\0" + data[30:],
+        "its 260,112,384 pixels are more than 89,478,485 (ImagePolicy.max_pixels)",
+    ),
     "text": (lambda: b"Dear diary", "this is not an image in a format that can be read; it begins with b'Dear diary'"),
     "nothing": (lambda: b"", "it is empty"),
     "a file that was opened for text": (

@@ -63,13 +63,15 @@ def test_min_score_makes_results_uncertain_wherever_they_are_made() -> None:
 
 
 def test_plain_data_is_valid_json_and_unicode() -> None:
-    result = Result("caf\udce9.png", (Prediction("a", "a", float("nan"), 0),), label_set=("a", "b"))
+    result = Result(
+        "caf\udce9.png", (Prediction("a", "a", float("nan"), 0),), label_set=(Prediction("a", "A", 0.5, 0),)
+    )
     text = json.dumps(result.to_dict(), allow_nan=False, ensure_ascii=False).encode()
     assert json.loads(text) == {
         "source": "caf\\xe9.png",
         "predictions": [{"id": "a", "label": "a", "score": None, "index": 0}],
         "status": "ok",
-        "label_set": ["a", "b"],
+        "label_set": [{"id": "a", "label": "A", "score": 0.5, "index": 0}],
         "error": None,
     }
 
@@ -84,7 +86,7 @@ def test_an_escaped_name_reads_back_to_the_same_bytes(name: bytes) -> None:
 
 @given(st.text(), st.lists(st.builds(Prediction, st.text(), st.text(), st.floats(0, 1), st.integers(0, 9)), max_size=3))
 def test_rows_read_back_to_the_result(source: str, predictions: list[Prediction]) -> None:
-    result = Result(source, tuple(predictions), status="uncertain", label_set=("a",) if predictions else None)
+    result = Result(source, tuple(predictions), status="uncertain", label_set=tuple(predictions[:2]) or None)
     assert to_result(to_rows(result)) == result
     failed = Result(source, (), ImageError(source, "it is\nbad"))
     assert to_result(to_rows(failed)).to_dict() == failed.to_dict()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
+import pickle
 import shutil
 import signal
 import sqlite3
@@ -37,6 +39,7 @@ from pretrained_cnn import (
     identity,
 )
 from pretrained_cnn.backbones.build import weights_digest
+from pretrained_cnn.results.settings import settings_of
 from pretrained_cnn.transfer import Settings, fit, model_card
 from pretrained_cnn.transfer.embeddings import Store
 
@@ -913,11 +916,55 @@ def test_a_bundle_can_be_gone_on_from(patterns: Path, tmp_path: Path, cache: Pat
     assert clf.evaluate(patterns / "test").top1 > 0.5
     assert clf.spec.name == "Small-trained"
     clf.save(tmp_path / "b.bundle")
-    train(patterns).save(tmp_path / "c.bundle", format="openvino")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["openvino", "onnx", "litert", "saved_model"])
+def test_a_head_on_a_graph_that_is_not_in_keras(
+    format: str, patterns: Path, tmp_path: Path, cache: Path, embedded: list[int]
+) -> None:
+    Classifier(SMALL).save(tmp_path / "trunk", format=format, output="embedding")
+    trunk, expected = Classifier.load(tmp_path / "trunk"), train(patterns)
+    embedded.clear()
+    for _ in range(2):
+        clf = train(patterns, trunk)
+    assert sum(embedded) == 108, "embeddings of a bundle are kept, too"
+    assert trunk.engine.bundle.outputs == ("embedding",), "what is trained on is not changed"
+    test = patterns / "test"
+    np.testing.assert_allclose(clf.predict_proba(test), expected.predict_proba(test), atol=1e-2)
+    assert clf.evaluate(test).top1 > 0.5
+    assert copy.deepcopy(clf).evaluate(test).top1 == clf.evaluate(test).top1
+    np.testing.assert_array_equal(clf.embed(test), trunk.embed(test))
+    clf.save(tmp_path / "a.bundle")
+    loaded = Classifier.load(tmp_path / "a.bundle")
+    np.testing.assert_array_equal(loaded.predict_proba(test), clf.predict_proba(test))
+    assert [label.name for label in loaded.labels] == list(CLASSES)
+    assert (tmp_path / "a.bundle" / "README.md").exists()
+    again = train(patterns, loaded, head="mlp", epochs=20, learning_rate=1e-2)
+    assert again.spec.name == "Small-trained"
+    assert again.evaluate(test).top1 > 0.5
+    assert settings_of(again.engine) != settings_of(clf.engine), "a run does not go on with another head"
+
+
+def test_a_graph_that_is_not_in_keras_says_what_it_cannot(patterns: Path, tmp_path: Path) -> None:
+    Classifier(SMALL).save(tmp_path / "both", format="openvino", output=["scores", "embedding"])
     with pytest.raises(
-        BundleError, match=r"c\.bundle is of format='openvino' and gives scores only; what else is in the"
+        BundleError, match=r"both is of format='openvino' and gives scores and embedding only; what else"
     ):
-        train(patterns, Classifier.load(tmp_path / "c.bundle"))
+        train(patterns, tmp_path / "both", unfreeze=1)
+    clf = train(patterns, tmp_path / "both", cache=False)
+    assert repr(clf) == "Classifier.train(..., 'Small', runtime='openvino')"
+    with pytest.raises(InvalidArgumentError, match=r"cannot be pickled; write it with save\(path\)"):
+        pickle.dumps(clf)
+    expected = train(patterns, cache=False).predict_proba(patterns / "test")
+    np.testing.assert_allclose(clf.predict_proba(patterns / "test"), expected, atol=1e-2)
+    clf.save(tmp_path / "a.bundle")
+    np.testing.assert_allclose(
+        Classifier.load(tmp_path / "a.bundle").predict_proba(patterns / "test"), expected, atol=1e-2
+    )
+    np.savez(tmp_path / "a.bundle" / "head.npz", kernel_0=np.zeros((3, 3)), bias_0=np.zeros(3))
+    with pytest.raises(BundleError, match=r"head\.npz was changed"):
+        Classifier.load(tmp_path / "a.bundle")
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from pretrained_cnn.errors import (
     InvalidSpecError,
     MissingDependencyError,
     ModelExistsError,
+    ModelFileError,
     OutputError,
     PretrainedCNNError,
     PretrainedCNNWarning,
@@ -59,12 +60,13 @@ if TYPE_CHECKING:
     from pretrained_cnn.results.stream import ResultStream
     from pretrained_cnn.results.writing import Written, write_results
     from pretrained_cnn.transfer.report import TrainingReport
-    from pretrained_cnn.trust import Comparison, Disagreement
+    from pretrained_cnn.trust import Calibration, Comparison, Disagreement
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # the program decides where its log goes
 
 __all__ = [
     "BundleError",
+    "Calibration",
     "ClassScore",
     "Classifier",
     "Comparison",
@@ -85,6 +87,7 @@ __all__ = [
     "MissingDependencyError",
     "Mistake",
     "ModelExistsError",
+    "ModelFileError",
     "ModelSpec",
     "MultiLabelEvaluation",
     "OutputError",
@@ -123,6 +126,7 @@ __all__ = [
 
 
 _LATE = {
+    "Calibration": "pretrained_cnn.trust",
     "ClassScore": "pretrained_cnn.evaluate",
     "Classifier": "pretrained_cnn.classifier",
     "Comparison": "pretrained_cnn.trust",

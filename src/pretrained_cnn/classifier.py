@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from pretrained_cnn.evaluate import Evaluation, MultiLabelEvaluation, evaluate
 from pretrained_cnn.explain import Explanation, explain
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item, iter_items, single_item
-from pretrained_cnn.labels import Label
+from pretrained_cnn.labels import Label, Prediction
 from pretrained_cnn.results.result import EmbeddingResult, Result, ResultList, status_of
 from pretrained_cnn.results.rows import EMBEDDINGS, RESULTS
 from pretrained_cnn.results.settings import settings_of
@@ -33,7 +34,16 @@ from pretrained_cnn.results.stream import ResultStream, Sources
 from pretrained_cnn.runtimes import Precision
 from pretrained_cnn.spec import HeatMapMethod, ModelSpec, Output, ResizePolicy
 from pretrained_cnn.transfer.report import Trained, TrainingReport, model_card
-from pretrained_cnn.trust import Comparison, compare, is_results_file
+from pretrained_cnn.trust import (
+    OUTPUTS,
+    Calibrated,
+    Calibration,
+    Comparison,
+    calibrate,
+    calibration_of,
+    compare,
+    is_results_file,
+)
 
 if TYPE_CHECKING:
     import keras
@@ -84,7 +94,7 @@ class Classifier:
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | ModelSpec | Engine | Trained = "Xception",
+        model: str | os.PathLike[str] | ModelSpec | Engine | Trained | Calibrated = "Xception",
         *,
         weights: str | os.PathLike[str] | None = "imagenet",
         runtime: str | None = None,
@@ -98,8 +108,10 @@ class Classifier:
         follow_links: bool = False,
         **builder_options: Any,
     ) -> None:
-        self._trained = model if isinstance(model, Trained) else None
-        ready = model.engine if isinstance(model, Trained) else model
+        calibration = model.calibration if isinstance(model, Calibrated) else None
+        ready = model.network if isinstance(model, Calibrated) else model
+        self._trained = ready if isinstance(ready, Trained) else None
+        ready = ready.engine if isinstance(ready, Trained) else ready
         self._engine = (
             ready
             if isinstance(ready, Engine)
@@ -118,6 +130,8 @@ class Classifier:
                 options=builder_options,
             )
         )
+        self._is_calibrated_here = calibration is not None
+        self._calibration = calibration or calibration_of(self._engine.bundle)
 
     @classmethod
     def from_keras(
@@ -344,6 +358,15 @@ class Classifier:
         return self._engine.precision
 
     @property
+    def calibration(self) -> Calibration | None:
+        """What `calibrate` found, or the bundle carries; None for a classifier that is not calibrated.
+
+        >>> Classifier("MobileNet").calibration is None
+        True
+        """
+        return self._calibration
+
+    @property
     def keras_model(self) -> keras.Model:
         """The network: float32 ``(N, H, W, 3)``, already preprocessed, to scores ``(N, C)``. Builds it if need be.
 
@@ -403,10 +426,8 @@ class Classifier:
         """
         top, min_score = whole_number("top", top), _check_score(min_score)
         item = single_item(image)
-        scores = self._engine.row(item)
-        (predictions,) = self._engine.predictions(scores, top)
-        status = status_of(predictions, min_score)
-        return Result(item.name, predictions, image=_kept(item), status=status, thresholds=self.spec.thresholds)
+        (answer,) = _answers(self._engine, self._calibration, self._engine.row(item, self._outputs), top, min_score)
+        return Result(item.name, image=_kept(item), **answer)
 
     def predict_batch(
         self,
@@ -477,18 +498,21 @@ class Classifier:
         top, min_score = whole_number("top", top), _check_score(min_score)
         choice("errors", errors, ("raise", "return"))
         check_speed(batch_size, workers, prefetch)
-        engine = self._engine
+        engine, calibration, outputs = self._engine, self._calibration, self._outputs
+        asked: dict[str, Any] = {"top": top, "min_score": min_score}
+        if calibration is not None:
+            asked["calibration"] = calibration.digest()
 
         def start(images: Iterable[tuple[str, Any]]) -> Generator[Result]:
             batches = engine.batches(images, batch_size, workers, prefetch)
-            return _results(engine, engine.rows(batches, errors=errors), top, min_score)
+            return _results(engine, calibration, engine.rows(batches, outputs, errors=errors), top, min_score)
 
         return ResultStream(
             source,
             engine.image_policy,
             start,
             schema=RESULTS,
-            settings=partial(settings_of, engine, top=top, min_score=min_score),
+            settings=partial(settings_of, engine, **asked),
         )
 
     def predict_proba(
@@ -642,6 +666,54 @@ class Classifier:
         """
         return compare(self._engine, _competitor(other), source, labels, batch_size=batch_size)
 
+    def calibrate(
+        self,
+        source: LabeledImages,
+        labels: Sequence[Any] | None = None,
+        *,
+        coverage: float = 0.95,
+        batch_size: int | None = None,
+    ) -> Classifier:
+        """A classifier that knows which images are of none of its classes, and gives sets of classes.
+
+        Both are promised on average over images like those of ``source``, and for no single class: at most
+        ``1 - coverage`` of the images of known classes get the status ``"unknown"``, and at least ``coverage`` of the
+        sets, `Result.label_set`, hold the true class. An image of another class that looks like a known one is not
+        recognized. See `Calibration` for both methods.
+
+        Args:
+            source: As for `evaluate`: a set of its own, drawn like the images to come, of at least 19 images for a
+                coverage of 0.95; some hundreds are better. Bad images are left out, and logged.
+            labels: As for `evaluate`.
+            coverage: The share of images, above 0 and below 1, for which each of the two promises is kept.
+            batch_size: As for `stream`.
+
+        This classifier stays as it is. `save` keeps the calibration in the bundle. Scores and embedding take one pass
+        of the network; the rest is computed with NumPy, whatever the runtime.
+
+        Raises DataError for too few images, and if the classifier was trained on one of them; InvalidArgumentError with
+        ``multi_label=True``; BundleError for a bundle whose network gives no ``embedding``. Warns of classes without an
+        image (`PretrainedCNNWarning`).
+
+        >>> import warnings
+        >>> clf, photo = Classifier("EfficientNetLite0"), "examples/images/clock.png"
+        >>> with warnings.catch_warnings(action="ignore"):  # about the 999 other classes
+        ...     calibrated = clf.calibrate([(photo, "analog_clock")] * 20)
+        >>> calibrated.predict("examples/images/umbrella.png").status
+        'unknown'
+        >>> len(calibrated.predict(photo).label_set)
+        1
+        """
+        calibration = calibrate(
+            self._engine,
+            source,
+            labels,
+            coverage=coverage,
+            batch_size=batch_size,
+            trained_on=self._trained_on(),
+        )
+        return Classifier(Calibrated(self._trained or self._engine, calibration))
+
     def explain(
         self, image: ImageLike, target: int | str | None = None, method: HeatMapMethod = "grad_cam"
     ) -> Explanation:
@@ -671,7 +743,7 @@ class Classifier:
         self,
         path: str | os.PathLike[str],
         *,
-        format: str = "keras",
+        format: str | None = None,
         dtype: Dtype = "float32",
         output: Output | Sequence[Output] | None = None,
         quantize: ImagesLike | None = None,
@@ -682,8 +754,9 @@ class Classifier:
 
         Args:
             path: The folder.
-            format: ``"keras"`` can be trained further, and loaded with any runtime. ``"openvino"``, ``"onnx"`` and
-                ``"litert"`` need neither TensorFlow nor Keras where they are loaded. ``"saved_model"`` is what
+            format: By default ``"keras"``, or that of the bundle whose model the classifier runs without Keras, which
+                is copied. ``"keras"`` can be trained further, and loaded with any runtime. ``"openvino"``, ``"onnx"``
+                and ``"litert"`` need neither TensorFlow nor Keras where they are loaded. ``"saved_model"`` is what
                 TensorFlow Serving takes: give it ``path/model``.
                 Other names are those of formats that you or a package registered.
             dtype: What the file stores weights in. ``"float16"`` halves the size of an ``"openvino"`` or ``"litert"``
@@ -712,6 +785,8 @@ class Classifier:
         >>> Classifier.load(path).predict("examples/images/clock.png").top.label
         'analog_clock'
         """
+        if self._calibration is not None:
+            output = _both(output, quantize)
         card = None if self._trained is None else model_card(self._trained.report, self.spec)
         return self._engine.save(
             Path(path),
@@ -722,7 +797,20 @@ class Classifier:
             min_agreement=min_agreement,
             overwrite=overwrite,
             card=card,
+            calibration=None if self._calibration is None else self._calibration.to_arrays(),
+            trained_on=self._trained_on(),
         )
+
+    @property
+    def _outputs(self) -> tuple[Output, ...]:
+        """What the network gives in one pass for a result."""
+        return ("scores",) if self._calibration is None else OUTPUTS
+
+    def _trained_on(self) -> Collection[bytes]:
+        """The digests of the images that the classifier was trained on, as far as they are known."""
+        if self._trained is not None:
+            return self._trained.digests
+        return () if self._engine.bundle is None else self._engine.bundle.trained_on()
 
     def close(self) -> None:
         """Free what the runtime holds: memory and threads. Closing twice is fine.
@@ -744,15 +832,16 @@ class Classifier:
     def __deepcopy__(self, memo: object) -> Classifier:
         """A classifier that gives the same answers, with a network of its own."""
         engine = self.engine.copy()
-        return Classifier(engine if self._trained is None else replace(self._trained, engine=engine))
+        network = engine if self._trained is None else replace(self._trained, engine=engine)
+        return Classifier(network if self._calibration is None else Calibrated(network, self._calibration))
 
     @override
     def __reduce__(self) -> tuple[object, ...]:
         """A pickle has a backbone's name and settings, or a bundle's path, and no weights."""
         engine = self.engine
-        if engine.bundle is not None:
+        if engine.bundle is not None and self._trained is None and not self._is_calibrated_here:
             return _loaded, (str(engine.bundle.path), self.runtime, self.precision, engine.image_policy)
-        if self._trained is not None or not isinstance(engine.spec.builder, Reference):
+        if self._trained is not None or self._is_calibrated_here or not isinstance(engine.spec.builder, Reference):
             raise InvalidArgumentError(
                 f"{self!r} cannot be pickled; write it with save(path), and read it there with Classifier.load(path)"
             )
@@ -765,7 +854,7 @@ class Classifier:
         engine = self._engine
         name, precision = engine.asked  # a representation measures nothing
         runtime = f"runtime={name!r}" + ("" if precision == "float32" else f", precision={precision!r}")
-        if engine.bundle is not None:
+        if engine.bundle is not None and self._trained is None:
             return f"Classifier.load({str(engine.bundle.path)!r}, {runtime})"
         if self._trained is not None:
             return f"Classifier.train(..., {self._trained.report.model!r}, {runtime})"
@@ -775,6 +864,22 @@ class Classifier:
         return f"Classifier({engine.spec.name!r}, weights={engine.weights!r}, {runtime}{options})"
 
 
+def _both(output: Output | Sequence[Output] | None, quantize: object) -> list[Output]:
+    """The outputs of a calibrated bundle. Raises InvalidArgumentError for what a calibration does not go with."""
+    if quantize is not None:
+        raise InvalidArgumentError(
+            "quantize=... changes the network, and a calibration holds for the network that it was made with; save the "
+            "classifier before it is calibrated, and calibrate what Classifier.load gives"
+        )
+    given = [output] if isinstance(output, str) else output
+    if given is not None and set(given) != set(OUTPUTS):
+        raise InvalidArgumentError(
+            f"output={output!r} leaves out what a calibrated classifier needs; leave output out, which saves both "
+            "scores and embedding"
+        )
+    return list(OUTPUTS)
+
+
 def _competitor(other: Classifier | str | os.PathLike[str]) -> Engine | Path:
     """The network of a classifier or a bundle, or the path of a file of results."""
     if isinstance(other, Classifier):
@@ -782,14 +887,40 @@ def _competitor(other: Classifier | str | os.PathLike[str]) -> Engine | Path:
     return Path(other) if is_results_file(other) else Classifier.load(other).engine
 
 
-def _results(engine: Engine, rows: Generator[Rows], top: int, min_score: float | None) -> Generator[Result]:
+def _results(
+    engine: Engine, calibration: Calibration | None, rows: Generator[Rows], top: int, min_score: float | None
+) -> Generator[Result]:
     with contextlib.closing(rows):
-        for names, errors, images, (scores,) in rows:
-            decoded = iter(engine.predictions(scores, top))
+        for names, errors, images, outputs in rows:
+            answers = _answers(engine, calibration, outputs, top, min_score)
             for name, error, image in zip(names, errors, images, strict=True):
-                predictions = next(decoded) if error is None else ()
-                status = status_of(predictions, min_score)
-                yield Result(name, predictions, error, image, status, thresholds=engine.spec.thresholds)
+                answer = next(answers) if error is None else {"predictions": ()}
+                yield Result(name, error=error, image=image, **answer)
+
+
+def _answers(
+    engine: Engine,
+    calibration: Calibration | None,
+    outputs: tuple[NDArray[np.float32], ...],
+    top: int,
+    min_score: float | None,
+) -> Iterator[dict[str, Any]]:
+    """What the outputs say of each image, as fields of its `Result`."""
+    scores = outputs[0]
+    unknown: Iterable[bool] = itertools.repeat(False)
+    label_sets: Iterable[tuple[Prediction, ...] | None] = itertools.repeat(None)
+    if calibration is not None:
+        unknown = calibration.is_unknown(outputs[1]).tolist()
+        label_sets = calibration.label_sets(scores, engine.spec.labels)
+    best = engine.predictions(scores, top)
+    for predictions, is_unknown, label_set in zip(best, unknown, label_sets, strict=False):  # the last two may repeat
+        status = "unknown" if is_unknown else status_of(predictions, min_score)
+        yield {
+            "predictions": predictions,
+            "status": status,
+            "label_set": label_set,
+            "thresholds": engine.spec.thresholds,
+        }
 
 
 def _loaded(path: str, runtime: str, precision: Precision, image_policy: ImagePolicy) -> Classifier:

@@ -9,7 +9,7 @@ import importlib.util
 import logging
 import os
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
@@ -24,7 +24,7 @@ from pretrained_cnn._types import ImagesLike
 from pretrained_cnn.bundle.child import NoChildError
 from pretrained_cnn.bundle.formats import FORMATS, Dtype
 from pretrained_cnn.bundle.manifest import ExportCheck
-from pretrained_cnn.bundle.store import Bundle, open_bundle, write_bundle, write_converted
+from pretrained_cnn.bundle.store import Bundle, open_bundle, write_bundle, write_converted, write_copy
 from pretrained_cnn.errors import (
     BundleError,
     ImageError,
@@ -259,13 +259,17 @@ class Engine:
         quantize: Any = None,
         threads: int | None = None,
         follow_links: bool = False,
+        temporary: bool = False,
     ) -> Self:
         """The engine of the network in a bundle.
 
-        ``runtime`` and ``image_policy`` replace what the bundle's format is made for, and what was saved. Raises
-        BundleError, which names the file, unless each byte is the one that was written.
+        ``runtime`` and ``image_policy`` replace what the bundle's format is made for, and what was saved. A
+        ``temporary`` bundle is removed when nothing uses it any more. Raises BundleError, which names the file, unless
+        each byte is the one that was written.
         """
         bundle = open_bundle(Path(path), follow_links=follow_links)
+        if temporary:
+            bundle = bundle.temporary()
         format = bundle.manifest.format
         how: dict[str, Any] = {
             "runtime": runtime_for(format).name if runtime is None else runtime,
@@ -309,6 +313,12 @@ class Engine:
         with self._lock:
             if self._backbone is None:
                 if self.bundle is not None:
+                    if self.bundle.adapter is not None:
+                        raise BundleError(
+                            f"{self.spec.name} is a graph of format={self.bundle.manifest.format!r} and gives "
+                            f"{' and '.join(self.bundle.outputs)} only; to explain, to fine-tune or to see features, "
+                            "open the file of Keras that it was made from"
+                        )
                     raise BundleError(
                         f"{self.bundle.path} is of format={self.bundle.manifest.format!r} and gives "
                         f"{' and '.join(self.bundle.outputs)} only; what else is in the network is in a bundle of "
@@ -319,6 +329,16 @@ class Engine:
 
                 self._backbone = build(self.spec, weights=self.weights, options=self.options)
             return self._backbone
+
+    @property
+    def graph(self) -> Bundle | None:
+        """The bundle that is run as it is, without a network in Keras; None for a network that Keras has or can have.
+
+        >>> from pretrained_cnn import get_spec
+        >>> Engine(get_spec("EfficientNetLite0")).graph is None
+        True
+        """
+        return self.bundle if self._backbone is None else None
 
     @property
     def is_built(self) -> bool:
@@ -379,13 +399,13 @@ class Engine:
         choice("errors", errors, ("raise", "return"))
         return self._rows(batches, lambda: self.open(outputs, layer), errors)
 
-    def row(self, item: Item) -> NDArray[np.float32]:
-        """The scores of one image, float32 ``(1, C)``. Raises ImageError."""
+    def row(self, item: Item, outputs: Sequence[Output] = ("scores",)) -> tuple[NDArray[np.float32], ...]:
+        """What the network gives for one image: for each output float32 ``(1, width)``. Raises ImageError."""
         pixels = load(item, self.spec.input_size, self.spec.resize, self.image_policy, self.spec.channels)
         batch = Batch([item.name], [None], pixels[np.newaxis], [item.path])
-        answered, (scores,) = self.open().answer(batch)
+        answered, found = self.open(outputs).answer(batch)
         raise_first(answered.errors)
-        return scores
+        return found
 
     def run(
         self,
@@ -476,18 +496,32 @@ class Engine:
         self,
         path: Path,
         *,
-        format: str,
+        format: str | None = None,
         dtype: Dtype = "float32",
         outputs: Sequence[Output] | None = None,
         quantize: ImagesLike | None = None,
         min_agreement: float | None = None,
         overwrite: bool = False,
         card: str | None = None,
+        calibration: Mapping[str, NDArray[Any]] | None = None,
+        trained_on: Collection[bytes] = (),
     ) -> ExportCheck:
         """Write a bundle; the arguments are those of `pretrained_cnn.Classifier.save`.
 
-        ``card`` is a page of Markdown, which becomes the bundle's README.md.
+        ``card`` is a page of Markdown, which becomes the bundle's README.md. ``calibration`` holds arrays that are kept
+        with the network, ``trained_on`` the SHA-256 of the images that it was trained on.
         """
+        if self.graph is not None:
+            _refuse_conversion(self.graph, format, dtype, outputs, quantize)
+            return write_copy(
+                path,
+                self.graph,
+                self.image_policy,
+                calibration=calibration,
+                trained_on=trained_on,
+                card=card,
+                overwrite=overwrite,
+            )
         backbone, images = self.backbone(), None
         from pretrained_cnn.backbones.serving import serving_graph
 
@@ -502,11 +536,13 @@ class Engine:
             serving_graph(backbone, outputs or ["scores" if backbone.has_head else "embedding"]),
             self.spec,
             self.image_policy,
-            format=format,
+            format=format or "keras",
             dtype=dtype,
             images=images,
             min_agreement=min_agreement,
             card=card,
+            calibration=calibration,
+            trained_on=trained_on,
             overwrite=overwrite,
             sums_within=self._tolerance(),
         )
@@ -516,6 +552,9 @@ class Engine:
 
         Builds the network only where no file determines its weights.
         """
+        if self.graph is not None:
+            files = [self.graph.manifest.format, self.graph.model_checksums()]
+            return identity.embedding_key(files, self.spec, self.image_policy, self.runtime_identity())
         if identity.function_identity(self.spec.preprocess) is None:
             return None
         network = None if self.is_built else self._identity_of_file()
@@ -544,6 +583,8 @@ class Engine:
 
     def copy(self) -> Engine:
         """An engine that gives the same answers, with a network of its own."""
+        if self.graph is not None:
+            return self.derived(self.spec, bundle=self.graph)
         backbone = None
         # A network that is not built yet, and will come out the same, can wait.
         if self.is_built or self.weights is None or not isinstance(self.spec.builder, Reference):
@@ -601,7 +642,7 @@ class Engine:
     def _network_key(self) -> str | None:
         """What tells the network from others whose speed may differ; None if that takes building it."""
         if self.bundle is not None:
-            return hashlib.sha256(self.bundle.manifest.to_text().encode()).hexdigest()
+            return self.bundle.digest()
         network = identity.network_by_graph(self.backbone().model) if self.is_built else self._identity_of_file()
         return None if network is None else hashlib.sha256(repr((network, self.spec.input_size)).encode()).hexdigest()
 
@@ -651,8 +692,10 @@ class Engine:
 
     def _tolerance(self) -> float:
         """How far probabilities may sum from 1: more where something computes or stores less than 32 bits."""
-        stored = self.bundle is not None and self.bundle.manifest.dtype != "float32"
-        if stored or self.precision != "float32" or identity.has_dtype_policy():
+        stored = EXACT if self.bundle is None else self.bundle.sums_within
+        if stored > ROUGH:
+            return stored
+        if stored > EXACT or self.precision != "float32" or identity.has_dtype_policy():
             return ROUGH
         if self._backbone is None:
             return EXACT
@@ -696,6 +739,8 @@ class Engine:
     def _open(self, outputs: tuple[Output, ...], layer: str | None) -> Opened:
         if self._backbone is None and self.bundle is not None:
             if layer is None and (missing := set(outputs) - set(self.bundle.outputs)):
+                if self.bundle.adapter is not None:
+                    self.backbone()  # raises
                 raise BundleError(
                     f"{self.bundle.path} is of format={self.bundle.manifest.format!r} and gives "
                     f"{' and '.join(self.bundle.outputs)} only, not {' and '.join(sorted(missing))}; write it with "
@@ -805,6 +850,27 @@ class Engine:
     def _open_bundle(self, bundle: Bundle, outputs: tuple[Output, ...]) -> Opened:
         runtime = bundle.open(self.runtime, outputs, self.precision, threads=self.threads)
         return runtime, [(bundle.width(name),) for name in outputs]
+
+
+def _refuse_conversion(
+    bundle: Bundle, format: str | None, dtype: Dtype, outputs: Sequence[Output] | None, quantize: Any
+) -> None:
+    """Raise BundleError for what can be made only of a network in Keras, and not of the graph of a bundle."""
+    has = bundle.manifest
+    same = {"format": format in (None, has.format), "dtype": dtype in ("float32", has.dtype)}
+    same |= {"output": outputs is None or {*outputs} == {*bundle.outputs}, "quantize": quantize is None}
+    changed = [f"{name}=..." for name, is_same in same.items() if not is_same]
+    if changed:
+        what = bundle.path if bundle.adapter is None else bundle.spec.name
+        way_out = (
+            'what else is in the network is in a bundle of format="keras"'
+            if bundle.adapter is None
+            else "another format takes the file of Keras that it was made from"
+        )
+        raise BundleError(
+            f"{what} is of format={has.format!r} with dtype={has.dtype!r} and gives {' and '.join(bundle.outputs)} "
+            f"only, so it can be saved as it is, without {', '.join(changed)}; {way_out}"
+        )
 
 
 def _digest(images: NDArray[np.uint8]) -> str:

@@ -14,7 +14,8 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, cast
@@ -32,6 +33,8 @@ from pretrained_cnn.errors import BundleError, InvalidArgumentError, InvalidSpec
 from pretrained_cnn.identity import installed_versions
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.runtimes import Runtime, RuntimeSpec, get_runtime, runtime_for
+from pretrained_cnn.runtimes.adapted import AdaptedRuntime, Adapter
+from pretrained_cnn.runtimes.head import Head, WithHead
 from pretrained_cnn.scores import EXACT, NOT_FINITE, ROUGH, finite, probes, problem
 from pretrained_cnn.spec import ModelSpec, Output, Published, ResizePolicy
 
@@ -39,6 +42,10 @@ if TYPE_CHECKING:
     import keras
 
 LABELS, CHECK, CARD, CALIBRATION = "labels.json", "check.npz", "README.md", "calibration.npz"
+HEAD, SEEN = "head.npz", "trained_on.npz"
+
+DIGEST_BYTES = 8
+"""Bytes of the SHA-256 of each image that a bundle was trained on."""
 
 TOLERANCE: dict[Dtype, float] = {"float32": 1e-4, "float16": 0.05, "int8": 0.01}
 """How far a score may be from the network's own. In 8 bits it is only how near two classes count as a tie."""
@@ -68,6 +75,11 @@ class Bundle:
     """Without a builder and a preprocess function: both are in the model."""
     image_policy: ImagePolicy
     """How the classifier that was saved read its images."""
+    head: Head | None = None
+    """What gives the scores, of the embedding that the model gives; None if the model gives all outputs itself."""
+
+    keeper: object = None
+    """What removes a temporary folder once no bundle refers to it."""
 
     @property
     def format(self) -> Format:
@@ -76,13 +88,27 @@ class Bundle:
 
     @property
     def outputs(self) -> tuple[Output, ...]:
-        """The names of the model's outputs."""
+        """The names of the outputs."""
         return tuple(cast("Output", name) for name in self.manifest.outputs)
 
     @property
     def model_path(self) -> Path:
         """What a runtime of the bundle's format is made from."""
         return self.path / self.format.file
+
+    @property
+    def adapter(self) -> Adapter | None:
+        """Through which a graph runs that this library did not write; None for a serving graph."""
+        found = self.manifest.adapter
+        return None if found is None else Adapter.from_dict(found)
+
+    @property
+    def sums_within(self) -> float:
+        """How far the probabilities of one image may sum from 1. Of integers, each may be off by half a step."""
+        source = None if self.adapter is None or self.head is not None else self.adapter.outputs.get("scores")
+        if source is not None and source.function is None and source.quantization is not None:
+            return ROUGH + self.width("scores") * source.quantization[0] / 2
+        return EXACT if self.manifest.dtype == "float32" else ROUGH
 
     def width(self, output: Output) -> int:
         """``D`` of an output ``(N, D)``."""
@@ -103,29 +129,75 @@ class Bundle:
         """
         runtime = runtime or runtime_for(self.manifest.format)
         if runtime.format != self.manifest.format:
+            way_out = "" if self.adapter else ', or save the classifier with format="keras", which every runtime takes'
             raise BundleError(
                 f"{self.path} is of format={self.manifest.format!r}, which runtime={runtime.name!r} does not execute; "
-                'leave runtime out, or save the classifier with format="keras", which every runtime takes'
+                f"leave runtime out{way_out}"
             )
         runtime.require()
         runtime.check_precision(precision)
         runtime.check_threads(threads)
         names = list(self.outputs if outputs is None else outputs)
+        if self.head is not None:
+            model = dataclasses.replace(self, head=None)
+            embedding = model.open(runtime, ["embedding"], precision, threads=threads)
+            return WithHead(embedding, self.head, names)
         if self.manifest.format == "keras":
             return runtime.open(self.load_graph(), names, precision=precision, threads=threads)
+        adapter = self.adapter
         try:
-            return runtime.open(self.model_path, names, precision=precision, threads=threads)
+            if adapter is None:
+                return runtime.open(self.model_path, names, precision=precision, threads=threads)
+            places = [adapter.outputs[name].place for name in names]
+            inner = runtime.open(self.model_path, places, precision=precision, threads=threads)
+            return AdaptedRuntime(inner, adapter, names)
         except Exception as error:  # each runtime raises its own
             raise BundleError(f"{self.model_path} cannot be loaded by {runtime.name}: {_brief(error)}") from error
+
+    def temporary(self) -> Bundle:
+        """The same bundle, whose folder is removed when nothing refers to it any more, or the process ends."""
+        keeper = _Keeper()
+        weakref.finalize(keeper, shutil.rmtree, self.path, ignore_errors=True)
+        return dataclasses.replace(self, keeper=keeper)
+
+    def with_head(self, head: Head, spec: ModelSpec) -> Bundle:
+        """The same model, with ``head`` in place of what gave its scores: the classifier that ``spec`` describes.
+
+        What `path` holds stays as it is. The bundle is not calibrated.
+        """
+        width, classes = head.widths
+        outputs: dict[str, list[int | None]] = {"scores": [None, classes], "embedding": [None, width]}
+        manifest = dataclasses.replace(self.manifest, outputs=outputs, calibration=None)
+        return dataclasses.replace(self, manifest=manifest, spec=spec, head=head)
+
+    def digest(self) -> str:
+        """The SHA-256 of all that its answers depend on, in hexadecimal: of the manifest, and of a head in memory."""
+        found = hashlib.sha256(self.manifest.to_text().encode())
+        for array in () if self.head is None else self.head.to_arrays().values():
+            found.update(np.ascontiguousarray(array).data)
+        return found.hexdigest()
+
+    def model_checksums(self) -> list[tuple[str, str]]:
+        """The path and the SHA-256 of each file of the model, which determine its outputs but for those of a head."""
+        files = self.manifest.files
+        return [
+            (name, files[name].sha256) for name in sorted(files.keys() - {LABELS, CHECK, CARD, CALIBRATION, HEAD, SEEN})
+        ]
 
     def calibration(self) -> dict[str, NDArray[Any]] | None:
         """The arrays that the classifier was calibrated with, by name; None for one that is not calibrated."""
         if self.manifest.calibration is None:
             return None
-        arrays = _read_arrays(self.path / CALIBRATION)
-        if {name: list(array.shape) for name, array in arrays.items()} != self.manifest.calibration:
-            raise BundleError(f"{self.path / CALIBRATION} does not hold the arrays that {NAME} lists")
-        return arrays
+        return _read_listed(self.path / CALIBRATION, self.manifest.calibration)
+
+    def trained_on(self) -> frozenset[bytes]:
+        """The first `DIGEST_BYTES` of the SHA-256 of each image that was trained on; empty if that is not known."""
+        if SEEN not in self.manifest.files:
+            return frozenset()
+        digests = _read_arrays(self.path / SEEN).get("sha256")
+        if digests is None or digests.dtype != np.uint8 or digests.shape[1:] != (DIGEST_BYTES,):
+            raise BundleError(f"{self.path / SEEN} does not hold the digests of images")
+        return frozenset(row.tobytes() for row in digests)
 
     def load_graph(self) -> keras.Model:
         """The serving graph of a bundle of format ``"keras"``. Code in the file, such as a lambda's, is not run."""
@@ -141,6 +213,10 @@ class Bundle:
             ) from error
 
 
+class _Keeper:
+    """Lives as long as the bundles of a temporary folder."""
+
+
 def write_bundle(
     path: Path,
     graph: keras.Model,
@@ -152,6 +228,7 @@ def write_bundle(
     images: NDArray[np.uint8] | None = None,
     min_agreement: float | None = None,
     calibration: Mapping[str, NDArray[Any]] | None = None,
+    trained_on: Collection[bytes] = (),
     card: str | None = None,
     overwrite: bool = False,
     sums_within: float | None = EXACT,
@@ -160,7 +237,8 @@ def write_bundle(
 
     The bundle gives the outputs of ``graph``, by name. ``images``, uint8 ``(N, H, W, C)``, are for ``dtype="int8"``: a
     fifth of them is held back, and judges the result. ``min_agreement`` is the share of images, 0 to 1, that must keep
-    their best class; ``calibration`` holds arrays that are kept with the model. ``overwrite`` replaces a bundle.
+    their best class; ``calibration`` holds arrays that are kept with the model, ``trained_on`` the SHA-256 of images.
+    ``overwrite`` replaces a bundle.
     ``sums_within`` is how far the probabilities of one image may sum from 1, None for scores of any kind.
 
     Raises InvalidSpecError for outputs that are not finite or not what the spec says; BundleError, and leaves
@@ -191,27 +269,18 @@ def write_bundle(
         _write_arrays(folder / CHECK, {"images": judges[:16], **kept})
         if calibration is not None:
             _write_arrays(folder / CALIBRATION, calibration)
+        _write_digests(folder, trained_on)
         if card is not None:
             _write_text(folder / CARD, card)
-        versions = {package: v for package, v in installed_versions().items() if package != "pretrained-cnn"}
-        manifest = Manifest(
+        manifest = _manifest(
+            folder,
+            spec,
+            image_policy,
             format=format,
             dtype=dtype,
-            input_shape=list(graph.input_shape),
-            channels=graph.input_shape[-1],
-            outputs={name: [None, output.shape[1]] for name, output in zip(names, expected, strict=True)},
-            kind=_kind(spec),
-            thresholds=list(spec.thresholds) if spec.multi_label else None,
-            calibration=None if calibration is None else {name: list(a.shape) for name, a in calibration.items()},
-            spec=_describe(spec),
-            license=spec.license,
-            image_policy=image_policy.to_dict(),
-            tolerance=TOLERANCE[dtype],
+            outputs={name: output.shape[1] for name, output in zip(names, expected, strict=True)},
             min_agreement=asked,
-            check=None,
-            library=__version__,
-            versions=versions,
-            files={name: _file_info(folder / name) for name in _files(folder)},
+            calibration=None if calibration is None else _shapes(calibration),
         )
         _write_text(folder / NAME, manifest.to_text())
         written = open_bundle(folder)
@@ -231,6 +300,159 @@ def write_bundle(
         manifest = dataclasses.replace(manifest, check=dataclasses.asdict(check))
         _write_text(folder / NAME, manifest.to_text())
     return check
+
+
+def _manifest(
+    folder: Path,
+    spec: ModelSpec,
+    image_policy: ImagePolicy,
+    *,
+    format: str,
+    dtype: Dtype,
+    outputs: Mapping[str, int],
+    min_agreement: float,
+    calibration: dict[str, list[int]] | None = None,
+    adapter: Adapter | None = None,
+) -> Manifest:
+    """The manifest of what lies in ``folder``; ``outputs`` are the widths by name."""
+    return Manifest(
+        format=format,
+        dtype=dtype,
+        input_shape=[None, *spec.input_size, spec.channels],
+        channels=spec.channels,
+        outputs={name: [None, width] for name, width in outputs.items()},
+        kind=_kind(spec),
+        thresholds=list(spec.thresholds) if spec.multi_label else None,
+        calibration=calibration,
+        head=None,
+        spec=_describe(spec),
+        license=spec.license,
+        image_policy=image_policy.to_dict(),
+        tolerance=TOLERANCE[dtype],
+        min_agreement=min_agreement,
+        check=None,
+        library=__version__,
+        versions={package: v for package, v in installed_versions().items() if package != "pretrained-cnn"},
+        adapter=None if adapter is None else adapter.to_dict(),
+        files={name: _file_info(folder / name) for name in _files(folder)},
+    )
+
+
+def complete(
+    folder: Path,
+    spec: ModelSpec,
+    image_policy: ImagePolicy,
+    *,
+    format: str,
+    dtype: Dtype,
+    outputs: Mapping[str, int],
+    adapter: Adapter | None,
+) -> tuple[NDArray[np.float32], ...]:
+    """Make a bundle of a folder in which a foreign model lies as ``format`` names it.
+
+    ``outputs`` are the widths by name. Gives what the model answers to `probes`, for each output an array.
+    """
+    facts: dict[str, Any] = {"format": format, "dtype": dtype, "outputs": outputs, "adapter": adapter}
+    facts["min_agreement"] = MIN_AGREEMENT[dtype]
+    _write_text(folder / LABELS, json.dumps([list(label) for label in spec.labels], indent=0))
+    bundle = Bundle(folder, _manifest(folder, spec, image_policy, **facts), spec, image_policy)
+    images = probes(spec.input_size, spec.channels)
+    runtime = bundle.open()
+    try:
+        found = _run(runtime, images)
+    finally:
+        runtime.close()
+    _write_arrays(folder / CHECK, {"images": images, **dict(zip(outputs, found, strict=True))})
+    check = ExportCheck(images=len(images), same_top1=1.0, largest_difference=0.0)
+    manifest = dataclasses.replace(_manifest(folder, spec, image_policy, **facts), check=dataclasses.asdict(check))
+    _write_text(folder / NAME, manifest.to_text())
+    return found
+
+
+def write_calibrated(
+    bundle: Bundle, path: Path, calibration: Mapping[str, NDArray[Any]], *, overwrite: bool = False
+) -> ExportCheck:
+    """Write a copy of a bundle to ``path`` with another calibration; everything else stays byte for byte.
+
+    Raises BundleError, and leaves nothing behind, if ``path`` exists or cannot be written.
+    """
+    check_free(path, overwrite=overwrite)
+    with _made_whole(path, overwrite=overwrite) as folder:
+        for name in bundle.manifest.files:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(bundle.path / name, folder / name)
+        _write_arrays(folder / CALIBRATION, calibration)
+        files = {name: _file_info(folder / name) for name in _files(folder)}
+        manifest = dataclasses.replace(bundle.manifest, calibration=_shapes(calibration), files=files)
+        _write_text(folder / NAME, manifest.to_text())
+        open_bundle(folder)
+    return ExportCheck(**(bundle.manifest.check or {}))
+
+
+def write_copy(
+    path: Path,
+    bundle: Bundle,
+    image_policy: ImagePolicy,
+    *,
+    calibration: Mapping[str, NDArray[Any]] | None = None,
+    trained_on: Collection[bytes] = (),
+    card: str | None = None,
+    overwrite: bool = False,
+) -> ExportCheck:
+    """Write ``bundle``, whose model need not be in Keras, to ``path``, with the spec and the head that it has now.
+
+    The model's files are copied byte by byte; the arguments are those of `write_bundle`. Raises BundleError, and leaves
+    nothing behind, if a file of the model has changed, cannot be written, or ``path`` exists.
+    """
+    check_free(path, overwrite=overwrite)
+    images = _read_arrays(bundle.path / CHECK)["images"]
+    with contextlib.closing(bundle.open()) as runtime:
+        expected = _run(runtime, images)
+    with _made_whole(path, overwrite=overwrite) as folder:
+        for name, _ in bundle.model_checksums():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(bundle.path / name, folder / name)
+            _check_file(folder, name, bundle.manifest.files[name], follow_links=False)
+        _write_text(folder / LABELS, json.dumps([list(label) for label in bundle.spec.labels], indent=0))
+        _write_arrays(folder / CHECK, {"images": images, **dict(zip(bundle.outputs, expected, strict=True))})
+        arrays = None if bundle.head is None else bundle.head.to_arrays()
+        for file, kept in ((HEAD, arrays), (CALIBRATION, calibration)):
+            if kept is not None:
+                _write_arrays(folder / file, kept)
+        _write_digests(folder, trained_on)
+        if card is not None:
+            _write_text(folder / CARD, card)
+        manifest = dataclasses.replace(
+            bundle.manifest,
+            kind=_kind(bundle.spec),
+            thresholds=list(bundle.spec.thresholds) if bundle.spec.multi_label else None,
+            calibration=None if calibration is None else _shapes(calibration),
+            head=None if arrays is None else _shapes(arrays),
+            spec=_describe(bundle.spec),
+            license=bundle.spec.license,
+            image_policy=image_policy.to_dict(),
+            check=None,
+            library=__version__,
+            files={name: _file_info(folder / name) for name in _files(folder)},
+        )
+        _write_text(folder / NAME, manifest.to_text())
+        with contextlib.closing(open_bundle(folder).open()) as runtime:
+            check = compare(expected, _run(runtime, images), manifest)
+        if not agrees(check, manifest):
+            raise BundleError(f"{bundle.path} gives other scores once it is copied, and was not saved")
+        _write_text(folder / NAME, dataclasses.replace(manifest, check=dataclasses.asdict(check)).to_text())
+    return check
+
+
+def _write_digests(folder: Path, trained_on: Collection[bytes]) -> None:
+    """Keep the beginning of the SHA-256 of each image that was trained on, if any are known."""
+    if trained_on:
+        short = b"".join(sorted(digest[:DIGEST_BYTES] for digest in trained_on))
+        _write_arrays(folder / SEEN, {"sha256": np.frombuffer(short, np.uint8).reshape(-1, DIGEST_BYTES)})
+
+
+def _shapes(arrays: Mapping[str, NDArray[Any]]) -> dict[str, list[int]]:
+    return {name: list(array.shape) for name, array in arrays.items()}
 
 
 def _judge(
@@ -375,6 +597,14 @@ def _read_arrays(file: Path) -> dict[str, NDArray[Any]]:
             return {name: kept[name] for name in kept.files}
     except (ValueError, KeyError, OSError) as error:
         raise BundleError(f"{file} holds no arrays that can be read: {error}") from error
+
+
+def _read_listed(file: Path, shapes: Mapping[str, list[int]]) -> dict[str, NDArray[Any]]:
+    """The arrays of a file, if they have the names and shapes that the manifest lists. Else raises BundleError."""
+    arrays = _read_arrays(file)
+    if _shapes(arrays) != shapes:
+        raise BundleError(f"{file} does not hold the arrays that {NAME} lists")
+    return arrays
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:
@@ -534,7 +764,7 @@ def _read(path: Path, manifest: Manifest) -> Bundle:
         published = described.pop("published")
         spec = ModelSpec(
             **{key: value for key, value in described.items() if key in KEPT},
-            builder=_no_builder,
+            builder=no_builder,
             channels=manifest.channels,
             multi_label=manifest.kind == "multi_label",
             thresholds=manifest.thresholds or (),
@@ -543,12 +773,15 @@ def _read(path: Path, manifest: Manifest) -> Bundle:
             published=published and Published(**published),
         )
         image_policy = ImagePolicy.from_dict(manifest.image_policy)
-        return Bundle(path, manifest, spec, image_policy)
+        head = None
+        if manifest.head is not None:
+            head = Head.from_arrays(_read_listed(path / HEAD, manifest.head))
+        return Bundle(path, manifest, spec, image_policy, head)
     except (ValueError, TypeError, KeyError, IndexError) as error:
         raise BundleError(f"{path / NAME} and {LABELS} do not describe a classifier: {error}") from error
 
 
-def _no_builder(input_shape: tuple[int, int, int]) -> Any:
+def no_builder(input_shape: tuple[int, int, int]) -> Any:
     raise BundleError("a bundle's network is in its model, and no code that builds it is kept")
 
 

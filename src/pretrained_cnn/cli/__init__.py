@@ -14,6 +14,7 @@ from pretrained_cnn._registry import nearest
 from pretrained_cnn.cli import (
     bench,
     cache,
+    calibrate,
     check,
     classify,
     compare,
@@ -40,6 +41,7 @@ COMMANDS: Sequence[Command[Any]] = (
     train.COMMAND,
     evaluate.COMMAND,
     compare.COMMAND,
+    calibrate.COMMAND,
     embed.COMMAND,
     models.COMMAND,
     bench.COMMAND,

@@ -79,9 +79,13 @@ def _to_stdout(clf: Classifier, stream: ResultStream[Result], sorter: Sorter | N
             if result.error is not None:
                 status = Status.FAILED
                 complain(result.error)
-            elif result.status == "uncertain" and lines is not printing.as_block:
-                name = escaped(result.source)
-                complain(f"{name}: uncertain: its best score {result.score:.4f} is below {options.min_score:g}")
+            elif result.status != "ok" and lines is not printing.as_block:
+                reason = (
+                    "it looks like none of the classes"
+                    if result.status == "unknown"
+                    else f"its best score {result.score:.4f} is below {options.min_score:g}"
+                )
+                complain(f"{escaped(result.source)}: {result.status}: {reason}")
             for line in lines(result):
                 say(line)
     return status

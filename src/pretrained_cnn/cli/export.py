@@ -18,7 +18,9 @@ class Options(ModelOptions):
     """What ``export`` takes."""
 
     output: str = option("Folder of the new bundle.", short="-o", required=True, metavar="DIR")
-    format: str = option("Format of the network.", default="keras", choices=list_formats())
+    format: str | None = option(
+        "Format of the network (default: that of a bundle given as --model, else keras).", choices=list_formats()
+    )
     dtype: Literal["float32", "float16"] = option("Type in which the weights are stored.", default="float32")
     quantize: str | None = option(
         "Images to quantize an OpenVINO network to 8 bits with (default: do not quantize).", metavar="SOURCE"

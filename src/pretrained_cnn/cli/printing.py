@@ -43,8 +43,8 @@ def as_block(result: Result) -> Iterator[str]:
     """
     if not result.predictions:
         return
-    uncertain = "  (uncertain)" if result.status == "uncertain" else ""
-    yield f"{shown(result.source)}{uncertain}"
+    mark = "" if result.status == "ok" else f"  ({result.status})"
+    yield f"{shown(result.source)}{mark}"
     cells = [
         (f"{100 * each.score:.1f} %", shown(each.label), "" if each.id == each.label else shown(each.id))
         for each in result

@@ -27,7 +27,9 @@ class Options(ModelOptions):
         "Images that choose the settings (default: a fifth of each class is set aside).", metavar="DATA"
     )
     output: str = option("Folder of the new bundle.", short="-o", required=True, metavar="DIR")
-    format: str = option("Format of the network.", default="keras", choices=list_formats())
+    format: str | None = option(
+        "Format of the network (default: that of a bundle given as --model, else keras).", choices=list_formats()
+    )
     head: Literal["linear", "mlp"] = option("Layers to train on the embeddings.", default="linear", group=TRAINING)
     unfreeze: int | str = option(
         "Fine-tune the last N layers, or the layers from the one named N on.",
@@ -60,8 +62,9 @@ def _run(options: Options) -> Status:
 
     check_free(Path(options.output), overwrite=options.overwrite)  # before hours of training
     model = load_classifier(options)
-    with quiet():
-        import keras  # noqa: F401
+    if model.engine.graph is None:
+        with quiet():
+            import keras  # noqa: F401
     cached = "" if options.no_cache else "; embeddings of the images seen so far are cached"
     with kept(lambda: f"{options.output} was not written{cached}"):
         clf = Classifier.train(

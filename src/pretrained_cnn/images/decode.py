@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import struct
 import threading
 import warnings
@@ -24,7 +25,7 @@ from pretrained_cnn.errors import ImageError, PretrainedCNNWarning
 from pretrained_cnn.images import color, levels
 from pretrained_cnn.images.headers import JPEG, PNG, BrokenHeaderError, Facts, orientation_of, read_jpeg, read_png
 from pretrained_cnn.images.inputs import content, limited
-from pretrained_cnn.images.kinds import open_optional_formats, reason_of
+from pretrained_cnn.images.kinds import known_kind, open_optional_formats, reason_of
 from pretrained_cnn.images.levels import Samples
 from pretrained_cnn.images.policy import FULL_SIZE, ImagePolicy
 from pretrained_cnn.images.sources import Item
@@ -37,6 +38,9 @@ UPRIGHT = frozenset({"HEIF", "JXL"})
 REFUSED = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
 """Formats that Pillow knows of but does not decode itself, or by running what is in the file."""
 TIFF = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+")
+
+BEFORE = b"\xef\xbb\xbf\r\n\t "
+"""What a careless server or script puts before a file."""
 
 LARGE = 16_000_000
 """Pixels from which on an image is made smaller by averages while it is converted, where far fewer are needed."""
@@ -74,7 +78,7 @@ def decode(item: Item, policy: ImagePolicy, needed: tuple[int, int] | None = Non
     ``(width, height)`` below which a large image need not be decoded in full. Raises ImageError, which names the
     image, for anything that is not an image. The image is only read.
     """
-    with _explained(item):
+    with _explained(item, policy):
         given = content(item, policy)
         if isinstance(given, bytes):
             held = [given]
@@ -86,7 +90,7 @@ def decode(item: Item, policy: ImagePolicy, needed: tuple[int, int] | None = Non
 
 
 @contextlib.contextmanager
-def _explained(item: Item) -> Iterator[None]:
+def _explained(item: Item, policy: ImagePolicy = ImagePolicy()) -> Iterator[None]:
     """Whatever goes wrong with an image is an ImageError, which names it."""
     try:
         yield
@@ -96,6 +100,11 @@ def _explained(item: Item) -> Iterator[None]:
         raise ImageError(item.name, str(warning).removeprefix(f"{item.name}: ")) from None
     except BrokenHeaderError as error:
         raise ImageError(item.name, str(error)) from None
+    except Image.DecompressionBombError as error:  # of formats that Pillow itself looks at before it decodes
+        reason, found = f"{error} (PIL.Image.MAX_IMAGE_PIXELS)", re.search(r"\((\d+) pixels\)", str(error))
+        if found is not None and int(found[1]) > policy.max_pixels:
+            reason = f"its {int(found[1]):,} pixels are more than {policy.max_pixels:,} (ImagePolicy.max_pixels)"
+        raise ImageError(item.name, reason) from None
     except Exception as error:  # a broken file can make a decoder raise anything, and so can someone else's object
         raise ImageError(item.name, f"it cannot be decoded: {_reason(error)}") from error
 
@@ -151,10 +160,10 @@ def _open(item: Item, data: bytes, *, allow_cut: bool = False) -> tuple[ImageFil
     if (reason := reason_of(data)) is not None:
         raise ImageError(item.name, reason)
     image = _identify(data)
-    if image is None and (rest := data[:16].lstrip(b"\xef\xbb\xbf\r\n\t ")).startswith((JPEG, PNG[:6])):
-        return _open(
-            item, data[len(data[:16]) - len(rest) :], allow_cut=allow_cut
-        )  # what a careless server or script puts before it
+    if image is None and data[:1] in BEFORE and (rest := data[:16].lstrip(BEFORE)).startswith((JPEG, PNG)):
+        return _open(item, data[len(data[:16]) - len(rest) :], allow_cut=allow_cut)
+    if image is None and (known := known_kind(data)) is not None:
+        raise ImageError(item.name, f"this is {known} file that cannot be read; it is cut or broken")
     if image is None:
         reason = f"this is not an image in a format that can be read; it begins with {data[:24]!r}"
         raise ImageError(item.name, reason)
@@ -570,8 +579,6 @@ def _from_floats(array: NDArray[Any], refuse: Callable[[str], ImageError]) -> ND
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, Image.DecompressionBombError):
-        return f"{error} (PIL.Image.MAX_IMAGE_PIXELS)"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__

@@ -75,6 +75,20 @@ _PREFIXES: tuple[tuple[bytes, str], ...] = (
     (b"OggS", "a sound or video (Ogg); take frames out of it first, for example with OpenCV or ffmpeg"),
     (b"fLaC", "a sound (FLAC), not an image"),
 )
+_IMAGES = (
+    (b"GIF8", "a GIF"),
+    (b"\x89PNG", "a PNG"),
+    (b"\0\0\0\x0cjP", "a JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "a JPEG 2000"),
+    (b"BM", "a BMP"),
+    (b"8BPS\0\1", "a PSD"),
+    (b"qoif", "a QOI"),
+    (b"DDS ", "a DDS"),
+    (b"\0\0\1\0", "an ICO"),
+    (b"P5", "a PGM"),
+    (b"P6", "a PPM"),
+)
+"""How files begin that Pillow reads if they are whole."""
 _RAW = "; export it as JPEG or TIFF, or give the array that rawpy makes of it"
 
 
@@ -92,6 +106,24 @@ def reason_of(data: bytes) -> str | None:
     """
     kind = _kind(data)
     return kind if kind is None or kind.startswith("PostScript") else f"this is {kind}"
+
+
+def known_kind(data: bytes) -> str | None:
+    """The kind of image that a file is by its first bytes, even if it is cut or broken.
+
+    >>> known_kind(b"GIF89a")
+    'a GIF'
+    """
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "a WebP"
+    if data[4:8] == b"ftyp":
+        return "an HEIC" if _brands(data).isdisjoint(_AVIF_BRANDS) else "an AVIF"
+    return next((kind for start, kind in _IMAGES if data.startswith(start)), None)
+
+
+def _brands(data: bytes) -> set[bytes]:
+    size = min(int.from_bytes(data[:4]), 256)
+    return {data[8:12], *(data[place : place + 4] for place in range(16, size, 4))}
 
 
 def _kind(data: bytes) -> str | None:
@@ -119,13 +151,12 @@ def _kind(data: bytes) -> str | None:
 
 def _of_boxes(data: bytes) -> str | None:
     """A file of ISO's base media format, by its brands."""
-    size = min(int.from_bytes(data[:4]), 256)
-    brands = [data[8:12], *(data[place : place + 4] for place in range(16, size, 4))]
-    if any(brand in _AVIF_BRANDS for brand in brands):
+    brands = _brands(data)
+    if not brands.isdisjoint(_AVIF_BRANDS):
         return None
-    if any(brand in _HEIF_BRANDS for brand in brands):
+    if not brands.isdisjoint(_HEIF_BRANDS):
         return _missing("an HEIC image", HEIF)
-    if brands[0] == b"crx ":
+    if data[8:12] == b"crx ":
         return "a camera's raw file (CR3)" + _RAW
     return "a video (MP4 or MOV); take frames out of it first, for example with OpenCV or ffmpeg"
 

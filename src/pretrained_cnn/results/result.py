@@ -64,8 +64,9 @@ class Result:
     status: Status = "ok"
     """``"ok"``; ``"uncertain"`` if the best score is below the ``min_score`` asked for; ``"unknown"`` if a calibrated
     classifier finds that the image is of none of its classes; ``"failed"`` if there is an `error`."""
-    label_set: tuple[str, ...] | None = None
-    """The ids of the classes that a calibrated classifier cannot rule out; None if it is not calibrated."""
+    label_set: tuple[Prediction, ...] | None = None
+    """The classes that a calibrated classifier cannot rule out, best first, whatever ``top`` is; at least one. None if
+    it is not calibrated, or the image failed."""
     thresholds: tuple[float, ...] = field(default=(), repr=False, compare=False)
     """Where an image may have several labels, the probability from which each counts as seen, by `Prediction.index`."""
 
@@ -149,7 +150,7 @@ class Result:
             "source": escape(self.source),
             "predictions": [prediction.to_dict() for prediction in self.predictions],
             "status": self.status,
-            "label_set": None if self.label_set is None else list(self.label_set),
+            "label_set": None if self.label_set is None else [each.to_dict() for each in self.label_set],
             "error": None if self.error is None else escape(str(self.error)),
         }
 

@@ -52,7 +52,7 @@ def to_rows(result: Result) -> list[Row]:
 
     ``error`` is the reason alone, since ``source`` stands beside it. Every row has all `COLUMNS`, and is plain data
     that any format can hold: text is Unicode, see `escape`, and a score that is not a finite number is None. A label
-    set is written as a JSON array.
+    set is a JSON array, with an object of ``index``, ``id``, ``label`` and ``score`` for each class.
 
     >>> to_rows(Result("a.png", (Prediction("n02708093", "analog_clock", 0.7, 409),)))
     [{'source': 'a.png', 'rank': 1, 'index': 409, 'id': 'n02708093', 'label': 'analog_clock', 'score': 0.7, \
@@ -61,21 +61,11 @@ def to_rows(result: Result) -> list[Row]:
     image = {
         "source": escape(result.source),
         "status": result.status,
-        "label_set": None if result.label_set is None else json.dumps(result.label_set),
+        "label_set": None if result.label_set is None else json.dumps(list(map(_cells, result.label_set))),
         "error": None if result.error is None else escape(result.error.reason),
     }
     empty = {**dict.fromkeys(COLUMNS), **image}
-    return [
-        {
-            **empty,
-            "rank": rank,
-            "index": each.index,
-            "id": escape(each.id),
-            "label": escape(each.label),
-            "score": each.score if math.isfinite(each.score) else None,
-        }
-        for rank, each in enumerate(result, 1)
-    ] or [empty]
+    return [{**empty, "rank": rank, **_cells(each)} for rank, each in enumerate(result, 1)] or [empty]
 
 
 def to_result(rows: Iterable[Row], source: str | None = None) -> Result:
@@ -88,19 +78,25 @@ def to_result(rows: Iterable[Row], source: str | None = None) -> Result:
     rows = list(rows)
     first = rows[0]
     source = unescape(first["source"]) if source is None else source
-    predictions = [
-        Prediction(
-            unescape(row["id"]),
-            unescape(row["label"]),
-            math.nan if row["score"] is None else row["score"],
-            row["index"],
-        )
-        for row in rows
-        if row["rank"] is not None
-    ]
+    predictions = [_prediction(row) for row in rows if row["rank"] is not None]
     error = None if first["error"] is None else ImageError(source, unescape(first["error"]))
-    label_set = None if first["label_set"] is None else tuple(json.loads(first["label_set"]))
+    label_set = None if first["label_set"] is None else tuple(map(_prediction, json.loads(first["label_set"])))
     return Result(source, tuple(predictions), error, status=first["status"], label_set=label_set)
+
+
+def _cells(prediction: Prediction) -> Row:
+    """A class with its score, as plain data."""
+    return {
+        "index": prediction.index,
+        "id": escape(prediction.id),
+        "label": escape(prediction.label),
+        "score": prediction.score if math.isfinite(prediction.score) else None,
+    }
+
+
+def _prediction(cells: Mapping[str, Any]) -> Prediction:
+    score = math.nan if cells["score"] is None else cells["score"]
+    return Prediction(unescape(cells["id"]), unescape(cells["label"]), score, cells["index"])
 
 
 def _embedding_rows(result: EmbeddingResult) -> list[Row]:

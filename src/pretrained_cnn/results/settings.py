@@ -43,7 +43,7 @@ def settings_of(engine: Engine, before: Mapping[str, Any] = {}, **asked: Any) ->
 def _network(engine: Engine) -> Mapping[str, Any]:
     """The network by the checksum of its bundle, by its weights file and builder, or by its graph and weights."""
     if engine.bundle is not None:
-        return {"weights": f"bundle, {_digest(engine.bundle.manifest.to_text())}"}
+        return {"weights": f"bundle, {engine.bundle.digest()[:16]}"}
     spec, weights, options = engine.spec, engine.weights, engine.options
     found = None
     if not engine.is_built or weights is not None:

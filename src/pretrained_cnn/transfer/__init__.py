@@ -24,10 +24,11 @@ from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import DataError, ImageError, InvalidArgumentError, import_package
 from pretrained_cnn.images.labeled import labeled
+from pretrained_cnn.runtimes.head import Head
 from pretrained_cnn.spec import ModelSpec
 from pretrained_cnn.transfer import data
 from pretrained_cnn.transfer.embeddings import embed, open_store
-from pretrained_cnn.transfer.heads import Head, HeadData, measure
+from pretrained_cnn.transfer.heads import HeadData, attach, measure
 from pretrained_cnn.transfer.report import Trained, TrainingReport, model_card
 
 if TYPE_CHECKING:
@@ -141,7 +142,9 @@ def train(
             spec, rows = _fine_tune(engine, spec, stage.head, images.parts, settings, identity)
         history, chosen, metrics = [*history, *rows], {**chosen, **_schedule(settings, "fine-tune")}, _best(rows)
     report = _report(engine.spec, images, stage, {**_plain(settings), **chosen}, metrics, seconds)
-    return Trained(engine.derived(spec), history, report)
+    digests = frozenset(digest for part in images.parts for digest in part.digests if digest is not None)
+    network = {} if engine.graph is None else {"bundle": engine.graph.with_head(stage.head, spec)}
+    return Trained(engine.derived(spec, **network), history, report, digests)
 
 
 def _read(
@@ -181,7 +184,12 @@ def _copies(parts: Sequence[data.Images]) -> data.Copies:
 
 
 def _check_network(engine: Engine, settings: Settings) -> None:
-    """Raise InvalidArgumentError, before the work, for settings that do not fit the network."""
+    """Raise InvalidArgumentError, before the work, for settings that do not fit the network.
+
+    And BundleError for a bundle that gives no embedding, or has no layers to unfreeze.
+    """
+    if engine.graph is not None and not settings.unfreeze:
+        engine.open(("embedding",))
     if settings.unfreeze:
         trunk = _trunk(engine)
         from pretrained_cnn.transfer.fine_tune import augmentation, layers_to_unfreeze
@@ -310,7 +318,7 @@ def _spec_with_head(engine: Engine, head: Head, classes: tuple[str, ...]) -> Mod
     """The spec of the network with the new head in place of its own."""
     return engine.spec.replace(
         name=f"{engine.spec.name.removesuffix(SUFFIX)}{SUFFIX}",
-        builder=lambda input_shape: head.attach(_trunk(engine)),
+        builder=lambda input_shape: attach(head, _trunk(engine)),
         labels=classes,
         multi_label=False,
         embedding_size=head.layers[-1][0].shape[0],
@@ -333,7 +341,7 @@ def _fine_tune(
     from pretrained_cnn.transfer.fine_tune import fine_tune, layers_to_unfreeze
 
     trunk = _trunk(engine)
-    network = head.attach(trunk)
+    network = attach(head, trunk)
     added = network.layers[len(trunk.layers) :]
     checkpoint = _checkpoint(head, parts, settings, identity)
     rows = fine_tune(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -111,6 +111,13 @@ class Copies(NamedTuple):
     """Train images in another class than the first one."""
     validation: list[str]
     """Validation images, while the first one is in train."""
+
+
+def find_digests(images: Iterable[Item], policy: ImagePolicy) -> list[bytes | None]:
+    """SHA-256 of what each image is; None for one that cannot be read, or can be read only once."""
+    with ThreadPoolExecutor() as pool:
+        looks = pool.map(lambda item: _look(item, policy), images)
+        return [look if isinstance(look, bytes) else None for look in looks]
 
 
 def find_copies(train: Images, validation: Images | None = None) -> Copies:

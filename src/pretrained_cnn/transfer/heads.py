@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pretrained_cnn.runtimes.head import Head
 
 if TYPE_CHECKING:
     import keras
@@ -29,41 +30,25 @@ class HeadData:
         return HeadData(self.vectors[which], self.targets[which], self.weights[which])
 
 
-@dataclass(frozen=True)
-class Head:
-    """Dense layers as ``(kernel, bias)``: all but the last are followed by ReLU and dropout, the last by a softmax."""
+def attach(head: Head, trunk: keras.Model) -> keras.Model:
+    """The network of ``trunk``, which gives embeddings ``(N, D)``, and ``head``."""
+    import keras
 
-    layers: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
+    from pretrained_cnn.backbones.graph import free_name, layer_names
 
-    def attach(self, trunk: keras.Model) -> keras.Model:
-        """The network of ``trunk``, which gives embeddings ``(N, D)``, and this head."""
-        import keras
-
-        from pretrained_cnn.backbones.graph import free_name, layer_names
-
-        taken = layer_names(trunk)  # Keras's own names begin anew in each process, and may be those of the trunk
-        x = trunk.outputs[0]
-        built = []
-        for number, (kernel, _) in enumerate(self.layers[:-1], 1):
-            name = free_name(f"head_hidden_{number}", taken)
-            built.append(keras.layers.Dense(kernel.shape[1], activation="relu", name=name))
-            x = keras.layers.Dropout(DROPOUT, name=free_name(f"head_dropout_{number}", taken))(built[-1](x))
-        name, classes = free_name("head", taken), self.layers[-1][0].shape[1]
-        built.append(keras.layers.Dense(classes, activation="softmax", dtype="float32", name=name))
-        model = keras.Model(trunk.inputs, built[-1](x), name=trunk.name)
-        for layer, weights in zip(built, self.layers, strict=True):
-            layer.set_weights(list(weights))
-        return model
-
-    def __call__(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Probabilities ``(n, C)`` of embeddings ``(n, D)``."""
-        x = vectors.astype(np.float64)
-        for kernel, bias in self.layers[:-1]:
-            x = np.maximum(x @ kernel + bias, 0)
-        kernel, bias = self.layers[-1]
-        logits = x @ kernel + bias
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+    taken = layer_names(trunk)  # Keras's own names begin anew in each process, and may be those of the trunk
+    x = trunk.outputs[0]
+    built = []
+    for number, (kernel, _) in enumerate(head.layers[:-1], 1):
+        name = free_name(f"head_hidden_{number}", taken)
+        built.append(keras.layers.Dense(kernel.shape[1], activation="relu", name=name))
+        x = keras.layers.Dropout(DROPOUT, name=free_name(f"head_dropout_{number}", taken))(built[-1](x))
+    name, classes = free_name("head", taken), head.layers[-1][0].shape[1]
+    built.append(keras.layers.Dense(classes, activation="softmax", dtype="float32", name=name))
+    model = keras.Model(trunk.inputs, built[-1](x), name=trunk.name)
+    for layer, weights in zip(built, head.layers, strict=True):
+        layer.set_weights(list(weights))
+    return model
 
 
 def measure(

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrained_cnn.transfer.heads import Head, HeadData, measure
+from pretrained_cnn.runtimes.head import Head
+from pretrained_cnn.transfer.heads import HeadData, measure
 
 log = logging.getLogger(__name__)
 

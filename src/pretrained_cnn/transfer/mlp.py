@@ -8,8 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from pretrained_cnn.runtimes.head import Head
 from pretrained_cnn.transfer.fit import Step, fit
-from pretrained_cnn.transfer.heads import DROPOUT, HIDDEN, Head, HeadData, measure
+from pretrained_cnn.transfer.heads import DROPOUT, HIDDEN, HeadData, measure
 
 BATCH_SIZE = 32
 

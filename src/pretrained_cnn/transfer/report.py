@@ -65,6 +65,8 @@ class Trained:
     history: list[dict[str, Any]]
     """A row for each setting or epoch that was tried, in order."""
     report: TrainingReport
+    digests: frozenset[bytes] = frozenset()
+    """SHA-256 of the images that chose its weights and its settings: it must not be judged by them."""
 
 
 def model_card(report: TrainingReport, spec: ModelSpec) -> str:

@@ -1,6 +1,18 @@
-"""When a classifier's answer can be relied on: `compare` tells whether one classifier is better than another."""
+"""When an answer can be relied on: calibrated for what is unknown, and compared with other classifiers'."""
 
 from pretrained_cnn.trust.answers import is_results_file
+from pretrained_cnn.trust.calibrating import OUTPUTS, Calibrated, calibrate, calibration_of
+from pretrained_cnn.trust.calibration import Calibration
 from pretrained_cnn.trust.comparison import Comparison, Disagreement, compare
 
-__all__ = ["Comparison", "Disagreement", "compare", "is_results_file"]
+__all__ = [
+    "OUTPUTS",
+    "Calibrated",
+    "Calibration",
+    "Comparison",
+    "Disagreement",
+    "calibrate",
+    "calibration_of",
+    "compare",
+    "is_results_file",
+]
