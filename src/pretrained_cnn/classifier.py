@@ -43,6 +43,7 @@ from pretrained_cnn.trust import (
     calibration_of,
     compare,
     is_results_file,
+    rank_unlabeled,
 )
 
 if TYPE_CHECKING:
@@ -678,7 +679,7 @@ class Classifier:
 
         Args:
             source: As for `evaluate`: a set of its own, drawn like the images to come, of at least 19 images for a
-                coverage of 0.95; some hundreds are better. Bad images are left out, and logged.
+                coverage of 0.95; some hundreds are better. Bad images are left out, with a warning.
             labels: As for `evaluate`.
             coverage: The share of images, above 0 and below 1, for which each of the two promises is kept.
             batch_size: As for `stream`.
@@ -708,6 +709,29 @@ class Classifier:
             trained_on=self._trained_on(),
         )
         return Classifier(Calibrated(self._trained or self._engine, calibration))
+
+    def rank_unlabeled(self, source: ImagesLike, n: int = 100, *, batch_size: int | None = None) -> list[Result]:
+        """The images to label next: those that the classifier is unsure of, no two alike, the most useful first.
+
+        Worth it once there are some labels of each class: a classifier that knows little is unsure of the wrong images,
+        and one that is wrong and sure of it does not ask. Labels that are chosen so are no fair sample: do not measure
+        accuracy by them, nor calibrate with them.
+
+        Args:
+            source: Images without labels, as `stream` takes them. Bad images are left out, with a warning.
+            n: How many images to return; fewer if there are fewer.
+            batch_size: As for `stream`.
+
+        An image is unsure if its two best scores are close; with ``multi_label=True``, if some score is close to its
+        threshold. Of the ``2 * n`` most unsure ones, those are taken whose embeddings are unlike each other. Memory
+        holds these only. Each is a `Result` with its two best classes.
+
+        Raises BundleError for a bundle whose network gives no ``embedding``; ImageError if there is no image.
+
+        >>> [result.source for result in Classifier("EfficientNetLite0").rank_unlabeled("examples/images", n=2)]
+        ['examples/images/clock.png', 'examples/images/balloon.png']
+        """
+        return rank_unlabeled(self._engine, source, whole_number("n", n), batch_size=batch_size)
 
     def explain(
         self, image: ImageLike, target: int | str | None = None, method: HeatMapMethod = "grad_cam"
