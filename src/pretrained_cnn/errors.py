@@ -12,6 +12,7 @@ that a caller would expect to catch::
     ├── DataError               (ValueError)    labeled images from which nothing can be learnt or measured
     ├── WeightsError            (OSError)       a weights file that is missing, broken or of another network
     ├── BundleError             (OSError)       a bundle that is missing, broken or unsafe
+    ├── ModelFileError          (ValueError)    a model file that is damaged, unsafe, or no classifier of images
     ├── OutputError             (OSError)       a file of results, or a sorted image, that cannot be written
     └── MissingDependencyError  (ImportError)   an optional package is not installed; says the install line
 
@@ -34,6 +35,7 @@ __all__ = [
     "InvalidSpecError",
     "MissingDependencyError",
     "ModelExistsError",
+    "ModelFileError",
     "OutputError",
     "PretrainedCNNError",
     "PretrainedCNNWarning",
@@ -167,6 +169,14 @@ class BundleError(PretrainedCNNError, OSError):
     """A bundle that is missing, damaged, from the future, or unsafe to load.
 
     >>> issubclass(BundleError, OSError)
+    True
+    """
+
+
+class ModelFileError(PretrainedCNNError, ValueError):
+    """A model file that is damaged, unsafe to open, or no classifier of images.
+
+    >>> issubclass(ModelFileError, ValueError)
     True
     """
 

@@ -11,7 +11,7 @@ import numpy as np
 from pretrained_cnn._check import choice, number
 from pretrained_cnn.errors import InvalidArgumentError
 
-__all__ = ["PRESETS", "PixelScaling", "Preset", "choose_preprocess"]
+__all__ = ["PRESETS", "PixelScaling", "Preset", "choose_preprocess", "presets_table"]
 
 Preprocess = Callable[..., Any]
 
@@ -94,6 +94,11 @@ PRESETS = {
     "none": Preset(PixelScaling(), "x as it is, 0 to 255", "EfficientNet and MobileNetV3 of Keras"),
 }
 """Each name, with what it does to a pixel value ``x`` of 0..255."""
+
+
+def presets_table() -> str:
+    """The presets, a line each: the name, what it does, and who uses it."""
+    return "\n".join(f"  {name:<17} {row.does}; {row.used_by}" for name, row in PRESETS.items())
 
 
 def choose_preprocess(
