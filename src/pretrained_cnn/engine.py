@@ -259,13 +259,17 @@ class Engine:
         quantize: Any = None,
         threads: int | None = None,
         follow_links: bool = False,
+        temporary: bool = False,
     ) -> Self:
         """The engine of the network in a bundle.
 
-        ``runtime`` and ``image_policy`` replace what the bundle's format is made for, and what was saved. Raises
-        BundleError, which names the file, unless each byte is the one that was written.
+        ``runtime`` and ``image_policy`` replace what the bundle's format is made for, and what was saved. A
+        ``temporary`` bundle is removed when nothing uses it any more. Raises BundleError, which names the file, unless
+        each byte is the one that was written.
         """
         bundle = open_bundle(Path(path), follow_links=follow_links)
+        if temporary:
+            bundle = bundle.temporary()
         format = bundle.manifest.format
         how: dict[str, Any] = {
             "runtime": runtime_for(format).name if runtime is None else runtime,
@@ -309,6 +313,12 @@ class Engine:
         with self._lock:
             if self._backbone is None:
                 if self.bundle is not None:
+                    if self.bundle.adapter is not None:
+                        raise BundleError(
+                            f"{self.spec.name} is a graph of format={self.bundle.manifest.format!r} and gives "
+                            f"{' and '.join(self.bundle.outputs)} only; to explain, to fine-tune or to see features, "
+                            "open the file of Keras that it was made from"
+                        )
                     raise BundleError(
                         f"{self.bundle.path} is of format={self.bundle.manifest.format!r} and gives "
                         f"{' and '.join(self.bundle.outputs)} only; what else is in the network is in a bundle of "
@@ -682,8 +692,10 @@ class Engine:
 
     def _tolerance(self) -> float:
         """How far probabilities may sum from 1: more where something computes or stores less than 32 bits."""
-        stored = self.bundle is not None and self.bundle.manifest.dtype != "float32"
-        if stored or self.precision != "float32" or identity.has_dtype_policy():
+        stored = EXACT if self.bundle is None else self.bundle.sums_within
+        if stored > ROUGH:
+            return stored
+        if stored > EXACT or self.precision != "float32" or identity.has_dtype_policy():
             return ROUGH
         if self._backbone is None:
             return EXACT
@@ -727,6 +739,8 @@ class Engine:
     def _open(self, outputs: tuple[Output, ...], layer: str | None) -> Opened:
         if self._backbone is None and self.bundle is not None:
             if layer is None and (missing := set(outputs) - set(self.bundle.outputs)):
+                if self.bundle.adapter is not None:
+                    self.backbone()  # raises
                 raise BundleError(
                     f"{self.bundle.path} is of format={self.bundle.manifest.format!r} and gives "
                     f"{' and '.join(self.bundle.outputs)} only, not {' and '.join(sorted(missing))}; write it with "
@@ -847,10 +861,15 @@ def _refuse_conversion(
     same |= {"output": outputs is None or {*outputs} == {*bundle.outputs}, "quantize": quantize is None}
     changed = [f"{name}=..." for name, is_same in same.items() if not is_same]
     if changed:
-        raise BundleError(
-            f"{bundle.path} is of format={has.format!r} with dtype={has.dtype!r} and gives "
-            f"{' and '.join(bundle.outputs)} only, so it can be saved as it is, without {', '.join(changed)}; "
+        what = bundle.path if bundle.adapter is None else bundle.spec.name
+        way_out = (
             'what else is in the network is in a bundle of format="keras"'
+            if bundle.adapter is None
+            else "another format takes the file of Keras that it was made from"
+        )
+        raise BundleError(
+            f"{what} is of format={has.format!r} with dtype={has.dtype!r} and gives {' and '.join(bundle.outputs)} "
+            f"only, so it can be saved as it is, without {', '.join(changed)}; {way_out}"
         )
 
 

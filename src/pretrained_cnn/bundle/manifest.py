@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 from pretrained_cnn._statistics import wilson
 from pretrained_cnn.bundle.formats import DTYPES, Dtype
 from pretrained_cnn.errors import BundleError
+from pretrained_cnn.runtimes.adapted import Adapter
 
 NAME = "manifest.json"
 VERSION = 3
@@ -94,6 +95,8 @@ class Manifest:
     """The version of this library that wrote the bundle."""
     versions: dict[str, str]
     """Of the other packages that took part."""
+    adapter: dict[str, Any] | None = None
+    """The `Adapter` through which a graph runs that this library did not write; None for a serving graph."""
     files: dict[str, FileInfo] = field(default_factory=dict)
     """Each file's path within the bundle, with ``/``; its size in bytes and its SHA-256."""
 
@@ -106,6 +109,8 @@ class Manifest:
             raise ValueError(f"dtype={self.dtype!r}, kind={self.kind!r} or channels={self.channels!r} is not known")
         if (self.thresholds is not None) != (self.kind == "multi_label"):
             raise ValueError("thresholds go with several labels, and with nothing else")
+        if self.adapter is not None and Adapter.from_dict(self.adapter).outputs.keys() != self.outputs.keys():
+            raise ValueError("the adapter does not give the outputs")
 
     def to_text(self) -> str:
         """The one text that says this, its checksum included."""

@@ -14,6 +14,7 @@ import re
 import secrets
 import shutil
 import time
+import weakref
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -32,6 +33,7 @@ from pretrained_cnn.errors import BundleError, InvalidArgumentError, InvalidSpec
 from pretrained_cnn.identity import installed_versions
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.runtimes import Runtime, RuntimeSpec, get_runtime, runtime_for
+from pretrained_cnn.runtimes.adapted import AdaptedRuntime, Adapter
 from pretrained_cnn.runtimes.head import Head, WithHead
 from pretrained_cnn.scores import EXACT, NOT_FINITE, ROUGH, finite, probes, problem
 from pretrained_cnn.spec import ModelSpec, Output, Published, ResizePolicy
@@ -76,6 +78,9 @@ class Bundle:
     head: Head | None = None
     """What gives the scores, of the embedding that the model gives; None if the model gives all outputs itself."""
 
+    keeper: object = None
+    """What removes a temporary folder once no bundle refers to it."""
+
     @property
     def format(self) -> Format:
         """The format of the model."""
@@ -90,6 +95,20 @@ class Bundle:
     def model_path(self) -> Path:
         """What a runtime of the bundle's format is made from."""
         return self.path / self.format.file
+
+    @property
+    def adapter(self) -> Adapter | None:
+        """Through which a graph runs that this library did not write; None for a serving graph."""
+        found = self.manifest.adapter
+        return None if found is None else Adapter.from_dict(found)
+
+    @property
+    def sums_within(self) -> float:
+        """How far the probabilities of one image may sum from 1. Of integers, each may be off by half a step."""
+        source = None if self.adapter is None or self.head is not None else self.adapter.outputs.get("scores")
+        if source is not None and source.function is None and source.quantization is not None:
+            return ROUGH + self.width("scores") * source.quantization[0] / 2
+        return EXACT if self.manifest.dtype == "float32" else ROUGH
 
     def width(self, output: Output) -> int:
         """``D`` of an output ``(N, D)``."""
@@ -110,9 +129,10 @@ class Bundle:
         """
         runtime = runtime or runtime_for(self.manifest.format)
         if runtime.format != self.manifest.format:
+            way_out = "" if self.adapter else ', or save the classifier with format="keras", which every runtime takes'
             raise BundleError(
                 f"{self.path} is of format={self.manifest.format!r}, which runtime={runtime.name!r} does not execute; "
-                'leave runtime out, or save the classifier with format="keras", which every runtime takes'
+                f"leave runtime out{way_out}"
             )
         runtime.require()
         runtime.check_precision(precision)
@@ -124,10 +144,21 @@ class Bundle:
             return WithHead(embedding, self.head, names)
         if self.manifest.format == "keras":
             return runtime.open(self.load_graph(), names, precision=precision, threads=threads)
+        adapter = self.adapter
         try:
-            return runtime.open(self.model_path, names, precision=precision, threads=threads)
+            if adapter is None:
+                return runtime.open(self.model_path, names, precision=precision, threads=threads)
+            places = [adapter.outputs[name].place for name in names]
+            inner = runtime.open(self.model_path, places, precision=precision, threads=threads)
+            return AdaptedRuntime(inner, adapter, names)
         except Exception as error:  # each runtime raises its own
             raise BundleError(f"{self.model_path} cannot be loaded by {runtime.name}: {_brief(error)}") from error
+
+    def temporary(self) -> Bundle:
+        """The same bundle, whose folder is removed when nothing refers to it any more, or the process ends."""
+        keeper = _Keeper()
+        weakref.finalize(keeper, shutil.rmtree, self.path, ignore_errors=True)
+        return dataclasses.replace(self, keeper=keeper)
 
     def with_head(self, head: Head, spec: ModelSpec) -> Bundle:
         """The same model, with ``head`` in place of what gave its scores: the classifier that ``spec`` describes.
@@ -180,6 +211,10 @@ class Bundle:
                 f"{self.model_path} cannot be loaded by Keras: {_innermost(error)} Layers of your own must be imported "
                 "before, and registered with keras.saving.register_keras_serializable"
             ) from error
+
+
+class _Keeper:
+    """Lives as long as the bundles of a temporary folder."""
 
 
 def write_bundle(
@@ -237,26 +272,15 @@ def write_bundle(
         _write_digests(folder, trained_on)
         if card is not None:
             _write_text(folder / CARD, card)
-        versions = {package: v for package, v in installed_versions().items() if package != "pretrained-cnn"}
-        manifest = Manifest(
+        manifest = _manifest(
+            folder,
+            spec,
+            image_policy,
             format=format,
             dtype=dtype,
-            input_shape=list(graph.input_shape),
-            channels=graph.input_shape[-1],
-            outputs={name: [None, output.shape[1]] for name, output in zip(names, expected, strict=True)},
-            kind=_kind(spec),
-            thresholds=list(spec.thresholds) if spec.multi_label else None,
-            calibration=None if calibration is None else _shapes(calibration),
-            head=None,
-            spec=_describe(spec),
-            license=spec.license,
-            image_policy=image_policy.to_dict(),
-            tolerance=TOLERANCE[dtype],
+            outputs={name: output.shape[1] for name, output in zip(names, expected, strict=True)},
             min_agreement=asked,
-            check=None,
-            library=__version__,
-            versions=versions,
-            files={name: _file_info(folder / name) for name in _files(folder)},
+            calibration=None if calibration is None else _shapes(calibration),
         )
         _write_text(folder / NAME, manifest.to_text())
         written = open_bundle(folder)
@@ -276,6 +300,73 @@ def write_bundle(
         manifest = dataclasses.replace(manifest, check=dataclasses.asdict(check))
         _write_text(folder / NAME, manifest.to_text())
     return check
+
+
+def _manifest(
+    folder: Path,
+    spec: ModelSpec,
+    image_policy: ImagePolicy,
+    *,
+    format: str,
+    dtype: Dtype,
+    outputs: Mapping[str, int],
+    min_agreement: float,
+    calibration: dict[str, list[int]] | None = None,
+    adapter: Adapter | None = None,
+) -> Manifest:
+    """The manifest of what lies in ``folder``; ``outputs`` are the widths by name."""
+    return Manifest(
+        format=format,
+        dtype=dtype,
+        input_shape=[None, *spec.input_size, spec.channels],
+        channels=spec.channels,
+        outputs={name: [None, width] for name, width in outputs.items()},
+        kind=_kind(spec),
+        thresholds=list(spec.thresholds) if spec.multi_label else None,
+        calibration=calibration,
+        head=None,
+        spec=_describe(spec),
+        license=spec.license,
+        image_policy=image_policy.to_dict(),
+        tolerance=TOLERANCE[dtype],
+        min_agreement=min_agreement,
+        check=None,
+        library=__version__,
+        versions={package: v for package, v in installed_versions().items() if package != "pretrained-cnn"},
+        adapter=None if adapter is None else adapter.to_dict(),
+        files={name: _file_info(folder / name) for name in _files(folder)},
+    )
+
+
+def complete(
+    folder: Path,
+    spec: ModelSpec,
+    image_policy: ImagePolicy,
+    *,
+    format: str,
+    dtype: Dtype,
+    outputs: Mapping[str, int],
+    adapter: Adapter | None,
+) -> tuple[NDArray[np.float32], ...]:
+    """Make a bundle of a folder in which a foreign model lies as ``format`` names it.
+
+    ``outputs`` are the widths by name. Gives what the model answers to `probes`, for each output an array.
+    """
+    facts: dict[str, Any] = {"format": format, "dtype": dtype, "outputs": outputs, "adapter": adapter}
+    facts["min_agreement"] = MIN_AGREEMENT[dtype]
+    _write_text(folder / LABELS, json.dumps([list(label) for label in spec.labels], indent=0))
+    bundle = Bundle(folder, _manifest(folder, spec, image_policy, **facts), spec, image_policy)
+    images = probes(spec.input_size, spec.channels)
+    runtime = bundle.open()
+    try:
+        found = _run(runtime, images)
+    finally:
+        runtime.close()
+    _write_arrays(folder / CHECK, {"images": images, **dict(zip(outputs, found, strict=True))})
+    check = ExportCheck(images=len(images), same_top1=1.0, largest_difference=0.0)
+    manifest = dataclasses.replace(_manifest(folder, spec, image_policy, **facts), check=dataclasses.asdict(check))
+    _write_text(folder / NAME, manifest.to_text())
+    return found
 
 
 def write_calibrated(
@@ -673,7 +764,7 @@ def _read(path: Path, manifest: Manifest) -> Bundle:
         published = described.pop("published")
         spec = ModelSpec(
             **{key: value for key, value in described.items() if key in KEPT},
-            builder=_no_builder,
+            builder=no_builder,
             channels=manifest.channels,
             multi_label=manifest.kind == "multi_label",
             thresholds=manifest.thresholds or (),
@@ -690,7 +781,7 @@ def _read(path: Path, manifest: Manifest) -> Bundle:
         raise BundleError(f"{path / NAME} and {LABELS} do not describe a classifier: {error}") from error
 
 
-def _no_builder(input_shape: tuple[int, int, int]) -> Any:
+def no_builder(input_shape: tuple[int, int, int]) -> Any:
     raise BundleError("a bundle's network is in its model, and no code that builds it is kept")
 
 

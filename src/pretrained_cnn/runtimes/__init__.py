@@ -161,9 +161,9 @@ choose runtime='openvino', or leave precision out
             )
 
     def open(
-        self, model: Any, outputs: Sequence[str], *, precision: str = "float32", threads: int | None = None
+        self, model: Any, outputs: Sequence[str | int], *, precision: str = "float32", threads: int | None = None
     ) -> Runtime:
-        """A runtime, made from ``model``: see `factory`.
+        """A runtime, made from ``model``: see `factory`. Outputs of a graph of others are given by their places.
 
         It computes in ``precision``, with ``threads`` threads, or as many as it chooses. Raises InvalidArgumentError
         if it cannot be told so.

@@ -14,16 +14,17 @@ from pretrained_cnn._process import cores
 
 
 class LiteRTRuntime:
-    """Runs ``model.tflite`` on the CPU. Several threads take turns: an interpreter serves one at a time."""
+    """Runs ``model.tflite`` on the CPU. Several threads take turns: an interpreter serves one at a time.
 
-    def __init__(self, path: Path, outputs: Sequence[str], *, threads: int | None = None) -> None:
+    An output is a name of the signature, or its place among the outputs of a file without a signature.
+    """
+
+    def __init__(self, path: Path, outputs: Sequence[str | int], *, threads: int | None = None) -> None:
         self._lock = threading.Lock()
         self._interpreter: Interpreter | None = Interpreter(str(path), num_threads=threads or cores())
         self._interpreter.allocate_tensors()
-        signature = self._interpreter.get_signature_runner()
-        self._input = signature.get_input_details()["images"]["index"]
-        details = signature.get_output_details()
-        self._outputs = [details[name]["index"] for name in outputs]
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        self._outputs = [_index(self._interpreter, output) for output in outputs]
         self._shape: tuple[int, ...] | None = None
 
     def run(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
@@ -43,3 +44,10 @@ class LiteRTRuntime:
         """Free the interpreter."""
         with self._lock:
             self._interpreter = None
+
+
+def _index(interpreter: Interpreter, output: str | int) -> int:
+    """The index of the tensor that is an output."""
+    if isinstance(output, int):
+        return int(interpreter.get_output_details()[output]["index"])
+    return int(interpreter.get_signature_runner().get_output_details()[output]["index"])

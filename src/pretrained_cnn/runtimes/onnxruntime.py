@@ -16,21 +16,23 @@ import onnxruntime  # noqa: E402
 
 
 class ONNXRuntime:
-    """Runs ``model.onnx`` on the CPU."""
+    """Runs ``model.onnx`` on the CPU. An output is a name, or its place among the outputs."""
 
-    def __init__(self, path: Path, outputs: Sequence[str], *, threads: int | None = None) -> None:
+    def __init__(self, path: Path, outputs: Sequence[str | int], *, threads: int | None = None) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or limited_cores() or 0  # 0: as many as it chooses
         self._session: onnxruntime.InferenceSession | None = onnxruntime.InferenceSession(
             path, options, providers=["CPUExecutionProvider"]
         )
-        self._outputs = list(outputs)
+        self._input = self._session.get_inputs()[0].name
+        names = [output.name for output in self._session.get_outputs()]
+        self._outputs = [names[output] if isinstance(output, int) else output for output in outputs]
 
     def run(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
         """From uint8 ``(N, H, W, C)`` to one float32 array ``(N, width)`` per output, in the order asked for."""
         if self._session is None:
             raise ValueError("this runtime is closed")
-        found = self._session.run(self._outputs, {"images": batch})
+        found = self._session.run(self._outputs, {self._input: batch})
         return tuple(np.asarray(output, dtype=np.float32) for output in found)
 
     def close(self) -> None:

@@ -67,11 +67,11 @@ class OpenVINORuntime:
     """Runs ``model.xml`` with its ``model.bin`` on the CPU, in ``precision``.
 
     The model is compiled for one image at a time, which then takes up to a fifth less, and for any number when
-    several come for the first time.
+    several come for the first time. An output is a name, or its place among the outputs.
     """
 
     def __init__(
-        self, path: Path, outputs: Sequence[str], *, precision: str = "float32", threads: int | None = None
+        self, path: Path, outputs: Sequence[str | int], *, precision: str = "float32", threads: int | None = None
     ) -> None:
         threads = threads or limited_cores()
         self._options: dict[str, Any] = {**OPTIONS, "INFERENCE_PRECISION_HINT": HINTS[precision]}
@@ -110,7 +110,7 @@ class OpenVINORuntime:
 class _Requests:
     """A compiled model's requests. One serves one thread at a time; more are made as threads ask."""
 
-    def __init__(self, compiled: openvino.CompiledModel, outputs: Sequence[str]) -> None:
+    def __init__(self, compiled: openvino.CompiledModel, outputs: Sequence[str | int]) -> None:
         self._compiled = compiled
         self._outputs = [compiled.output(name) for name in outputs]
         self._idle: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()

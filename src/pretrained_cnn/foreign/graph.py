@@ -1,0 +1,238 @@
+"""What a graph of another framework is, as plain data, and what is decided about it: its adapter and its spec.
+
+A reader, one a format, describes the graph in a child process, so that a file that crashes its reader ends nothing
+else. What is decided depends on that description and on the caller's arguments alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+
+from pretrained_cnn._check import choice
+from pretrained_cnn.bundle.formats import Dtype
+from pretrained_cnn.errors import InvalidArgumentError, ModelFileError
+from pretrained_cnn.presets import PixelScaling, choose_preprocess, presets_table
+from pretrained_cnn.runtimes.adapted import Adapter, Function, Layout, Quantization, Source
+from pretrained_cnn.spec import ResizePolicy
+
+__all__ = ["RESIZE", "Graph", "Port", "adapt", "image_axes"]
+
+RESIZE = ResizePolicy("squash", interpolation="bilinear", antialias=False)
+"""How images become the size of a foreign network, unless the caller says otherwise: as Keras's own loaders do it."""
+
+RANGES = ((0, 1), (-1, 1), (0, 255), (-128, 127), (-0.5, 0.5))
+"""What an input of integers that takes pixels as they are may stand for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Port:
+    """An input or an output of a graph."""
+
+    shape: tuple[int | None, ...]
+    dtype: str
+    quantization: Quantization | None = None
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The port that `dataclasses.asdict` described, after JSON."""
+        quantization = data["quantization"]
+        pair = None if quantization is None else (float(quantization[0]), int(quantization[1]))
+        return cls(shape=tuple(data["shape"]), dtype=data["dtype"], quantization=pair)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """A foreign graph, as its reader describes it."""
+
+    format: str
+    """The format of the bundle that it is run from."""
+    dtype: Dtype
+    """What the file stores weights in."""
+    input: Port
+    output: Port
+    """The scores for one image."""
+    batch: int | None
+    """How many images it takes at once; None for any number."""
+    layout: Layout
+    embedding: int | None = None
+    """The width of the embedding, which is the second output, where it was found."""
+    begins: str = "an operation that changes no values"
+    """The first operation that changes values, as part of a sentence."""
+    scales: bool = False
+    """Whether that operation is arithmetic with constants, so that the graph takes 0 to 255."""
+    metadata: Mapping[str, Any] | None = None
+    """``scale``, ``mean`` and ``std`` that the file's metadata gives."""
+    labels: Sequence[str] | None = None
+    """That the file's metadata gives."""
+    ends_in: Function | None = None
+    """The function that gives the scores, where it is known."""
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The graph that `dataclasses.asdict` described, after JSON."""
+        ports = {name: Port.from_dict(data[name]) for name in ("input", "output")}
+        return cls(**{**data, **ports})
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """``(height, width)`` of the input."""
+        height, width = image_axes(self.input.shape, self.layout)[:2]
+        return int(height or 0), int(width or 0)
+
+    @property
+    def channels(self) -> int:
+        """3 for RGB, 1 for gray."""
+        return image_axes(self.input.shape, self.layout)[2] or 3
+
+    @property
+    def width(self) -> int:
+        """The number of scores."""
+        return math.prod(int(side or 1) for side in self.output.shape[1:])
+
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether the input is of 8-bit integers whose whole range stands for the values 0 to 255 of a pixel."""
+        if self.input.dtype not in ("uint8", "int8"):
+            return False
+        if self.input.quantization is None:
+            return self.input.dtype == "uint8"
+        scale, zero = self.input.quantization
+        limits = np.iinfo(self.input.dtype)
+        ends = (limits.min - zero) * scale, (limits.max - zero) * scale
+        return any(
+            all(abs(end - wanted) <= 1.1 * scale for end, wanted in zip(ends, span, strict=True)) for span in RANGES
+        )
+
+
+def image_axes(shape: Sequence[int | None], layout: Layout) -> tuple[int | None, int | None, int | None]:
+    """Height, width and channels of an input of that layout, None where they are open."""
+    if layout == "NHWC":
+        return shape[1], shape[2], shape[3]
+    if layout == "NCHW":
+        return shape[2], shape[3], shape[1]
+    return shape[1], shape[2], 1
+
+
+def find_layout(shape: Sequence[int | None], layout: str | None, preferred: Layout, name: str) -> Layout:
+    """The layout of an input. Raises ModelFileError for an input that is no image.
+
+    >>> find_layout((1, 3, 224, 224), None, "NHWC", "a.onnx")
+    'NCHW'
+    """
+    if layout is not None:
+        choice("layout", layout, ("NHWC", "NCHW"))
+    if len(shape) == 3:
+        return "NHW"
+    fitting: list[Layout] = []
+    if len(shape) == 4:
+        first, other = preferred, "NCHW" if preferred == "NHWC" else "NHWC"
+        orders: list[Any] = [first, other] if layout is None else [layout]
+        fitting = [order for order in orders if image_axes(shape, order)[2] in (1, 3)]
+        fitting = fitting or [order for order in orders if image_axes(shape, order)[2] is None]
+    if not fitting:
+        shown = ", ".join("?" if side is None else str(side) for side in shape)
+        wanted = "(N, height, width, channels) or (N, channels, height, width), with 1 or 3 channels"
+        given = "" if layout is None else f"; with layout={layout!r} it has no axis of 1 or 3 channels"
+        raise ModelFileError(f"{name} takes an input of ({shown}), which is no image {wanted}{given}")
+    return fitting[0]
+
+
+def adapt(
+    graph: Graph,
+    name: str,
+    *,
+    preprocess: Any = None,
+    scale: Any = None,
+    mean: Any = None,
+    std: Any = None,
+    channels: str | None = None,
+    from_logits: bool = False,
+    multi_label: bool = False,
+) -> Adapter:
+    """The adapter of a graph. Raises InvalidArgumentError where neither file nor arguments say the preprocessing."""
+    scaling, quantization = _scaling(graph, name, preprocess, (scale, mean, std))
+    if channels is not None:
+        choice("channels", channels, ("rgb", "bgr"))
+        if scaling.bgr and channels == "rgb":
+            raise InvalidArgumentError(
+                f"channels='rgb' and preprocess={preprocess!r}, which is for BGR, are two orders; give one of them"
+            )
+        scaling = replace(scaling, bgr=channels == "bgr")
+    scaling = scaling.fitting(graph.channels, f"the preprocessing of {name}")
+    function: Function | None = None
+    if from_logits:
+        function = "sigmoid" if multi_label or graph.width == 1 else "softmax"
+        if graph.ends_in is not None:
+            raise InvalidArgumentError(
+                f"from_logits=True, but the outputs of {name} are probabilities already, from 0 to 1, by its "
+                f"{graph.ends_in}; leave from_logits out"
+            )
+    scores = Source(
+        place=0,
+        quantization=graph.output.quantization,
+        function=function,
+        binary=graph.width == 1 and not multi_label,
+    )
+    outputs = {"scores": scores}
+    if graph.embedding is not None:
+        outputs["embedding"] = Source(place=1)
+    return Adapter(
+        dtype=graph.input.dtype,
+        layout=graph.layout,
+        outputs=outputs,
+        scaling=scaling,
+        quantization=quantization,
+        batch=graph.batch,
+    )
+
+
+def _scaling(
+    graph: Graph, name: str, preprocess: Any, numbers: tuple[Any, Any, Any]
+) -> tuple[PixelScaling, Quantization | None]:
+    """What is done to pixel values, and the quantization that follows it."""
+    chosen = choose_preprocess(preprocess, *numbers)
+    if chosen is not None and not isinstance(chosen, PixelScaling):
+        raise InvalidArgumentError(
+            f"preprocess={preprocess!r} is a function of Keras, and {name} is no Keras file; give scale=..., mean=... "
+            f"and std=..., or the name of a preset:\n{presets_table()}"
+        )
+    if chosen is not None and chosen.by_numbers:
+        return chosen, graph.input.quantization
+    said = _said(graph)
+    if said is not None:
+        sentence, scaling = said
+        if chosen is not None and chosen not in (PixelScaling(), scaling):
+            raise InvalidArgumentError(
+                f"preprocess={preprocess!r} would change the pixel values twice or otherwise: {sentence}; leave "
+                "preprocess out, or give scale=..., mean=... and std=... to do it all the same"
+            )
+        if not graph.takes_pixels:
+            return scaling, graph.input.quantization
+        return PixelScaling(1.0, (128.0,)) if graph.input.dtype == "int8" else PixelScaling(), None
+    if chosen is None:
+        raise InvalidArgumentError(
+            f"{name} does not say which pixel values it was trained with, and wrong ones give wrong answers without "
+            "an error; give scale=..., mean=... and std=..., or preprocess=... by the name of one of these:\n"
+            f"{presets_table()}\nIts graph takes {graph.input.dtype} and begins with {graph.begins}; "
+            "`pretrained-cnn check FILE IMAGE...` prints the best class under each preset"
+        )
+    return chosen, graph.input.quantization
+
+
+def _said(graph: Graph) -> tuple[str, PixelScaling] | None:
+    """What the file says of its preprocessing, as a sentence and as numbers; None if it says nothing."""
+    if graph.takes_pixels:
+        return f"the network takes {graph.input.dtype}, and with that pixels as they are", PixelScaling()
+    if graph.metadata is not None:
+        found = choose_preprocess(None, **graph.metadata)
+        assert isinstance(found, PixelScaling)
+        scaling = replace(found, by_numbers=False)
+        return f"its metadata says scale={scaling.scale:g}, mean={scaling.mean}, std={scaling.std}", scaling
+    if graph.scales:
+        return f"the network itself begins with {graph.begins}", PixelScaling()
+    return None

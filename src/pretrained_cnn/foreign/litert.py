@@ -1,0 +1,289 @@
+"""TFLite files (LiteRT): what their graph takes and gives, and what their metadata says.
+
+Runs in a child process: an interpreter may crash on a damaged file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from pretrained_cnn.errors import ModelFileError, import_package
+from pretrained_cnn.foreign.graph import Graph, Port, find_layout, image_axes
+
+__all__ = ["read"]
+
+T = TypeVar("T")
+
+MAX_LABELS = 2**20
+"""Bytes of a packed file of labels."""
+
+ARITHMETIC = ("MUL", "ADD", "SUB", "DIV")
+PASSED = {
+    *("QUANTIZE", "DEQUANTIZE", "CAST", "RESHAPE", "TRANSPOSE", "PAD", "PADV2", "MIRROR_PAD"),
+    *("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "SQUEEZE", "EXPAND_DIMS"),
+}
+"""Operations that change no values, or only where they are."""
+
+FUNCTIONS: dict[str, Any] = {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid"}
+
+
+def read(
+    path: str, name: str, folder: str, layout: str | None = None, input_size: tuple[int, int] | None = None
+) -> dict[str, Any]:
+    """Describe the graph of the file at ``path``, a `Graph` as plain data, and copy the file to ``folder``."""
+    import_package("ai_edge_litert.interpreter", extra="litert", package="ai-edge-litert")
+    from ai_edge_litert.interpreter import Interpreter
+
+    copied = Path(folder, "model.tflite")
+    shutil.copyfile(path, copied)
+    with _faults_named(name):
+        interpreter = Interpreter(str(copied))
+        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    for ports, what in ((inputs, "input"), (outputs, "output")):
+        if len(ports) != 1:
+            raise ModelFileError(f"{name} has {len(ports)} {what}s, and a classifier of images has one {what}")
+    given, found = inputs[0], outputs[0]
+    shape = _shape(given, name, layout, input_size)
+    order = find_layout(shape, layout, "NHWC", name)
+    open_batch = shape[0] is None
+    concrete = [1 if side is None else side for side in shape]
+    with _faults_named(name):
+        answer = _run(interpreter, given, found, concrete)
+        batch = None if open_batch and _takes_two(interpreter, given, found, concrete, answer) else concrete[0]
+    graph = _Schema(copied)
+    begins, scales = graph.first()
+    input_port = Port(shape=tuple(concrete), dtype=np.dtype(given["dtype"]).name, quantization=_pair(given))
+    output_port = Port(shape=answer, dtype=np.dtype(found["dtype"]).name, quantization=_pair(found))
+    metadata, labels = _metadata(copied, graph.metadata())
+    described = Graph(
+        format="litert",
+        dtype="int8" if graph.has_integers() else "float32",
+        input=input_port,
+        output=output_port,
+        batch=batch,
+        layout=order,
+        begins=begins,
+        scales=scales,
+        metadata=metadata,
+        labels=labels,
+        ends_in=FUNCTIONS.get(graph.last()),
+    )
+    return dataclasses.asdict(described)
+
+
+@contextlib.contextmanager
+def _faults_named(name: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # the interpreter raises RuntimeError and ValueError
+        text = " ".join(str(error).split())[:300]
+        raise ModelFileError(f"{name} cannot be run by LiteRT: {text}") from error
+
+
+def _shape(
+    given: dict[str, Any], name: str, layout: str | None, input_size: tuple[int, int] | None
+) -> list[int | None]:
+    """The shape of the input, None where it is open; its height and width are known."""
+    signature = given.get("shape_signature", given["shape"])
+    sides = signature if len(signature) == len(given["shape"]) else given["shape"]
+    shape: list[int | None] = [None if side < 0 else int(side) for side in sides]
+    height, width, _ = image_axes(shape, find_layout(shape, layout, "NHWC", name))
+    size = (height, width)
+    if None in size:
+        if input_size is None:
+            raise ModelFileError(f"the input of {name} leaves its size open; give input_size=(height, width)")
+        order = find_layout(shape, layout, "NHWC", name)
+        axes = (2, 3) if order == "NCHW" else (1, 2)
+        for axis, side in zip(axes, input_size, strict=True):
+            shape[axis] = side if shape[axis] is None else shape[axis]
+        size = image_axes(shape, order)[:2]
+    if input_size is not None and size != tuple(input_size):
+        raise ModelFileError(
+            f"input_size={tuple(input_size)}, and {name} takes images of {size}, which cannot be changed; leave "
+            "input_size out"
+        )
+    return shape
+
+
+def _pair(details: dict[str, Any]) -> tuple[float, int] | None:
+    """The quantization of a tensor, None for one that has none."""
+    scale, zero = details["quantization"]
+    return (float(scale), int(zero)) if scale else None
+
+
+def _run(interpreter: Any, given: dict[str, Any], found: dict[str, Any], shape: list[int]) -> tuple[int, ...]:
+    """The shape of the answer to noise."""
+    interpreter.resize_tensor_input(given["index"], shape)
+    interpreter.allocate_tensors()
+    noise = np.random.default_rng(0).integers(0, 127, shape)
+    interpreter.set_tensor(given["index"], noise.astype(given["dtype"]))
+    interpreter.invoke()
+    return tuple(int(side) for side in interpreter.get_tensor(found["index"]).shape)
+
+
+def _takes_two(
+    interpreter: Any, given: dict[str, Any], found: dict[str, Any], shape: list[int], one: tuple[int, ...]
+) -> bool:
+    """Whether the graph takes several images at once, and gives an answer for each."""
+    try:
+        return _run(interpreter, given, found, [2, *shape[1:]]) == (2, *one[1:])
+    except (RuntimeError, ValueError):
+        return False
+
+
+class _Schema:
+    """The graph as the file describes it."""
+
+    def __init__(self, path: Path) -> None:
+        from ai_edge_litert import schema_py_generated as schema
+
+        self._names = {value: key for key, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+        self._types = schema.TensorType
+        self._model = schema.Model.GetRootAs(path.read_bytes(), 0)
+        self._graph = self._model.Subgraphs(0)
+
+    def first(self) -> tuple[str, bool]:
+        """The first operation that changes values, and whether it is arithmetic with constants."""
+        tensor = self._graph.Inputs(0)
+        for _ in range(self._graph.OperatorsLength()):
+            takers = [each for each in self._operators() if tensor in each.InputsAsNumpy().tolist()]
+            if len(takers) != 1:
+                return "several operations", False
+            name = self._name(takers[0])
+            if name in ARITHMETIC:
+                others = [index for index in takers[0].InputsAsNumpy().tolist() if index != tensor]
+                return f"{name} by constants", all(map(self._is_constant, others))
+            if name not in PASSED:
+                return name, False
+            tensor = takers[0].Outputs(0)
+        return "nothing", False
+
+    def last(self) -> str:
+        """The name of the operation that gives the output."""
+        tensor = self._graph.Outputs(0)
+        for _ in range(self._graph.OperatorsLength()):
+            makers = [each for each in self._operators() if tensor in each.OutputsAsNumpy().tolist()]
+            if not makers:
+                break
+            name = self._name(makers[0])
+            if name not in PASSED:
+                return name
+            tensor = makers[0].Inputs(0)
+        return ""
+
+    def has_integers(self) -> bool:
+        """Whether a tensor is of 8-bit integers."""
+        kinds = {self._graph.Tensors(i).Type() for i in range(self._graph.TensorsLength())}
+        return bool(kinds & {self._types.INT8, self._types.UINT8})
+
+    def metadata(self) -> bytes | None:
+        """The buffer ``TFLITE_METADATA``."""
+        for place in range(self._model.MetadataLength()):
+            entry = self._model.Metadata(place)
+            if entry.Name() == b"TFLITE_METADATA":
+                buffer = self._model.Buffers(entry.Buffer())
+                return buffer.DataAsNumpy().tobytes() if buffer.DataLength() else None
+        return None
+
+    def _operators(self) -> Iterator[Any]:
+        return (self._graph.Operators(i) for i in range(self._graph.OperatorsLength()))
+
+    def _name(self, operator: Any) -> str:
+        code = self._model.OperatorCodes(operator.OpcodeIndex())
+        return str(self._names.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "a custom operation"))
+
+    def _is_constant(self, tensor: int) -> bool:
+        return tensor >= 0 and self._model.Buffers(self._graph.Tensors(tensor).Buffer()).DataLength() > 0
+
+
+def _metadata(path: Path, data: bytes | None) -> tuple[dict[str, Any] | None, list[str] | None]:
+    """The normalization and the labels that the metadata gives. What cannot be read says nothing."""
+    if data is None:
+        return None, None
+    numbers: dict[str, Any] | None = None
+    files: list[str] = []
+    with contextlib.suppress(Exception):  # the buffer may hold anything
+        numbers, files = _read_metadata(data)
+    labels = None
+    with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), zipfile.ZipFile(path) as packed:
+        for file in files:
+            if packed.getinfo(file).file_size <= MAX_LABELS:
+                lines = packed.read(file).decode("utf-8").splitlines()
+                labels = [line.strip() for line in lines if line.strip()]
+                break
+    return numbers, labels
+
+
+def _read_metadata(data: bytes) -> tuple[dict[str, Any] | None, list[str]]:
+    """The numbers of NormalizationOptions, and the names of the packed files of labels."""
+    root = _Table.root(data)
+    subgraph = root.tables(3)[0]
+    numbers = None
+    for tensor in subgraph.tables(2)[:1]:
+        for unit in tensor.tables(4):
+            if unit.byte(0) == 1:
+                options = unit.table(1)
+                if options is not None:
+                    numbers = {"scale": 1.0, "mean": options.floats(0), "std": options.floats(1)}
+    files = [
+        file.text(0)
+        for tensor in subgraph.tables(3)[:1]
+        for kind in (2, 3)  # labels of an axis, then of values
+        for file in tensor.tables(6)
+        if file.byte(2) == kind
+    ]
+    return numbers, [file for file in files if file]
+
+
+class _Table:
+    """A table of a flatbuffer whose schema is known by the places of its fields."""
+
+    def __init__(self, data: bytes, position: int) -> None:
+        from flatbuffers import table
+
+        self._data = data
+        self._table = table.Table(bytearray(data), position)
+
+    @classmethod
+    def root(cls, data: bytes) -> _Table:
+        return cls(data, int.from_bytes(data[:4], "little"))
+
+    def byte(self, field: int) -> int:
+        return self._at(field, 0, lambda place: self._data[place])
+
+    def text(self, field: int) -> str:
+        return self._at(field, "", lambda place: str(self._table.String(place), "utf-8"))
+
+    def table(self, field: int) -> _Table | None:
+        def read(place: int) -> _Table | None:
+            return _Table(self._data, self._table.Indirect(place))
+
+        return self._at(field, None, read)
+
+    def tables(self, field: int) -> list[_Table]:
+        def read(start: int, count: int) -> list[_Table]:
+            return [_Table(self._data, self._table.Indirect(start + 4 * i)) for i in range(count)]
+
+        return self._vector(field, read)
+
+    def floats(self, field: int) -> list[float]:
+        def read(start: int, count: int) -> list[float]:
+            return [float(value) for value in np.frombuffer(self._data, "<f4", count, start)]
+
+        return self._vector(field, read)
+
+    def _at(self, field: int, default: T, read: Callable[[int], T]) -> T:
+        offset = self._table.Offset(4 + 2 * field)
+        return default if offset == 0 else read(offset + self._table.Pos)
+
+    def _vector(self, field: int, read: Callable[[int, int], list[T]]) -> list[T]:
+        offset = self._table.Offset(4 + 2 * field)
+        return [] if offset == 0 else read(self._table.Vector(offset), self._table.VectorLen(offset))

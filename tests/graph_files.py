@@ -1,0 +1,136 @@
+"""Tiny classifiers as files of other frameworks, whose answers are known by construction.
+
+Each takes the mean of every channel of what it is given, and a dense layer `KERNEL`, `BIAS` of that.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SIZE = (6, 4)
+BIAS = np.array([0.5, -0.25, 0.0, 0.125], np.float32)
+KERNEL = np.array([[1.5, -1.0, 0.5, 0.75], [0.25, 1.0, -1.25, 0.5], [-0.5, 0.75, 1.0, -1.5]], np.float32)
+"""Of three channels; of gray, the first row."""
+
+Quantization = tuple[float, int]
+
+
+def logits(x: NDArray[Any]) -> NDArray[np.float64]:
+    """What the dense layer gives for ``(N, H, W, C)``, already preprocessed."""
+    kernel = KERNEL[: x.shape[-1]].astype(np.float64)
+    return np.asarray(x.astype(np.float64).mean(axis=(1, 2)) @ kernel + BIAS)
+
+
+def softmax(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    powers = np.exp(values - values.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def images(channels: int = 3, count: int = 5) -> NDArray[np.uint8]:
+    """Images of the network's size: noise around a level of their own."""
+    random = np.random.default_rng(0)
+    levels = random.integers(0, 205, (count, 1, 1, channels))
+    return (levels + random.integers(0, 50, (count, *SIZE, channels))).astype(np.uint8)
+
+
+def write_litert(
+    path: Path,
+    *,
+    layout: str = "NHWC",
+    channels: int = 3,
+    input_dtype: str = "float32",
+    input_quantization: Quantization | None = None,
+    output_dtype: str = "float32",
+    output_quantization: Quantization | None = None,
+    first: str | None = None,
+    factor: float = 1.0,
+    last: str | None = "SOFTMAX",
+    shape_of_output: tuple[int, ...] | None = None,
+    any_batch: bool = False,
+    custom: bool = False,
+) -> Path:
+    """A TFLite file, made of its schema. ``first`` is an operation with the constant ``factor`` at the beginning."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    types = {"float32": schema.TensorType.FLOAT32, "uint8": schema.TensorType.UINT8, "int8": schema.TensorType.INT8}
+    types |= {"int32": schema.TensorType.INT32}
+    model, graph = schema.ModelT(), schema.SubGraphT()
+    model.version, model.buffers, model.operatorCodes = 3, [schema.BufferT()], []
+    model.subgraphs = [graph]
+    graph.tensors, graph.operators = [], []
+
+    def tensor(shape: Any, dtype: str = "float32", value: Any = None, quantization: Quantization | None = None) -> int:
+        made = schema.TensorT()
+        made.shape, made.type, made.name = list(shape), types[dtype], f"tensor{len(graph.tensors)}"
+        if value is not None:
+            buffer = schema.BufferT()
+            buffer.data = np.frombuffer(np.ascontiguousarray(value, dtype).tobytes(), np.uint8)
+            model.buffers.append(buffer)
+            made.buffer = len(model.buffers) - 1
+        if quantization is not None:
+            made.quantization = schema.QuantizationParametersT()
+            made.quantization.scale, made.quantization.zeroPoint = [quantization[0]], [quantization[1]]
+        graph.tensors.append(made)
+        return len(graph.tensors) - 1
+
+    def operation(name: str, inputs: list[int], output: int, options: Any = None) -> int:
+        code = schema.OperatorCodeT()
+        code.builtinCode = getattr(schema.BuiltinOperator, name)
+        code.deprecatedBuiltinCode = min(code.builtinCode, 127)
+        code.version = 1
+        code.customCode = "Mine" if name == "CUSTOM" else None
+        model.operatorCodes.append(code)
+        made = schema.OperatorT()
+        made.opcodeIndex, made.inputs, made.outputs = len(model.operatorCodes) - 1, inputs, [output]
+        if options is not None:
+            made.builtinOptions = options
+            made.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
+        graph.operators.append(made)
+        return output
+
+    shape = {"NHWC": (1, *SIZE, channels), "NCHW": (1, channels, *SIZE), "NHW": (1, *SIZE)}[layout]
+    x = tensor(shape, input_dtype, quantization=input_quantization)
+    if any_batch:
+        graph.tensors[x].shapeSignature = [-1, *shape[1:]]
+    graph.inputs = [x]
+    if input_dtype != "float32":
+        x = operation("DEQUANTIZE", [x], tensor(shape))
+    if first is not None:
+        options = getattr(schema, f"{first.capitalize()}OptionsT")()
+        x = operation(first, [x, tensor((), value=factor)], tensor(shape), options)
+    if custom:
+        x = operation("CUSTOM", [x], tensor(shape))
+    axes = (2, 3) if layout == "NCHW" else (1, 2)
+    options = schema.ReducerOptionsT()
+    options.keepDims = layout == "NHW"
+    mean = (1, 1, 1) if layout == "NHW" else (1, channels)
+    x = operation("MEAN", [x, tensor((2,), "int32", axes)], tensor(mean), options)
+    kernel, count = KERNEL[:channels].T, len(BIAS)
+    options = schema.FullyConnectedOptionsT()
+    x = operation(
+        "FULLY_CONNECTED",
+        [x, tensor(kernel.shape, value=kernel), tensor((count,), value=BIAS)],
+        tensor((1, count)),
+        options,
+    )
+    if last == "SOFTMAX":
+        options = schema.SoftmaxOptionsT()
+        options.beta = 1.0
+        x = operation("SOFTMAX", [x], tensor((1, count)), options)
+    elif last is not None:
+        x = operation(last, [x], tensor((1, count)))
+    if output_dtype != "float32":
+        x = operation("QUANTIZE", [x], tensor((1, count), output_dtype, quantization=output_quantization))
+    if shape_of_output is not None:
+        new = tensor((len(shape_of_output),), "int32", shape_of_output)
+        x = operation("RESHAPE", [x, new], tensor(shape_of_output, output_dtype, quantization=output_quantization))
+    graph.outputs = [x]
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    path.write_bytes(bytes(builder.Output()))
+    return path

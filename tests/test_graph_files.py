@@ -1,0 +1,179 @@
+"""Classifiers in files of TFLite, ONNX, OpenVINO and TensorFlow, against answers that are known."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from graph_files import images, logits, softmax, write_litert
+from numpy.typing import NDArray
+
+from pretrained_cnn import Classifier
+from pretrained_cnn.engine import Engine
+from pretrained_cnn.errors import BundleError, InvalidArgumentError, ModelFileError
+from pretrained_cnn.foreign.graph_files import open_graph
+from pretrained_cnn.foreign.kinds import kind_of
+
+SHARED = Path(__file__).parents[2] / "shared" / "cases" / "models"
+LABELS = ["a", "b", "c", "d"]
+
+Answer = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
+
+
+def opened(path: Path, **arguments: Any) -> Classifier:
+    kind = kind_of(path)
+    assert kind is not None
+    return Classifier(Engine.from_bundle(open_graph(path, kind, **{"labels": LABELS, **arguments}), temporary=True))
+
+
+def unit(x: NDArray[np.uint8]) -> NDArray[np.float64]:
+    return softmax(logits(x / 255))
+
+
+def torch(x: NDArray[np.uint8]) -> NDArray[np.float64]:
+    return softmax(logits((x / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]))
+
+
+def sigmoid(x: NDArray[np.uint8]) -> NDArray[np.float64]:
+    return np.asarray(1 / (1 + np.exp(-logits(x / 255))))
+
+
+UNIT = {"preprocess": "unit"}
+LOGITS = {"preprocess": "unit", "from_logits": True}
+
+
+def takes(dtype: str, scale: float, zero: int) -> dict[str, Any]:
+    return {"input_dtype": dtype, "input_quantization": (scale, zero)}
+
+
+def gives(dtype: str, scale: float, zero: int) -> dict[str, Any]:
+    return {"output_dtype": dtype, "output_quantization": (scale, zero)}
+
+
+def numbers(x: NDArray[np.uint8]) -> NDArray[np.float64]:
+    return softmax(logits((x / 100 - [0.1, 0.2, 0.3]) / 2))
+
+
+LITERT: list[tuple[dict[str, Any], dict[str, Any], Answer, float]] = [
+    ({}, UNIT, unit, 1e-6),
+    ({}, {"preprocess": "keras_torch"}, torch, 1e-6),
+    ({}, {"preprocess": "keras_caffe"}, lambda x: softmax(logits(x[..., ::-1] - [103.939, 116.779, 123.68])), 1e-6),
+    ({}, {"scale": 1 / 255, "channels": "bgr"}, lambda x: unit(x[..., ::-1]), 1e-6),
+    ({}, {"scale": 0.01, "mean": [0.1, 0.2, 0.3], "std": 2}, numbers, 1e-6),
+    ({"any_batch": True}, UNIT, unit, 1e-6),
+    ({"layout": "NCHW"}, UNIT, unit, 1e-6),
+    ({"layout": "NCHW", "channels": 1}, UNIT, unit, 1e-6),
+    ({"layout": "NHW", "channels": 1}, UNIT, unit, 1e-6),
+    ({"channels": 1}, UNIT, unit, 1e-6),
+    ({"first": "MUL", "factor": 1 / 255}, {}, unit, 1e-6),
+    ({"first": "DIV", "factor": 255}, {"preprocess": "none"}, unit, 1e-6),
+    ({"first": "MUL", "factor": 0.5}, {"scale": 2 / 255}, unit, 1e-6),
+    ({"last": None}, LOGITS, unit, 1e-6),
+    ({"last": None}, {"preprocess": "unit", "from_logits": True, "multi_label": True}, sigmoid, 1e-6),
+    ({"last": "LOGISTIC"}, {"preprocess": "unit", "multi_label": True}, sigmoid, 1e-6),
+    ({"shape_of_output": (1, 4, 1, 1), "any_batch": True}, UNIT, unit, 1e-6),
+    ({"shape_of_output": (1, 1, 1, 4)}, UNIT, unit, 1e-6),
+    (takes("uint8", 1 / 255, 0), {}, unit, 1e-6),
+    (takes("int8", 1 / 255, -128), {}, unit, 1e-6),
+    (takes("int8", 1 / 255, -128), {"channels": "bgr"}, lambda x: unit(x[..., ::-1]), 1e-6),
+    (takes("int8", 1.0, -128), {}, lambda x: softmax(logits(x)), 1e-6),
+    (takes("uint8", 1 / 128, 128), {}, lambda x: softmax(logits((x - 128.0) / 128)), 1e-6),
+    (takes("uint8", 0.0187, 114), {"preprocess": "keras_torch"}, torch, 0.03),
+    (gives("uint8", 1 / 256, 0), UNIT, unit, 1 / 256),
+    (gives("int8", 1 / 256, -128), UNIT, unit, 1 / 256),
+    ({**gives("int8", 0.05, -10), "last": None}, LOGITS, unit, 0.025),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "arguments", "answer", "within"), LITERT, ids=lambda value: None)
+def test_litert(file: dict[str, Any], arguments: dict[str, Any], answer: Answer, within: float, tmp_path: Path) -> None:
+    given = images(file.get("channels", 3))
+    with opened(write_litert(tmp_path / "a.tflite", **file), **arguments) as clf:
+        scores = clf.predict_proba(list(given))
+    np.testing.assert_allclose(scores, answer(given), rtol=0, atol=within)
+
+
+ARGUMENT, FILE = InvalidArgumentError, ModelFileError
+
+REFUSED: list[tuple[dict[str, Any], dict[str, Any], type[Exception], str]] = [
+    ({}, {}, ARGUMENT, "does not say which pixel values.*keras_torch.*begins with MEAN"),
+    ({"first": "MUL"}, UNIT, ARGUMENT, "twice.*begins with MUL by constants"),
+    (takes("uint8", 1 / 255, 0), UNIT, ARGUMENT, "pixels as they are"),
+    (takes("uint8", 0.0187, 114), {}, ARGUMENT, "takes uint8 and begins"),
+    ({"last": None}, UNIT, ARGUMENT, "no probabilities.*from_logits=True"),
+    (gives("int8", 0.05, -10), UNIT, ARGUMENT, "may be -5.9 to 6.85.*from_logits"),
+    ({"last": "LOGISTIC"}, UNIT, ARGUMENT, "sum to .* multi_label=True"),
+    ({}, LOGITS, ARGUMENT, "probabilities already.*softmax; leave"),
+    ({"channels": 1}, {"preprocess": "keras_caffe"}, ARGUMENT, "is for 3 channels, and the network takes 1"),
+    ({}, {"preprocess": abs}, ARGUMENT, "is no Keras file"),
+    ({}, {"preprocess": "unit", "labels": ["a"]}, ARGUMENT, "1 labels do not match the 4 classes"),
+    ({}, {"preprocess": "unit", "labels": None}, ARGUMENT, "with 4 names"),
+    ({}, {"preprocess": "unit", "input_size": (8, 8)}, FILE, r"takes images of \(6, 4\)"),
+    ({}, {"preprocess": "unit", "layout": "NCHW"}, FILE, "no axis of 1 or 3 channels"),
+    ({"channels": 2}, UNIT, FILE, r"\(1, 6, 4, 2\), which is no image"),
+    ({"custom": True}, UNIT, FILE, "custom op: Mine"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "arguments", "error", "message"), REFUSED, ids=lambda value: None)
+def test_litert_is_refused(
+    file: dict[str, Any], arguments: dict[str, Any], error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    path = write_litert(tmp_path / "a.tflite", **file)
+    with pytest.raises(error, match=f"(?s){message}"):
+        opened(path, **arguments)
+
+
+def golden() -> Iterator[Any]:
+    if (SHARED / "golden.json").exists():
+        for model in json.loads((SHARED / "golden.json").read_text("utf-8"))["models"]:
+            if not model["file"].endswith((".h5", ".hdf5", ".keras")):
+                yield pytest.param(model, id=model["file"])
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the shared files are not here")
+@pytest.mark.parametrize("model", list(golden()))
+def test_files_that_people_published(model: dict[str, Any], tmp_path: Path) -> None:
+    labels = model["labels"] or SHARED / model["labels_file"]
+    clf = opened(SHARED / model["file"], labels=labels, from_logits=model["output"]["apply"] == "softmax")
+    clf.save(tmp_path / "b")
+    for each in (clf, Classifier.load(tmp_path / "b")):
+        for picture in model["pictures"]:
+            scores = each.predict_proba([SHARED / "pictures" / picture["picture"]])[0]
+            wanted = dict(picture["top"]) if "top" in picture else dict(enumerate(picture["scores"]))
+            assert scores.argmax() == picture["best"]
+            for index, score in wanted.items():
+                assert abs(scores[index] - score) <= picture["tolerance"], picture["picture"]
+
+
+def test_labels_and_normalization_in_metadata(tmp_path: Path) -> None:
+    """A packed file of labels is taken; of an input of integers, which takes pixels, the normalization is not."""
+    file = SHARED / "imagenet" / "mobilenet_v1_0.25_128_quant.tflite"
+    if not file.exists():
+        pytest.skip("the shared files are not here")
+    assert [label.name for label in opened(file, labels=None).labels[:2]] == ["background", "tench, Tinca tinca"]
+
+
+def test_a_graph_says_what_it_cannot_do(tmp_path: Path) -> None:
+    clf = opened(write_litert(tmp_path / "a.tflite"), preprocess="unit")
+    image = images()[0]
+    for use in (lambda: clf.embed([image]), lambda: clf.explain(image), lambda: clf.keras_model):
+        with pytest.raises(BundleError, match=r"a\.tflite is a graph of format='litert' and gives scores only"):
+            use()
+    with pytest.raises(BundleError, match=r"a\.tflite is of format='litert'.*without format=\.\.\.; another"):
+        clf.save(tmp_path / "b", format="onnx")
+
+
+def test_the_temporary_bundle_goes_with_its_classifier(tmp_path: Path) -> None:
+    clf = opened(write_litert(tmp_path / "a.tflite"), preprocess="unit")
+    assert clf.engine.bundle is not None
+    folder = clf.engine.bundle.path
+    assert folder.exists()
+    del clf
+    gc.collect()
+    assert not folder.exists()
