@@ -34,7 +34,10 @@ def wrap(
     multi_label: bool = False,
     name: str | None = None,
 ) -> ModelSpec:
-    """The spec whose builder gives ``model`` itself, called ``name``, or else by its own; with ``from_logits``, followed by a softmax or a sigmoid."""
+    """The spec whose builder gives ``model`` itself; with ``from_logits``, followed by a softmax or a sigmoid.
+
+    It is called ``name``, or else as the model is.
+    """
     if not isinstance(model, keras.Model):
         raise InvalidArgumentError(f"from_keras takes a keras.Model, {_what_it_is(model)}")
     size, channels = _input_shape(model, input_size)

@@ -75,7 +75,9 @@ def _of_archive(path: Path, size: int) -> bytes:
         if archive.getinfo("config.json").file_size > MAX_CONFIG:
             raise ModelFileError(f"{path} is not opened: its description has more than {MAX_CONFIG} bytes")
         with archive.open("model.weights.h5") as weights:
-            _check_hdf5(path, weights if archive.getinfo("model.weights.h5") in stored else io.BytesIO(weights.read()), size)
+            _check_hdf5(
+                path, weights if archive.getinfo("model.weights.h5") in stored else io.BytesIO(weights.read()), size
+            )
         return archive.read("config.json")
 
 
@@ -89,7 +91,7 @@ def _of_hdf5(path: Path, size: int) -> bytes:
 
 
 def _check_hdf5(path: Path, source: Any, size: int) -> None:
-    """Raise ModelFileError unless everything in an HDF5 file lies in the file itself, and is no larger than it can be."""
+    """Raise ModelFileError unless all of an HDF5 file lies in the file itself, and is no larger than it can be."""
     import h5py
 
     total = 0
@@ -97,7 +99,9 @@ def _check_hdf5(path: Path, source: Any, size: int) -> None:
         for group, name in _links(file):
             link = group.get(name, getlink=True)
             if isinstance(link, h5py.ExternalLink):
-                raise ModelFileError(f"{path} is not opened: {name!r} in it is a link to another file, {link.filename!r}")
+                raise ModelFileError(
+                    f"{path} is not opened: {name!r} in it is a link to another file, {link.filename!r}"
+                )
             found = group[name] if isinstance(link, h5py.HardLink) else None
             if isinstance(found, h5py.Dataset):
                 if found.external or found.is_virtual:
@@ -120,12 +124,15 @@ def _links(file: Any) -> Iterator[tuple[Any, str]]:
         seen.add(address)
         for name in group:
             yield group, name
-            if isinstance(group.get(name, getlink=True), h5py.HardLink) and group.get(name, getclass=True) is h5py.Group:
+            if (
+                isinstance(group.get(name, getlink=True), h5py.HardLink)
+                and group.get(name, getclass=True) is h5py.Group
+            ):
                 pending.append(group[name])
 
 
 def check_config(path: Path, config: Mapping[str, Any], custom_objects: Mapping[str, Any]) -> None:
-    """Raise ModelFileError for the first class or function in ``config`` that is neither Keras's own nor the caller's."""
+    """Raise ModelFileError for the first class or function that is neither Keras's own nor the caller's."""
     for node in _objects(config):
         reason = _reason(node, custom_objects)
         if reason is not None:
@@ -160,12 +167,10 @@ def _reason(node: Mapping[str, Any], custom_objects: Mapping[str, Any]) -> str |
         return None
     if name == "__lambda__" or name in HOLD_CODE:
         what = f"its layer {label!r} is a {name}" if label else f"it holds a {name.strip('_')}"
-        return (
-            f"{what}, which runs code that comes with the file; if you trust whoever made the file, give trust=True"
-        )
+        return f"{what}, which runs code that comes with the file; if you trust whoever made the file, give trust=True"
     if name in VALUES or (name in OF_KERAS_2 and module in (None, "keras", "keras.models")):
         return None
-    if registered is not None and keras.saving.get_registered_object(registered) is not None:
+    if any(known is not None and keras.saving.get_registered_object(known) is not None for known in (registered, name)):
         return None
     if module is None or module == "builtins" or module.partition(".")[0] == "keras":
         if _is_of_keras(name, module):

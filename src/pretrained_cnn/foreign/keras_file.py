@@ -20,7 +20,7 @@ from pretrained_cnn.backbones.graph import calls, is_graph, simple
 from pretrained_cnn.backbones.wrap import wrap
 from pretrained_cnn.errors import InvalidArgumentError, ModelFileError
 from pretrained_cnn.foreign.keras_config import check_config, read_config
-from pretrained_cnn.foreign.labels import NUMBERS, choose_labels
+from pretrained_cnn.foreign.labels import choose_labels
 from pretrained_cnn.presets import PixelScaling, choose_preprocess, presets_table
 from pretrained_cnn.spec import ModelSpec, ResizePolicy
 
@@ -31,7 +31,6 @@ def open_keras(
     path: Path,
     *,
     labels: Any = None,
-    labels_needed: bool = True,
     preprocess: Any = None,
     scale: Any = None,
     mean: Any = None,
@@ -43,14 +42,10 @@ def open_keras(
     custom_objects: Mapping[str, Any] | None = None,
     trust: bool = False,
 ) -> ModelSpec:
-    """The spec whose builder gives the model in a file; the arguments are those of `Classifier.from_file`.
-
-    Without ``labels_needed``, classes without names are called by their numbers.
-    """
+    """The spec whose builder gives the model in a file; the arguments are those of `Classifier.from_file`."""
     chosen = choose_preprocess(preprocess, scale, mean, std)  # before the work of loading
     model = load(path, custom_objects=custom_objects, trust=trust)
-    given = NUMBERS if labels is None and not labels_needed else labels
-    table = choose_labels(given, _outputs(model, path), path.name)
+    table = choose_labels(labels, _outputs(model, path), path.name)
     said = said_by(model)
     if chosen is None and said is None:
         raise InvalidArgumentError(
@@ -76,7 +71,7 @@ def open_keras(
 
 
 def load(path: Path, *, custom_objects: Mapping[str, Any] | None = None, trust: bool = False) -> keras.Model:
-    """The model in a file. Raises ModelFileError for one that holds foreign code, is damaged, or that Keras cannot load.
+    """The model in a file. Raises ModelFileError for one that holds foreign code, is damaged, or cannot be loaded.
 
     What is judged is a copy of the file, so that nobody changes it between the judgement and the loading.
     """
@@ -135,8 +130,8 @@ def _outputs(model: keras.Model, path: Path) -> int:
     found = getattr(simple(model), "outputs", None) or []
     if len(found) != 1:
         raise ModelFileError(
-            f"{path.name}: a classifier has one output, and this model has {len(found) or 'none that is known'}; load it "
-            "with keras.saving.load_model, and pass a model with one of them to Classifier.from_keras"
+            f"{path.name}: a classifier has one output, and this model has {len(found) or 'none that is known'}; load "
+            "it with keras.saving.load_model, and pass a model with one of them to Classifier.from_keras"
         )
     sides = tuple(found[0].shape)[1:]
     if not sides or None in sides:
