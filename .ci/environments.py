@@ -33,6 +33,14 @@ CONVERTING = [
     "tests/test_bundles.py::test_what_is_in_a_bundle",
 ]
 """What differs most between Pythons and versions: the converters, and the files that they write."""
+LANGUAGE = [
+    f"tests/test_{name}.py"
+    for name in (
+        *("cache", "child", "command_line", "compat", "files", "http", "labels", "laziness", "models", "other_systems"),
+        *("process", "public_names", "registry", "small_tools", "sources", "spec", "stream"),
+    )
+]
+"""What stands on the interpreter and its library: paths, processes, streams, types, imports. Half a minute."""
 COMMANDS = ["tests/test_cli.py"]
 
 LIGHT = """
@@ -69,7 +77,7 @@ def package(job: Job) -> None:
 
 
 def pythons() -> list[Job]:
-    """Run the README's second command, with the tests that convert, on the other supported Pythons."""
+    """Run the README's second command on the other supported Pythons, with the tests that may differ there."""
     command = re.search(r"^pip install .* && pytest$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
     assert command is not None
     install = command.group().removesuffix(" && pytest").split('"')[1]
@@ -84,7 +92,7 @@ def pythons() -> list[Job]:
         source = job.unpack()
         job.run(python, "-m", "pip", "install", "-q", install, cwd=source)
         job.run(python, "-m", "pip", "check")
-        job.run(python, "-m", "pytest", "-q", "-n0", *CONVERTING, cwd=source)
+        job.run(python, "-m", "pytest", "-q", "-n0", *CONVERTING, *LANGUAGE, cwd=source)
         shutil.rmtree(WORK / job.name)  # two gigabytes
 
     return [Job(version, partial(test, program)) for version, program in programs.items() if program]

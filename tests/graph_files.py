@@ -5,6 +5,7 @@ Each takes the mean of every channel of what it is given, and a dense layer `KER
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,4 +134,86 @@ def write_litert(
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     path.write_bytes(bytes(builder.Output()))
+    return path
+
+
+def write_onnx(
+    path: Path,
+    *,
+    layout: str = "NCHW",
+    channels: int = 3,
+    batch: int | str = "N",
+    size: tuple[Any, Any] = SIZE,
+    dtype: str = "float32",
+    input_quantization: Quantization | None = None,
+    output_quantization: Quantization | None = None,
+    first: Sequence[tuple[str, Any]] = (),
+    dense: str = "Gemm",
+    last: str | None = "Softmax",
+    shape_of_output: tuple[int, ...] | None = None,
+    opset: int = 13,
+    domain: str = "",
+    metadata: dict[str, str] | None = None,
+    external: str | None = None,
+) -> Path:
+    """An ONNX file. ``first`` are operators, each with its constant, at the beginning."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes: list[Any] = []
+    constants: list[Any] = []
+
+    def constant(value: Any, kind: str = "float32") -> str:
+        constants.append(numpy_helper.from_array(np.asarray(value, kind), f"constant{len(constants)}"))
+        return str(constants[-1].name)
+
+    def add(operator: str, *inputs: str, **attributes: Any) -> str:
+        nodes.append(helper.make_node(operator, list(inputs), [f"tensor{len(nodes)}"], **attributes))
+        return str(nodes[-1].output[0])
+
+    x = "pixels"
+    if input_quantization is not None:
+        x = add("DequantizeLinear", x, constant(input_quantization[0]), constant(input_quantization[1], dtype))
+    elif dtype != "float32":
+        x = add("Cast", x, to=TensorProto.FLOAT)
+    for operator, value in first:
+        x = add(operator, x, constant(np.reshape(value, (1, -1, 1, 1)) if layout == "NCHW" else value))
+    if domain:
+        x = add("Mine", x, domain=domain)
+    axes = [2, 3] if layout == "NCHW" else [1, 2]
+    x = add("ReduceMean", x, axes=axes, keepdims=int(layout == "NHW"))
+    if layout == "NHW":
+        x = add("Flatten", x)
+    kernel = constant(KERNEL[:channels])
+    if dense == "Gemm":
+        x = add("Gemm", x, kernel, constant(BIAS))
+    elif dense == "MatMul":
+        x = add("Add", add("MatMul", x, kernel), constant(BIAS))
+    else:  # a convolution of one pixel, as Keras's MobileNet ends in
+        x = add("Unsqueeze", add("Unsqueeze", x, constant([2], "int64")), constant([3], "int64"))
+        x = add("Conv", x, constant(KERNEL[:channels].T[..., None, None]), constant(BIAS))
+        x = add("Flatten", x)
+    if last is not None:
+        x = add(last, x, **({} if last == "Sigmoid" else {"axis": 1}))
+    if output_quantization is not None:
+        x = add("QuantizeLinear", x, constant(output_quantization[0]), constant(output_quantization[1], "uint8"))
+    if shape_of_output is not None:
+        x = add("Reshape", x, constant(shape_of_output, "int64"))
+    shape = {"NHWC": (batch, *size, channels), "NCHW": (batch, channels, *size), "NHW": (batch, *size)}[layout]
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    gives = TensorProto.FLOAT if output_quantization is None else TensorProto.UINT8
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("pixels", kind, shape)],
+        [helper.make_tensor_value_info(x, gives, None)],
+        constants,
+    )
+    opsets = [helper.make_opsetid("", opset), *([helper.make_opsetid(domain, 1)] if domain else [])]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    helper.set_model_props(model, metadata or {})
+    if external is None:
+        onnx.save(model, path)
+    else:
+        onnx.save(model, path, save_as_external_data=True, location=external, size_threshold=0)
     return path

@@ -36,7 +36,7 @@ def textbook_p_value(calibration: NDArray[Any], image: NDArray[Any]) -> float:
     """Full conformal prediction, word by word: all images in one bag, each as far as its third nearest other."""
     bag = np.concatenate([calibration, image[np.newaxis]]).astype(np.float64)
     unit = (bag / np.linalg.norm(bag, axis=1, keepdims=True)).astype(np.float16).astype(np.float64)
-    between = 1 - unit @ unit.T
+    between = np.maximum(1 - unit @ unit.T, 1e-3)
     np.fill_diagonal(between, np.inf)
     distances = np.sort(between, axis=1)[:, 2]
     return float(np.mean(distances >= distances[-1] - 1e-6))
@@ -86,6 +86,12 @@ def test_another_kind_of_image_is_unknown() -> None:
     calibration = Calibration.fit(*sample(200))
     assert calibration.is_unknown(-sample(50, 5)[1]).all()
     assert calibration.is_unknown(sample(200, 6)[1]).mean() < 0.12
+
+
+def test_copies_of_an_image_are_known_however_their_embedding_is_rounded() -> None:
+    embeddings = np.repeat(sample(2)[1], 10, axis=0)
+    calibration = Calibration.fit(np.full((20, 2), 0.5), embeddings, np.zeros(20, np.intp), 0.95)
+    assert (calibration.p_values(embeddings[::10] * (1 + 1e-5 * np.sin(np.arange(12)))) == 1).all()
 
 
 def test_sets_are_best_first_and_never_empty() -> None:
@@ -181,7 +187,10 @@ def answers(results: Any) -> list[Any]:
 def test_a_calibrated_classifier_answers_alike_on_every_path(
     trained: Any, folder: Path, tmp_path: Path, format_: str
 ) -> None:
+    from test_report import rows
+
     from pretrained_cnn import Classifier, to_frame, write_results
+    from pretrained_cnn.report import write_report
 
     clf = trained.calibrate(folder / "calibration", coverage=0.8)
     assert trained.calibration is None
@@ -216,6 +225,11 @@ def test_a_calibrated_classifier_answers_alike_on_every_path(
     assert answers(pickle.loads(pickle.dumps(loaded)).stream(photos)) == expected
     with pytest.raises(DataError, match=r"trained on 24 of these 24 images, such as .*000\.png; calibrate with"):
         loaded.calibrate(folder / "train")
+
+    report = write_report(clf, photos, tmp_path / "report.html", heat_maps=None, min_score=1)
+    doubts = [row["doubt"] for row in rows(report.path)]
+    assert doubts == ["unknown" if status == "unknown" else "uncertain" for status, *_ in expected]
+    assert report.unknown == doubts.count("unknown")
 
     path = tmp_path / "r.csv"
     write_results(clf.stream(photos[:3]), path)
@@ -285,6 +299,22 @@ def test_the_command_copies_a_bundle_and_calibrates_it(
     code, out, err = main("classify", gray, "-m", new, "--top", "1")
     assert (code, len(out.splitlines())) == (0, 1)
     assert f"{gray}: unknown: it looks like none of the classes" in err
+    (known,) = (folder / "calibration" / "down").glob("000.png")
+    rows = tmp_path / "rows.csv"
+    code, _, err = main("classify", gray, known, "-m", new, "-o", rows, "--unknown-to", tmp_path / "others")
+    assert code == 0, err
+    assert [file.name for file in (tmp_path / "others").iterdir()] == ["gray.png"]
+    assert not (tmp_path / "others" / "gray.png").is_symlink()
+    sorted_ = ("--link-to", tmp_path / "sorted", "--unknown-to", tmp_path / "links")
+    assert main("classify", gray, known, "-m", new, *sorted_)[0] == 0
+    assert (tmp_path / "links" / "gray.png").is_symlink()
+    assert len(list((tmp_path / "sorted").glob("*/*"))) == 1
+    assert main("classify", gray, "-m", new, "--copy-to", tmp_path / "copies")[0] == 0
+    assert (tmp_path / "copies" / "unknown" / "gray.png").is_file()
+    code, _, err = main("classify", gray, "-m", bundle, "--unknown-to", tmp_path / "others")
+    assert (code, "is not calibrated; write one with `pretrained-cnn calibrate`" in err) == (cli.Status.USAGE, True)
+    inside = main("classify", folder, "-m", new, "--unknown-to", folder / "others")
+    assert (inside[0], "it lies within" in inside[2]) == (cli.Status.USAGE, True)
     code, out, _ = main("classify", gray, "-m", new, "--json")
     assert (json.loads(out)["status"], code) == ("unknown", 0)
 

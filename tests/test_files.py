@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from pretrained_cnn import InvalidArgumentError
+from pretrained_cnn.foreign import kinds
 from pretrained_cnn.foreign.kinds import KERAS, KERAS_HDF5, LITERT, FileKind, kind_of
 from pretrained_cnn.models import find_model
 
@@ -65,8 +66,6 @@ KINDS: list[tuple[str, Callable[[], bytes] | bytes, str]] = [
     ("a.h5", lambda: hdf5(), "weights alone, without the network that they are for; give them with their network"),
     ("a.h5", lambda: hdf5()[:60], "an HDF5 file that is damaged or cut off; copy or download it again"),
     ("a.keras", lambda: zipped("config.json", "model.weights.h5")[:50], "a zip archive that is damaged or cut off"),
-    ("a.bin", ONNX, "an ONNX file, which cannot be opened yet"),
-    ("a.bin", XML, "an OpenVINO model"),
     ("a.bin", lambda: zipped("a/data.pkl", "a/version"), "a PyTorch checkpoint; rebuild the network in Keras"),
     ("a.bin", lambda: zipped("a/data.pkl", "a/constants.pkl", "a/code/a.py"), "a TorchScript program"),
     ("a.bin", TORCH_OF_OLD, "a PyTorch checkpoint"),
@@ -97,6 +96,8 @@ OPENED: list[tuple[str, Callable[[], bytes], FileKind]] = [
     ("a.h5", lambda: hdf5(model_config="{}"), KERAS_HDF5),
     ("a.keras", lambda: hdf5(model_config="{}"), KERAS_HDF5),
     ("a.bin", lambda: b"\x1c\0\0\0TFL3\x14\0\x20\0", LITERT),
+    ("a.bin", lambda: ONNX, kinds.ONNX),
+    ("a.bin", lambda: XML, kinds.OPENVINO),
 ]
 
 

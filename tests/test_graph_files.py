@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import graph_files
 import numpy as np
 import pytest
-from graph_files import images, logits, softmax, write_litert
+from graph_files import images, logits, softmax, write_litert, write_onnx
 from numpy.typing import NDArray
 
 from pretrained_cnn import Classifier
@@ -18,6 +19,7 @@ from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import BundleError, InvalidArgumentError, ModelFileError
 from pretrained_cnn.foreign.graph_files import open_graph
 from pretrained_cnn.foreign.kinds import kind_of
+from pretrained_cnn.spec import ResizePolicy
 
 SHARED = Path(__file__).parents[2] / "shared" / "cases" / "models"
 LABELS = ["a", "b", "c", "d"]
@@ -127,6 +129,138 @@ def test_litert_is_refused(
     path = write_litert(tmp_path / "a.tflite", **file)
     with pytest.raises(error, match=f"(?s){message}"):
         opened(path, **arguments)
+
+
+STEPS = [("Div", 127.5), ("Sub", 1.0)]
+NORMALIZES = [("Sub", [0.485, 0.456, 0.406]), ("Div", [0.229, 0.224, 0.225])]
+ULTRALYTICS = {"task": "classify", "names": "{0: 'p', 1: 'q', 2: 'r', 3: 's'}"}
+TIMM = {"mean": "[0.485, 0.456, 0.406]", "std": "[0.229, 0.224, 0.225]", "crop_pct": "0.9", "interpolation": "bicubic"}
+
+ONNX: list[tuple[dict[str, Any], dict[str, Any], Answer, float]] = [
+    ({}, UNIT, unit, 1e-6),
+    ({}, {"preprocess": "keras_torch"}, torch, 1e-6),
+    ({"batch": 1}, UNIT, unit, 1e-6),
+    ({"batch": 2}, UNIT, unit, 1e-6),
+    ({"layout": "NHWC"}, UNIT, unit, 1e-6),
+    ({"layout": "NHW", "channels": 1}, UNIT, unit, 1e-6),
+    ({"channels": 1}, UNIT, unit, 1e-6),
+    ({"size": ("H", "W")}, {**UNIT, "input_size": graph_files.SIZE}, unit, 1e-6),
+    ({"first": STEPS}, {}, lambda x: softmax(logits(x / 127.5 - 1)), 1e-6),
+    ({"first": NORMALIZES}, UNIT, torch, 1e-6),
+    ({"last": None}, LOGITS, unit, 1e-6),
+    ({"last": "LogSoftmax"}, LOGITS, unit, 1e-6),
+    ({"last": "Sigmoid"}, {**UNIT, "multi_label": True}, sigmoid, 1e-6),
+    ({"shape_of_output": (-1, 4, 1, 1)}, UNIT, unit, 1e-6),
+    ({"shape_of_output": (1, 4, 1, 1)}, UNIT, unit, 1e-6),
+    ({"dense": "MatMul"}, UNIT, unit, 1e-6),
+    ({"dense": "Conv"}, UNIT, unit, 1e-6),
+    ({"opset": 9}, UNIT, unit, 1e-6),
+    ({"external": "weights.bin"}, UNIT, unit, 1e-6),
+    ({"dtype": "float16"}, UNIT, unit, 1e-3),
+    ({"dtype": "uint8", "first": [("Div", 255)]}, {}, unit, 1e-6),
+    ({"dtype": "int8", "input_quantization": (1 / 255, -128)}, {}, unit, 1e-6),
+    ({"output_quantization": (1 / 256, 0)}, UNIT, unit, 1 / 256),
+    ({"metadata": ULTRALYTICS}, {"labels": None}, unit, 1e-6),
+    ({"metadata": TIMM}, {}, torch, 1e-6),
+]
+
+
+@pytest.mark.parametrize(("file", "arguments", "answer", "within"), ONNX, ids=lambda value: None)
+def test_onnx(file: dict[str, Any], arguments: dict[str, Any], answer: Answer, within: float, tmp_path: Path) -> None:
+    given = images(file.get("channels", 3))
+    with opened(write_onnx(tmp_path / "a.onnx", **file), **arguments) as clf:
+        scores = clf.predict_proba(list(given))
+    np.testing.assert_allclose(scores, answer(given), rtol=0, atol=within)
+
+
+ONNX_REFUSED: list[tuple[dict[str, Any], dict[str, Any], type[Exception], str]] = [
+    ({}, {}, ARGUMENT, "does not say which pixel values.*begins with ReduceMean"),
+    ({"first": STEPS}, UNIT, ARGUMENT, "twice.*begins with Div by constants and Sub by constants"),
+    ({"first": NORMALIZES}, {}, ARGUMENT, "does not say.*begins with Sub by constants"),
+    ({"metadata": ULTRALYTICS}, {"preprocess": "keras_tf"}, ARGUMENT, "its metadata says scale=0.00392157"),
+    ({"last": "LogSoftmax"}, UNIT, ARGUMENT, "no probabilities"),
+    ({}, LOGITS, ARGUMENT, "probabilities already"),
+    ({"size": ("H", "W")}, UNIT, FILE, "leaves its size open; give input_size"),
+    ({"opset": 8}, UNIT, FILE, "operators of version 8"),
+    ({"domain": "mine"}, UNIT, FILE, "custom operator mine:Mine"),
+    ({"dtype": "uint8", "input_quantization": (0.02, 120)}, {}, ARGUMENT, "does not say which pixel values"),
+]
+
+
+@pytest.mark.parametrize(("file", "arguments", "error", "message"), ONNX_REFUSED, ids=lambda value: None)
+def test_onnx_is_refused(
+    file: dict[str, Any], arguments: dict[str, Any], error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    path = write_onnx(tmp_path / "a.onnx", **file)
+    with pytest.raises(error, match=f"(?s){message}"):
+        opened(path, **arguments)
+
+
+def test_weights_beside_an_onnx_file(tmp_path: Path) -> None:
+    """They are read from its folder alone, and have to be there whole."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    path = write_onnx(folder / "a.onnx", external="weights.bin")
+    weights = (folder / "weights.bin").read_bytes()
+    (folder / "weights.bin").write_bytes(weights[:-1])
+    with pytest.raises(ModelFileError, match=r"'weights\.bin', which is damaged or cut"):
+        opened(path, **UNIT)
+    (folder / "weights.bin").unlink()
+    with pytest.raises(ModelFileError, match=r"'weights\.bin', which is not beside it"):
+        opened(path, **UNIT)
+    outside = tmp_path / "secret"
+    outside.write_bytes(weights)
+    (folder / "weights.bin").symlink_to(outside)
+    with pytest.raises(ModelFileError, match="outside of its folder"):
+        opened(path, **UNIT)
+    path.write_bytes(path.read_bytes().replace(b"weights.bin", b"..//secret "[:11]))
+    with pytest.raises(ModelFileError, match="outside of its folder"):
+        opened(path, **UNIT)
+
+
+def test_what_lies_beside_a_file_says_its_preprocessing(tmp_path: Path) -> None:
+    path = write_onnx(tmp_path / "model.onnx")
+    said = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225], "resample": 3}
+    said |= {"size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}, "do_center_crop": True}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
+    (tmp_path / "config.json").write_text(json.dumps({"id2label": {str(i): name for i, name in enumerate("wxyz")}}))
+    clf = opened(path, labels=None)
+    assert [label.name for label in clf.labels] == [*"wxyz"]
+    assert clf.spec.resize == ResizePolicy("crop", crop_fraction=0.875, interpolation="bicubic")
+    np.testing.assert_allclose(clf.engine.open().run(images())[0], torch(images()), atol=1e-6)
+
+
+def test_openvino(tmp_path: Path) -> None:
+    """Written by OpenVINO itself, from ONNX."""
+    from pretrained_cnn.runtimes.openvino import import_openvino
+
+    ov = import_openvino()
+    answers = {"Gemm": unit, "Conv": unit, "uint8": lambda x: softmax(logits(x / 127.5 - 1))}
+    for name, answer in answers.items():
+        file = {"dtype": "uint8", "first": STEPS} if name == "uint8" else {"dense": name, "batch": 1}
+        path = tmp_path / f"{name}.xml"
+        ov.save_model(ov.convert_model(write_onnx(tmp_path / "a.onnx", **file)), path, compress_to_fp16=False)
+        clf = opened(path, **({} if name == "uint8" else UNIT))
+        np.testing.assert_allclose(clf.engine.open().run(images())[0], answer(images()), atol=1e-6)
+        assert (clf.engine.bundle is not None and "embedding" in clf.engine.bundle.outputs) == (name != "Conv")
+    path.with_suffix(".bin").unlink()
+    with pytest.raises(ModelFileError, match=r"uint8\.bin is not beside it"):
+        opened(path)
+
+
+def test_embed_and_train_on_an_onnx_file(tmp_path: Path) -> None:
+    """The input of the last dense layer is the embedding, here the mean of each channel."""
+    clf = opened(write_onnx(tmp_path / "a.onnx", last=None, batch=1), **LOGITS)
+    given = images(count=8)
+    embeddings = clf.embed(list(given))
+    np.testing.assert_allclose(embeddings, (given / 255).mean(axis=(1, 2)), atol=1e-6)
+    pairs = [(image, "bright" if image.mean() > 110 else "dark") for image in given]
+    trained = Classifier.train(pairs, clf, validation=pairs, cache=False)
+    trained.save(tmp_path / "b")
+    del clf
+    gc.collect()
+    for each in (trained, Classifier.load(tmp_path / "b")):
+        assert [each.predict(image).label for image, _ in pairs] == [label for _, label in pairs]
 
 
 def golden() -> Iterator[Any]:

@@ -91,7 +91,7 @@ def test_everything_is_in_the_page_and_only_as_data(small: Classifier, folder: P
     assert (report.images, [error.source for error in report.failed]) == (12, [str(folder / "text.jpg")])
     assert (report.uncertain, report.evaluation, done[-1]) == (11, None, (12, 1))
 
-    assert all(row["unsure"] for row in rows(path))
+    assert all(row["doubt"] == "uncertain" for row in rows(path))
 
     known = facts(path)
     assert [row["name"] for row in rows(path)] == [result.source for result in expected if result.error is None]

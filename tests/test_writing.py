@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
+import http.client
 import io
 import itertools
 import json
@@ -364,8 +365,11 @@ def test_which_failures_may_pass() -> None:
         TimeoutError(),
         *(OSError(number, "") for number in (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE)),
         OSError(errno.ENOTCONN, ""),
-        http_error(429),
-        http_error(503),
+        *(http_error(code) for code in (408, 425, 429, 500, 503)),
+        ConnectionResetError(),
+        http.client.RemoteDisconnected("Remote end closed connection without response"),
+        http.client.IncompleteRead(b""),
+        *(OSError(getattr(errno, name), "") for name in ("EBUSY", "EAGAIN", "EKEYEXPIRED") if hasattr(errno, name)),
     ):
         assert may_pass(caused(cause)), cause
     for cause in (ValueError(), OSError(errno.EACCES, ""), FileNotFoundError(errno.ENOENT, ""), http_error(404)):
@@ -375,21 +379,28 @@ def test_which_failures_may_pass() -> None:
     assert not may_pass(None)
     assert may_pass(ImageError("a", "it cannot be opened: Input/output error")), "as it comes from another process"
     assert may_pass(ImageError("a", "it cannot be decoded: MemoryError"))
+    assert may_pass(ImageError("a", "it cannot be fetched: the connection was cut after 3 of 9 bytes"))
+    assert may_pass(ImageError("a", "it cannot be fetched: Remote end closed connection without response"))
     assert not may_pass(ImageError("a", "it cannot be opened: Permission denied"))
 
 
 class Statuses(Handler):
-    """Answers with the status that the path names."""
+    """Answers with the status that the path names, or cuts the connection before or within its answer."""
 
     def get(self) -> None:
+        if self.path == "/gone.png":
+            return
+        if self.path == "/cut.png":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nimage")
+            return
         self.send(status=int(self.path[1:4]))
 
 
 def test_which_answers_of_a_server_may_pass(tmp_path: Path, clf: Classifier) -> None:
     with serve(Statuses) as server:
-        addresses = [f"{server.url}/{code}.png" for code in (404, 429, 500, 503)]
+        addresses = [f"{server.url}/{code}.png" for code in (404, 429, 500, 503, "gone", "cut")]
         found = [may_pass(result.error) for result in clf.stream(addresses)]
-    assert found == [False, True, True, True]
+    assert found == [False, True, True, True, True, True]
     (refused,) = clf.stream(addresses[:1])
     assert may_pass(refused.error)
 
@@ -474,17 +485,18 @@ def test_what_fails_at_the_end_has_no_row(photos: Path, clf: Classifier, monkeyp
     assert names("r.csv") == LISTED
 
 
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_a_folder_that_is_away_for_a_while(photos: Path, clf: Classifier, suffix: str) -> None:
+@pytest.mark.parametrize(("suffix", "source"), [("csv", "many"), ("parquet", "many"), ("csv", "many.txt")])
+def test_a_folder_that_is_away_for_a_while(photos: Path, clf: Classifier, suffix: str, source: str) -> None:
     """Whatever is away, and however long: after resuming every row is right."""
     many = [f"many/{number:03}.png" for number in range(200)]
     for name in many:
         draw(Path(name), RED)
-    write_results(clf.stream("many", top=1), f"whole.{suffix}")
-    for away in (1, 3, 20, 150):
+    Path("many.txt").write_text("\n".join(many))
+    write_results(clf.stream(source, top=1), f"whole.{suffix}")
+    for away in (1, 3, 20, 150) if source == "many" else (20, 150):
         path = f"r.{suffix}"
 
-        stream = clf.stream("many", top=1, batch_size=1, prefetch=1)
+        stream = clf.stream(source, top=1, batch_size=1, prefetch=1)
         original, taken = stream.next_with_origin, itertools.count()
 
         def taking(original: Any = original, taken: Any = taken, away: int = away) -> Any:
@@ -499,10 +511,11 @@ def test_a_folder_that_is_away_for_a_while(photos: Path, clf: Classifier, suffix
         with contextlib.suppress(OutputError):
             write_results(stream, path, overwrite=True)
         if Path("gone").exists():
-            with pytest.raises(OutputError, match=r"many: this source of .* is gone"):
-                write_results(clf.stream("many", top=1), path, resume=True)
+            if source == "many":
+                with pytest.raises(OutputError, match=r"many: this source of .* is gone"):
+                    write_results(clf.stream(source, top=1), path, resume=True)
             os.rename("gone", "many")
-        write_results(clf.stream("many", top=1), path, resume=True)
+        write_results(clf.stream(source, top=1), path, resume=True)
         assert sorted(map(str, read(Path(path)))) == sorted(map(str, read(Path(f"whole.{suffix}"))))
 
 

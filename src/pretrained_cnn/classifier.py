@@ -233,7 +233,7 @@ class Classifier:
         image_policy: ImagePolicy = ImagePolicy(),
         threads: int | None = None,
     ) -> Self:
-        """Open a classifier that somebody else saved: a file of Keras or of TensorFlow Lite.
+        """Open a classifier that somebody else saved: a file of Keras, TensorFlow Lite, ONNX or OpenVINO.
 
         What a file is, its first bytes say, not its name. ``Classifier(path, labels=...)``, ``Classifier.train(data,
         path)`` and ``--model PATH`` open it too.

@@ -33,6 +33,11 @@ def _run(options: Options) -> int:
     from pretrained_cnn.results.stream import Sources
 
     clf = load_classifier(options)
+    if options.unknown_to and clf.calibration is None:
+        raise InvalidArgumentError(
+            f"--unknown-to needs a calibrated bundle, and {options.model} is not calibrated; write one with "
+            "`pretrained-cnn calibrate`"
+        )
     sorter = _sorter(options, clf.spec.labels)
     if sorter is not None and clf.spec.multi_label:
         one_class_only("sorting images into a folder for each class")
@@ -40,7 +45,7 @@ def _run(options: Options) -> int:
         from pretrained_cnn.cli.on_ray import run
 
         return run(clf, options)
-    sources = Sources(options.source, without=None if sorter is None else str(sorter.folder))
+    sources = Sources(options.source, without=options.copy_to or options.link_to)
     stream = clf.stream(
         sources,
         top=options.named,
@@ -128,16 +133,26 @@ def _check(options: Options) -> None:
     for name, other in needs.items():
         if getattr(options, name) and not getattr(options, other):
             raise InvalidArgumentError(f"--{name.replace('_', '-')} needs {means[other]}")
-    if options.on and (options.copy_to or options.link_to):
-        name = "copy-to" if options.copy_to else "link-to"
+    sorting = [name for name in ("copy_to", "link_to", "unknown_to") if getattr(options, name)]
+    if options.on and sorting:
+        name = sorting[0].replace("_", "-")
         raise InvalidArgumentError(f"--{name} does not go with --on ray; sort by the rows, when they are there")
 
 
 def _sorter(options: Options, labels: Sequence[Label]) -> Sorter | None:
-    folder = options.copy_to or options.link_to
-    if not folder:
+    folder, unknown = options.copy_to or options.link_to, options.unknown_to
+    if not (folder or unknown):
         return None
-    for source in options.source:
+    for target in filter(None, (folder, unknown)):
+        _check_outside(target, options.source)
+    from pretrained_cnn.results.sorting import Sorter
+
+    return Sorter(folder, link=bool(options.link_to), labels=labels, unknown=unknown)
+
+
+def _check_outside(folder: str, sources: Sequence[str]) -> None:
+    """Raise InvalidArgumentError for a folder whose images the sources would find."""
+    for source in sources:
         root = source
         while not os.path.isdir(root) and glob.has_magic(root):
             root = os.path.dirname(root)
@@ -147,9 +162,6 @@ def _sorter(options: Options, labels: Sequence[Label]) -> Sorter | None:
                 f"{folder}: it lies within {source}, so sorted images would be found and classified again; "
                 "choose a folder outside"
             )
-    from pretrained_cnn.results.sorting import Sorter
-
-    return Sorter(folder, link=bool(options.link_to), labels=labels)
 
 
 COMMAND = Command(

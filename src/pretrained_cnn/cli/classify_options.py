@@ -30,6 +30,12 @@ class Options(StreamOptions):
     link_to: str | None = option(
         "Link to each image from DIR/class/ (default: do not link).", group=SORTING, exclusive="sorted", metavar="DIR"
     )
+    unknown_to: str | None = option(
+        "Copy each image of none of the classes to DIR, or link to it with --link-to; needs a calibrated bundle "
+        "(default: sort it as the others).",
+        group=SORTING,
+        metavar="DIR",
+    )
     on: Literal["ray"] | None = option(
         "Classify on a Ray cluster, where --workers is for each worker (default: on this machine).", group=CLUSTER
     )

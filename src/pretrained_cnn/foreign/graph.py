@@ -6,12 +6,14 @@ else. What is decided depends on that description and on the caller's arguments 
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pretrained_cnn._check import choice
 from pretrained_cnn.bundle.formats import Dtype
@@ -20,7 +22,20 @@ from pretrained_cnn.presets import PixelScaling, choose_preprocess, presets_tabl
 from pretrained_cnn.runtimes.adapted import Adapter, Function, Layout, Quantization, Source
 from pretrained_cnn.spec import ResizePolicy
 
-__all__ = ["RESIZE", "Graph", "Port", "adapt", "image_axes"]
+__all__ = [
+    "RESIZE",
+    "Graph",
+    "Port",
+    "Step",
+    "adapt",
+    "beginning",
+    "faults_named",
+    "find_layout",
+    "image_axes",
+    "known_shape",
+    "probe",
+    "scales_pixels",
+]
 
 RESIZE = ResizePolicy("squash", interpolation="bilinear", antialias=False)
 """How images become the size of a foreign network, unless the caller says otherwise: as Keras's own loaders do it."""
@@ -67,6 +82,8 @@ class Graph:
     """Whether that operation is arithmetic with constants, so that the graph takes 0 to 255."""
     metadata: Mapping[str, Any] | None = None
     """``scale``, ``mean`` and ``std`` that the file's metadata gives."""
+    resize: Mapping[str, Any] | None = None
+    """The fields of a `ResizePolicy` that the file's metadata gives."""
     labels: Sequence[str] | None = None
     """That the file's metadata gives."""
     ends_in: Function | None = None
@@ -140,6 +157,95 @@ def find_layout(shape: Sequence[int | None], layout: str | None, preferred: Layo
         given = "" if layout is None else f"; with layout={layout!r} it has no axis of 1 or 3 channels"
         raise ModelFileError(f"{name} takes an input of ({shown}), which is no image {wanted}{given}")
     return fitting[0]
+
+
+def known_shape(
+    shape: Sequence[int | None], name: str, order: Layout, input_size: Sequence[int] | None
+) -> tuple[int | None, ...]:
+    """The shape with ``input_size`` where its height and width are open; its batch may stay open.
+
+    Raises ModelFileError where they are open, or another size than the caller's.
+    """
+    sides = list(shape)
+    first = 2 if order == "NCHW" else 1
+    for axis, side in zip((first, first + 1), input_size or (None, None), strict=True):
+        sides[axis] = side if sides[axis] is None else sides[axis]
+    size = tuple(sides[first : first + 2])
+    if None in size:
+        raise ModelFileError(f"the input of {name} leaves its size open; give input_size=(height, width)")
+    if input_size is not None and size != tuple(input_size):
+        raise ModelFileError(
+            f"input_size={tuple(input_size)}, and {name} takes images of {size}, which cannot be changed; leave "
+            "input_size out"
+        )
+    return tuple(side if axis == 0 else side or 3 for axis, side in enumerate(sides))
+
+
+def probe(
+    run: Callable[[NDArray[Any]], Sequence[NDArray[Any]]], shape: Sequence[int | None], dtype: str
+) -> tuple[list[tuple[int, ...]], int | None]:
+    """The shapes of what a graph gives for one image, and how many images it takes at once, None for any number.
+
+    A graph may say that it takes any number, and fail with two.
+    """
+    fixed = shape[0]
+    count = fixed or 1
+    one = [values.shape for values in run(_noise((count, *shape[1:]), dtype))]
+    one = [(1, *sides[1:]) if sides[:1] == (count,) else sides for sides in one]
+    if fixed is not None:
+        return one, fixed
+    try:
+        two = [values.shape for values in run(_noise((2, *shape[1:]), dtype))]
+    except Exception:  # each runtime raises its own
+        return one, 1
+    return one, None if two == [(2, *sides[1:]) for sides in one] else 1
+
+
+def _noise(shape: Sequence[Any], dtype: str) -> NDArray[Any]:
+    return np.random.default_rng(0).integers(0, 127, shape).astype(dtype)
+
+
+Step = tuple[str, NDArray[Any], bool]
+"""An operation of arithmetic, its constant, and whether the constant is on the left."""
+
+
+@contextlib.contextmanager
+def faults_named(name: str, runtime: str) -> Iterator[None]:
+    """Raise ModelFileError, which names the file, whatever a runtime raises: each has its own exceptions."""
+    try:
+        yield
+    except ModelFileError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())[:300]
+        raise ModelFileError(f"{name} cannot be run by {runtime}: {text}") from error
+
+
+def beginning(steps: Sequence[Step], next_operation: str) -> tuple[str, bool]:
+    """How a graph begins, as part of a sentence, and whether that is what scales pixel values of 0 to 255."""
+    if not steps:
+        return next_operation, False
+    return " and ".join(f"{name} by constants" for name, _, _ in steps[:3]), scales_pixels(steps)
+
+
+def scales_pixels(steps: Sequence[Step]) -> bool:
+    """Whether arithmetic with constants is what is done to pixel values of 0 to 255, and not to values of 0 to 1.
+
+    >>> scales_pixels([("Div", np.array(127.5), False), ("Sub", np.array(1.0), False)])
+    True
+    >>> scales_pixels([("Sub", np.array([0.485, 0.456, 0.406]), False), ("Div", np.array(0.229), False)])
+    False
+    """
+    values = np.array([[0.0], [255.0]])
+    functions = {"mul": np.multiply, "add": np.add, "sub": np.subtract, "div": np.divide}
+    for name, constant, left in steps:
+        factor = constant.astype(np.float64).reshape(1, -1)
+        if factor.size not in (1, 3) or (left and name.lower() == "div"):
+            return False
+        pair = (factor, values) if left else (values, factor)
+        with np.errstate(all="ignore"):
+            values = functions[name.lower()](*pair)
+    return bool(steps) and bool(np.abs(values).max() <= 256)
 
 
 def adapt(

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from pretrained_cnn.bundle import child
 from pretrained_cnn.bundle.store import complete
 from pretrained_cnn.errors import BundleError, InvalidArgumentError, ModelFileError
+from pretrained_cnn.foreign.beside import said_beside
 from pretrained_cnn.foreign.graph import RESIZE, Graph, adapt
-from pretrained_cnn.foreign.kinds import LITERT, FileKind
+from pretrained_cnn.foreign.kinds import LITERT, ONNX, OPENVINO, FileKind
 from pretrained_cnn.foreign.labels import choose_labels
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.runtimes import runtime_for
@@ -23,10 +24,14 @@ from pretrained_cnn.spec import ModelSpec, ResizePolicy
 
 __all__ = ["READERS", "open_graph"]
 
-READERS = {LITERT: "pretrained_cnn.foreign.litert:read"}
+READERS = {
+    LITERT: "pretrained_cnn.foreign.litert:read",
+    ONNX: "pretrained_cnn.foreign.onnx:read",
+    OPENVINO: "pretrained_cnn.foreign.openvino:read",
+}
 """What describes a file of each kind, in a child process."""
 
-FORMATS = {LITERT: "litert"}
+FORMATS = {LITERT: "litert", ONNX: "onnx", OPENVINO: "openvino"}
 
 
 def open_graph(path: Path, kind: FileKind, image_policy: ImagePolicy = ImagePolicy(), **arguments: Any) -> Path:
@@ -87,7 +92,7 @@ def _write(
         channels=graph.channels,
         labels=choose_labels(given, 2 if width == 1 and multi_label else width, name),
         multi_label=multi_label,
-        resize=resize or RESIZE,
+        resize=resize or (RESIZE if graph.resize is None else ResizePolicy(**graph.resize)),
         embedding_size=graph.embedding,
     )
     outputs = {"scores": 2 if adapter.outputs["scores"].binary else width}
@@ -113,7 +118,8 @@ def describe(path: Path, kind: FileKind, folder: Path, **arguments: Any) -> Grap
         found = Reference(READERS[kind])(**request)
     except BundleError as error:  # a signal ended the child
         raise ModelFileError(f"{path.name} is damaged, or too large for the memory: {error}") from error
-    return Graph.from_dict(found)
+    beside = {key: value for key, value in said_beside(path).items() if found[key] is None}
+    return Graph.from_dict(found | beside)
 
 
 def _judge(graph: Graph, name: str, scores: NDArray[np.float32], *, from_logits: bool, multi_label: bool) -> None:

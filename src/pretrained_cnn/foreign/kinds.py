@@ -52,8 +52,8 @@ KERAS = FileKind("a Keras archive", FROM_FILE)
 KERAS_HDF5 = FileKind("a Keras model in HDF5", FROM_FILE)
 WEIGHTS = FileKind("weights alone, without the network that they are for", BY_BUILDER)
 LITERT = FileKind("a LiteRT (TensorFlow Lite) file", FROM_FILE)
-ONNX = FileKind("an ONNX file, which cannot be opened yet", BY_KERAS)
-OPENVINO = FileKind("an OpenVINO model, which cannot be opened yet", BY_KERAS)
+ONNX = FileKind("an ONNX file", FROM_FILE)
+OPENVINO = FileKind("an OpenVINO model", FROM_FILE)
 SAVED_MODEL = FileKind(
     "a SavedModel without a bundle's manifest.json, which cannot be opened yet",
     "wrap keras.Model(inputs, keras.layers.TFSMLayer({path!r}, call_endpoint='serving_default')(inputs)) with "

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pretrained_cnn.errors import ModelFileError, import_package
-from pretrained_cnn.foreign.graph import Graph, Port, find_layout, image_axes
+from pretrained_cnn.foreign.graph import Graph, Port, Step, beginning, faults_named, find_layout, known_shape, probe
 
 __all__ = ["read"]
 
@@ -44,23 +45,31 @@ def read(
 
     copied = Path(folder, "model.tflite")
     shutil.copyfile(path, copied)
-    with _faults_named(name):
+    with faults_named(name, "LiteRT"):
         interpreter = Interpreter(str(copied))
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     for ports, what in ((inputs, "input"), (outputs, "output")):
         if len(ports) != 1:
             raise ModelFileError(f"{name} has {len(ports)} {what}s, and a classifier of images has one {what}")
     given, found = inputs[0], outputs[0]
-    shape = _shape(given, name, layout, input_size)
-    order = find_layout(shape, layout, "NHWC", name)
-    open_batch = shape[0] is None
-    concrete = [1 if side is None else side for side in shape]
-    with _faults_named(name):
-        answer = _run(interpreter, given, found, concrete)
-        batch = None if open_batch and _takes_two(interpreter, given, found, concrete, answer) else concrete[0]
+    signature = given.get("shape_signature", given["shape"])
+    sides = signature if len(signature) == len(given["shape"]) else given["shape"]
+    order = find_layout([None if side < 0 else int(side) for side in sides], layout, "NHWC", name)
+    shape = known_shape([None if side < 0 else int(side) for side in sides], name, order, input_size)
+    dtype = np.dtype(given["dtype"]).name
+
+    def run(batch: NDArray[Any]) -> list[NDArray[Any]]:
+        interpreter.resize_tensor_input(given["index"], batch.shape)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(given["index"], batch)
+        interpreter.invoke()
+        return [interpreter.get_tensor(found["index"])]
+
+    with faults_named(name, "LiteRT"):
+        (answer,), batch = probe(run, shape, dtype)
     graph = _Schema(copied)
     begins, scales = graph.first()
-    input_port = Port(shape=tuple(concrete), dtype=np.dtype(given["dtype"]).name, quantization=_pair(given))
+    input_port = Port(shape=shape, dtype=dtype, quantization=_pair(given))
     output_port = Port(shape=answer, dtype=np.dtype(found["dtype"]).name, quantization=_pair(found))
     metadata, labels = _metadata(copied, graph.metadata())
     described = Graph(
@@ -79,64 +88,10 @@ def read(
     return dataclasses.asdict(described)
 
 
-@contextlib.contextmanager
-def _faults_named(name: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # the interpreter raises RuntimeError and ValueError
-        text = " ".join(str(error).split())[:300]
-        raise ModelFileError(f"{name} cannot be run by LiteRT: {text}") from error
-
-
-def _shape(
-    given: dict[str, Any], name: str, layout: str | None, input_size: tuple[int, int] | None
-) -> list[int | None]:
-    """The shape of the input, None where it is open; its height and width are known."""
-    signature = given.get("shape_signature", given["shape"])
-    sides = signature if len(signature) == len(given["shape"]) else given["shape"]
-    shape: list[int | None] = [None if side < 0 else int(side) for side in sides]
-    height, width, _ = image_axes(shape, find_layout(shape, layout, "NHWC", name))
-    size = (height, width)
-    if None in size:
-        if input_size is None:
-            raise ModelFileError(f"the input of {name} leaves its size open; give input_size=(height, width)")
-        order = find_layout(shape, layout, "NHWC", name)
-        axes = (2, 3) if order == "NCHW" else (1, 2)
-        for axis, side in zip(axes, input_size, strict=True):
-            shape[axis] = side if shape[axis] is None else shape[axis]
-        size = image_axes(shape, order)[:2]
-    if input_size is not None and size != tuple(input_size):
-        raise ModelFileError(
-            f"input_size={tuple(input_size)}, and {name} takes images of {size}, which cannot be changed; leave "
-            "input_size out"
-        )
-    return shape
-
-
 def _pair(details: dict[str, Any]) -> tuple[float, int] | None:
     """The quantization of a tensor, None for one that has none."""
     scale, zero = details["quantization"]
     return (float(scale), int(zero)) if scale else None
-
-
-def _run(interpreter: Any, given: dict[str, Any], found: dict[str, Any], shape: list[int]) -> tuple[int, ...]:
-    """The shape of the answer to noise."""
-    interpreter.resize_tensor_input(given["index"], shape)
-    interpreter.allocate_tensors()
-    noise = np.random.default_rng(0).integers(0, 127, shape)
-    interpreter.set_tensor(given["index"], noise.astype(given["dtype"]))
-    interpreter.invoke()
-    return tuple(int(side) for side in interpreter.get_tensor(found["index"]).shape)
-
-
-def _takes_two(
-    interpreter: Any, given: dict[str, Any], found: dict[str, Any], shape: list[int], one: tuple[int, ...]
-) -> bool:
-    """Whether the graph takes several images at once, and gives an answer for each."""
-    try:
-        return _run(interpreter, given, found, [2, *shape[1:]]) == (2, *one[1:])
-    except (RuntimeError, ValueError):
-        return False
 
 
 class _Schema:
@@ -151,20 +106,29 @@ class _Schema:
         self._graph = self._model.Subgraphs(0)
 
     def first(self) -> tuple[str, bool]:
-        """The first operation that changes values, and whether it is arithmetic with constants."""
+        """The first operation that changes values, and whether it is arithmetic that scales pixel values."""
         tensor = self._graph.Inputs(0)
+        steps: list[Step] = []
         for _ in range(self._graph.OperatorsLength()):
             takers = [each for each in self._operators() if tensor in each.InputsAsNumpy().tolist()]
-            if len(takers) != 1:
-                return "several operations", False
-            name = self._name(takers[0])
-            if name in ARITHMETIC:
-                others = [index for index in takers[0].InputsAsNumpy().tolist() if index != tensor]
-                return f"{name} by constants", all(map(self._is_constant, others))
-            if name not in PASSED:
-                return name, False
+            name = self._name(takers[0]) if len(takers) == 1 else "several operations"
+            step = self._step(takers[0], name, tensor) if name in ARITHMETIC else None
+            if step is not None:
+                steps.append(step)
+            elif name not in PASSED:
+                return beginning(steps, name)
             tensor = takers[0].Outputs(0)
-        return "nothing", False
+        return beginning(steps, "nothing")
+
+    def _step(self, operator: Any, name: str, tensor: int) -> Step | None:
+        """Arithmetic with a constant; None if the other operand is no constant of float32."""
+        inputs = operator.InputsAsNumpy().tolist()
+        other = next((index for index in inputs if index != tensor), tensor)
+        described = self._graph.Tensors(other)
+        buffer = self._model.Buffers(described.Buffer())
+        if buffer.DataLength() == 0 or described.Type() != self._types.FLOAT32:
+            return None
+        return name, buffer.DataAsNumpy().view(np.float32), inputs[0] == other
 
     def last(self) -> str:
         """The name of the operation that gives the output."""
@@ -199,9 +163,6 @@ class _Schema:
     def _name(self, operator: Any) -> str:
         code = self._model.OperatorCodes(operator.OpcodeIndex())
         return str(self._names.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "a custom operation"))
-
-    def _is_constant(self, tensor: int) -> bool:
-        return tensor >= 0 and self._model.Buffers(self._graph.Tensors(tensor).Buffer()).DataLength() > 0
 
 
 def _metadata(path: Path, data: bytes | None) -> tuple[dict[str, Any] | None, list[str] | None]:

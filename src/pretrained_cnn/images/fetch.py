@@ -65,7 +65,7 @@ def _read(response: http.client.HTTPResponse, policy: ImagePolicy) -> bytes:
             raise _TooLargeError(f"it has more than {policy.max_url_bytes:,} bytes (ImagePolicy.max_url_bytes)")
     declared = declared_length(response)
     if declared is not None and len(data) < declared:
-        raise OSError(f"the connection was cut after {len(data):,} of {declared:,} bytes")
+        raise ConnectionError(f"the connection was cut after {len(data):,} of {declared:,} bytes")
     if response.headers.get("Content-Encoding", "").lower() in ("gzip", "x-gzip", "deflate"):  # nobody asked for it
         return _unpacked(bytes(data), policy)
     return bytes(data)

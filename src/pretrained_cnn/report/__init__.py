@@ -33,9 +33,10 @@ from pretrained_cnn.evaluate import Evaluation, read_labeled
 from pretrained_cnn.explain import COLORS
 from pretrained_cnn.images.batch import Batch
 from pretrained_cnn.report.page import Page
-from pretrained_cnn.results.result import status_of
+from pretrained_cnn.results.result import Status, status_of
 from pretrained_cnn.results.stream import Sources, find_images
 from pretrained_cnn.spec import HeatMapMethod, ResizePolicy
+from pretrained_cnn.trust import OUTPUTS
 
 __all__ = ["Report", "write_report"]
 
@@ -54,7 +55,7 @@ class Report:
 
     >>> Report(Path("report.html"), 3, (ImageError("a.jpg", "there is no such file"),))
     Report(path=PosixPath('report.html'), images=3, failed=(ImageError('a.jpg', 'there is no such file'),), \
-uncertain=0, evaluation=None, skipped={})
+uncertain=0, unknown=0, evaluation=None, skipped={})
     """
 
     path: Path
@@ -64,6 +65,8 @@ uncertain=0, evaluation=None, skipped={})
     """Those that could not be read."""
     uncertain: int = 0
     """How many have a best score below ``min_score``."""
+    unknown: int = 0
+    """How many are of none of the classes, by a calibrated classifier."""
     evaluation: Evaluation | None = None
     """With ``labeled=True``: how often the classifier was right, unless no image could be read."""
     skipped: Mapping[str, int] = field(default_factory=dict)
@@ -139,6 +142,7 @@ def write_report(
         seconds = time.monotonic() - start
         facts = {
             "about": _about(classifier, name, run, about_maps, min_score, seconds),
+            "coverage": None if classifier.calibration is None else classifier.calibration.coverage,
             "date": f"{datetime.now().day} {datetime.now():%B %Y}",
             "errors": [[error.source, error.reason] for error in run.failed],
             "evaluation": evaluation and _figures(evaluation),
@@ -149,7 +153,7 @@ def write_report(
             "size": classifier.spec.input_size,
         }
         page.finish(facts)
-    return Report(path, run.images, tuple(run.failed), run.uncertain, evaluation, skipped)
+    return Report(path, run.images, tuple(run.failed), run.uncertain, run.unknown, evaluation, skipped)
 
 
 class _Run:
@@ -164,18 +168,19 @@ class _Run:
     ) -> None:
         self._targets, self._min_score, self._explain = targets, min_score, explain
         self._labels = classifier.spec.labels or ()
-        self._engine, self._network = classifier.engine, classifier.engine.open()
-        self.images = self.uncertain = 0
+        self._engine, self._calibration = classifier.engine, classifier.calibration
+        self._network = self._engine.open(("scores",) if self._calibration is None else OUTPUTS)
+        self.images = self.uncertain = self.unknown = 0
         self.failed: list[ImageError] = []
         self.map_size: tuple[int, ...] | None = None
         # These three of labeled images only, for their evaluation.
         self._sources: list[str] = []
         self._truths = [np.empty(0, np.intp)]
-        self._scores = [np.empty((0, *self._network.widths), np.float32)]
+        self._scores = [np.empty((0, self._network.widths[0]), np.float32)]
 
     def add_to(self, page: Page, batch: Batch, top: int) -> None:
         """Classify a batch, and add its images to the page."""
-        batch, (scores,) = self._network.answer(batch)
+        batch, (scores, *embeddings) = self._network.answer(batch)
         read = np.array([error is None for error in batch.errors])
         begin, self.images = self.images, self.images + len(read)
         self.failed += [error for error in batch.errors if error is not None]
@@ -193,9 +198,14 @@ class _Run:
             self._sources += names
             self._truths.append(targets)
             self._scores.append(scores)
-        uncertain = [status_of(best, self._min_score) == "uncertain" for best in predictions]
-        self.uncertain += sum(uncertain)
-        page.add(names, predictions, batch.pixels, truths=truths, uncertain=uncertain, heat_maps=maps)
+        statuses: list[Status] = [status_of(best, self._min_score) for best in predictions]
+        if self._calibration is not None:
+            for i in np.flatnonzero(self._calibration.is_unknown(*embeddings)).tolist():
+                statuses[i] = "unknown"
+        self.uncertain += statuses.count("uncertain")
+        self.unknown += statuses.count("unknown")
+        doubts = ["" if status == "ok" else status for status in statuses]
+        page.add(names, predictions, batch.pixels, truths=truths, doubts=doubts, heat_maps=maps)
 
     def evaluation(self) -> Evaluation | None:
         """How often the classifier was right; None unless there are labeled images that could be read."""
@@ -238,6 +248,12 @@ def _about(
         ("Input", f"{width} x {height} pixels, {_describe(spec.resize)}"),
         ("Heat maps", about_maps),
         ("Uncertain", "not marked" if min_score is None else f"a best score below {_percent(min_score)}"),
+        (
+            "Unknown",
+            "not marked: the classifier is not calibrated"
+            if classifier.calibration is None
+            else f"{run.unknown:,}, calibrated to keep {_percent(classifier.calibration.coverage)} of the known images",
+        ),
         ("Made", f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}, in {timedelta(seconds=round(seconds))}"),
     ]
     installed = [f"{name} {version(name)}" for module, name in PACKAGES.items() if module in sys.modules]

@@ -16,7 +16,6 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
-from itertools import compress
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -71,12 +70,13 @@ class Page:
         pixels: NDArray[np.uint8],
         *,
         truths: Sequence[tuple[str, str]] | None = None,
-        uncertain: Sequence[bool] = (),
+        doubts: Sequence[str] = (),
         heat_maps: NDArray[np.float32] | None = None,
     ) -> None:
         """Add images with their predictions; RGB ``(n, H, W, 3)``, and maps ``(n, h, w)``, 0 to 1, over all of them.
 
-        ``truths`` are the id and the label of the class of each, ``uncertain`` says of each whether it is.
+        ``truths`` are the id and the label of the class of each, ``doubts`` the status of each
+        that is not to be trusted, else an empty text.
         """
         rows: list[dict[str, Any]] = [
             {"name": name, "best": [[self._class(id_, label), _number(score)] for id_, label, score in best]}
@@ -84,8 +84,9 @@ class Page:
         ]
         for row, truth in zip(rows, truths or (), strict=truths is not None):
             row["truth"] = self._class(*truth)
-        for row in compress(rows, uncertain):
-            row["unsure"] = True
+        for row, doubt in zip(rows, doubts, strict=bool(doubts)):
+            if doubt:
+                row["doubt"] = doubt
         self._block(rows, 'class="rows"')
         images = {"thumbnails": [self._thumbnail(each) for each in pixels]}
         if heat_maps is not None:

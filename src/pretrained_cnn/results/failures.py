@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import http.client
 import os
 import re
 import socket
@@ -19,13 +20,19 @@ IN_A_ROW = 8
 _CODES = (
     *("ENOMEM", "EMFILE", "ENFILE", "EIO", "ESTALE", "ENOTCONN", "EREMOTEIO", "ENODEV", "ENXIO", "ETIMEDOUT"),
     *("EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH", "ECONNREFUSED", "ECONNRESET", "ECONNABORTED"),
+    *("EAGAIN", "EBUSY", "ENETRESET", "ESHUTDOWN", "EPROTO", "ECOMM", "EKEYEXPIRED"),
 )
 PASSING = frozenset(getattr(errno, name) for name in _CODES if hasattr(errno, name))
 """The numbers of errors that say that a machine, a disk or a network does not answer now."""
 
+PASSING_STATUSES = (408, 425, 429)
+"""The answers of a server that say that it may answer later, beside those from 500 on."""
+
+_ENDS = ("MemoryError", "timed out", "in name resolution", "Remote end closed connection without response")
 _TEXT = re.compile(
-    r"HTTP Error (429|5\d\d)\b|\(ImagePolicy\.url_seconds\)"
-    rf"|({'|'.join(map(re.escape, (*map(os.strerror, PASSING), 'MemoryError', 'timed out', 'in name resolution')))})$"
+    rf"HTTP Error ({'|'.join(map(str, PASSING_STATUSES))}|5\d\d)\b"
+    r"|\(ImagePolicy\.url_seconds\)|the connection was cut after "
+    rf"|({'|'.join(map(re.escape, (*map(os.strerror, PASSING), *_ENDS)))})$"
 )
 """What the reason of such an error says: an error that comes from another process has only its text."""
 
@@ -67,12 +74,14 @@ def has_files(folder: str) -> bool:
 
 def _passes(error: BaseException) -> bool:
     if isinstance(error, urllib.error.HTTPError):
-        return error.code == 429 or error.code >= 500
+        return error.code in PASSING_STATUSES or error.code >= 500
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, BaseException):
         return _passes(error.reason)
     if isinstance(error, socket.gaierror):
         return error.errno == socket.EAI_AGAIN
-    return isinstance(error, MemoryError | TimeoutError) or (isinstance(error, OSError) and error.errno in PASSING)
+    if isinstance(error, MemoryError | TimeoutError | ConnectionError | http.client.IncompleteRead):
+        return True
+    return isinstance(error, OSError) and error.errno in PASSING
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

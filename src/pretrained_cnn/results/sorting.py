@@ -42,11 +42,15 @@ class Sorter:
     An image that is there already, as the same link or with the same bytes, is left alone, so a run can be repeated.
     Another image of the same name gets the beginning of a hash of its path behind its own. So does a class whose name
     is another's on a file system that takes ``Cat`` and ``cat``, or two forms of ``é``, for the same; ``labels`` are
-    those of all classes.
+    those of all classes. With ``unknown``, images of none of the classes are put there and not into
+    ``folder/unknown/``; without ``folder``, only these are put anywhere.
     """
 
-    def __init__(self, folder: str, *, link: bool, labels: Iterable[Label] = ()) -> None:
-        self.folder = Path(folder)
+    def __init__(
+        self, folder: str | None, *, link: bool, labels: Iterable[Label] = (), unknown: str | None = None
+    ) -> None:
+        self.folder = None if folder is None else Path(folder)
+        self._unknown = None if unknown is None else Path(unknown)
         names = [folder_name(Prediction(*label, 0.0)) for label in labels]
         self._names = Counter(_folded(name) for name in set(names))
         self._first: dict[str, str] = {}
@@ -60,8 +64,9 @@ class Sorter:
         Raises ImageError for an image that is no file on disk, or whose name is too long there; OutputError if the
         folder cannot be written to.
         """
-        source = Path(result.source)
-        folder = self.folder / (result.status if result.status != "ok" else self._class(result.predictions[0]))
+        source, folder = Path(result.source), self._folder_of(result)
+        if folder is None:
+            return
         try:
             source.stat()
             folder.mkdir(parents=True, exist_ok=True)
@@ -81,6 +86,14 @@ class Sorter:
         raise OutputError(
             f"{source}: it cannot be sorted into {folder}: {_other_name(source)} is there already, with other contents"
         )
+
+    def _folder_of(self, result: Result) -> Path | None:
+        """Where an image belongs; None if it is not to be put anywhere."""
+        if result.status == "unknown" and self._unknown is not None:
+            return self._unknown
+        if self.folder is None:
+            return None
+        return self.folder / (result.status if result.status != "ok" else self._class(result.predictions[0]))
 
     def _class(self, prediction: Prediction) -> str:
         """The name of a class's folder, which is no other class's on any file system."""

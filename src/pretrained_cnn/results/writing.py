@@ -25,6 +25,8 @@ __all__ = ["Written", "fill", "open_results", "write_results"]
 
 MAX_HELD = 1_000
 """Results that wait behind a failure that may pass, at most."""
+MAX_FOLDERS = 100_000
+"""Folders that are remembered because an image in them could be read, at most."""
 
 
 @dataclass(frozen=True)
@@ -89,16 +91,18 @@ class _Held:
         self._file, self._stream, self._write = file, stream, write
         self._waiting: list[tuple[Any, Origin]] = []
         self._in_a_row = 0
+        self._folders: set[str] = set()
+        """Folders in which an image could be read."""
         self.left_out: list[Any] = []
         """Failed results that are not written, so that a run that goes on tries their images again."""
 
     def take(self, result: Any, origin: Origin) -> None:
         """Write a result now, or later."""
-        if may_pass(result.error, listed=origin.listed):
+        if self._passes(result, origin):
             self._waiting.append((result, origin))
             self._in_a_row += 1
             if self._in_a_row >= IN_A_ROW:
-                self.left_out = [each for each, where in self._waiting if may_pass(each.error, listed=where.listed)]
+                self.left_out = [each for each, where in self._waiting if self._passes(each, where)]
                 raise OutputError(self.sentence())
         elif not self._waiting:
             self._write(result)
@@ -112,13 +116,24 @@ class _Held:
         """Try again what may have passed, and write what is certain. ``success`` is an image that could be read."""
         waiting, self._waiting, self._in_a_row = self._waiting, [], 0
         for result, origin in waiting:
-            if may_pass(result.error, listed=origin.listed):
+            if self._passes(result, origin):
                 if self._stream is not None and origin.image is not None:
                     result = self._stream.again(result)
-                if may_pass(result.error, listed=origin.listed) and not _is_its_own(result, origin, success):
+                if self._passes(result, origin) and not _is_its_own(result, origin, success):
                     self.left_out.append(result)
                     continue
             self._write(result)
+
+    def _passes(self, result: Any, origin: Origin) -> bool:
+        """Whether a failure may pass; also that of a path which a list names, if its folder was there and is gone."""
+        folder = os.path.dirname(origin.image) if isinstance(origin.image, str) else None
+        if result.error is None:
+            if folder is not None and len(self._folders) < MAX_FOLDERS:
+                self._folders.add(folder)
+            return False
+        if is_missing(result.error) and folder in self._folders and not has_files(folder or ""):
+            return True
+        return may_pass(result.error, listed=origin.listed)
 
     def sentence(self, reason: str | None = None) -> str:
         """How the run ended."""

@@ -24,6 +24,9 @@ NEIGHBOR = 3
 MAX_REFERENCE_BYTES = 9_000_000
 """Bytes of the references that are kept, at most, so that a bundle grows by less than 10 MB."""
 
+SAME = 1e-3
+"""Distances below count as this one: batches of another size give the same image another embedding by rounding."""
+
 BLOCK = 256
 """Rows of distances that are in memory at once."""
 
@@ -236,5 +239,5 @@ def _rows(images: NDArray[np.float16], references: NDArray[np.float16]) -> Itera
     """For each image its number, and float32 ``(R,)``: 1 less the cosine of its angle to each reference."""
     columns = references.astype(np.float32).T
     for start in range(0, len(images), BLOCK):
-        block = 1 - images[start : start + BLOCK].astype(np.float32) @ columns
-        yield from enumerate(block, start)
+        cosines = images[start : start + BLOCK].astype(np.float32) @ columns
+        yield from enumerate(np.maximum(1 - cosines, np.float32(SAME)), start)

@@ -11,12 +11,12 @@ for (const [block, element] of document.querySelectorAll(".rows").entries()) {
   element.remove();
 }
 
-function toRow({ name, best, truth, unsure = false }, block, offset) {
+function toRow({ name, best, truth, doubt = "" }, block, offset) {
   const [top, score] = best.length ? best[0] : [null, null];
   const words = [name];
   for (const each of [top, truth]) if (each != null) words.push(classes[each].label, classes[each].id);
   return {
-    name, best, truth, unsure, block, offset, top, score,
+    name, best, truth, doubt, block, offset, top, score,
     index: rows.length,
     short: name.split(/[\\/]/).pop() || name,
     wrong: facts.labeled && top !== truth,

@@ -19,10 +19,10 @@ export function showDetail(position, within = list) {
   $("detail-path").textContent = row.name;
   $("detail-path").hidden = row.short === row.name;
   const truth = $("detail-truth");
-  truth.hidden = !facts.labeled && !row.unsure;
+  truth.hidden = !facts.labeled && !row.doubt;
   truth.className = row.wrong ? "bad" : facts.labeled ? "good" : "soft";
   truth.textContent = [facts.labeled && (row.wrong ? `Wrong; true class: ${labelOf(row.truth)}` : "Right"),
-    row.unsure && "Uncertain"].filter(Boolean).join(", ");
+    row.doubt && row.doubt[0].toUpperCase() + row.doubt.slice(1)].filter(Boolean).join(", ");
   $("bars").replaceChildren(...row.best.map(([index, score]) => {
     const { id, label } = classes[index];
     const meter = make("span", { class: "meter" }, make("i"));

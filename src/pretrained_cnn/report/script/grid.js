@@ -11,16 +11,16 @@ export function cardOf(row, small = false) {
   fillImage(image, row);
   const truth = row.wrong ? `true: ${labelOf(row.truth)}` : "";
   if (row.wrong) image.append(make("span", { class: "badge cut" }, truth));
-  else if (row.unsure) image.append(make("span", { class: "badge unsure" }, "uncertain"));
+  else if (row.doubt) image.append(make("span", { class: "badge unsure" }, row.doubt));
   const meter = make("span", { class: "meter" }, make("i"));
   meter.style.setProperty("--score", row.score ?? 0);
   const spoken = [row.name, labelOf(row.top), shown(row.score), row.wrong && `wrong, ${truth}`,
-    row.unsure && "uncertain"].filter(Boolean).join(", ");
+    row.doubt].filter(Boolean).join(", ");
   const open = make("button", { class: "open", type: "button", tabindex: small ? "0" : "-1", "aria-label": spoken,
     title: row.name });
   const line = make("span", { class: "line" }, say("b", labelOf(row.top), "cut"), say("span", shown(row.score)));
   open.append(image, line, meter, say("small", row.short, "cut soft"));
-  const kind = row.wrong ? " wrong" : row.unsure ? " unsure" : "";
+  const kind = row.wrong ? " wrong" : row.doubt ? " unsure" : "";
   const card = make(small ? "div" : "li", { class: `card${kind}` }, open);
   if (facts.heat_maps !== null) {
     card.append(make("button", { class: "eye", type: "button", tabindex: "-1", "aria-pressed": String(isHot(row)),

@@ -20,7 +20,8 @@ export const sorts = {
 export const shows = {
   all: ["All", () => true],
   ...(facts.labeled && { right: ["Right", (row) => !row.wrong], wrong: ["Wrong", (row) => row.wrong] }),
-  ...(facts.min_score !== null && { unsure: ["Uncertain", (row) => row.unsure] }),
+  ...(facts.min_score !== null && { unsure: ["Uncertain", (row) => row.doubt === "uncertain"] }),
+  ...(facts.coverage !== null && { unknown: ["Unknown", (row) => row.doubt === "unknown"] }),
 };
 
 export const views = {

@@ -1,0 +1,87 @@
+"""What files beside a model say of it: the configurations of transformers and of timm."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+__all__ = ["said_beside", "said_by_timm"]
+
+MAX_BYTES = 2**24
+
+RESAMPLING = {1: "lanczos", 2: "bilinear", 3: "bicubic"}
+"""Pillow's numbers of the interpolations."""
+
+
+def said_beside(path: Path) -> dict[str, Any]:
+    """The preprocessing, the resize and the labels that ``preprocessor_config.json`` and ``config.json`` say.
+
+    The keys are fields of `Graph`: ``metadata``, ``resize`` and ``labels``. What cannot be read says nothing.
+    """
+    processor, config = (_read(path.with_name(name)) for name in ("preprocessor_config.json", "config.json"))
+    found: dict[str, Any] = {}
+    if isinstance(config.get("pretrained_cfg"), dict):
+        found |= said_by_timm({"label_names": config.get("label_names"), **config["pretrained_cfg"]})
+    found |= _said_by_transformers(processor)
+    names = config.get("id2label")
+    if isinstance(names, dict) and sorted(names) == sorted(map(str, range(len(names)))):
+        labels = [names[str(index)] for index in range(len(names))]
+        if labels and all(isinstance(label, str) for label in labels) and labels[0] != "LABEL_0":
+            found["labels"] = labels
+    return found
+
+
+def said_by_timm(config: dict[str, Any]) -> dict[str, Any]:
+    """What a configuration of timm says: ``mean`` and ``std`` of pixel values of 0 to 1, and how images are resized."""
+    mean, std = config.get("mean"), config.get("std")
+    if not (_are_numbers(mean) and _are_numbers(std)):
+        return {}
+    found: dict[str, Any] = {"metadata": {"scale": 1 / 255, "mean": mean, "std": std}}
+    fraction, interpolation = config.get("crop_pct"), config.get("interpolation")
+    if isinstance(fraction, float | int) and 0 < fraction <= 1 and interpolation in ("bilinear", "bicubic"):
+        method = "squash" if config.get("crop_mode") == "squash" else "crop"
+        found["resize"] = {"method": method, "crop_fraction": float(fraction), "interpolation": interpolation}
+    names = config.get("label_names")
+    if isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names):
+        found["labels"] = list(names)
+    return found
+
+
+def _said_by_transformers(config: dict[str, Any]) -> dict[str, Any]:
+    mean, std = config.get("image_mean"), config.get("image_std")
+    if not config.get("do_rescale", True):
+        scale: Any = 1.0
+    else:
+        scale = config.get("rescale_factor", 1 / 255)
+    if not config.get("do_normalize", True):
+        mean, std = [0.0], [1.0]
+    if not (_are_numbers(mean) and _are_numbers(std) and isinstance(scale, float | int) and scale > 0):
+        return {}
+    found: dict[str, Any] = {"metadata": {"scale": float(scale), "mean": mean, "std": std}}
+    interpolation = RESAMPLING.get(config.get("resample", 2))
+    size, crop = config.get("size"), config.get("crop_size")
+    if interpolation is None or not config.get("do_resize", True) or not isinstance(size, dict):
+        return found
+    short, height = size.get("shortest_edge"), size.get("height")
+    kept = crop.get("height") if isinstance(crop, dict) and config.get("do_center_crop") else None
+    if isinstance(short, int) and isinstance(kept, int) and 0 < kept <= short:
+        found["resize"] = {"method": "crop", "crop_fraction": kept / short, "interpolation": interpolation}
+    elif isinstance(height, int) and kept in (None, height):
+        found["resize"] = {"method": "squash", "interpolation": interpolation}
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The object in a file of JSON; empty where there is none."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            return {}
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) in (1, 3) and all(isinstance(x, float | int) for x in value)
