@@ -595,9 +595,7 @@ class Classifier:
         choice("errors", errors, ("raise", "return"))
         check_speed(batch_size, workers, prefetch)
         engine, calibration, outputs = self._engine, self._calibration, self._outputs
-        asked: dict[str, Any] = {"top": top, "min_score": min_score}
-        if calibration is not None:
-            asked["calibration"] = calibration.digest()
+        kept = {} if calibration is None else {"calibration": calibration.digest()}
 
         def start(images: Iterable[tuple[str, Any]]) -> Generator[Result]:
             batches = engine.batches(images, batch_size, workers, prefetch)
@@ -608,7 +606,7 @@ class Classifier:
             engine.image_policy,
             start,
             schema=RESULTS,
-            settings=partial(settings_of, engine, **asked),
+            settings=partial(settings_of, engine, top=top, min_score=min_score, **kept),
         )
 
     def predict_proba(

@@ -679,7 +679,7 @@ class Engine:
         """Open the network in each way, and measure which is the quickest with one image. That one stays open."""
         pixels = np.full((1, *self.spec.input_size, self.spec.channels), 127, np.uint8)
         engines: dict[Candidate, Engine] = {}
-        runs: dict[Candidate, Callable[[], object]] = {}
+        networks: dict[Candidate, Network] = {}
         failed: BundleError | None = None
         try:
             for candidate in offered:
@@ -697,21 +697,24 @@ class Engine:
                 )
                 engines[candidate] = engine
                 try:
-                    runs[candidate] = functools.partial(engine._open_one_output().run, pixels)
+                    networks[candidate] = engine.open_one_output()
                 except BundleError as error:
                     log.info("%s cannot compute %s: %s", candidate, self.spec.name, error)
                     failed = error
-            if not runs and failed is not None:
+            if not networks and failed is not None:
                 raise failed
-            found = quickest(runs)
-            best = engines.pop(found)
-            self._backbone, self._networks = best._backbone, best._networks
+            found = quickest({each: functools.partial(network.run, pixels) for each, network in networks.items()})
+            best, network = engines.pop(found), networks[found]
+            self._networks["outputs", *network.outputs, ""] = network
+            if best.is_built:
+                self._backbone = best.backbone()
             return found
         finally:
             for engine in engines.values():
                 engine.close()
 
-    def _open_one_output(self) -> Network:
+    def open_one_output(self) -> Network:
+        """The network, opened for its scores, or else for its embedding."""
         if self.bundle is not None:
             return self.open(self.bundle.outputs[:1])
         try:
