@@ -595,7 +595,7 @@ class Classifier:
         choice("errors", errors, ("raise", "return"))
         check_speed(batch_size, workers, prefetch)
         engine, calibration, outputs = self._engine, self._calibration, self._outputs
-        kept = {} if calibration is None else {"calibration": calibration.digest()}
+        kept: dict[str, Any] = {} if calibration is None else {"calibration": calibration.digest()}
 
         def start(images: Iterable[tuple[str, Any]]) -> Generator[Result]:
             batches = engine.batches(images, batch_size, workers, prefetch)
