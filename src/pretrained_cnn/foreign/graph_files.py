@@ -15,7 +15,7 @@ from pretrained_cnn.bundle.store import complete
 from pretrained_cnn.errors import BundleError, InvalidArgumentError, ModelFileError
 from pretrained_cnn.foreign.beside import said_beside
 from pretrained_cnn.foreign.graph import RESIZE, Graph, adapt
-from pretrained_cnn.foreign.kinds import LITERT, ONNX, OPENVINO, FileKind
+from pretrained_cnn.foreign.kinds import LITERT, ONNX, OPENVINO, SAVED_MODEL, FileKind
 from pretrained_cnn.foreign.labels import NUMBERS, choose_labels
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.runtimes import runtime_for
@@ -28,10 +28,11 @@ READERS = {
     LITERT: "pretrained_cnn.foreign.litert:read",
     ONNX: "pretrained_cnn.foreign.onnx:read",
     OPENVINO: "pretrained_cnn.foreign.openvino:read",
+    SAVED_MODEL: "pretrained_cnn.foreign.saved_model:read",
 }
 """What describes a file of each kind, in a child process."""
 
-FORMATS = {LITERT: "litert", ONNX: "onnx", OPENVINO: "openvino"}
+FORMATS = {LITERT: "litert", ONNX: "onnx", OPENVINO: "openvino", SAVED_MODEL: "saved_model"}
 
 
 def open_graph(path: Path, kind: FileKind, image_policy: ImagePolicy = ImagePolicy(), **arguments: Any) -> Path:
@@ -71,9 +72,13 @@ def _write(
     input_size: tuple[int, int] | None = None,
     from_logits: bool = False,
     multi_label: bool = False,
+    signature: str | None = None,
 ) -> None:
     name = path.name
-    graph = describe(path, kind, folder, layout=layout, input_size=input_size)
+    more = {"signature": signature} if kind is SAVED_MODEL else {}
+    if signature is not None and not more:
+        raise InvalidArgumentError(f"signature={signature!r} is for a SavedModel, and {name} is {kind.what}")
+    graph = describe(path, kind, folder, layout=layout, input_size=input_size, **more)
     adapter = adapt(
         graph,
         name,
