@@ -289,6 +289,55 @@ def moved() -> keras.Model:
     return keras.Model(i, dense(pooled(copied(layers.Rescaling(1 / 255)(x)))))
 
 
+def scaled_by_operations() -> keras.Model:
+    i = pixels()
+    return keras.Model(i, dense(pooled(copied((i[..., ::-1] - 127.5) / 127.5))))
+
+
+def scaled_behind_lambda() -> keras.Model:
+    i = pixels()
+    return keras.Model(i, dense(pooled(copied(layers.Rescaling(1 / 255)(layers.Lambda(lambda x: x + 0.0)(i))))))
+
+
+def sparsemax(y: Any) -> Any:
+    """As its paper defines it: numbers that sum to 1, some of them 0."""
+    ordered = ops.flip(ops.sort(y, axis=-1), axis=-1)
+    sums = ops.cumsum(ordered, axis=-1) - 1.0
+    number = np.array([[1.0, 2.0, 3.0]], np.float32)
+    kept = ops.sum(ops.cast(ordered * number > sums, "float32"), axis=-1, keepdims=True)
+    last = ops.sum(ops.where(ops.equal(number, kept), sums, 0.0), axis=-1, keepdims=True)
+    return ops.maximum(y - last / kept, 0.0)
+
+
+def quantized() -> keras.Model:
+    model = net()
+    model.layers[-1].quantize("int8")
+    return model
+
+
+def moved_places(move: Any) -> keras.Model:
+    """Between the convolution and the pooling, places or axes are others than the image's."""
+    i = pixels()
+    x = copied(layers.Rescaling(1 / 255)(i))
+    return keras.Model(i, dense(move(x)))
+
+
+MOVES = {
+    "moved axes": lambda x: ops.mean(ops.moveaxis(x, -1, 1), axis=(2, 3)),
+    "swapped sides": lambda x: pooled(ops.swapaxes(x, 1, 2)),
+    "permuted sides": lambda x: pooled(layers.Permute((2, 1, 3))(x)),
+    "a flip": lambda x: pooled(ops.flip(x, axis=2)),
+    "another shape": lambda x: pooled(layers.Reshape((SIZE // 2, SIZE * 2, 3))(x)),
+    "a half": lambda x: pooled(ops.concatenate([x[:, : SIZE // 2], x[:, : SIZE // 2]], axis=1)),
+    "a border": lambda x: 4 * pooled(layers.ZeroPadding2D(((0, SIZE), (0, SIZE)))(x)),
+}
+
+
+def cropped_first() -> keras.Model:
+    i = pixels()
+    return keras.Model(i, dense(pooled(copied(layers.Cropping2D(((0, 0), (0, SIZE // 2)))(i)))))
+
+
 def bytes_in() -> keras.Model:
     i = pixels(dtype="uint8")
     return keras.Model(i, dense(pooled(copied(layers.Rescaling(1 / 255)(ops.cast(i, "float32"))))))
@@ -430,6 +479,11 @@ RIGHT = [
     Case("average of two heads", averaged, embeds=False),
     Case("uint8 input", bytes_in),
     Case("layers that move pixels first", moved, formats=("keras",)),
+    *(
+        Case(f"{name} behind the convolution", lambda move=move: moved_places(move), formats=("keras",))
+        for name, move in MOVES.items()
+        if name != "a half"
+    ),
     Case("a layer of the user's own", with_own_layer),
     Case("Lambda", lambda: net(None, layers.Lambda(lambda x: ops.softmax(x))), formats=()),
     Case("subclass", subclass, SIZED, embeds=False, explains=False, formats=()),
@@ -531,6 +585,9 @@ REFUSED = [
     ("relu", lambda: net("relu"), {}, "so they are not probabilities"),
     ("softplus", lambda: net("softplus"), {}, "so they are not probabilities"),
     ("tanh", lambda: net("tanh"), {}, NOT_ONE),
+    ("one tanh", lambda: net("tanh", units=1), {"labels": ["a", "b"]}, "end the network in a sigmoid, or use"),
+    ("one logit", lambda: net(None, units=1), {"labels": ["a", "b"]}, "end the network in a sigmoid, or use"),
+    ("sparsemax of Keras", lambda: net("sparsemax"), {}, "ends in Keras's sparsemax, whose values do not sum to 1"),
     ("sigmoids", lambda: net("sigmoid"), {}, "if an image may have several labels, give multi_label=True"),
     ("subclass of logits", lambda: subclass(None), SIZED, SOFTMAX),
     ("softmax and from_logits", net, LOGITS, ALREADY),
@@ -595,6 +652,21 @@ REFUSED = [
     ("a map for scores", lambda: keras.Model(i := pixels(), copied(i)), {}, "not one score a class (N, C)"),
     ("scaled twice", net, {"preprocess": lambda x: x / 255}, "would scale them again; leave preprocess out"),
     ("scaled twice, pixels moved first", moved, {"preprocess": lambda x: x / 127.5 - 1}, "scale them again"),
+    ("scaled twice, by operations", scaled_by_operations, {"preprocess": "keras_tf"}, "would scale them again"),
+    (
+        "scaled twice, behind a Lambda",
+        scaled_behind_lambda,
+        {"preprocess": "unit"},
+        "would scale them again",
+    ),
+    ("scaled twice, by a variance", adapted, {"preprocess": "unit"}, "would scale them again"),
+    ("scaled twice, within", lambda: nested(), {"preprocess": "unit"}, "would scale them again"),
+    (
+        "int8 input",
+        lambda: keras.Model(i := pixels(dtype="int8"), dense(pooled(copied(ops.cast(i, "float32"))))),
+        {},
+        "takes int8, and pixel values go up to 255",
+    ),
     ("uint8 and fractions", bytes_in, {"preprocess": lambda x: x / 255}, "would be cut to whole numbers"),
     ("preprocess of size", net, {"preprocess": lambda x: x[:, ::2]}, "a preprocess changes values"),
     ("labels as a set", net, {"labels": set(LABELS)}, "a set has no order"),

@@ -14,7 +14,16 @@ from paths import EXAMPLES
 from PIL import Image
 from waking import FAMILIES, wake
 
-from pretrained_cnn import Classifier, DataError, InvalidArgumentError, ResizePolicy, get_spec
+from pretrained_cnn import (
+    Classifier,
+    DataError,
+    ImageError,
+    ImagePolicy,
+    InvalidArgumentError,
+    ResizePolicy,
+    get_spec,
+)
+from pretrained_cnn import explain as explaining
 from pretrained_cnn.backbones.build import Backbone
 from pretrained_cnn.backbones.explainer import Explainer, _linear
 from pretrained_cnn.backbones.graph import Call
@@ -223,6 +232,23 @@ def test_what_the_network_is_not_shown_is_cold() -> None:
     assert (round(left), round(top), round(right), round(bottom)) == (112, 12, 288, 188)
     assert heat[:, :112].max() == heat[:, 289:].max() == heat[:12].max() == heat[189:].max() == 0
     assert heat[13:187, 113:287].min() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("policy", [ResizePolicy(), ResizePolicy("squash"), ResizePolicy("pad")])
+def test_a_map_made_band_by_band_is_the_same(policy: ResizePolicy, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = np.random.default_rng(0).random((7, 7), np.float32)
+    whole = project_to_image(seen, (333, 211), (64, 64), policy)
+    monkeypatch.setattr(explaining, "BAND", 5_000)
+    np.testing.assert_allclose(project_to_image(seen, (333, 211), (64, 64), policy), whole, atol=1e-5)
+
+
+def test_an_image_too_large_to_explain_names_the_setting(tmp_path: Path) -> None:
+    Image.new("RGB", (100, 80)).save(tmp_path / "a.jpg")
+    clf = classifier(small(), image_policy=ImagePolicy(max_memory=50_000))
+    assert clf.predict(tmp_path / "a.jpg").error is None
+    reason = r"an explanation of its 100 x 80 pixels takes 64,000 bytes, more than 50,000 \(ImagePolicy\.max_memory\)"
+    with pytest.raises(ImageError, match=reason):
+        clf.explain(tmp_path / "a.jpg")
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ from own_models import (
     GRAYS,
     IMAGES,
     LABELS,
+    MOVES,
     REFUSED,
     RIGHT,
     SEVERAL,
@@ -33,11 +34,15 @@ from own_models import (
     Brighter,
     Case,
     copied,
+    cropped_first,
     dense,
+    moved_places,
     names_from_the_start,
     net,
     pixels,
     pooled,
+    quantized,
+    sparsemax,
     subclass,
     with_own_layer,
 )
@@ -79,6 +84,16 @@ def names(case: Case) -> list[str]:
         pairs = [(key, value) if isinstance(key, int) else (value, key) for key, value in case.labels.items()]
         return [name for _, name in sorted(pairs)]
     return [name.strip() for name in case.labels]
+
+
+def sparse(logits: np.ndarray) -> np.ndarray:
+    """The point of the simplex that is nearest, by bisection for what is taken from each number."""
+    low, high = logits.min(axis=1, keepdims=True) - 1, logits.max(axis=1, keepdims=True)
+    for _ in range(60):
+        middle = (low + high) / 2
+        over = np.maximum(logits - middle, 0).sum(axis=1, keepdims=True) > 1
+        low, high = np.where(over, middle, low), np.where(over, high, middle)
+    return np.maximum(logits - low, 0)
 
 
 def check_heat(heat: np.ndarray) -> None:
@@ -159,6 +174,25 @@ def test_the_sentence(name: str, make: Any, arguments: dict[str, Any], sentence:
     with pytest.raises(InvalidArgumentError) as caught:
         Classifier.from_keras(make(), **{"labels": LABELS, **arguments})
     assert sentence in str(caught.value)
+
+
+def test_a_sparsemax_that_sums_to_1_is_accepted() -> None:
+    clf = Classifier.from_keras(net(None, sparsemax), labels=LABELS)
+    np.testing.assert_allclose(clf.predict_proba([*IMAGES, BOTH]), sparse(12 * means([*IMAGES, BOTH])), atol=1e-5)
+
+
+def test_a_quantized_head_is_explained() -> None:
+    clf = Classifier.from_keras(quantized(), labels=LABELS)
+    assert [clf.predict(image).label for image in IMAGES] == LABELS
+    check_heat(clf.explain(IMAGES[0]).heat_map)
+
+
+def test_a_map_that_is_not_that_of_the_whole_image_is_not_drawn() -> None:
+    clf = Classifier.from_keras(cropped_first(), labels=LABELS, preprocess="none", resize=ResizePolicy("squash"))
+    with pytest.raises(InvalidArgumentError, match="a convolution behind it, over the whole image"):
+        clf.explain(IMAGES[0])
+    half = Classifier.from_keras(moved_places(MOVES["a half"]), labels=LABELS)
+    check_heat(half.explain(IMAGES[0]).heat_map)
 
 
 def test_a_registered_spec_is_judged_when_it_is_built() -> None:
@@ -549,6 +583,38 @@ for ask in (clf.predict, lambda _: Classifier("MobileNet", weights=None).predict
 """
 
 
+TF_KERAS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import keras
+import numpy as np
+import tf_keras
+from own_models import IMAGES, LABELS
+from pretrained_cnn import Classifier, InvalidArgumentError
+
+inputs = tf_keras.Input((24, 24, 3))
+pooled = tf_keras.layers.GlobalAveragePooling2D()(tf_keras.layers.Rescaling(1 / 255)(inputs))
+model = tf_keras.Model(inputs, tf_keras.layers.Dense(3, activation="softmax", use_bias=False)(pooled))
+model.set_weights([12 * np.eye(3)])
+
+class Mine(tf_keras.Model):
+    pass
+
+for each in (model, tf_keras.Sequential([model]), Mine()):
+    try:
+        Classifier.from_keras(each, labels=LABELS)
+    except InvalidArgumentError as error:
+        print(error)
+model.export(sys.argv[2])
+inputs = keras.Input((24, 24, 3))
+layer = keras.layers.TFSMLayer(sys.argv[2], call_endpoint="serve")
+clf = Classifier.from_keras(keras.Model(inputs, layer(inputs)), labels=LABELS)
+assert [clf.predict(image).label for image in IMAGES] == LABELS
+difference = np.abs(clf.predict_proba(IMAGES) - model(np.stack(IMAGES).astype("float32")).numpy()).max()
+assert difference < 1e-6, difference
+"""
+
+
 def answers(program: str, *arguments: object) -> list[str]:
     """The lines that a program of its own prints."""
     command = [sys.executable, "-c", program, str(Path(__file__).parent), *map(str, arguments)]
@@ -575,6 +641,18 @@ def test_with_and_without_eager_execution() -> None:
     first, second = answers(EAGER)
     assert first == second
     assert "TensorFlow builds a graph here" in first
+
+
+@pytest.mark.slow
+def test_models_of_keras_2(tmp_path: Path) -> None:
+    """The sentence for models of tf_keras, and that what it says works."""
+    pytest.importorskip("tf_keras", reason="tf_keras is not installed", exc_type=ImportError)
+    sentences = [line for line in answers(TF_KERAS, tmp_path / "exported") if line.startswith("from_keras")]
+    for kind, sentence in zip(("Functional", "Sequential", "Mine"), sentences, strict=True):
+        assert sentence == (
+            f"from_keras takes a keras.Model, not a {kind} of tf_keras (Keras 2); save it with model.export(path), and "
+            "wrap keras.Model(inputs, keras.layers.TFSMLayer(path, call_endpoint='serve')(inputs))"
+        )
 
 
 # Training on top

@@ -145,11 +145,14 @@ def test_what_a_policy_cannot_be(arguments: dict[str, Any], text: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("side", [28, 30, 32, 48, 64, 96, 160, 224, 600])
+@pytest.mark.parametrize("side", [28, 32, 64, 224, 600])
 def test_a_path_and_an_opened_image_show_the_network_the_same(labeled: list[tuple[Path, str]], side: int) -> None:
+    """So their scores are the same, with networks of every size."""
     for policy in (ResizePolicy(), ResizePolicy("squash")):
         for path, _ in labeled:
             with Image.open(path) as opened:
                 found = load(single_item(path), (side, side), policy, ImagePolicy())
                 expected = load(single_item(opened), (side, side), policy, ImagePolicy())
-            assert np.abs(found.astype(int) - expected).mean() < 0.5, path
+                whole = load(single_item(path), (side, side), policy, ImagePolicy(draft=False))
+            np.testing.assert_array_equal(found, expected, str(path))
+            np.testing.assert_array_equal(found, whole, str(path))

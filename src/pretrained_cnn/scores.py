@@ -73,8 +73,10 @@ labels, give multi_label=True, else end the network in a softmax'
     if beyond is None and abs(sums[worst] - 1) <= tolerance:
         return None
     if beyond is not None or linear:
-        low, high = beyond or (float(scores.min()), float(scores.max()))
-        activation = "a sigmoid" if multi_label else "a softmax"
+        one_output = not multi_label and scores.shape[1] == 2 and abs(sums[worst] - 1) <= tolerance  # p as (1 - p, p)
+        given = scores[:, 1:] if one_output else scores
+        low, high = float(given.min()), float(given.max())
+        activation = "a sigmoid" if multi_label or one_output else "a softmax"
         return (
             f"the outputs range from {low:.4g} to {high:.4g}, so they are not probabilities but logits or something "
             f"else; end the network in {activation}, or use Classifier.from_keras(..., from_logits=True)"

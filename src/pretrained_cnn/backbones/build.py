@@ -313,6 +313,11 @@ def judge(backbone: Backbone) -> None:
         return  # a decode function of its own reads whatever it likes
     last, values = last_function(model) or (None, None)
     found = problem(scores, multi_label=spec.multi_label, tolerance=tolerance(model), linear=last == "linear")
+    if found is not None and last == "sparsemax" and values is not None and problem(values) is not None:
+        found = (
+            "the network ends in Keras's sparsemax, whose values do not sum to 1 in this version of Keras, so its "
+            "outputs are not probabilities; compute the sparsemax with keras.ops, or end the network in a softmax"
+        )
     if found is not None:
         raise InvalidSpecError(f"{spec.name}: {found}")
     one_output = any(_is_two_classes(call.operation) for call in calls(model)[-1:])
@@ -373,6 +378,12 @@ def _is_of_keras(function: Any) -> bool:
 
 def _check_preprocessed(spec: ModelSpec, model: keras.Model, values: NDArray[np.float32]) -> None:
     """Raise InvalidSpecError if the preprocess function does what the network does again, or what it cannot take."""
+    dtype = keras.backend.standardize_dtype(model.inputs[0].dtype)
+    if dtype == "bool" or (dtype.startswith("int") and values.max() > np.iinfo(dtype).max):
+        raise InvalidSpecError(
+            f"{spec.name}: the network takes {dtype}, and pixel values go up to {values.max():.3g}; wrap a network "
+            "that takes uint8 or float32"
+        )
     if spec.preprocess is None:
         return
     expected = (*spec.input_size, spec.channels)
@@ -381,7 +392,7 @@ def _check_preprocessed(spec: ModelSpec, model: keras.Model, values: NDArray[np.
             f"{spec.name}: preprocess gives images {values.shape[1:]}, and the network takes {expected}; "
             "a preprocess changes values, and resize=ResizePolicy(...) the size"
         )
-    if keras.backend.standardize_dtype(model.inputs[0].dtype).startswith(("uint", "int")):
+    if dtype.startswith(("uint", "int")):
         if (values != np.rint(values)).any() or values.min() < 0:
             raise InvalidSpecError(
                 f"{spec.name}: the network takes whole numbers, {model.inputs[0].dtype}, and preprocess gives "
@@ -389,42 +400,63 @@ def _check_preprocessed(spec: ModelSpec, model: keras.Model, values: NDArray[np.
             )
     elif isinstance(spec.preprocess, PixelScaling) and spec.preprocess.by_numbers:
         return  # whoever gives numbers means them
-    elif np.abs(values).max() <= 2 and (layer := _scales_bytes(model)) is not None:
+    elif np.abs(values).max() <= 2 and (layer := _scales_again(model, probes(spec.input_size, spec.channels), values)):
         raise InvalidSpecError(
             f"{spec.name}: preprocess scales the images to {values.min():.3g} to {values.max():.3g}, and the network's "
             f"layer {layer!r} would scale them again; leave preprocess out"
         )
 
 
-_SAME_VALUES = (
-    layers.InputLayer,
-    layers.Identity,
+_MOVES_PIXELS = (
     layers.Resizing,
     layers.CenterCrop,
     layers.Cropping2D,
     layers.ZeroPadding2D,
-    layers.Permute,
-    layers.Reshape,
     layers.RandomCrop,
     layers.RandomFlip,
     layers.RandomRotation,
     layers.RandomTranslation,
     layers.RandomZoom,
 )
-"""Layers that move pixels, or augment by moving them, and leave the range of their values as it is."""
+"""Layers that change the number of pixels or what they show, and leave the range of their values as it is."""
 
 
-def _scales_bytes(model: keras.Model) -> str | None:
-    """The name of the first layer of a network, if it scales values of 0..255 down."""
-    for operation in leaves(model) if is_graph(model) else ():
-        if isinstance(operation, _SAME_VALUES):
-            continue
-        if isinstance(operation, layers.Rescaling):
-            return operation.name if np.abs(np.asarray(operation.scale)).max() <= 1 / 32 else None
-        if isinstance(operation, layers.Normalization) and getattr(operation, "mean", None) is not None:
-            return operation.name if np.abs(ops.convert_to_numpy(operation.mean)).max() > 8 else None
+def _scales_again(model: keras.Model, pixels: NDArray[Any], values: NDArray[Any]) -> str | None:
+    """The name of what scales ``pixels``, of 0..255, to a few units, so that ``values``, a few units, become nothing.
+
+    Only what comes before the first weights is looked at: there, a network scales its input.
+    """
+    if not is_graph(model):
         return None
+    followed = {id(model.inputs[0])}
+    for call in calls(model):
+        operation = call.operation
+        if len(call.inputs) != 1 or id(call.inputs[0]) not in followed or len(call.outputs) != 1:
+            continue
+        if isinstance(operation, keras.Model):
+            inner = [_at(model, call.inputs[0], array) for array in (pixels, values)]
+            found = _scales_again(operation, *inner)
+            if found is not None:
+                return found
+            continue
+        if getattr(operation, "weights", ()) and not isinstance(operation, layers.Normalization):
+            continue
+        sizes = [math.prod(side or 1 for side in tensor.shape[1:]) for tensor in (call.inputs[0], call.outputs[0])]
+        if sizes[0] != sizes[1] and not isinstance(operation, _MOVES_PIXELS):
+            continue
+        followed.add(id(call.outputs[0]))
+        before, after = (np.ptp(_at(model, call.outputs[0], array)) for array in (pixels, values))
+        if before <= 16 and after <= 1 / 10 and before > 8 * after:
+            return str(operation.name)
     return None
+
+
+def _at(model: keras.Model, tensor: Any, images: NDArray[Any]) -> NDArray[np.float32]:
+    """What a tensor of the model's graph is for ``images``."""
+    if tensor is model.inputs[0]:
+        return images.astype(np.float32)
+    found = keras.Model(model.inputs[0], tensor)(ops.convert_to_tensor(images.astype(np.float32)), training=False)
+    return np.asarray(ops.convert_to_numpy(ops.cast(found, "float32")))
 
 
 def tolerance(model: keras.Model) -> float:

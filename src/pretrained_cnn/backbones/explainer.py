@@ -24,6 +24,11 @@ from pretrained_cnn.spec import HeatMapMethod
 POOLING = (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
 CONVOLUTIONS = ("Conv", "DepthwiseConv", "SeparableConv", "ConvTranspose")
 """Operations of Keras with a spatial kernel."""
+MOVES_PLACES = (
+    *("Permute", "Transpose", "Moveaxis", "Swapaxes", "Reshape", "Flip", "Roll", "Rot90", "GetItem", "Slice", "Take"),
+    *("Cropping2D", "CenterCrop", "ZeroPadding2D", "Pad", "CropImages", "PadImages", "Lambda"),
+)
+"""Layers and operations of Keras that may give a map whose places, or axes, are others than those of what they take."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,22 +50,25 @@ class Explainer:
 
     def __init__(self, backbone: Backbone, method: HeatMapMethod = "grad_cam") -> None:
         self.method = choice("method", method, get_args(HeatMapMethod))
+        self._name = backbone.spec.name
         self._graph = serving_graph(backbone)
         head = find_head(backbone.model)
         found = _maps(backbone.model, None if head is None else head.call)
         if not found:
             raise InvalidArgumentError(
                 f"{backbone.spec.name} cannot be explained: no map of features was found in it, of shape (N, h, w, C), "
-                "more than one pixel, and with a convolution behind it; build it of keras layers, as a Functional or "
-                "Sequential model"
+                "more than one pixel, with a convolution behind it, over the whole image; build it of keras layers, as "
+                "a Functional or Sequential model"
             )
         self._map = found[-1]
         self._linear: dict[Any, Callable[[Any], Any]] = {}
         """The head, and what gives its linear scores; empty where these say nothing of the network's own."""
         if head is not None:
-            self._linear[head.call.operation] = _linear(head.call)
-            if not self._agrees(probes(backbone.spec.input_size, backbone.spec.channels)):
-                self._linear.clear()
+            linear = _linear(head.call)
+            if linear is not None:
+                self._linear[head.call.operation] = linear
+                if not self._agrees(probes(backbone.spec.input_size, backbone.spec.channels)):
+                    self._linear.clear()
 
     def __call__(self, pixels: NDArray[np.uint8], targets: NDArray[np.intp]) -> NDArray[np.float32]:
         """Heat maps of ``pixels``, RGB uint8 ``(N, H, W, 3)``, each for a class: its column, in ``targets`` ``(N,)``.
@@ -74,7 +82,16 @@ class Explainer:
             return ops.sum(ops.take_along_axis(scores, picked, axis=1)), features
 
         none = ops.zeros(np.shape(self._run(pixels, 0.0)[1]), dtype="float32")
-        gradient, features = (np.asarray(ops.convert_to_numpy(values), np.float64) for values in _gradient(score, none))
+        try:
+            values = _gradient(score, none)
+        except ValueError as error:  # layers may have gradients of their own, as those that compute in 8-bit floats
+            raise InvalidArgumentError(f"{self._name} cannot be explained: it gives no gradient: {error}") from error
+        if values[0] is None:
+            raise InvalidArgumentError(
+                f"{self._name} cannot be explained: no gradient leads from its scores back to its features; explain "
+                "the network as it was trained, without what makes its scores whole numbers"
+            )
+        gradient, features = (np.asarray(ops.convert_to_numpy(array), np.float64) for array in values)
         if self._map.channels_first:
             gradient, features = (np.moveaxis(values, 1, -1) for values in (gradient, features))
         maps = np.maximum(_combine(self.method, features, gradient), 0)
@@ -158,7 +175,8 @@ def _maps(model: keras.Model, head: Call | None) -> list[Map]:
     found: list[Map] = []
     if not is_graph(model):
         return found
-    # Of each tensor: whether a spatial kernel is behind it, and whether its channels come first, None if unknown.
+    # Of each tensor: whether a spatial kernel is behind it, and whether its channels come first, None if its places are
+    # not those of the image.
     facts: dict[int, tuple[bool, bool | None]] = {id(model.inputs[0]): (False, False)}
 
     def visit(model: keras.Model) -> bool:
@@ -172,7 +190,7 @@ def _maps(model: keras.Model, head: Call | None) -> list[Map]:
                     return True
                 fact = facts.get(id(operation.outputs[0]), known[0])
             else:
-                fact = (any(behind for behind, _ in known) or _has_kernel(operation), _layout(operation, known))
+                fact = (any(behind for behind, _ in known) or _has_kernel(operation), _layout(call, known))
                 shape: Any = getattr(call.outputs[0], "shape", ()) or ()
                 if len(shape) == 4 and fact[0] and fact[1] is not None and not isinstance(operation, POOLING):
                     sides = shape[2:] if fact[1] else shape[1:3]
@@ -194,23 +212,46 @@ def _has_kernel(operation: Any) -> bool:
     return any(len(weight.shape) >= 4 for weight in getattr(operation, "weights", ()))
 
 
-def _layout(operation: Any, known: list[tuple[bool, bool | None]]) -> bool | None:
-    """Whether the channels of what it gives come first; None if that cannot be known."""
+def _layout(call: Call, known: list[tuple[bool, bool | None]]) -> bool | None:
+    """Whether the channels of what a call gives come first; None if its places are not those of the image."""
     before = known[0][1] if known else False
-    axes = getattr(operation, "dims", None) or getattr(operation, "axes", None)
-    if type(operation).__name__ in ("Permute", "Transpose"):
-        axes = [axis for axis in axes or () if axis]
-        turned = {(3, 1, 2): True, (2, 3, 1): False}.get(tuple(axes))
-        return turned if before is not None and turned is not before else None
-    own = getattr(operation, "data_format", None)
+    if before is None:
+        return None
+    if type(call.operation).__name__ in MOVES_PLACES and len(call.inputs) == 1:
+        shapes = [tuple(tensor.shape) for tensor in (call.inputs[0], call.outputs[0])]
+        if [len(shape) for shape in shapes] == [4, 4]:
+            return next((first for first in (before, not before) if _keeps_places(call, before, first)), None)
+        return before
+    own = getattr(call.operation, "data_format", None)
     return before if own is None else own == "channels_first"
 
 
-def _linear(head: Call) -> Callable[[Any], Any]:
-    """What the head gives before its activation. Weights stay the layer's own."""
+def _keeps_places(call: Call, channels_first: bool, then: bool) -> bool:
+    """Whether what changes in a half of a map, the upper, lower, left or right one, changes there in what is given."""
+    shape = [side or 8 for side in call.inputs[0].shape[1:]]
+    operation = keras.Model(call.inputs[0], call.outputs[0])
+    noise = np.random.default_rng(0).uniform(-1, 1, (1, *shape)).astype(np.float32)
+    given = np.asarray(ops.convert_to_numpy(operation(noise, training=False)), np.float32)
+    for side in (0, 1):
+        for half in (slice(None, None, 1), slice(None, None, -1)):
+            changed = noise.copy()
+            rows = np.moveaxis(changed, (2 if channels_first else 1) + side, 0)[half]
+            rows[: len(rows) // 2] *= -1
+            found = np.asarray(ops.convert_to_numpy(operation(changed, training=False)), np.float32)
+            moved = np.moveaxis(np.abs(found - given), (2 if then else 1) + side, 0)[half]
+            middle = len(moved) // 2
+            if middle and moved[:middle].sum() <= 3 * moved[len(moved) - middle :].sum():
+                return False
+    return True
+
+
+def _linear(head: Call) -> Callable[[Any], Any] | None:
+    """What the head gives before its activation. Weights stay the layer's own. None for a layer that is quantized."""
     layer = head.operation
     linear = type(layer).from_config({**layer.get_config(), "activation": "linear", "trainable": True})
     linear.build(head.inputs[0].shape)
+    if getattr(layer, "quantization_mode", None) or len(linear.trainable_variables) != len(layer.weights):
+        return None
     return lambda inputs: linear.stateless_call(layer.weights, [], inputs)[0]
 
 

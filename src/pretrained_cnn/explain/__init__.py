@@ -26,7 +26,7 @@ from PIL import Image
 from typing_extensions import override
 
 from pretrained_cnn.engine import Engine
-from pretrained_cnn.errors import InvalidArgumentError
+from pretrained_cnn.errors import ImageError, InvalidArgumentError
 from pretrained_cnn.images.decode import decode
 from pretrained_cnn.images.resize import policy_for, resize, window
 from pretrained_cnn.images.sources import Item
@@ -34,6 +34,11 @@ from pretrained_cnn.labels import Prediction, class_indices
 from pretrained_cnn.spec import HeatMapMethod, ModelSpec, ResizePolicy
 
 __all__ = ["Explanation", "explain", "project_to_image"]
+
+BAND = 4_000_000
+"""Pixels of a heat map that are made at a time."""
+BYTES_A_PIXEL = 8
+"""What an explanation takes of each pixel: the image and its heat map."""
 
 COLORS = ((0, 0, 60), (90, 20, 140), (200, 40, 110), (250, 120, 40), (255, 235, 120))
 """From nothing to most, each brighter than the one before it, so that the order shows in gray too."""
@@ -109,6 +114,13 @@ def explain(
         raise InvalidArgumentError("an image may have several labels here; name the one to explain: target=...")
     explainer = engine.explainer(method)
     full = decode(item, engine.image_policy)
+    takes = BYTES_A_PIXEL * full.width * full.height
+    if takes > engine.image_policy.max_memory:
+        raise ImageError(
+            item.name,
+            f"an explanation of its {full.width} x {full.height} pixels takes {takes:,} bytes, more than "
+            f"{engine.image_policy.max_memory:,} (ImagePolicy.max_memory); give a smaller copy",
+        )
     policy = policy_for(item.image, full.size, spec.input_size, spec.resize)
     pixels = resize(full, spec.input_size, policy, spec.channels)[np.newaxis]
     ((scores,),) = engine.open().run(pixels)
@@ -147,10 +159,16 @@ def project_to_image(
     down, across = heat_map.shape[0] / (bottom - top), heat_map.shape[1] / (right - left)
     # Edges are repeated once, so that the outermost half of a pixel is not faded out.
     wide = Image.fromarray(np.pad(heat_map, 1, mode="edge"))
-    to_map = (across, 0, 1 - left * across, 0, down, 1 - top * down)
-    placed = wide.transform(image_size, Image.Transform.AFFINE, to_map, Image.Resampling.BILINEAR)
-    heat = np.array(placed)
-    columns, rows = np.arange(image_size[0]) + 0.5, np.arange(image_size[1]) + 0.5
+    width, height = image_size
+    heat = np.empty((height, width), np.float32)
+    at_once = max(1, BAND // width)
+    for row in range(0, height, at_once):  # so that a large image has one map in memory, and no copy of it
+        size = width, min(at_once, height - row)
+        to_map = (across, 0, 1 - left * across, 0, down, 1 - (top - row) * down)
+        placed = wide.transform(size, Image.Transform.AFFINE, to_map, Image.Resampling.BILINEAR)
+        heat[row : row + at_once] = np.asarray(placed)
+    columns, rows = np.arange(width) + 0.5, np.arange(height) + 0.5
     heat[:, (columns < left) | (columns > right)] = 0
     heat[(rows < top) | (rows > bottom)] = 0
-    return np.asarray(heat / (heat.max() or 1), np.float32)
+    heat /= heat.max() or 1
+    return heat
