@@ -32,6 +32,9 @@ READERS = {
 }
 """What describes a file of each kind, in a child process."""
 
+MAX_SECONDS = 300
+"""How long a file may take to open: a damaged one may make a runtime run for ever."""
+
 FORMATS = {LITERT: "litert", ONNX: "onnx", OPENVINO: "openvino", SAVED_MODEL: "saved_model"}
 
 
@@ -116,7 +119,7 @@ def describe(path: Path, kind: FileKind, folder: Path, **arguments: Any) -> Grap
     """What a reader says of a file, and the model in ``folder``, by the name that its format gives it."""
     request = {"path": str(path), "name": path.name, "folder": str(folder), **arguments}
     try:
-        found = child.call(READERS[kind], request, purpose=f"opening {path.name}")
+        found = child.call(READERS[kind], request, purpose=f"opening {path.name}", seconds=MAX_SECONDS)
     except child.NoChildError:
         from pretrained_cnn._lazy import Reference
 
