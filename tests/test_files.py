@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from pretrained_cnn import InvalidArgumentError
-from pretrained_cnn.foreign.kinds import kind_of
+from pretrained_cnn.foreign import kinds
+from pretrained_cnn.foreign.kinds import KERAS, KERAS_HDF5, LITERT, FileKind, kind_of
 from pretrained_cnn.models import find_model
 
 TORCH_OF_OLD = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03."
@@ -62,16 +63,9 @@ XML = b'<?xml version="1.0"?>\n<net name="model" version="11"><layers/></net>'
 
 # name, content, the sentence
 KINDS: list[tuple[str, Callable[[], bytes] | bytes, str]] = [
-    ("a.keras", lambda: zipped("config.json", "metadata.json", "model.weights.h5"), "a Keras archive, which has no"),
-    ("a.h5", lambda: zipped("config.json", "model.weights.h5"), "a Keras archive under another name; rename it"),
-    ("a.h5", lambda: hdf5(model_config="{}"), "a Keras model in HDF5, which has no labels; use Classifier.from_keras("),
-    ("a.keras", lambda: hdf5(model_config="{}"), "an HDF5 file under another name; rename it to end in .h5"),
     ("a.h5", lambda: hdf5(), "weights alone, without the network that they are for; give them with their network"),
     ("a.h5", lambda: hdf5()[:60], "an HDF5 file that is damaged or cut off; copy or download it again"),
     ("a.keras", lambda: zipped("config.json", "model.weights.h5")[:50], "a zip archive that is damaged or cut off"),
-    ("a.bin", b"\x1c\0\0\0TFL3\x14\0\x20\0", "a LiteRT (TensorFlow Lite) file"),
-    ("a.bin", ONNX, "an ONNX file, which cannot be opened yet"),
-    ("a.bin", XML, "an OpenVINO model"),
     ("a.bin", lambda: zipped("a/data.pkl", "a/version"), "a PyTorch checkpoint; rebuild the network in Keras"),
     ("a.bin", lambda: zipped("a/data.pkl", "a/constants.pkl", "a/code/a.py"), "a TorchScript program"),
     ("a.bin", TORCH_OF_OLD, "a PyTorch checkpoint"),
@@ -94,6 +88,26 @@ KINDS: list[tuple[str, Callable[[], bytes] | bytes, str]] = [
     ("a.h5", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "a pointer of Git LFS"),
     ("a.h5", b"\n<!DOCTYPE html>\n<html>", "a web page and not a model; download the file itself"),
 ]
+
+
+OPENED: list[tuple[str, Callable[[], bytes], FileKind]] = [
+    ("a.keras", lambda: zipped("config.json", "metadata.json", "model.weights.h5"), KERAS),
+    ("a.h5", lambda: zipped("config.json", "model.weights.h5"), KERAS),
+    ("a.h5", lambda: hdf5(model_config="{}"), KERAS_HDF5),
+    ("a.keras", lambda: hdf5(model_config="{}"), KERAS_HDF5),
+    ("a.bin", lambda: b"\x1c\0\0\0TFL3\x14\0\x20\0", LITERT),
+    ("a.bin", lambda: ONNX, kinds.ONNX),
+    ("a.bin", lambda: XML, kinds.OPENVINO),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "kind"), OPENED)
+def test_a_file_that_can_be_opened_is_known_by_its_content(
+    tmp_path: Path, name: str, content: Callable[[], bytes], kind: FileKind
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content())
+    assert find_model(path) == (path, kind)
 
 
 @pytest.mark.parametrize(("name", "content", "sentence"), KINDS, ids=[f"{kind[2][:40]} {kind[0]}" for kind in KINDS])

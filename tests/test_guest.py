@@ -60,6 +60,29 @@ def test_a_warning_is_the_callers_and_comes_once() -> None:
     assert {warning.filename for warning in caught} == {__file__}
 
 
+IN_A_BLOCK = """
+import contextlib
+
+@contextlib.contextmanager
+def opened():
+    warn("a cause within a block")
+    yield
+
+def use():
+    with opened():
+        pass
+"""
+
+
+def test_a_warning_within_a_context_manager_is_the_callers_too() -> None:
+    names: dict[str, Any] = {"warn": _process.warn}
+    exec(compile(IN_A_BLOCK, Path(_process.__file__).with_name("made_up.py"), "exec"), names)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        names["use"]()
+    assert [warning.filename for warning in caught] == [__file__]
+
+
 def test_building_a_network_leaves_pythons_random_alone(keras_home: Path) -> None:
     for build in (
         lambda: Classifier("EfficientNetLite0").keras_model,

@@ -82,17 +82,7 @@ def test_a_name_comes_before_a_folder_of_that_name(here: Path) -> None:
         ("notes", InvalidArgumentError, "'notes' is a folder without a bundle's manifest.json; expected a name"),
         ("empty", InvalidArgumentError, "'empty' is a folder without a bundle's manifest.json; expected a name"),
         ("cat.jpg", InvalidArgumentError, "'cat.jpg' is an image, not a model; classify it with Classifier().predict("),
-        (
-            "net.keras",
-            InvalidArgumentError,
-            "Classifier.from_keras(keras.saving.load_model('net.keras', compile=False), labels=[...])",
-        ),
         ("net.h5", InvalidArgumentError, "'net.h5' is an empty file; copy or download it again"),
-        (
-            "net.tflite",
-            InvalidArgumentError,
-            "'net.tflite' is a LiteRT (TensorFlow Lite) file, which cannot be opened yet",
-        ),
         ("cars.bundle/model.onnx", InvalidArgumentError, "is a file of a bundle; pass its folder, 'cars.bundle'"),
         ("cars.bundle.zip", InvalidArgumentError, "'cars.bundle.zip' is an archive; unpack it"),
         ("labels.txt", InvalidArgumentError, "'labels.txt' is a file, not a model; expected a name"),

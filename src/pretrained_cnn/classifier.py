@@ -24,9 +24,12 @@ from pretrained_cnn.engine import Engine, Rows, check_speed, open_model
 from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.evaluate import Evaluation, MultiLabelEvaluation, evaluate
 from pretrained_cnn.explain import Explanation, explain
+from pretrained_cnn.foreign.files import ModelFile
+from pretrained_cnn.foreign.labels import NUMBERS
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item, iter_items, single_item
 from pretrained_cnn.labels import Label, Prediction
+from pretrained_cnn.models import find_model
 from pretrained_cnn.results.result import EmbeddingResult, Result, ResultList, status_of
 from pretrained_cnn.results.rows import EMBEDDINGS, RESULTS
 from pretrained_cnn.results.settings import settings_of
@@ -43,6 +46,7 @@ from pretrained_cnn.trust import (
     calibration_of,
     compare,
     is_results_file,
+    rank_unlabeled,
 )
 
 if TYPE_CHECKING:
@@ -207,6 +211,102 @@ class Classifier:
         return cls(engine)
 
     @classmethod
+    def from_file(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        labels: Any = None,
+        preprocess: Any = None,
+        scale: float | None = None,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
+        channels: Literal["rgb", "bgr"] | None = None,
+        layout: Literal["NHWC", "NCHW"] | None = None,
+        resize: ResizePolicy | None = None,
+        input_size: tuple[int, int] | None = None,
+        from_logits: bool = False,
+        multi_label: bool = False,
+        signature: str | None = None,
+        custom_objects: Mapping[str, Any] | None = None,
+        trust: bool = False,
+        runtime: str | None = None,
+        precision: Precision | Literal["auto"] = "float32",
+        image_policy: ImagePolicy = ImagePolicy(),
+        threads: int | None = None,
+    ) -> Self:
+        """Open a classifier that somebody else saved: a file of Keras, TensorFlow Lite, ONNX or OpenVINO.
+
+        What a file is, its first bytes say, not its name. ``Classifier(path, labels=...)``, ``Classifier.train(data,
+        path)`` and ``--model PATH`` open it too.
+
+        Args:
+            path: The file. Keras archives (``.keras``) and HDF5 files (``.h5``) are loaded by Keras.
+            labels: The names of the classes in the order of the outputs: a list, a mapping, the path of a file with a
+                name in each line, or ``"numbers"``. None where the file has them, or gives 1,000 or 1,001 scores, which
+                are taken for ImageNet's, with a line in the log.
+            preprocess: From RGB float32 in 0..255 to what the network was trained with, as for `from_keras`. None if
+                the file says it: by metadata, by an input of integers, or where the graph begins with arithmetic
+                itself. Else it is asked for, since nothing else is wrong so often, and gives wrong answers silently.
+            scale: With ``mean`` and ``std``, in place of ``preprocess``: the network takes ``(x * scale - mean) / std``
+                of a pixel value ``x`` in 0..255.
+            mean: One number, or one for each channel, in the network's order.
+            std: One number, or one for each channel, in the network's order.
+            channels: The network's order of channels, for files that are not Keras's; by default ``"rgb"``.
+            layout: The order of the axes, for files that are not Keras's; by default what the shape shows.
+            resize: How images become the network's size; by default as for `from_keras`.
+            input_size: ``(height, width)``, where the file leaves them open.
+            from_logits: The outputs are logits, or logarithms of probabilities.
+            multi_label: An image may have several labels, or none.
+            signature: Which signature of a SavedModel, where several fit.
+            custom_objects: Classes and functions of your own that a Keras file names, by their names.
+            trust: Run code that comes with a Keras file, such as that of a Lambda layer. Only for files whose maker you
+                trust as you trust a program.
+            runtime: As for `Classifier`; by default what executes the file's format.
+            precision: As for `Classifier`.
+            image_policy: As for `Classifier`.
+            threads: As for `Classifier`.
+
+        Code in a file is refused by its name before any loader sees it. The network is run on test images, and judged
+        by what it gives. Raises ModelFileError for a file that is damaged, unsafe or no classifier,
+        InvalidArgumentError, which says what to give, for arguments that are missing or do not fit, and for a path
+        without a model file.
+
+        >>> import keras, os, tempfile
+        >>> path = os.path.join(tempfile.mkdtemp(), "colors.keras")
+        >>> keras.Sequential([keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D(),
+        ...     keras.layers.Dense(2, "softmax")]).save(path)
+        >>> clf = Classifier.from_file(path, labels=["warm", "cold"], preprocess="unit")
+        >>> clf.predict_proba(["examples/images/clock.png"]).shape
+        (1, 2)
+        """
+        file = find_model(Path(path))
+        if not isinstance(file, ModelFile):
+            raise InvalidArgumentError(f"{path} is a bundle; open it with Classifier.load({str(path)!r})")
+        return cls(
+            Engine.from_file(
+                file,
+                labels=labels,
+                preprocess=preprocess,
+                scale=scale,
+                mean=mean,
+                std=std,
+                channels=channels,
+                layout=layout,
+                resize=resize,
+                input_size=input_size,
+                from_logits=from_logits,
+                multi_label=multi_label,
+                signature=signature,
+                custom_objects=custom_objects,
+                trust=trust,
+                runtime=runtime,
+                precision=precision,
+                image_policy=image_policy,
+                threads=threads,
+            )
+        )
+
+    @classmethod
     def load(
         cls,
         path: str | os.PathLike[str],
@@ -256,6 +356,7 @@ class Classifier:
         augment: Any = None,
         learning_rate: float | None = None,
         class_weight: Literal["balanced"] | Mapping[str, float] | None = None,
+        sample_weight: Any = None,
         seed: int = 0,
         cache: bool = True,
         **arguments: Any,
@@ -266,10 +367,12 @@ class Classifier:
             data: A folder with a folder of images for each class; a CSV file with the columns ``path``, relative to
                 the file, and ``label``; or pairs of an image and a label.
             model: What to start from: what `Classifier` takes, or a `Classifier`, which is not changed.
-            validation: Images, given like ``data``, that choose the settings; by default a fifth of each class of
-                ``data``, which the linear head is fitted on too in the end.
+            validation: Images, given like ``data``, that choose the settings. By default, ``"mlp"`` and ``unfreeze``
+                set a fifth of each class of ``data`` aside; ``"linear"`` is fitted on all of ``data``, with settings
+                that 5-fold cross-validation chose, or, from 1,000 images on, a fifth of each class.
             head: ``"linear"``, logistic regression fitted to convergence, with the strength of its regularization
-                chosen by the log loss on validation; or ``"mlp"``, with a hidden layer and dropout.
+                chosen by the log loss on validation (by cross-validation if fewer than 200 images are given there, and
+                more in ``data``); or ``"mlp"``, with a hidden layer and dropout.
             epochs: How often, at most, the images are gone through to fine-tune (by default 20), or the embeddings
                 to fit ``"mlp"`` (100). Five epochs without a lower log loss on validation end the training, and the
                 best epoch's weights stay.
@@ -280,7 +383,9 @@ class Classifier:
                 them a little; a keras layer that takes RGB ``(N, H, W, 3)`` in 0..255; None for not at all.
             learning_rate: Adam's, by default 1e-5 to fine-tune and 3e-4 for ``"mlp"``.
             class_weight: What an image of each class counts: ``"balanced"`` lets all classes count the same, a mapping
-                gives classes a number other than 1.
+                gives classes a number other than 1. It counts on validation too.
+            sample_weight: What each image of ``data`` counts, in the order given, ``(n,)``: numbers of at least 0. An
+                image of weight 2 counts like two images.
             seed: Of everything random. The same seed, data and machine give the same weights.
             cache: Keep embeddings on disk, so that fitting again takes seconds, and after each epoch of fine-tuning the
                 state, from which the same call goes on should it be killed.
@@ -289,7 +394,7 @@ class Classifier:
 
         Images that cannot be read are left out, with a `PretrainedCNNWarning`, and listed in `report`. Raises
         DataError before any work for images from which nothing can be learnt, InvalidArgumentError for arguments that
-        cannot be right, MissingDependencyError for ``"linear"`` without scikit-learn.
+        cannot be right, MissingDependencyError for ``"linear"`` without SciPy.
 
         >>> pairs = [("examples/images/clock.png", "clock"), ("examples/images/candle.png", "candle")]
         >>> clf = Classifier.train(pairs, "EfficientNetLite0", validation=pairs)
@@ -313,8 +418,10 @@ class Classifier:
             engine = model.engine.copy()
         else:
             _refuse_options_of_head(arguments)
+            if isinstance(find_model(model), ModelFile):  # whose own classes do not matter here
+                arguments = {"labels": NUMBERS, **arguments}
             engine = cls(model, **arguments).engine
-        return cls(transfer.train(engine, data, validation, settings))
+        return cls(transfer.train(engine, data, validation, settings, sample_weight))
 
     @property
     def engine(self) -> Engine:
@@ -494,9 +601,7 @@ class Classifier:
         choice("errors", errors, ("raise", "return"))
         check_speed(batch_size, workers, prefetch)
         engine, calibration, outputs = self._engine, self._calibration, self._outputs
-        asked: dict[str, Any] = {"top": top, "min_score": min_score}
-        if calibration is not None:
-            asked["calibration"] = calibration.digest()
+        kept: dict[str, Any] = {} if calibration is None else {"calibration": calibration.digest()}
 
         def start(images: Iterable[tuple[str, Any]]) -> Generator[Result]:
             batches = engine.batches(images, batch_size, workers, prefetch)
@@ -507,7 +612,7 @@ class Classifier:
             engine.image_policy,
             start,
             schema=RESULTS,
-            settings=partial(settings_of, engine, **asked),
+            settings=partial(settings_of, engine, top=top, min_score=min_score, **kept),
         )
 
     def predict_proba(
@@ -678,7 +783,7 @@ class Classifier:
 
         Args:
             source: As for `evaluate`: a set of its own, drawn like the images to come, of at least 19 images for a
-                coverage of 0.95; some hundreds are better. Bad images are left out, and logged.
+                coverage of 0.95; some hundreds are better. Bad images are left out, with a warning.
             labels: As for `evaluate`.
             coverage: The share of images, above 0 and below 1, for which each of the two promises is kept.
             batch_size: As for `stream`.
@@ -708,6 +813,29 @@ class Classifier:
             trained_on=self._trained_on(),
         )
         return Classifier(Calibrated(self._trained or self._engine, calibration))
+
+    def rank_unlabeled(self, source: ImagesLike, n: int = 100, *, batch_size: int | None = None) -> list[Result]:
+        """The images to label next: those that the classifier is unsure of, no two alike, the most useful first.
+
+        Worth it once there are some labels of each class: a classifier that knows little is unsure of the wrong images,
+        and one that is wrong and sure of it does not ask. Labels that are chosen so are no fair sample: do not measure
+        accuracy by them, nor calibrate with them.
+
+        Args:
+            source: Images without labels, as `stream` takes them. Bad images are left out, with a warning.
+            n: How many images to return; fewer if there are fewer.
+            batch_size: As for `stream`.
+
+        An image is unsure if its two best scores are close; with ``multi_label=True``, if some score is close to its
+        threshold. Of the ``2 * n`` most unsure ones, those are taken whose embeddings are unlike each other. Memory
+        holds these only. Each is a `Result` with its two best classes.
+
+        Raises BundleError for a bundle whose network gives no ``embedding``; ImageError if there is no image.
+
+        >>> [result.source for result in Classifier("EfficientNetLite0").rank_unlabeled("examples/images", n=2)]
+        ['examples/images/clock.png', 'examples/images/balloon.png']
+        """
+        return rank_unlabeled(self._engine, source, whole_number("n", n), batch_size=batch_size)
 
     def explain(
         self, image: ImageLike, target: int | str | None = None, method: HeatMapMethod = "grad_cam"

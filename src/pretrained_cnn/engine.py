@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn import _settings, identity
-from pretrained_cnn._check import choice, whole_number
+from pretrained_cnn._check import choice, listed, whole_number
 from pretrained_cnn._lazy import Reference
 from pretrained_cnn._process import random_kept
 from pretrained_cnn._types import ImagesLike
@@ -33,6 +33,7 @@ from pretrained_cnn.errors import (
     MissingDependencyError,
     WeightsError,
 )
+from pretrained_cnn.foreign.files import ARGUMENTS, ModelFile, open_file
 from pretrained_cnn.images.batch import Batch, batches, load
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item, iter_items
@@ -613,6 +614,34 @@ class Engine:
             while self._networks:
                 self._networks.popitem()[1].close()
 
+    @classmethod
+    def from_file(
+        cls,
+        file: ModelFile,
+        *,
+        runtime: str | None = None,
+        precision: Precision | Literal["auto"] = "float32",
+        quantize: Any = None,
+        image_policy: ImagePolicy = ImagePolicy(),
+        threads: int | None = None,
+        **arguments: Any,
+    ) -> Self:
+        """The engine of the network in a model file; ``arguments`` are those of `Classifier.from_file`.
+
+        Raises ModelFileError for a file that cannot be opened, InvalidArgumentError for arguments that do not fit it.
+        """
+        for name in arguments:
+            if name not in ARGUMENTS:
+                raise InvalidArgumentError(f"{name}=... is not known of a model file; give {listed(ARGUMENTS)}")
+        with keras_is_needed():
+            found = open_file(file, image_policy, **arguments)
+        how: dict[str, Any] = {"precision": precision, "quantize": quantize, "threads": threads}
+        if isinstance(found, Path):
+            return cls.from_bundle(found, runtime, image_policy, temporary=True, **how)
+        engine = cls(found, runtime="keras" if runtime is None else runtime, image_policy=image_policy, **how)
+        engine.backbone()  # so that a model that does not fit is refused here
+        return engine
+
     def _take(self) -> tuple[RuntimeSpec, Precision]:
         """The runtime and the precision that were asked for, or are the quickest."""
         with self._lock:
@@ -650,7 +679,7 @@ class Engine:
         """Open the network in each way, and measure which is the quickest with one image. That one stays open."""
         pixels = np.full((1, *self.spec.input_size, self.spec.channels), 127, np.uint8)
         engines: dict[Candidate, Engine] = {}
-        runs: dict[Candidate, Callable[[], object]] = {}
+        networks: dict[Candidate, Network] = {}
         failed: BundleError | None = None
         try:
             for candidate in offered:
@@ -668,21 +697,24 @@ class Engine:
                 )
                 engines[candidate] = engine
                 try:
-                    runs[candidate] = functools.partial(engine._open_one_output().run, pixels)
+                    networks[candidate] = engine.open_one_output()
                 except BundleError as error:
                     log.info("%s cannot compute %s: %s", candidate, self.spec.name, error)
                     failed = error
-            if not runs and failed is not None:
+            if not networks and failed is not None:
                 raise failed
-            found = quickest(runs)
-            best = engines.pop(found)
-            self._backbone, self._networks = best._backbone, best._networks
+            found = quickest({each: functools.partial(network.run, pixels) for each, network in networks.items()})
+            best, network = engines.pop(found), networks[found]
+            self._networks["outputs", *network.outputs, ""] = network
+            if best.is_built:
+                self._backbone = best.backbone()
             return found
         finally:
             for engine in engines.values():
                 engine.close()
 
-    def _open_one_output(self) -> Network:
+    def open_one_output(self) -> Network:
+        """The network, opened for its scores, or else for its embedding."""
         if self.bundle is not None:
             return self.open(self.bundle.outputs[:1])
         try:
@@ -890,13 +922,26 @@ def open_model(
     options: Mapping[str, Any] = {},
     **changes: Any,
 ) -> Engine:
-    """The engine of what stands for a model: a name, a spec, or the path of a bundle.
+    """The engine of what stands for a model: a name, a spec, or the path of a bundle or of a model file.
 
     ``changes`` are fields of the spec to replace; None leaves a field as it is. Raises InvalidArgumentError for
     arguments that a bundle has already, and what `find_model` and `Engine` raise.
     """
     found = find_model(model)
     changes = {name: value for name, value in changes.items() if value is not None}
+    if isinstance(found, ModelFile):
+        if weights != "imagenet":
+            raise InvalidArgumentError(f"weights=... cannot be given with {found.path}: a model file has its own")
+        return Engine.from_file(
+            found,
+            runtime=runtime,
+            precision=precision,
+            quantize=quantize,
+            image_policy=ImagePolicy() if image_policy is None else image_policy,
+            threads=threads,
+            **changes,
+            **options,
+        )
     if isinstance(found, Path):
         given = {**({} if weights == "imagenet" else {"weights": weights}), **changes, **options}
         if given:

@@ -14,21 +14,22 @@ from pretrained_cnn._lazy import Reference
 from pretrained_cnn.bundle.manifest import NAME
 from pretrained_cnn.bundle.store import CHECK, is_bundle
 from pretrained_cnn.errors import BundleError, InvalidArgumentError
-from pretrained_cnn.foreign.kinds import kind_of
+from pretrained_cnn.foreign.files import ModelFile, find_file
+from pretrained_cnn.foreign.kinds import FileKind
 from pretrained_cnn.registry import MODELS
 from pretrained_cnn.spec import ModelSpec
 
 __all__ = ["find_model", "find_reference"]
 
-EXPECTED = "expected a name that list_models() gives, the folder of a bundle, or a ModelSpec"
+EXPECTED = "expected a name that list_models() gives, the folder of a bundle, a model file, or a ModelSpec"
 
 
-def find_model(model: object) -> ModelSpec | Path:
-    """The spec, or the folder of the bundle, that ``model`` stands for.
+def find_model(model: object) -> ModelSpec | Path | ModelFile:
+    """The spec, the folder of the bundle, or the model file that ``model`` stands for.
 
-    ``model`` is a `ModelSpec`, a name that `list_models` gives, or the path of a bundle. A name comes before a folder
-    of the same name in the working directory, which ``"./name"`` means. Of a file that is no bundle, the first bytes
-    are read, to say what it is.
+    ``model`` is a `ModelSpec`, a name that `list_models` gives, or the path of a bundle or of a model file. A name
+    comes before a folder of the same name in the working directory, which ``"./name"`` means. Of a file the first bytes
+    are read, which say what it is.
 
     Raises UnknownModelError for an unknown name, BundleError for a path that does not exist, and InvalidArgumentError
     for anything else; each says what to use instead.
@@ -60,7 +61,15 @@ images with Classifier().stream('examples/images'), or train on them with Classi
         raise BundleError(f"{path} does not exist{_nearest_path(path)}")
     if (path / CHECK).is_file():
         raise BundleError(f"{path / NAME} is missing; copy the whole bundle again")
-    raise InvalidArgumentError(f"{str(path)!r} is {_folder(path) if path.is_dir() else _file(path)}")
+    try:
+        found = find_file(path)
+    except OSError as error:
+        raise InvalidArgumentError(
+            f"{str(path)!r} is a {'folder' if path.is_dir() else 'file'} that cannot be read: {error.strerror}"
+        ) from error
+    if isinstance(found, ModelFile):
+        return found
+    raise InvalidArgumentError(f"{str(path)!r} is {_folder(path, found) if path.is_dir() else _file(path, found)}")
 
 
 def find_reference(path: str) -> ModelSpec:
@@ -103,7 +112,7 @@ def _no_model(value: object, expected: str = EXPECTED.removeprefix("expected "))
     return f"an object of type {type(value).__name__} is not a model; expected {expected}"
 
 
-def _folder(path: Path) -> str:
+def _folder(path: Path, kind: FileKind | None) -> str:
     """What a folder is that is no bundle, and what to do with it."""
     from pretrained_cnn.images.sources import SUFFIXES
 
@@ -116,7 +125,6 @@ def _folder(path: Path) -> str:
     bundles = [str(each) for each in entries if is_bundle(each)]
     if bundles:
         return f"a folder of bundles; did you mean {bundles[0]!r}?"
-    kind = kind_of(path)
     if kind is not None:
         return kind.sentence(path)
     if any(each.suffix.lower() in SUFFIXES for each in inside):
@@ -127,17 +135,13 @@ def _folder(path: Path) -> str:
     return f"a folder without a bundle's {NAME}; {EXPECTED}"
 
 
-def _file(path: Path) -> str:
+def _file(path: Path, kind: FileKind | None) -> str:
     from pretrained_cnn.images.archives import is_archive
     from pretrained_cnn.images.sources import SUFFIXES
 
     name, suffix = str(path), path.suffix.lower()
     if is_bundle(path.parent):
         return f"a file of a bundle; pass its folder, {str(path.parent)!r}"
-    try:
-        kind = kind_of(path)
-    except OSError as error:
-        return f"a file that cannot be read: {error.strerror}"
     if kind is not None:
         return kind.sentence(path)
     if suffix in SUFFIXES:

@@ -32,8 +32,12 @@ def wrap(
     input_size: tuple[int, int] | None = None,
     from_logits: bool = False,
     multi_label: bool = False,
+    name: str | None = None,
 ) -> ModelSpec:
-    """The spec whose builder gives ``model`` itself; with ``from_logits``, followed by a softmax or a sigmoid."""
+    """The spec whose builder gives ``model`` itself; with ``from_logits``, followed by a softmax or a sigmoid.
+
+    It is called ``name``, or else as the model is.
+    """
     if not isinstance(model, keras.Model):
         raise InvalidArgumentError(f"from_keras takes a keras.Model, {_what_it_is(model)}")
     size, channels = _input_shape(model, input_size)
@@ -41,7 +45,7 @@ def wrap(
     if isinstance(chosen, PixelScaling):
         chosen = chosen.fitting(channels, f"preprocess={preprocess!r}" if preprocess else "mean=... or std=...")
     spec = ModelSpec(
-        name=model.name,
+        name=name or model.name,
         builder=lambda input_shape: network,
         input_size=size,
         channels=channels,

@@ -30,7 +30,7 @@ def _run(options: Options) -> Status:
     from pretrained_cnn.cli.writing import write
     from pretrained_cnn.results.stream import Sources
 
-    clf = load_classifier(options)
+    clf = load_classifier(options, need_labels=False)
     stream = clf.embed_stream(
         Sources(options.source), layer=options.layer, batch_size=options.batch_size, workers=options.workers
     )

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Literal
 
 from pretrained_cnn._files import is_path
 from pretrained_cnn.cli.console import complain, quiet
+from pretrained_cnn.cli.files import FileOptions, file_arguments, refuse_file_arguments
 from pretrained_cnn.cli.images import ImageOptions, image_policy
 from pretrained_cnn.cli.options import Count, argument, flag, option
 from pretrained_cnn.cli.status import Status
 from pretrained_cnn.errors import InvalidArgumentError
+from pretrained_cnn.foreign.files import ModelFile
+from pretrained_cnn.foreign.labels import NUMBERS
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.registry import get_spec
 from pretrained_cnn.runtimes import Precision
@@ -30,11 +33,11 @@ RUNTIME = "Runtime that executes the network; `pretrained-cnn runtimes` lists th
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelOptions(ImageOptions):
+class ModelOptions(ImageOptions, FileOptions):
     """Which classifier is meant; `load_classifier` reads it."""
 
     model: str = option(
-        "Name that `pretrained-cnn models` lists, folder of a bundle, or module:attribute of a ModelSpec.",
+        "Name that `pretrained-cnn models` lists, folder of a bundle, model file, or module:attribute of a ModelSpec.",
         default="Xception",
         short="-m",
         group="model",
@@ -79,13 +82,30 @@ class StreamOptions(ModelOptions):
     )
 
 
-def load_classifier(options: ModelOptions) -> Classifier:
+def load_classifier(options: ModelOptions, *, need_labels: bool = True) -> Classifier:
     """The classifier that the options mean. The network is built, or loaded, when it is first used."""
     from pretrained_cnn.bundle.store import format_of
     from pretrained_cnn.classifier import Classifier
     from pretrained_cnn.runtimes import runtime_for
 
     model = find_model(options.model)
+    if isinstance(model, ModelFile):
+        from pretrained_cnn.engine import open_model
+
+        if options.weights is not None:
+            raise InvalidArgumentError(f"--weights {options.weights}: the file {options.model} has weights of its own")
+        with quiet():
+            return Classifier(
+                open_model(
+                    model.path,
+                    runtime=options.runtime,
+                    precision=options.precision,
+                    image_policy=image_policy(options),
+                    threads=_threads(options.runtime or "keras", options.threads),
+                    options={**({} if need_labels else {"labels": NUMBERS}), **file_arguments(options)},
+                )
+            )
+    refuse_file_arguments(options)
     if isinstance(model, ModelSpec):
         runtime = options.runtime or "keras"
         return Classifier(
@@ -118,8 +138,8 @@ def _threads(runtime: str, threads: int | None) -> int | None:
     return None
 
 
-def find_model(name: str) -> ModelSpec | Path:
-    """The spec of that name, the folder of that bundle, or the spec that a module of the user's holds."""
+def find_model(name: str) -> ModelSpec | Path | ModelFile:
+    """The spec of that name, the bundle, the model file, or the spec that a module of the user's holds."""
     from pretrained_cnn import models
 
     if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", name) and not is_path(name):  # "c:lite" may be on a drive
@@ -131,7 +151,8 @@ def find_spec(name: str) -> ModelSpec:
     """The spec of that name, or the one that a module of the user's holds. Raises InvalidArgumentError for a bundle."""
     found = find_model(name)
     if not isinstance(found, ModelSpec):
-        raise InvalidArgumentError(f"{name} is a bundle; expected the name of a backbone")
+        what = "a model file" if isinstance(found, ModelFile) else "a bundle"
+        raise InvalidArgumentError(f"{name} is {what}; expected the name of a backbone")
     return found
 
 

@@ -61,7 +61,7 @@ def _run(options: Options) -> Status:
     from pretrained_cnn.classifier import Classifier
 
     check_free(Path(options.output), overwrite=options.overwrite)  # before hours of training
-    model = load_classifier(options)
+    model = load_classifier(options, need_labels=False)
     if model.engine.graph is None:
         with quiet():
             import keras  # noqa: F401

@@ -16,7 +16,7 @@ from pretrained_cnn.errors import BundleError, InvalidArgumentError, ModelFileEr
 from pretrained_cnn.foreign.beside import said_beside
 from pretrained_cnn.foreign.graph import RESIZE, Graph, adapt
 from pretrained_cnn.foreign.kinds import LITERT, ONNX, OPENVINO, FileKind
-from pretrained_cnn.foreign.labels import NUMBERS, choose_labels
+from pretrained_cnn.foreign.labels import choose_labels
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.runtimes import runtime_for
 from pretrained_cnn.scores import NOT_FINITE, ROUGH, finite, outside, problem
@@ -37,8 +37,7 @@ FORMATS = {LITERT: "litert", ONNX: "onnx", OPENVINO: "openvino"}
 def open_graph(path: Path, kind: FileKind, image_policy: ImagePolicy = ImagePolicy(), **arguments: Any) -> Path:
     """A new temporary folder, a bundle that runs the graph in a file; it is the caller's to remove.
 
-    The arguments are those of `Classifier.from_file`, but for ``labels_needed``: without it, classes without names are
-    called by their numbers.
+    The arguments are those of `Classifier.from_file`.
 
     Raises ModelFileError for a file that cannot be run or is no classifier of images, InvalidArgumentError for
     arguments that do not fit it.
@@ -60,7 +59,6 @@ def _write(
     image_policy: ImagePolicy,
     *,
     labels: Any = None,
-    labels_needed: bool = True,
     preprocess: Any = None,
     scale: Any = None,
     mean: Any = None,
@@ -87,8 +85,6 @@ def _write(
     )
     width = graph.width
     given = graph.labels if labels is None else labels
-    if given is None and not labels_needed:
-        given = NUMBERS
     spec = ModelSpec(
         name=name,
         builder="pretrained_cnn.bundle.store:no_builder",

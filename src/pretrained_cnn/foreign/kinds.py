@@ -47,22 +47,13 @@ class FileKind:
         return f"{self.what}; {self.way_out.format(path=str(path))}"
 
 
-FROM_KERAS = "use Classifier.from_keras(keras.saving.load_model({path!r}, compile=False), labels=[...])"
-KERAS = FileKind("a Keras archive, which has no labels", FROM_KERAS)
-KERAS_HDF5 = FileKind("a Keras model in HDF5, which has no labels", FROM_KERAS)
-MISNAMED_KERAS = FileKind(
-    "a Keras archive under another name", "rename it to end in .keras, then load it with keras.saving.load_model"
-)
-MISNAMED_HDF5 = FileKind(
-    "an HDF5 file under another name", "rename it to end in .h5, then load it with keras.saving.load_model"
-)
+FROM_FILE = "open it with Classifier.from_file({path!r}, labels=[...])"
+KERAS = FileKind("a Keras archive", FROM_FILE)
+KERAS_HDF5 = FileKind("a Keras model in HDF5", FROM_FILE)
 WEIGHTS = FileKind("weights alone, without the network that they are for", BY_BUILDER)
-LITERT = FileKind(
-    "a LiteRT (TensorFlow Lite) file, which cannot be opened yet",
-    "pass the Keras model that it was converted from to Classifier.from_keras",
-)
-ONNX = FileKind("an ONNX file, which cannot be opened yet", BY_KERAS)
-OPENVINO = FileKind("an OpenVINO model, which cannot be opened yet", BY_KERAS)
+LITERT = FileKind("a LiteRT (TensorFlow Lite) file", FROM_FILE)
+ONNX = FileKind("an ONNX file", FROM_FILE)
+OPENVINO = FileKind("an OpenVINO model", FROM_FILE)
 SAVED_MODEL = FileKind(
     "a SavedModel without a bundle's manifest.json, which cannot be opened yet",
     "wrap keras.Model(inputs, keras.layers.TFSMLayer({path!r}, call_endpoint='serving_default')(inputs)) with "
@@ -110,9 +101,9 @@ def kind_of(path: Path) -> FileKind | None:
     with path.open("rb") as stream:
         start = stream.read(4096)
         if start.startswith(ZIP):
-            return _zip(stream, path.suffix.lower())
+            return _zip(stream)
         if start.startswith(HDF5):
-            return _hdf5(path, path.suffix.lower())
+            return _hdf5(path)
         return _by_start(start, path) or (ONNX if _is_onnx(stream, size) else None)
 
 
@@ -168,14 +159,14 @@ def _by_name(path: Path) -> FileKind | None:
     return None
 
 
-def _zip(stream: IO[bytes], suffix: str) -> FileKind | None:
+def _zip(stream: IO[bytes]) -> FileKind | None:
     try:
         with zipfile.ZipFile(stream) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         return DAMAGED_ZIP
     if "config.json" in names and "model.weights.h5" in names:
-        return KERAS if suffix == ".keras" else MISNAMED_KERAS
+        return KERAS
     parts = {name.partition("/")[2] for name in names}
     if "data.pkl" in names or "data.pkl" in parts:
         return TORCH_SCRIPT if "constants.pkl" in parts else TORCH
@@ -186,9 +177,7 @@ def _zip(stream: IO[bytes], suffix: str) -> FileKind | None:
     return PACKED if any(map(MODEL_NAMES.search, names)) else None
 
 
-def _hdf5(path: Path, suffix: str) -> FileKind:
-    if suffix not in (".h5", ".hdf5"):
-        return MISNAMED_HDF5
+def _hdf5(path: Path) -> FileKind:
     try:
         import h5py
     except ModuleNotFoundError:  # it comes with Keras, which says so when the file is loaded

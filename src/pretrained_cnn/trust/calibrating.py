@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ from pretrained_cnn._process import warn
 from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.bundle.store import DIGEST_BYTES, Bundle
 from pretrained_cnn.engine import Engine
-from pretrained_cnn.errors import BundleError, DataError, InvalidArgumentError
+from pretrained_cnn.errors import BundleError, DataError, ImageError, InvalidArgumentError
 from pretrained_cnn.evaluate import read_labeled
 from pretrained_cnn.images.sources import Item, iter_items
 from pretrained_cnn.spec import Output
@@ -22,8 +21,6 @@ from pretrained_cnn.transfer.report import Trained
 from pretrained_cnn.trust.calibration import Calibration
 
 __all__ = ["OUTPUTS", "Calibrated", "calibrate", "calibration_of"]
-
-log = logging.getLogger(__name__)
 
 OUTPUTS: tuple[Output, ...] = ("scores", "embedding")
 """What a calibrated network gives, in one pass."""
@@ -61,12 +58,14 @@ def calibrate(
     widths = engine.open(OUTPUTS).widths
     found = [[np.empty((0, width), np.float32)] for width in widths]
     good: list[bool] = []
+    failed: list[ImageError] = []
     for rows in engine.rows(engine.batches_of(items, batch_size=batch_size), OUTPUTS):
         good += [error is None for error in rows.errors]
         for arrays, array in zip(found, rows.outputs, strict=True):
             arrays.append(array)
-        for error in filter(None, rows.errors):
-            log.warning("left out: %s", error)
+        failed += filter(None, rows.errors)
+    if failed:
+        warn(f"{len(failed)} images cannot be read and are left out, such as {failed[0]}")
     scores, embeddings = map(np.concatenate, found)
     targets = targets[good]
     calibration = Calibration.fit(scores, embeddings, targets, coverage)

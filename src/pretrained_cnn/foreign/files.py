@@ -1,0 +1,63 @@
+"""Model files that this library did not write: which can be opened, and the reader of each kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pretrained_cnn.errors import InvalidArgumentError
+from pretrained_cnn.foreign.graph_files import READERS, open_graph
+from pretrained_cnn.foreign.kinds import KERAS, KERAS_HDF5, SAVED_MODEL, FileKind, kind_of
+from pretrained_cnn.images.policy import ImagePolicy
+from pretrained_cnn.spec import ModelSpec
+
+__all__ = ["ARGUMENTS", "ModelFile", "find_file", "open_file"]
+
+OF_KERAS = ("custom_objects", "trust")
+OF_GRAPHS = ("channels", "layout")
+ARGUMENTS = (
+    *("labels", "preprocess", "scale", "mean", "std", "resize", "input_size", "from_logits", "multi_label"),
+    *OF_KERAS,
+    *OF_GRAPHS,
+    "signature",
+)
+"""What can be told of a file."""
+
+KERAS_KINDS = (KERAS, KERAS_HDF5)
+
+
+class ModelFile(NamedTuple):
+    """A file, or the folder of a SavedModel, that can be opened."""
+
+    path: Path
+    kind: FileKind
+
+
+def find_file(path: Path) -> ModelFile | FileKind | None:
+    """The model file at ``path``; or what is there instead, or None where that is nothing like a model.
+
+    Raises OSError if it cannot be read.
+    """
+    kind = kind_of(path)
+    return ModelFile(path, kind) if kind in (*KERAS_KINDS, *READERS) else kind
+
+
+def open_file(file: ModelFile, image_policy: ImagePolicy, **arguments: Any) -> ModelSpec | Path:
+    """The spec whose builder gives the model of a Keras file; of any other, the temporary folder of a bundle.
+
+    The arguments are those of `Classifier.from_file`. Raises ModelFileError for a file that
+    cannot be opened, InvalidArgumentError for arguments that do not fit it.
+    """
+    given = {name: value for name, value in arguments.items() if value is not None and value is not False}
+    if "signature" in given and file.kind != SAVED_MODEL:
+        raise InvalidArgumentError(f"signature=... is for a SavedModel, and {file.path} is {file.kind.what}")
+    is_keras = file.kind in KERAS_KINDS
+    for name in OF_GRAPHS if is_keras else OF_KERAS:
+        if name in given:
+            other = "TFLite, ONNX, OpenVINO and SavedModel" if is_keras else "Keras"
+            raise InvalidArgumentError(f"{name}=... is for files of {other}, and {file.path} is {file.kind.what}")
+    if is_keras:
+        from pretrained_cnn.foreign.keras_file import open_keras
+
+        return open_keras(file.path, **given)
+    return open_graph(file.path, file.kind, image_policy, **given)
