@@ -153,9 +153,9 @@ class Destination:
                 f"{ways}"
             ) from None
         if before != self._settings:
-            old, new = _flat(before), _flat(self._settings)
-            names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-            then, now = (", ".join(f"{name}={each.get(name)}" for name in names) for each in (old, new))
+            both = _flat(before), _flat(self._settings)
+            names = [name for name in both[0] | both[1] if both[0].get(name) != both[1].get(name)]
+            then, now = (", ".join(f"{name}={each.get(name)}" for name in names) for each in both)
             raise OutputError(f"{self.path} was made with {then}, not {now}: give the same again, {ways}")
         if run.version != self.run.version:
             warn(
