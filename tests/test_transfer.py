@@ -24,8 +24,6 @@ from paths import ROOT
 from patterns import CLASSES, SMALL, draw, scale
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from warned import messages
 
 from pretrained_cnn import (
@@ -101,18 +99,22 @@ def test_a_linear_head(patterns: Path) -> None:
 
 @pytest.mark.parametrize("each", [24, 4], ids=["more images than features", "fewer"])
 def test_it_is_the_head_that_scikit_learn_fits(each: int, patterns: Path, tmp_path: Path) -> None:
-    """Standardization folded into the kernel, and the fit in the images' span, change nothing."""
+    """Centering and scaling folded into the kernel, and the fit in the images' span, change nothing."""
     folder = draw(tmp_path / "train", each, seed=7)
     clf = Classifier.train(folder, SMALL, validation=patterns / "validation")
-    paths = sorted(folder.rglob("*.png"))
-    strength = clf.report.settings["C"]
-    theirs = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=5000, tol=1e-8))
-    theirs.fit(Classifier(SMALL).embed(paths).astype(float), [path.parent.name for path in paths])
-    expected = theirs.predict_proba(Classifier(SMALL).embed(patterns / "test").astype(float))
-    np.testing.assert_allclose(clf.predict_proba(patterns / "test"), expected, atol=5e-3)
+    np.testing.assert_allclose(clf.predict_proba(patterns / "test"), by_scikit_learn(clf, folder, patterns), atol=1e-3)
     losses = {row["C"]: row["validation_loss"] for row in clf.history}
-    assert min(losses, key=losses.__getitem__) == strength
-    assert len(losses) > 8
+    assert min(losses, key=losses.__getitem__) == clf.report.settings["C"]
+
+
+def by_scikit_learn(clf: Classifier, folder: Path, patterns: Path) -> np.ndarray:
+    """The probabilities of the test images by a head that scikit-learn fits on a folder."""
+    paths = sorted(folder.rglob("*.png"))
+    vectors = Classifier(SMALL).embed(paths).astype(float)
+    scale = np.sqrt(vectors.var(axis=0).mean())
+    theirs = LogisticRegression(C=clf.report.settings["C"], max_iter=5000, tol=1e-8)
+    theirs.fit((vectors - vectors.mean(axis=0)) / scale, [path.parent.name for path in paths])
+    return theirs.predict_proba((Classifier(SMALL).embed(patterns / "test") - vectors.mean(axis=0)) / scale)
 
 
 def test_two_classes(patterns: Path, tmp_path: Path) -> None:
@@ -146,21 +148,97 @@ def test_an_mlp_head(patterns: Path) -> None:
     assert clf.report.settings["learning_rate"] == 3e-4
 
 
-def test_without_validation_a_fifth_is_set_aside_and_then_fitted_too(patterns: Path) -> None:
+def test_without_validation_every_image_validates_once_and_is_fitted(patterns: Path) -> None:
     clf = Classifier.train(patterns / "train", SMALL)
-    assert clf.report.counts == {
-        "train": dict.fromkeys(CLASSES, 19),
-        "validation": dict.fromkeys(CLASSES, 5),
-    }
-    assert clf.report.split == "20 % of each class, set aside by seed 0; in the end the head was fitted on all"
-    chosen = clf.report.settings["C"]
-    alone = StandardScaler().fit(Classifier(SMALL).embed(patterns / "train").astype(float))
-    theirs = make_pipeline(alone, LogisticRegression(C=chosen, max_iter=5000, tol=1e-8))
-    targets = [path.parent.name for path in sorted((patterns / "train").rglob("*.png"))]
-    theirs.fit(Classifier(SMALL).embed(patterns / "train").astype(float), targets)
-    expected = theirs.predict_proba(Classifier(SMALL).embed(patterns / "test").astype(float))
-    np.testing.assert_allclose(clf.predict_proba(patterns / "test"), expected, atol=5e-3)
-    assert Classifier.train(patterns / "train", SMALL, head="mlp").report.split.endswith("set aside by seed 0")
+    assert clf.report.counts == {part: dict.fromkeys(CLASSES, 24) for part in ("train", "validation")}
+    assert clf.report.split == "5-fold cross-validation; in the end the head was fitted on all"
+    expected = by_scikit_learn(clf, patterns / "train", patterns)
+    np.testing.assert_allclose(clf.predict_proba(patterns / "test"), expected, atol=1e-3)
+    assert {**clf.report.metrics, "stage": "head", "C": clf.report.settings["C"]} in clf.history
+    mlp = Classifier.train(patterns / "train", SMALL, head="mlp").report
+    assert mlp.split == "20 % of each class, set aside by seed 0"
+    assert mlp.counts == {"train": dict.fromkeys(CLASSES, 19), "validation": dict.fromkeys(CLASSES, 5)}
+
+
+def test_many_images_are_split_once(patterns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pretrained_cnn.transfer.data.ENOUGH", 10)
+    report = Classifier.train(patterns / "train", SMALL).report
+    assert report.split == "20 % of each class, set aside by seed 0; in the end the head was fitted on all"
+    assert report.counts == {"train": dict.fromkeys(CLASSES, 24), "validation": dict.fromkeys(CLASSES, 5)}
+
+
+def test_few_validation_images_do_not_choose_alone(patterns: Path, tmp_path: Path) -> None:
+    few = draw(tmp_path / "few", 2, seed=1)
+    clf = Classifier.train(patterns / "train", SMALL, validation=few)
+    alone = Classifier.train(patterns / "train", SMALL)
+    assert clf.report.split == "given; C was chosen by train images, 5-fold cross-validation"
+    assert clf.history == alone.history
+    np.testing.assert_array_equal(clf.predict_proba(few), alone.predict_proba(few))
+    assert clf.report.counts["validation"] == dict.fromkeys(CLASSES, 2)
+    assert clf.report.metrics["validation_accuracy"] == pytest.approx(clf.evaluate(few).top1)
+
+
+def test_copies_stay_on_one_side(patterns: Path, tmp_path: Path) -> None:
+    """Else they would be known on validation, which would then say that all is right."""
+    once = sorted((patterns / "train").rglob("*.png"))
+    pairs = [(path, path.parent.name) for path in once]
+    copies = [(path.read_bytes(), label) for path, label in pairs for _ in range(4)]
+    with messages() as warned:
+        clf = Classifier.train([*pairs, *copies], SMALL)
+    assert warned[0].startswith("288 train images are copies of others in their class, such as <bytes 72>; they")
+    assert clf.report.copies[:2] == ["<bytes 72>", "<bytes 73>"]
+    assert "288 of the train images are copies" in model_card(clf.report, clf.spec)
+    alone = Classifier.train(pairs, SMALL).report.metrics
+    assert clf.report.metrics["validation_accuracy"] < 0.9
+    assert clf.report.metrics["validation_loss"] == pytest.approx(alone["validation_loss"], rel=0.3)
+
+
+def test_one_image_in_two_classes_is_warned_of(patterns: Path) -> None:
+    pairs = [(path, path.parent.name) for path in sorted((patterns / "train").rglob("*.png"))]
+    with messages() as warned:
+        report = Classifier.train([*pairs, (pairs[0][0], "down")], SMALL).report
+    assert warned == [
+        f"1 train images are in another class too, such as {pairs[0][0]}; report.contradictions lists all: "
+        "remove each from the wrong class"
+    ]
+    assert report.contradictions == [str(pairs[0][0])]
+
+
+def test_an_image_of_weight_2_counts_like_two(patterns: Path) -> None:
+    pairs = [(path, path.parent.name) for path in sorted((patterns / "train").rglob("*.png"))]
+    weights = np.tile([2, 1, 1, 0], 18)
+    with messages():
+        twice = [pair for pair, weight in zip(pairs, weights, strict=True) for _ in range(weight)]
+        expected = Classifier.train(twice, SMALL, validation=patterns / "test")
+    clf = Classifier.train(pairs, SMALL, validation=patterns / "test", sample_weight=weights)
+    assert clf.report.settings["C"] == expected.report.settings["C"]
+    np.testing.assert_allclose(
+        clf.predict_proba(patterns / "test"), expected.predict_proba(patterns / "test"), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([1.0], r"sample_weight has the shape (1,), but <pairs> has 72 images; give one number for each image"),
+        ([-1.0] * 72, "sample_weight of number 0 is -1.0; give a number of at least 0"),
+        ([1.0] * 71 + [np.nan], "sample_weight of number 71 is nan; give a number of at least 0"),
+        ([0.0] * 24 + [1.0] * 48, "sample_weight: all images of 'across' count 0; remove the class, or give"),
+        (["much"] * 72, "sample_weight: these are no numbers: "),
+    ],
+)
+def test_sample_weights_that_cannot_be_right(weights: Any, message: str, patterns: Path) -> None:
+    pairs = [(path, path.parent.name) for path in sorted((patterns / "train").rglob("*.png"))]
+    with pytest.raises(DataError) as caught:
+        Classifier.train(pairs, SMALL, sample_weight=weights)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_training_that_diverged_says_so(patterns: Path) -> None:
+    with messages() as warned:
+        train(patterns, head="mlp", epochs=1, learning_rate=1e6)
+    assert warned[0].startswith("head: no epoch lowered the log loss on validation: ")
+    assert warned[0].endswith("so the weights that the head began with are kept. Try a lower learning_rate")
 
 
 def test_class_weights(patterns: Path, tmp_path: Path) -> None:
@@ -553,6 +631,9 @@ def test_one_image_a_class_cannot_be_split(tmp_path: Path) -> None:
 def test_class_weights_of_no_class(patterns: Path) -> None:
     with pytest.raises(DataError, match="class_weight names 'up', but the classes are 'across', 'down', 'squares'"):
         train(patterns, class_weight={"up": 2.0})
+    for weight in (0, -1, float("nan"), float("inf"), "2"):
+        with pytest.raises(InvalidArgumentError, match=r"class_weight of 'down'=.* is not a number above 0"):
+            train(patterns, class_weight={"down": weight})  # type: ignore[dict-item]
 
 
 def test_settings_take_the_numbers_of_numpy() -> None:
@@ -592,10 +673,10 @@ def test_settings_that_cannot_be_right(options: dict[str, Any], message: str, pa
     assert str(caught.value).startswith(message)
 
 
-def test_without_scikit_learn(patterns: Path, monkeypatch: pytest.MonkeyPatch, embedded: list[int]) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn", None)
+def test_without_scipy(patterns: Path, monkeypatch: pytest.MonkeyPatch, embedded: list[int]) -> None:
+    monkeypatch.setitem(sys.modules, "scipy", None)
     with pytest.raises(
-        MissingDependencyError, match=r'this needs the package scikit-learn: pip install "pretrained-cnn\[train\]"'
+        MissingDependencyError, match=r'this needs the package scipy: pip install "pretrained-cnn\[train\]"'
     ):
         train(patterns)
     assert embedded == []
@@ -619,7 +700,10 @@ def test_fine_tuning_beats_the_linear_head_where_it_can(patterns: Path) -> None:
 
 def test_it_never_ends_below_the_head(patterns: Path) -> None:
     linear = train(patterns, seed=3)
-    ruined = train(patterns, unfreeze=1, learning_rate=10.0, epochs=2, seed=3)
+    with messages() as warned:
+        ruined = train(patterns, unfreeze=1, learning_rate=10.0, epochs=2, seed=3)
+    assert warned[0].startswith("fine-tune: no epoch lowered the log loss on validation: ")
+    assert warned[0].endswith("so the weights of the linear or MLP head alone are kept. Try a lower learning_rate")
     np.testing.assert_allclose(
         ruined.predict_proba(patterns / "test"), linear.predict_proba(patterns / "test"), atol=1e-5
     )
@@ -693,7 +777,8 @@ def test_augmentation_sees_images_and_must_not_change_what_serves(patterns: Path
             seen.append((tuple(pixels.shape[1:]), float(keras.ops.max(pixels)), training))
             return pixels * 10.0
 
-    train(patterns, unfreeze=1, epochs=1, augment=Watching())
+    with messages():  # what it does is of no use
+        train(patterns, unfreeze=1, epochs=1, augment=Watching())
     assert {shape for shape, *_ in seen} == {(32, 32, 3)}
     assert max(top for _, top, _ in seen) > 200
     assert all(training for *_, training in seen)
@@ -776,7 +861,7 @@ def test_history_and_report(patterns: Path) -> None:
     assert report["model"] == "Small"
     assert report["classes"] == CLASSES
     assert report["counts"]["train"] == dict.fromkeys(CLASSES, 24)
-    assert report["split"] == "given"
+    assert report["split"] == "given; C was chosen by train images, 5-fold cross-validation"
     assert report["settings"]["class_weight"] == {"down": 2.0}
     assert report["settings"]["augment"].startswith("RandomFlip {")
     assert report["settings"]["epochs"] == 1
@@ -796,8 +881,8 @@ def test_the_model_card(patterns: Path, tmp_path: Path) -> None:
         "# An image classifier of 3 classes\n",
         "Small, pretrained on other images",
         "32 x 32 pixels (crop, bicubic)",
-        "| down | 19 | 5 |",
-        "20 % of each class, set aside by seed 0",
+        "| down | 24 | 24 |",
+        "5-fold cross-validation",
         "1 images could not be read",
         f"{100 * clf.report.metrics['validation_accuracy']:.1f} % of the validation images are named rightly",
         f"| C | {clf.report.settings['C']} |",
@@ -921,7 +1006,7 @@ def test_xception_on_clothes(assets: Path) -> None:
     assert clf.spec.input_size == (299, 299)
     assert result.top1 >= 0.82
     honest = Classifier.train(train, weights=weights)
-    assert honest.report.split.startswith("20 % of each class")
+    assert honest.report.split.startswith("5-fold cross-validation")
     honest = honest.evaluate(validation)
     print(f"Xception, settings chosen on a part of train: {honest!r}")
     assert honest.top1 >= 0.8

@@ -356,6 +356,7 @@ class Classifier:
         augment: Any = None,
         learning_rate: float | None = None,
         class_weight: Literal["balanced"] | Mapping[str, float] | None = None,
+        sample_weight: Any = None,
         seed: int = 0,
         cache: bool = True,
         **arguments: Any,
@@ -366,10 +367,12 @@ class Classifier:
             data: A folder with a folder of images for each class; a CSV file with the columns ``path``, relative to
                 the file, and ``label``; or pairs of an image and a label.
             model: What to start from: what `Classifier` takes, or a `Classifier`, which is not changed.
-            validation: Images, given like ``data``, that choose the settings; by default a fifth of each class of
-                ``data``, which the linear head is fitted on too in the end.
+            validation: Images, given like ``data``, that choose the settings. By default, ``"mlp"`` and ``unfreeze``
+                set a fifth of each class of ``data`` aside; ``"linear"`` is fitted on all of ``data``, with settings
+                that 5-fold cross-validation chose, or, from 1,000 images on, a fifth of each class.
             head: ``"linear"``, logistic regression fitted to convergence, with the strength of its regularization
-                chosen by the log loss on validation; or ``"mlp"``, with a hidden layer and dropout.
+                chosen by the log loss on validation (by cross-validation if fewer than 200 images are given there, and
+                more in ``data``); or ``"mlp"``, with a hidden layer and dropout.
             epochs: How often, at most, the images are gone through to fine-tune (by default 20), or the embeddings
                 to fit ``"mlp"`` (100). Five epochs without a lower log loss on validation end the training, and the
                 best epoch's weights stay.
@@ -380,7 +383,9 @@ class Classifier:
                 them a little; a keras layer that takes RGB ``(N, H, W, 3)`` in 0..255; None for not at all.
             learning_rate: Adam's, by default 1e-5 to fine-tune and 3e-4 for ``"mlp"``.
             class_weight: What an image of each class counts: ``"balanced"`` lets all classes count the same, a mapping
-                gives classes a number other than 1.
+                gives classes a number other than 1. It counts on validation too.
+            sample_weight: What each image of ``data`` counts, in the order given, ``(n,)``: numbers of at least 0. An
+                image of weight 2 counts like two images.
             seed: Of everything random. The same seed, data and machine give the same weights.
             cache: Keep embeddings on disk, so that fitting again takes seconds, and after each epoch of fine-tuning the
                 state, from which the same call goes on should it be killed.
@@ -389,7 +394,7 @@ class Classifier:
 
         Images that cannot be read are left out, with a `PretrainedCNNWarning`, and listed in `report`. Raises
         DataError before any work for images from which nothing can be learnt, InvalidArgumentError for arguments that
-        cannot be right, MissingDependencyError for ``"linear"`` without scikit-learn.
+        cannot be right, MissingDependencyError for ``"linear"`` without SciPy.
 
         >>> pairs = [("examples/images/clock.png", "clock"), ("examples/images/candle.png", "candle")]
         >>> clf = Classifier.train(pairs, "EfficientNetLite0", validation=pairs)
@@ -416,7 +421,7 @@ class Classifier:
             if isinstance(find_model(model), ModelFile):  # whose own classes do not matter here
                 arguments = {"labels": NUMBERS, **arguments}
             engine = cls(model, **arguments).engine
-        return cls(transfer.train(engine, data, validation, settings))
+        return cls(transfer.train(engine, data, validation, settings, sample_weight))
 
     @property
     def engine(self) -> Engine:

@@ -126,7 +126,7 @@ class ImageClassifier(ClassifierMixin, _ImageEstimator):  # type: ignore[misc]
     classes as text; once fitted it cannot be pickled, but that one can be saved. Raises what ``Classifier.train``
     raises.
 
-    >>> images = ["examples/images/clock.png", "examples/images/candle.png"] * 2
+    >>> images = [f"examples/images/{name}.png" for name in ("clock", "candle", "hourglass", "umbrella")]
     >>> ImageClassifier("EfficientNetLite0").fit(images, [1, 0, 1, 0]).predict(images).tolist()
     [1, 0, 1, 0]
     """

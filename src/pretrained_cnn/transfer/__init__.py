@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +22,13 @@ from pretrained_cnn._check import choice, number, whole_number
 from pretrained_cnn._process import warn
 from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.engine import Engine
-from pretrained_cnn.errors import ImageError, InvalidArgumentError, import_package
+from pretrained_cnn.errors import DataError, ImageError, InvalidArgumentError, import_package
 from pretrained_cnn.images.labeled import labeled
 from pretrained_cnn.runtimes.head import Head
 from pretrained_cnn.spec import ModelSpec
-from pretrained_cnn.transfer import data, heads
+from pretrained_cnn.transfer import data
 from pretrained_cnn.transfer.embeddings import embed, open_store
-from pretrained_cnn.transfer.heads import HeadData
+from pretrained_cnn.transfer.heads import HeadData, attach, measure
 from pretrained_cnn.transfer.report import Trained, TrainingReport, model_card
 
 if TYPE_CHECKING:
@@ -97,68 +97,90 @@ class _Data:
     """The images that a training uses, and what is known of them so far."""
 
     classes: tuple[str, ...]
+    copies: data.Copies
+    """The images whose content is that of an image before them."""
     parts: Sequence[data.Images]
     """The images to train with, and, once there are some, those to validate with."""
     vectors: Sequence[NDArray[np.float32]] = ()
     """The embeddings of each part, once they are computed."""
     failed: Sequence[ImageError] = ()
     """What was wrong with the images that are left out."""
-    duplicates: Sequence[str] = ()
-    """The validation images that are among the train images too."""
     split: str = "given"
     """Where the validation images are from."""
 
 
-def train(engine: Engine, source: LabeledImages, validation: LabeledImages | None, settings: Settings) -> Trained:
+def train(
+    engine: Engine,
+    source: LabeledImages,
+    validation: LabeledImages | None,
+    settings: Settings,
+    sample_weight: Any = None,
+) -> Trained:
     """Fit a head for the classes of ``source``, and fine-tune the last layers of the network if so set.
 
     Raises DataError before any work if the images cannot be used, InvalidArgumentError for settings that do not fit the
-    network, MissingDependencyError without scikit-learn where the head needs it.
+    network, MissingDependencyError without SciPy where the head needs it.
     """
     if settings.head == "linear":
-        import_package("sklearn", extra="train", package="scikit-learn")
+        import_package("scipy", extra="train")
     seconds: dict[str, float] = {}
     with _clock(seconds, "read"):
-        images = _read(engine, source, validation, settings)
+        images = _read(engine, source, validation, settings, sample_weight)
     _check_network(engine, settings)
     identity = engine.identity() if settings.cache else None
     with _clock(seconds, "embed"):
         images = _embed(engine, images, identity)
-    if validation is None:
-        images = _set_aside(images, settings)
     weights = data.class_weights(settings.class_weight, images.parts[0].targets, images.classes)
+    images = replace(images, parts=[part.weighted(weights) for part in images.parts])
+    if validation is None and (settings.head != "linear" or settings.unfreeze):
+        images = _set_aside(images, settings)
     with _clock(seconds, "head"):
-        refit = validation is None and settings.head == "linear" and not settings.unfreeze
-        head, history, chosen = _fit_head(images, weights, settings, refit=refit)
-    spec = _spec_with_head(engine, head, images.classes)
+        stage = _linear(images, settings) if settings.head == "linear" else _mlp(images, settings)
+    spec, history, chosen, metrics = _spec_with_head(engine, stage.head, images.classes), *stage[1:4]
     if settings.unfreeze:
         with _clock(seconds, "fine-tune"):
-            spec, rows = _fine_tune(engine, spec, head, images.parts, weights, settings, identity)
-        history, chosen = [*history, *rows], {**chosen, **_schedule(settings, "fine-tune")}
-    if refit:
-        images = replace(images, split=f"{images.split}; in the end the head was fitted on all")
-    report = _report(engine.spec, images, {**_plain(settings), **chosen}, history, seconds)
+            spec, rows = _fine_tune(engine, spec, stage.head, images.parts, settings, identity)
+        history, chosen, metrics = [*history, *rows], {**chosen, **_schedule(settings, "fine-tune")}, _best(rows)
+    report = _report(engine.spec, images, stage, {**_plain(settings), **chosen}, metrics, seconds)
     digests = frozenset(digest for part in images.parts for digest in part.digests if digest is not None)
-    network = {} if engine.graph is None else {"bundle": engine.graph.with_head(head, spec)}
+    network = {} if engine.graph is None else {"bundle": engine.graph.with_head(stage.head, spec)}
     return Trained(engine.derived(spec, **network), history, report, digests)
 
 
-def _read(engine: Engine, source: LabeledImages, validation: LabeledImages | None, settings: Settings) -> _Data:
+def _read(
+    engine: Engine, source: LabeledImages, validation: LabeledImages | None, settings: Settings, sample_weight: Any
+) -> _Data:
     """The images whose files can be read. Raises DataError for data from which nothing can be learnt."""
     given = [labeled(source)] if validation is None else [labeled(source), labeled(validation)]
     classes = data.find_classes(*given)
     data.class_weights(settings.class_weight, np.empty(0, np.intp), classes)  # a class that does not exist is refused
-    read = [data.read(part, classes, engine.image_policy) for part in given]
+    weights = [None if sample_weight is None else data.sample_weights(sample_weight, given[0]), None]
+    read = [data.read(part, classes, engine.image_policy, of) for part, of in zip(given, weights, strict=False)]
     parts = [images for images, _ in read]
     failed = [error for _, errors in read for error in errors]
     data.check_left(parts, classes, failed)
-    duplicates = data.duplicates(*parts) if len(parts) == 2 else []
-    if duplicates:
+    return _Data(classes, _copies(parts), parts, failed=failed)
+
+
+def _copies(parts: Sequence[data.Images]) -> data.Copies:
+    """The images that are there more than once, which are warned of."""
+    copies = data.find_copies(*parts)
+    if copies.validation:
         warn(
-            f"{len(duplicates)} validation images are among the train images too, such as {duplicates[0]}; figures on "
-            "them are too good, so remove them from one of the two"
+            f"{len(copies.validation)} validation images are among the train images too, such as "
+            f"{copies.validation[0]}; figures on them are too good, so remove them from one of the two"
         )
-    return _Data(classes, parts, failed=failed, duplicates=duplicates)
+    if copies.other_class:
+        warn(
+            f"{len(copies.other_class)} train images are in another class too, such as {copies.other_class[0]}; "
+            "report.contradictions lists all: remove each from the wrong class"
+        )
+    if copies.same_class:
+        warn(
+            f"{len(copies.same_class)} train images are copies of others in their class, such as "
+            f"{copies.same_class[0]}; they are kept on the same side of every split, and report.copies lists all"
+        )
+    return copies
 
 
 def _check_network(engine: Engine, settings: Settings) -> None:
@@ -196,38 +218,107 @@ def _embed(engine: Engine, images: _Data, identity: str | None) -> _Data:
 def _set_aside(images: _Data, settings: Settings) -> _Data:
     """The images with a part of each class set aside to validate with."""
     (every,), (vectors,) = images.parts, images.vectors
-    aside = data.split(every, settings.seed)
+    (aside,) = _held_out(every, settings, once=True)
     return replace(
         images,
         parts=[every.keep(~aside), every.keep(aside)],
         vectors=[vectors[~aside], vectors[aside]],
-        split=f"{100 * data.SHARE:.0f} % of each class, set aside by seed {settings.seed}",
+        split=_set_aside_text(settings),
     )
 
 
-def _fit_head(
-    images: _Data, weights: NDArray[np.float64], settings: Settings, *, refit: bool
-) -> tuple[Head, list[dict[str, Any]], dict[str, Any]]:
-    """The head, a row for each setting or epoch that was tried, and the settings that were chosen."""
-    fitted, validated = (
-        HeadData(vectors, part.targets, weights[part.targets])
-        for vectors, part in zip(images.vectors, images.parts, strict=True)
-    )
-    if settings.head == "linear":
-        head, history, strength = heads.linear(fitted, validated, refit=refit)
-        return head, history, {"C": strength}
+def _held_out(images: data.Images, settings: Settings, *, once: bool | None = None) -> list[NDArray[np.bool_]]:
+    """Which images validate, in turn. Raises DataError if none can."""
+    held = data.hold_out(images.targets, data.find_groups(images), settings.seed, once=once)
+    if not held:
+        raise DataError(
+            f"{images.name}: with one image a class, none can be set aside to choose the settings; give more, "
+            "or validation=..."
+        )
+    return held
+
+
+def _set_aside_text(settings: Settings) -> str:
+    return f"{100 * data.SHARE:.0f} % of each class, set aside by seed {settings.seed}"
+
+
+class _Stage(NamedTuple):
+    """A head, and what a report tells of it."""
+
+    head: Head
+    history: list[dict[str, Any]]
+    """A row for each setting or epoch that was tried."""
+    chosen: dict[str, Any]
+    """The settings that were chosen."""
+    metrics: dict[str, float]
+    validated: data.Images
+    """The images that the metrics are of."""
+    split: str
+    """Where they are from."""
+
+
+def _linear(images: _Data, settings: Settings) -> _Stage:
+    """Logistic regression. Where there are no validation images, or few, parts of the train images choose its C."""
+    from pretrained_cnn.transfer.linear import fit_linear
+
+    sets = [_head_data(part, vectors) for part, vectors in zip(images.parts, images.vectors, strict=True)]
+    train, *given = images.parts
+    split, validated = images.split, given[0] if given else train
+    if given and len(given[0].items) >= min(len(train.items), data.ENOUGH):
+        trials = [(sets[0], sets[1])]
+    else:
+        held = _held_out(train, settings)
+        trials = [(sets[0].keep(~which), sets[0].keep(which)) for which in held]
+        how = f"{len(held)}-fold cross-validation" if len(held) > 1 else _set_aside_text(settings)
+        if given:
+            split = f"{split}; C was chosen by train images, {how}"
+        else:
+            split = f"{how}; in the end the head was fitted on all"
+            validated = train.keep(np.any(held, axis=0))
+    fitted = fit_linear(sets[0], trials, len(images.classes))
+    if given:
+        metrics = _metrics(*measure(fitted.head(sets[1].vectors), sets[1].targets, sets[1].weights))
+    else:
+        metrics = _best(fitted.rows)
+    return _Stage(fitted.head, fitted.rows, {"C": fitted.strength}, metrics, validated, split)
+
+
+def _mlp(images: _Data, settings: Settings) -> _Stage:
+    """A head with a hidden layer, of the epoch that is best on the validation images."""
     from pretrained_cnn.transfer.mlp import mlp
 
+    sets = [_head_data(part, vectors) for part, vectors in zip(images.parts, images.vectors, strict=True)]
     schedule = _schedule(settings, "mlp")
-    head, history = mlp(fitted, validated, classes=len(images.classes), seed=settings.seed, **schedule)
-    return head, history, {} if settings.unfreeze else schedule
+    head, rows = mlp(sets[0], sets[1], classes=len(images.classes), seed=settings.seed, **schedule)
+    return _Stage(head, rows, {} if settings.unfreeze else schedule, _best(rows), images.parts[1], images.split)
+
+
+def _head_data(images: data.Images, vectors: NDArray[np.float32]) -> HeadData:
+    return HeadData(vectors, images.targets, images.weights)
+
+
+def _best(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The metrics of the row that was chosen. It warns if that is the one before the first epoch."""
+    best = min(rows, key=lambda row: row["validation_loss"])
+    if best.get("epoch") == 0:
+        least = min(row["validation_loss"] for row in rows[1:])
+        head = "of the linear or MLP head alone" if best["stage"] == "fine-tune" else "that the head began with"
+        warn(
+            f"{best['stage']}: no epoch lowered the log loss on validation: {best['validation_loss']:.3f} before, "
+            f"{least:.3f} at best after; so the weights {head} are kept. Try a lower learning_rate"
+        )
+    return _metrics(best["validation_loss"], best["validation_accuracy"])
+
+
+def _metrics(loss: float, accuracy: float) -> dict[str, float]:
+    return {"validation_loss": loss, "validation_accuracy": accuracy}
 
 
 def _spec_with_head(engine: Engine, head: Head, classes: tuple[str, ...]) -> ModelSpec:
     """The spec of the network with the new head in place of its own."""
     return engine.spec.replace(
         name=f"{engine.spec.name.removesuffix(SUFFIX)}{SUFFIX}",
-        builder=lambda input_shape: heads.attach(head, _trunk(engine)),
+        builder=lambda input_shape: attach(head, _trunk(engine)),
         labels=classes,
         multi_label=False,
         embedding_size=head.layers[-1][0].shape[0],
@@ -242,7 +333,6 @@ def _fine_tune(
     spec: ModelSpec,
     head: Head,
     parts: Sequence[data.Images],
-    weights: NDArray[np.float64],
     settings: Settings,
     identity: str | None,
 ) -> tuple[ModelSpec, list[dict[str, Any]]]:
@@ -251,7 +341,7 @@ def _fine_tune(
     from pretrained_cnn.transfer.fine_tune import fine_tune, layers_to_unfreeze
 
     trunk = _trunk(engine)
-    network = heads.attach(head, trunk)
+    network = attach(head, trunk)
     added = network.layers[len(trunk.layers) :]
     checkpoint = _checkpoint(head, parts, settings, identity)
     rows = fine_tune(
@@ -259,7 +349,6 @@ def _fine_tune(
         [*layers_to_unfreeze(trunk, settings.unfreeze), *added],
         parts[0],
         parts[1],
-        weights[parts[0].targets],
         image_policy=engine.image_policy,
         augment=settings.augment,
         seed=settings.seed,
@@ -274,22 +363,22 @@ def _fine_tune(
 def _report(
     spec: ModelSpec,
     images: _Data,
+    stage: _Stage,
     settings: dict[str, Any],
-    history: list[dict[str, Any]],
+    metrics: dict[str, float],
     seconds: dict[str, float],
 ) -> TrainingReport:
-    last_stage = [row for row in history if row["stage"] == history[-1]["stage"]]
-    best = min(last_stage, key=lambda row: row["validation_loss"])
-    counts = [part.counts(images.classes) for part in images.parts]
     return TrainingReport(
         model=spec.name,
         classes=images.classes,
-        counts=dict(zip(("train", "validation"), counts, strict=True)),
-        split=images.split,
+        counts={"train": images.parts[0].counts(images.classes), "validation": stage.validated.counts(images.classes)},
+        split=stage.split,
         settings=settings,
-        metrics={name: best[name] for name in ("validation_loss", "validation_accuracy")},
+        metrics=metrics,
         skipped=[str(error) for error in images.failed],
-        duplicates=images.duplicates,
+        duplicates=images.copies.validation,
+        copies=images.copies.same_class,
+        contradictions=images.copies.other_class,
         seconds=seconds,
     )
 
@@ -299,7 +388,7 @@ def _checkpoint(head: Head, parts: Sequence[data.Images], settings: Settings, id
     digests = [digest for part in parts for digest in part.digests]
     if identity is None or None in digests:
         return None
-    facts = [identity, _plain(settings), [part.targets.tolist() for part in parts]]
+    facts = [identity, _plain(settings), [[part.targets.tolist(), part.weights.tolist()] for part in parts]]
     name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for content in (*digests, *(array.tobytes() for layer in head.layers for array in layer)):
         name.update(content or b"")

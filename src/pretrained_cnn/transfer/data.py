@@ -6,11 +6,13 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrained_cnn._check import number
 from pretrained_cnn.errors import DataError, ImageError
 from pretrained_cnn.images.decode import check_header
 from pretrained_cnn.images.inputs import content
@@ -20,6 +22,12 @@ from pretrained_cnn.images.sources import Item, is_address, iter_items
 
 SHARE = 0.2
 """The part of each class that is set aside where no validation images are given."""
+
+ENOUGH = 200
+"""So many validation images choose a strength of regularization as well as cross-validation does."""
+
+FOLDS = 5
+"""How many parts cross-validation makes of the images."""
 
 
 @dataclass
@@ -31,10 +39,21 @@ class Images:
     targets: NDArray[np.intp]
     digests: list[bytes | None]
     """SHA-256 of what each image is; None for what can be read only once, or may be another one next time."""
+    weights: NDArray[np.float64]
+    """What each image counts."""
 
     def keep(self, which: Sequence[bool] | NDArray[np.bool_]) -> Images:
         kept = np.flatnonzero(which).tolist()
-        return Images(self.name, [self.items[i] for i in kept], self.targets[kept], [self.digests[i] for i in kept])
+        items, digests = [self.items[i] for i in kept], [self.digests[i] for i in kept]
+        return Images(self.name, items, self.targets[kept], digests, self.weights[kept])
+
+    def weighted(self, by_class: NDArray[np.float64]) -> Images:
+        """The same images, each counting as its class says too."""
+        return replace(self, weights=self.weights * by_class[self.targets])
+
+    def contents(self) -> list[bytes | str]:
+        """What tells one content from another: the digest, or the name of an image that has none."""
+        return [item.name if digest is None else digest for item, digest in zip(self.items, self.digests, strict=True)]
 
     def counts(self, classes: Sequence[str]) -> dict[str, int]:
         """How many images each class has."""
@@ -55,7 +74,9 @@ def find_classes(train: Labeled, validation: Labeled | None = None) -> tuple[str
     return classes
 
 
-def read(data: Labeled, classes: Sequence[str], policy: ImagePolicy) -> tuple[Images, list[ImageError]]:
+def read(
+    data: Labeled, classes: Sequence[str], policy: ImagePolicy, weights: NDArray[np.float64] | None = None
+) -> tuple[Images, list[ImageError]]:
     """The images of ``data`` whose files are there and begin as images do, and the errors of the others."""
     index = {name: i for i, name in enumerate(classes)}
     images = list(iter_items(data.images))
@@ -64,7 +85,7 @@ def read(data: Labeled, classes: Sequence[str], policy: ImagePolicy) -> tuple[Im
     targets = np.array([index[label] for label in data.labels], np.intp)
     errors = [look for look in looks if isinstance(look, ImageError)]
     digests = [None if isinstance(look, ImageError) else look for look in looks]
-    found = Images(data.name, images, targets, digests)
+    found = Images(data.name, images, targets, digests, np.ones(len(images)) if weights is None else weights)
     return found.keep([not isinstance(look, ImageError) for look in looks]), errors
 
 
@@ -81,6 +102,17 @@ def check_left(parts: Sequence[Images], classes: Sequence[str], skipped: Sequenc
             raise DataError(f"{part.name}: none of these images can be read, such as {skipped[0]}")
 
 
+class Copies(NamedTuple):
+    """Images, by name, whose content is that of an image before them."""
+
+    same_class: list[str]
+    """Train images in the class of the first one."""
+    other_class: list[str]
+    """Train images in another class than the first one."""
+    validation: list[str]
+    """Validation images, while the first one is in train."""
+
+
 def find_digests(images: Iterable[Item], policy: ImagePolicy) -> list[bytes | None]:
     """SHA-256 of what each image is; None for one that cannot be read, or can be read only once."""
     with ThreadPoolExecutor() as pool:
@@ -88,28 +120,61 @@ def find_digests(images: Iterable[Item], policy: ImagePolicy) -> list[bytes | No
         return [look if isinstance(look, bytes) else None for look in looks]
 
 
-def duplicates(train: Images, validation: Images) -> list[str]:
-    """The names of the validation images whose content is in train too."""
-    known = set(train.digests) - {None}
-    return [item.name for item, digest in zip(validation.items, validation.digests, strict=True) if digest in known]
+def find_copies(train: Images, validation: Images | None = None) -> Copies:
+    """Which images are there more than once."""
+    copies = Copies([], [], [])
+    first: dict[bytes | str, int] = {}
+    for key, item, target in zip(train.contents(), train.items, train.targets.tolist(), strict=True):
+        if key not in first:
+            first[key] = target
+        else:
+            (copies.same_class if first[key] == target else copies.other_class).append(item.name)
+    if validation is not None:
+        pairs = zip(validation.contents(), validation.items, strict=True)
+        copies.validation.extend(item.name for key, item in pairs if key in first)
+    return copies
 
 
-def split(images: Images, seed: int) -> NDArray[np.bool_]:
-    """Which images are set aside for validation: `SHARE` of each class, at least one where it has two.
+def find_groups(images: Images) -> NDArray[np.intp]:
+    """A number for each image, the same for images of one content, which belong on one side of a split."""
+    numbers: dict[bytes | str, int] = {}
+    return np.array([numbers.setdefault(key, len(numbers)) for key in images.contents()], np.intp)
 
-    Raises DataError if each class has but one image.
+
+def deal(targets: NDArray[np.intp], groups: NDArray[np.intp], shares: Sequence[float], seed: int) -> NDArray[np.intp]:
+    """The part, 0 and up, that each image goes to, so that each part has its share of every class; -1 for no part.
+
+    A group goes to one part as a whole, drawn by ``seed``, the smallest groups first. The first parts are served first:
+    of two images of a class, part 0 and part 1 get one each. A class of one group is in no part, so that each class is
+    left when any part is taken away.
     """
-    generator = np.random.default_rng(seed)
-    aside = np.zeros(len(images.items), bool)
-    for target in np.unique(images.targets):
-        members = generator.permutation(np.flatnonzero(images.targets == target))
-        aside[members[: max(round(SHARE * len(members)), 1) if len(members) > 1 else 0]] = True
-    if not aside.any():
-        raise DataError(
-            f"{images.name}: with one image a class, none can be set aside to choose the settings; give more, "
-            "or validation=..."
-        )
-    return aside
+    order = np.random.default_rng(seed).permutation(len(targets))
+    _, first, number, sizes = np.unique(groups[order], return_index=True, return_inverse=True, return_counts=True)
+    members = np.split(order[np.argsort(number, kind="stable")], np.cumsum(sizes)[:-1])
+    parts = np.empty(len(targets), np.intp)
+    filled = np.zeros((len(shares), int(targets.max()) + 1))
+    for group in np.lexsort((first, sizes)):
+        classes, counts = np.unique(targets[members[group]], return_counts=True)
+        part = np.argmin(filled[:, classes] @ counts / shares)
+        parts[members[group]] = part
+        filled[part, classes] += counts
+    for target in np.flatnonzero((filled > 0).sum(axis=0) == 1):
+        parts[np.isin(groups, groups[targets == target])] = -1
+    return parts
+
+
+def hold_out(
+    targets: NDArray[np.intp], groups: NDArray[np.intp], seed: int, *, once: bool | None = None
+) -> list[NDArray[np.bool_]]:
+    """Which images validate, ``(n,)`` each: those of a fold for each of `FOLDS` folds, or, ``once``, a `SHARE` of all.
+
+    Without ``once``, that is where a share has `ENOUGH` images. Empty if no class has two groups.
+    """
+    if once is None:
+        once = SHARE * len(targets) >= ENOUGH
+    parts = deal(targets, groups, [SHARE, 1 - SHARE] if once else [1 / FOLDS] * FOLDS, seed)
+    held = [parts == part for part in range(1 if once else FOLDS)]
+    return [which for which in held if which.any()]
 
 
 def class_weights(
@@ -117,18 +182,39 @@ def class_weights(
 ) -> NDArray[np.float64]:
     """What an image of each class counts: 1, or what ``given`` says.
 
-    ``"balanced"`` lets each class count the same in all. Raises DataError for a class that is not there.
+    ``"balanced"`` lets each class count the same in all. Raises DataError for a class that does not exist,
+    InvalidArgumentError for a weight that is not a number above 0.
     """
-    weights = np.ones(len(classes))
     if given == "balanced":
         counts = np.bincount(targets, minlength=len(classes))
         return len(targets) / (len(classes) * np.maximum(counts, 1))
+    weights = np.ones(len(classes))
     if isinstance(given, Mapping):
-        unknown = sorted(set(given) - set(classes))
+        unknown = [name for name in given if name not in classes]
         if unknown:
             raise DataError(f"class_weight names {_list(unknown)}, but the classes are {_list(classes)}")
         for name, weight in given.items():
-            weights[classes.index(name)] = weight
+            weights[classes.index(name)] = number(f"class_weight of {name!r}", weight, above=0)
+    return weights
+
+
+def sample_weights(given: Any, data: Labeled) -> NDArray[np.float64]:
+    """What each image of ``data`` counts, float64 ``(n,)``. Raises DataError for what cannot be that."""
+    try:
+        weights = np.asarray(given, np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"sample_weight: these are no numbers: {error}") from None
+    if weights.shape != (len(data.labels),):
+        raise DataError(
+            f"sample_weight has the shape {weights.shape}, but {data.name} has {len(data.labels)} images; give one "
+            "number for each image"
+        )
+    wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if wrong.size:
+        raise DataError(f"sample_weight of number {wrong[0]} is {weights[wrong[0]]}; give a number of at least 0")
+    counted = {label for label, weight in zip(data.labels, weights.tolist(), strict=True) if weight}
+    if missing := sorted(set(data.labels) - counted):
+        raise DataError(f"sample_weight: all images of {_list(missing)} count 0; remove the class, or give it weight")
     return weights
 
 

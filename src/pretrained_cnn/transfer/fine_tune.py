@@ -58,7 +58,6 @@ def fine_tune(
     layers: Sequence[Any],
     train: Images,
     validation: Images,
-    weights: NDArray[np.float64],
     *,
     image_policy: ImagePolicy,
     augment: Any,
@@ -69,7 +68,7 @@ def fine_tune(
 ) -> list[dict[str, Any]]:
     """Train ``layers`` and the head of ``backbone`` in place, with the preprocessing that serves; a row each epoch.
 
-    ``layers`` are layers of the network. ``weights`` is what each image of ``train`` counts. BatchNormalization stays
+    ``layers`` are layers of the network. BatchNormalization stays
     in inference mode: neither its statistics nor its scale and offset change. The log loss on ``validation`` decides
     which epoch's weights stay.
     """
@@ -94,13 +93,13 @@ def fine_tune(
             for batch in pixels(train, order):
                 which = order[start : start + len(batch)]
                 start += len(batch)
-                yield Step(_augmented(layer, batch), train.targets[which], weights[which])
+                yield Step(_augmented(layer, batch), train.targets[which], train.weights[which])
 
         runtime = KerasRuntime(graph, ["scores"])
 
         def on_validation() -> tuple[float, float]:
             scores = [runtime.run(batch)[0] for batch in pixels(validation, np.arange(len(validation.items)))]
-            return measure(np.concatenate(scores), validation.targets)
+            return measure(np.concatenate(scores), validation.targets, validation.weights)
 
         return fit(
             keras.Model(graph.inputs, graph.output["scores"]),

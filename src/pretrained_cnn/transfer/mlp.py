@@ -37,7 +37,7 @@ def mlp(
     rows = fit(
         model,
         steps,
-        lambda: measure(np.asarray(model.predict_on_batch(held)), validation.targets),
+        lambda: measure(np.asarray(model.predict_on_batch(held)), validation.targets, validation.weights),
         stage="head",
         epochs=epochs,
         learning_rate=learning_rate,

@@ -30,18 +30,24 @@ class TrainingReport:
     """The name of the backbone."""
     classes: tuple[str, ...]
     counts: Mapping[str, Mapping[str, int]]
-    """For ``"train"`` and ``"validation"`` the number of images of each class."""
+    """For ``"train"`` and ``"validation"`` the number of images of each class. With cross-validation, images are in
+    both: each is validated once, by a head that has not seen it."""
     split: str
-    """Where the validation images are from."""
+    """Where the validation images are from: given, set aside, or in turn by cross-validation."""
     settings: Mapping[str, Any]
     """The arguments, and what was chosen where one was left open, such as ``C``, the strength of regularization."""
     metrics: Mapping[str, float]
-    """``validation_loss``, the log loss in nats, and ``validation_accuracy``, of the validation images, which also
-    chose the settings: so these figures are somewhat too good."""
+    """``validation_loss``, the log loss in nats, in which images count as ``class_weight`` and ``sample_weight`` say,
+    and ``validation_accuracy``, of the validation images. Unless ``split`` says otherwise, these chose the settings
+    too: so these figures are somewhat too good."""
     skipped: Sequence[str]
     """The images that could not be read, each with the reason."""
     duplicates: Sequence[str]
     """The validation images whose content is among the train images too."""
+    copies: Sequence[str]
+    """The train images whose content is that of another one in their class. They are on one side of every split."""
+    contradictions: Sequence[str]
+    """The train images whose content is that of another one in another class."""
     seconds: Mapping[str, float]
     """How long each stage took."""
 
@@ -87,6 +93,10 @@ def model_card(report: TrainingReport, spec: ModelSpec) -> str:
         lines.append(f"{len(report.skipped)} images could not be read and were left out.")
     if report.duplicates:
         lines.append(f"{len(report.duplicates)} of the validation images are among the train images too.")
+    if report.copies:
+        lines.append(f"{len(report.copies)} of the train images are copies of others in their class.")
+    if report.contradictions:
+        lines.append(f"{len(report.contradictions)} of the train images are in another class too.")
     lines += [
         "",
         "## How good it is",
