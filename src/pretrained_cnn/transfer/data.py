@@ -85,9 +85,7 @@ def _warn_of_look_alikes(name: str, classes: Sequence[str]) -> None:
     for names in alike.values():
         if len(names) > 1:
             shown = " and ".join(ascii(each) for each in names)
-            warn(
-                f"{name}: the classes {shown} differ only by blanks, case or Unicode form; if they are one, rename them"
-            )
+            warn(f"{name}: the classes {shown} differ only by blanks, case or Unicode form; if they are one, rename it")
 
 
 def read(
