@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
 import subprocess
@@ -405,7 +406,9 @@ def test_labels_and_normalization_in_metadata(tmp_path: Path) -> None:
 def test_a_graph_says_what_it_cannot_do(tmp_path: Path) -> None:
     clf = opened(write_litert(tmp_path / "a.tflite"), preprocess="unit")
     image = images()[0]
-    for use in (lambda: clf.embed([image]), lambda: clf.explain(image), lambda: clf.keras_model):
+    pairs = [(image, "one"), (255 - image, "two")]
+    train = functools.partial(Classifier.train, pairs, clf, pairs, cache=False)
+    for use in (lambda: clf.embed([image]), lambda: clf.explain(image), lambda: clf.keras_model, train):
         with pytest.raises(BundleError, match=r"a\.tflite is a graph of format='litert' and gives scores only"):
             use()
     with pytest.raises(BundleError, match=r"a\.tflite is of format='litert'.*without format=\.\.\.; another"):
