@@ -152,20 +152,23 @@ def test_what_needs_keras_says_so(lean: Lean, case: Case) -> None:
     assert refused(lean, f"Classifier.load({str(case.bundles['saved_model'])!r})") == tensorflow
 
 
-def test_a_bundle_has_nothing_to_save(lean: Lean, case: Case) -> None:
+def test_a_bundle_is_saved_as_it_is(lean: Lean, case: Case, tmp_path: Path) -> None:
     program = """
 import json, sys
 from pretrained_cnn import BundleError, Classifier
+clf = Classifier.load(sys.argv[1])
+clf.save(sys.argv[2])
 try:
-    Classifier.load(sys.argv[1]).save("copy.bundle")
+    clf.save(sys.argv[2] + "-2", format="keras")
 except BundleError as error:
     print(json.dumps(str(error)))
 """
-    path = str(case.bundles["onnx"])
-    assert lean.python(program, path) == (
-        f"{path} is of format='onnx' and gives scores only; what else is in the network is in a bundle of "
-        'format="keras"'
+    path, copy = str(case.bundles["onnx"]), str(tmp_path / "copy.bundle")
+    assert lean.python(program, path, copy) == (
+        f"{path} is of format='onnx' with dtype='float32' and gives scores and embedding only, so it can be saved as "
+        'it is, without format=...; what else is in the network is in a bundle of format="keras"'
     )
+    assert "4 images\tsame best class 100%" in lean.run("pretrained-cnn", "check", copy)
 
 
 @pytest.mark.parametrize("format", FORMATS)
