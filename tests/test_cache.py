@@ -83,6 +83,29 @@ def test_the_cache_is_cleared_by_kind(cache: Path, capsys: pytest.CaptureFixture
         cli.main(["cache", "--clear", "weights"])
 
 
+def test_what_cannot_be_cleared_is_named(
+    cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = fill("embeddings", "a.sqlite", 10, 1000)
+    monkeypatch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(PermissionError()))
+    assert cli.main(["cache", "--clear"]) == 1
+    assert f"1 entries cannot be removed, such as {entry}; clear the cache as the user who" in capsys.readouterr().err
+
+
+def test_what_cannot_be_kept_is_not_fetched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("PRETRAINED_CNN_CACHE", str(tmp_path / "file"))
+    for _ in range(2):
+        assert cli.main(["fetch", "EfficientNetLite0", "--runtime", "litert"]) == 1
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert f"converted models are not kept in {tmp_path / 'file' / 'converted'}: " in printed.err
+    assert cli.main(["fetch", "EfficientNetLite0", "--runtime", "keras"]) == 2
+    assert "--runtime keras runs a network as it is" in capsys.readouterr().err
+
+
 def test_the_command_lists_all_kinds(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill("embeddings", "a.sqlite", 10, 1000)
     fill("training", "b.npz", 10, 1000)

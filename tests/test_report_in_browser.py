@@ -382,6 +382,25 @@ def test_nothing_but_errors(tmp_path: Path, open_report: Open) -> None:
     assert page.locator(".failures b").text_content() == "<b>no</b>.jpg"
 
 
+def test_what_is_unknown_is_marked_and_has_a_filter(tmp_path: Path, open_report: Open) -> None:
+    path = tmp_path / "report.html"
+    with contextlib.closing(Page(path, "Unknown")) as page:
+        best = [[Prediction(name, name, 0.9, 0)] for name in ("shoes", "hat", "skirt")]
+        pixels = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3), np.uint8)
+        page.add(["car.jpg", "hat.jpg", "blur.jpg"], best, pixels, doubts=["unknown", "", "uncertain"])
+        facts = dict.fromkeys(("evaluation", "heat_maps"), None) | {"about": [], "errors": [], "labeled": False}
+        facts |= {"coverage": 0.95, "min_score": 0.5, "date": "1 May 2026", "model": "none", "size": [32, 32]}
+        page.finish(facts)
+    window = open_report(path)
+    assert window.locator("#cards .badge").all_inner_texts() == ["unknown", "uncertain"]
+    window.get_by_role("radio", name="Unknown").check()
+    assert shown(window) == 1
+    card = window.locator("#cards .card button.open")
+    assert card.get_attribute("aria-label") == "car.jpg, shoes, 90.0 %, unknown"
+    card.click()
+    assert window.locator("#detail-truth").inner_text() == "Unknown"
+
+
 def test_ten_thousand_images(tmp_path: Path, open_report: Open) -> None:
     """However many there are, the page holds the cards near the window, and no more."""
     path = tmp_path / "report.html"
@@ -400,6 +419,7 @@ def test_ten_thousand_images(tmp_path: Path, open_report: Open) -> None:
         page.finish(
             {
                 "about": [],
+                "coverage": None,
                 "date": "1 May 2026",
                 "errors": [[f"{at}.jpg", "there is no such file"] for at in range(1000)],
                 "evaluation": None,

@@ -178,6 +178,12 @@ def test_few_validation_images_do_not_choose_alone(patterns: Path, tmp_path: Pat
     assert clf.report.metrics["validation_accuracy"] == pytest.approx(clf.evaluate(few).top1)
 
 
+def test_the_root_of_a_data_set_is_understood(patterns: Path) -> None:
+    clf, expected = Classifier.train(patterns, SMALL), train(patterns)
+    assert clf.report.counts == expected.report.counts
+    assert clf.history == expected.history
+
+
 def test_copies_stay_on_one_side(patterns: Path, tmp_path: Path) -> None:
     """Else they would be known on validation, which would then say that all is right."""
     once = sorted((patterns / "train").rglob("*.png"))

@@ -57,7 +57,10 @@ _lock = threading.Lock()
 
 
 def warn(message: str, *, cause: str | None = None) -> None:
-    """Issue a `PretrainedCNNWarning` at the caller's line outside of this package, once per cause or else message."""
+    """Issue a `PretrainedCNNWarning` at the caller's line outside of this package, once per cause or else message.
+
+    Where a filter makes it an error, it is raised each time.
+    """
     with _lock:
         if (cause or message) in _reported:
             return
@@ -66,7 +69,12 @@ def warn(message: str, *, cause: str | None = None) -> None:
     level, frame = 1, inspect.currentframe()
     while frame is not None and frame.f_back is not None and frame.f_code.co_filename.startswith(inner):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, PretrainedCNNWarning, stacklevel=level)
+    try:
+        warnings.warn(message, PretrainedCNNWarning, stacklevel=level)
+    except PretrainedCNNWarning:
+        with _lock:
+            _reported.discard(cause or message)
+        raise
 
 
 @contextlib.contextmanager

@@ -365,7 +365,9 @@ class Classifier:
 
         Args:
             data: A folder with a folder of images for each class; a CSV file with the columns ``path``, relative to
-                the file, and ``label``; or pairs of an image and a label.
+                the file, and ``label``, between commas, semicolons or tabs; or pairs of an image and a label. Of a
+                folder with the parts of a data set, ``train``, ``validation`` (or ``val``, ``valid``) and ``test``, the
+                first two are taken, each with a folder for each class.
             model: What to start from: what `Classifier` takes, or a `Classifier`, which is not changed.
             validation: Images, given like ``data``, that choose the settings. By default, ``"mlp"`` and ``unfreeze``
                 set a fifth of each class of ``data`` aside; ``"linear"`` is fitted on all of ``data``, with settings

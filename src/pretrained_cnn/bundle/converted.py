@@ -18,6 +18,9 @@ from pretrained_cnn.errors import BundleError
 
 log = logging.getLogger(__name__)
 
+NOT_KEPT = "converted models are not kept"
+"""How the warning begins where the cache cannot be written."""
+
 NEEDED_BYTES = 2**30
 """With less free space than this, a conversion that fails in the cache is tried again in a temporary folder."""
 
@@ -57,7 +60,7 @@ def kept(key: str | None, write: Callable[[Path], None], name: str) -> Iterator[
         try:
             bundle = find(key) or _keep(key, write, name)
         except _UnusableError as error:
-            warn(f"converted models are not kept in {folder()}: {error}; set {CACHE} to a folder that can be written")
+            warn(f"{NOT_KEPT} in {folder()}: {error}; set {CACHE} to a folder that can be written")
         else:
             evict(keep=bundle.path)
             yield bundle

@@ -38,7 +38,10 @@ def _run(options: Options) -> Status:
 def _clear(kinds: Sequence[str]) -> Status:
     removed = [entry for entry in cache_entries(kinds) if remove(entry.path)]
     complain(f"removed {len(removed)} entries, {sum(entry.size for entry in removed) / 1e6:.1f} MB, of {cache_home()}")
-    return Status.OK
+    left = [entry.path for entry in cache_entries(kinds)]
+    if left:
+        complain(f"{len(left)} entries cannot be removed, such as {left[0]}; clear the cache as the user who owns it")
+    return Status.FAILED if left else Status.OK
 
 
 def _list(options: Options) -> Status:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from pathlib import Path
 
 from pretrained_cnn.cli.console import complain, log_to_stderr, quiet, say
 from pretrained_cnn.cli.options import Command, argument, flag, option
 from pretrained_cnn.cli.shared import get_specs
 from pretrained_cnn.cli.status import Status
-from pretrained_cnn.errors import BundleError, InvalidArgumentError, WeightsError
+from pretrained_cnn.errors import BundleError, InvalidArgumentError, PretrainedCNNWarning, WeightsError
 from pretrained_cnn.registry import get_spec, list_models
+from pretrained_cnn.runtimes import get_runtime
 from pretrained_cnn.spec import ModelSpec
 from pretrained_cnn.weights import cache_dir, ensure
 
@@ -41,6 +43,8 @@ def _run(options: Options) -> Status:
         raise InvalidArgumentError("fetch needs the name of a backbone, or --all")
     if options.runtime and options.to:
         raise InvalidArgumentError("--runtime converts weights in Keras's own cache; set KERAS_HOME in place of --to")
+    if options.runtime not in (None, "auto") and get_runtime(options.runtime).format == "keras":
+        raise InvalidArgumentError(f"--runtime {options.runtime} runs a network as it is: nothing is converted for it")
     names = [name for pattern in patterns for name in list_models(pattern) or [get_spec(pattern).name]]
     specs, status = get_specs(dict.fromkeys(names))
     for spec in specs:
@@ -63,11 +67,12 @@ def _convert(spec: ModelSpec, runtime: str) -> Status:
     from pretrained_cnn.engine import Engine
 
     try:
-        with quiet():
+        with quiet(), warnings.catch_warnings():
+            warnings.filterwarnings("error", converted.NOT_KEPT, PretrainedCNNWarning)
             engine = Engine(spec, runtime=runtime)
             engine.open()
             engine.close()
-    except (BundleError, WeightsError) as error:
+    except (BundleError, WeightsError, PretrainedCNNWarning) as error:
         complain(error)
         return Status.FAILED
     say(f"{spec.name}\t{converted.folder()}\t{engine.runtime.name}")

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from pretrained_cnn.errors import DataError
 from pretrained_cnn.images.skipping import Skipped, is_junk
@@ -18,6 +18,41 @@ from pretrained_cnn.images.sources import is_address, is_image, walk
 WNID = re.compile(r"(?<![a-z0-9])n\d{8}(?!\d)")
 
 FORMS = "a folder with a folder for each class, a CSV file with the columns path and label, or pairs (image, label)"
+
+
+PARTS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "val", "valid"),
+    "test": ("test", "testing"),
+}
+"""What folders of a data set's parts are called, in any case."""
+
+
+def dataset_parts(source: Any) -> dict[str, str] | None:
+    """The parts of a data set by name, where ``source`` is a folder of these and of nothing else; else None.
+
+    There is always a ``"train"``, and ``"validation"`` or ``"test"`` or both; each holds folders, one a class.
+    """
+    if not (isinstance(source, str | os.PathLike) and os.path.isdir(source)):
+        return None
+    folder = os.fspath(source)
+    names = {known: part for part, every in PARTS.items() for known in every}
+    found: dict[str, str] = {}
+    for entry in sorted(name for name in os.listdir(folder) if not is_junk(name)):
+        path = os.path.join(folder, entry)
+        if os.path.isdir(path):
+            part = names.get(entry.lower())
+            if part is None or part in found or not _holds_only_folders(path):
+                return None
+            found[part] = path
+    return found if "train" in found and len(found) > 1 else None
+
+
+def _holds_only_folders(folder: str) -> bool:
+    """Whether there are folders in a folder, and no image beside them."""
+    entries = [name for name in os.listdir(folder) if not is_junk(name)]
+    folders = [name for name in entries if os.path.isdir(os.path.join(folder, name))]
+    return bool(folders) and not any(is_image(name) for name in entries if name not in folders)
 
 
 class Labeled(NamedTuple):
@@ -43,7 +78,7 @@ def labeled(source: Any, *, wnids: bool = False) -> Labeled:
         path = os.fspath(source)
         if os.path.isdir(path):
             return _folder(path, wnids)
-        if os.path.isfile(path) and path.lower().endswith(".csv"):
+        if os.path.isfile(path) and path.lower().endswith((".csv", ".tsv")):
             return _pairs(path, _rows(path))
         raise DataError(f"{path}: this is no folder and no CSV file; give {FORMS}")
     if not isinstance(source, Iterable):
@@ -72,7 +107,7 @@ def labeled_sets(source: Any) -> LabeledSets:
     """
     if isinstance(source, str | os.PathLike):
         path = os.fspath(source)
-        if os.path.isfile(path) and path.lower().endswith(".csv"):
+        if os.path.isfile(path) and path.lower().endswith((".csv", ".tsv")):
             rows = list(_rows(path, unlabeled=True))
             texts = ([part.strip() for part in text.split(",")] for _, text in rows)
             return LabeledSets(path, [image for image, _ in rows], [tuple(filter(None, parts)) for parts in texts])
@@ -98,6 +133,9 @@ def _folder(folder: str, wnids: bool) -> Labeled:
     labels: list[str] = []
     empty = []
     skipped = Skipped()
+    if not wnids and (parts := dataset_parts(folder)):
+        given = " or ".join(parts.values())
+        raise DataError(f"{folder}: its folders are the parts of a data set, and no classes; give {given}")
     for entry in sorted(name for name in os.listdir(folder) if not is_junk(name)):
         path = os.path.join(folder, entry)
         if not os.path.isdir(path):
@@ -108,6 +146,11 @@ def _folder(folder: str, wnids: bool) -> Labeled:
             found = list(walk(path, skipped))
             if not found:
                 empty.append(entry)
+            elif not wnids and _holds_only_folders(path):
+                raise DataError(
+                    f"{path}: the folder of a class has images, but this one has only folders; give {path} if these "
+                    "are the classes, or move their images up"
+                )
         paths += found
         names = (image[0] if isinstance(image, tuple) else image for image in found)
         labels += [_wnid(os.path.relpath(name, folder)) or entry if wnids else entry for name in names]
@@ -136,15 +179,27 @@ def _rows(path: str, *, unlabeled: bool = False) -> Iterable[tuple[str, str]]:
     with open(path, "rb") as start:
         marked = start.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # as Excel and PowerShell write it
     with open(path, newline="", encoding="utf-16" if marked else "utf-8-sig") as file, _as_text(path):
-        reader = csv.DictReader(file)
+        reader = csv.DictReader(file, delimiter=_delimiter(file))
         columns = reader.fieldnames or ()
         if not {"path", "label"} <= set(columns):
             raise DataError(f"{path}: its first line names the columns {', '.join(columns)}; path and label are needed")
         for row in reader:
+            if None in row:
+                raise DataError(
+                    f"{path}: line {reader.line_num} has more cells than the first line; put what holds "
+                    f"{reader.reader.dialect.delimiter!r} between double quotes"
+                )
             if not (row["path"] and (row["label"] or unlabeled)):
                 raise DataError(f"{path}: line {reader.line_num} lacks its path or its label")
             image = row["path"]
             yield image if is_address(image) else os.path.join(os.path.dirname(path), image), row["label"] or ""
+
+
+def _delimiter(file: TextIO) -> str:
+    """What stands between the names of the columns in the first line; the file is left at its beginning."""
+    first = file.readline()
+    file.seek(0)
+    return next((mark for mark in ",;\t" if mark in first), ",")
 
 
 def _pairs(name: str, pairs: Iterable[Any]) -> Labeled:
@@ -153,6 +208,8 @@ def _pairs(name: str, pairs: Iterable[Any]) -> Labeled:
     for pair in pairs:
         if not (isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[1], str)):
             raise DataError(f"{name}: number {len(labels)} is not a pair of an image and a label, which is a str")
+        if not pair[1].strip():
+            raise DataError(f"{name}: number {len(labels)} has an empty label; give it one, or leave it out")
         images.append(pair[0])
         labels.append(pair[1])
     if not images:

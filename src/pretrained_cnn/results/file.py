@@ -153,10 +153,9 @@ class Destination:
                 f"{ways}"
             ) from None
         if before != self._settings:
-            names = [name for name in {**before, **self._settings} if before.get(name) != self._settings.get(name)]
-            then, now = (
-                ", ".join(f"{name}={settings.get(name)}" for name in names) for settings in (before, self._settings)
-            )
+            both = _flat(before), _flat(self._settings)
+            names = [name for name in both[0] | both[1] if both[0].get(name) != both[1].get(name)]
+            then, now = (", ".join(f"{name}={each.get(name)}" for name in names) for each in both)
             raise OutputError(f"{self.path} was made with {then}, not {now}: give the same again, {ways}")
         if run.version != self.run.version:
             warn(
@@ -393,6 +392,15 @@ class ResultsFile(Destination):
         name = absolute(unescape(image[0]["source"]), self.run.folder)
         better = self._better.get(name)
         return better.pop(0) if better else image
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with those that are within another, such as ``image_policy.levels``, by names of their own."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        inner = value if isinstance(value, Mapping) else None
+        found |= {name: value} if inner is None else {f"{name}.{key}": each for key, each in inner.items()}
+    return found
 
 
 def status_of_row(first: Row) -> str:

@@ -23,7 +23,7 @@ from pretrained_cnn._process import warn
 from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import DataError, ImageError, InvalidArgumentError, import_package
-from pretrained_cnn.images.labeled import labeled
+from pretrained_cnn.images.labeled import dataset_parts, labeled
 from pretrained_cnn.runtimes.head import Head
 from pretrained_cnn.spec import ModelSpec
 from pretrained_cnn.transfer import data
@@ -123,6 +123,8 @@ def train(
     """
     if settings.head == "linear":
         import_package("scipy", extra="train")
+    if validation is None and (parts := dataset_parts(source)) is not None:
+        source, validation = parts["train"], parts.get("validation")
     seconds: dict[str, float] = {}
     with _clock(seconds, "read"):
         images = _read(engine, source, validation, settings, sample_weight)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn._check import number
+from pretrained_cnn._process import warn
 from pretrained_cnn.errors import DataError, ImageError
 from pretrained_cnn.images.decode import check_header
 from pretrained_cnn.images.inputs import content
@@ -67,11 +69,23 @@ def find_classes(train: Labeled, validation: Labeled | None = None) -> tuple[str
     classes = tuple(sorted(set(train.labels)))
     if len(classes) < 2:
         raise DataError(f"{train.name}: all images are of one class, {classes[0]!r}; at least two are needed")
+    _warn_of_look_alikes(train.name, classes)
     if validation is not None and (unknown := sorted(set(validation.labels) - set(classes))):
         raise DataError(
             f"{validation.name}: {_list(unknown)} is not in {train.name}, whose classes are {_list(classes)}"
         )
     return classes
+
+
+def _warn_of_look_alikes(name: str, classes: Sequence[str]) -> None:
+    """Warn of classes whose names differ only by blanks, case or Unicode form: these are often one class."""
+    alike: dict[str, list[str]] = {}
+    for each in classes:
+        alike.setdefault(" ".join(unicodedata.normalize("NFKC", each).casefold().split()), []).append(each)
+    for names in alike.values():
+        if len(names) > 1:
+            shown = " and ".join(ascii(each) for each in names)
+            warn(f"{name}: the classes {shown} differ only by blanks, case or Unicode form; if they are one, rename it")
 
 
 def read(
