@@ -108,10 +108,8 @@ def test_what_differs_is_not_believed(tmp_path: Path, monkeypatch: pytest.Monkey
     model = fine_tuned()
     model.save(path := tmp_path / "a.h5")
     rescaled = keras2._rescaled
-    monkeypatch.setattr(
-        keras2, "_rescaled", lambda *given, **how: {**rescaled(*given, **how), "offset": 0.5}
-    )
-    with pytest.raises(ModelFileError, match=r"rebuilt in Keras 3, it differs from tf_keras by .* tf_keras is installed"):
+    monkeypatch.setattr(keras2, "_rescaled", lambda *given, **how: {**rescaled(*given, **how), "offset": 0.5})
+    with pytest.raises(ModelFileError, match=r"rebuilt in Keras 3, it differs from tf_keras by .*tf_keras"):
         Classifier.from_file(path, labels=LABELS)
 
 
@@ -133,7 +131,7 @@ def test_an_operation_that_is_not_known_is_named(tmp_path: Path) -> None:
     inputs = tf_keras.Input((12, 12, 3))
     outputs = layers.Dense(3, "softmax")(layers.Flatten()(layers.DepthwiseConv2D(3)(inputs[..., ::-1])))
     tf_keras.Model(inputs, outputs).save(path := tmp_path / "a.h5")
-    with pytest.raises(ModelFileError, match="the operation '__operators__.getitem' of TensorFlow is not known"):
+    with pytest.raises(ModelFileError, match=r"the operation .__operators__\.getitem. of TensorFlow is not known"):
         Classifier.from_file(path, labels=LABELS, preprocess="none")
 
 

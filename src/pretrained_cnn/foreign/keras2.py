@@ -158,7 +158,7 @@ def _parameters(kind: type) -> set[str]:
     found = set(OF_EVERY_LAYER if issubclass(kind, keras.Layer) else ())
     for each in kind.__mro__:
         if "__init__" in vars(each) and each is not keras.Layer:
-            found |= set(inspect.signature(each.__init__).parameters)
+            found |= set(inspect.signature(vars(each)["__init__"]).parameters)
     return found - {"self", "args", "kwargs"}
 
 
