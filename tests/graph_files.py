@@ -5,7 +5,7 @@ Each takes the mean of every channel of what it is given, and a dense layer `KER
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +142,7 @@ def write_onnx(
     *,
     layout: str = "NCHW",
     channels: int = 3,
+    classes: int = 4,
     batch: int | str = "N",
     size: tuple[Any, Any] = SIZE,
     dtype: str = "float32",
@@ -184,9 +185,9 @@ def write_onnx(
     x = add("ReduceMean", x, axes=axes, keepdims=int(layout == "NHW"))
     if layout == "NHW":
         x = add("Flatten", x)
-    kernel = constant(KERNEL[:channels])
+    kernel = constant(KERNEL[:channels, :classes])
     if dense == "Gemm":
-        x = add("Gemm", x, kernel, constant(BIAS))
+        x = add("Gemm", x, kernel, constant(BIAS[:classes]))
     elif dense == "MatMul":
         x = add("Add", add("MatMul", x, kernel), constant(BIAS))
     else:  # a convolution of one pixel, as Keras's MobileNet ends in
@@ -216,4 +217,26 @@ def write_onnx(
         onnx.save(model, path)
     else:
         onnx.save(model, path, save_as_external_data=True, location=external, size_threshold=0)
+    return path
+
+
+def write_saved_model(
+    path: Path,
+    *,
+    first: Callable[[Any], Any] | None = None,
+    batch: int | None = None,
+    signatures: Sequence[str] = ("serving_default",),
+) -> Path:
+    """A SavedModel, of a function and a variable. ``first`` is what is done to the pixels at the beginning."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.kernel = tf.Variable(KERNEL)
+
+    def give(pixels: Any) -> dict[str, Any]:
+        pixels = pixels if first is None else first(pixels)
+        return {"y": tf.nn.softmax(tf.reduce_mean(pixels, (1, 2)) @ module.kernel + BIAS)}
+
+    module.give = tf.function(give, input_signature=[tf.TensorSpec((batch, *SIZE, 3), name="x")], autograph=False)
+    tf.saved_model.save(module, str(path), signatures=dict.fromkeys(signatures, module.give))
     return path

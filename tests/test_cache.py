@@ -169,6 +169,7 @@ def test_switches(monkeypatch: pytest.MonkeyPatch, text: str, expected: bool) ->
         ("PRETRAINED_CNN_MIRROR", "ftp://mirror.example", "is not an http(s) address"),
         ("PRETRAINED_CNN_MIRROR", "http://mirror.example:x", "is not an http(s) address"),
         ("PRETRAINED_CNN_MIRROR", "https://", "is not an http(s) address"),
+        ("PRETRAINED_CNN_MIRROR", "https://me:word@mirror.example", "is not an http(s) address without a user's name"),
         ("PRETRAINED_CNN_CACHE", "~no_such_user_here/cache", "is not a folder"),
     ],
 )

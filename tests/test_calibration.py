@@ -90,9 +90,9 @@ def test_another_kind_of_image_is_unknown() -> None:
 
 
 def test_copies_of_an_image_are_known_however_their_embedding_is_rounded() -> None:
-    embeddings = np.repeat(sample(2)[1], 10, axis=0)
-    calibration = Calibration.fit(np.full((20, 2), 0.5), embeddings, np.zeros(20, np.intp), 0.95)
-    assert (calibration.p_values(embeddings[::10] * (1 + 1e-5 * np.sin(np.arange(12)))) == 1).all()
+    embeddings = np.repeat(sample(20)[1], 10, axis=0)
+    calibration = Calibration.fit(np.full((200, 2), 0.5), embeddings, np.zeros(200, np.intp), 0.95)
+    assert (calibration.p_values(embeddings[::10] * (1 + 3e-3 * np.sin(np.arange(12)))) == 1).all()
 
 
 def test_sets_are_best_first_and_never_empty() -> None:

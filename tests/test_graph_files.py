@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,14 +16,11 @@ from typing import Any
 import graph_files
 import numpy as np
 import pytest
-from graph_files import images, logits, softmax, write_litert, write_onnx
+from graph_files import images, logits, softmax, write_litert, write_onnx, write_saved_model
 from numpy.typing import NDArray
 
 from pretrained_cnn import Classifier
-from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import BundleError, InvalidArgumentError, ModelFileError
-from pretrained_cnn.foreign.graph_files import open_graph
-from pretrained_cnn.foreign.kinds import kind_of
 from pretrained_cnn.spec import ResizePolicy
 
 SHARED = Path(__file__).parents[2] / "shared" / "cases" / "models"
@@ -28,9 +30,7 @@ Answer = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
 
 
 def opened(path: Path, **arguments: Any) -> Classifier:
-    kind = kind_of(path)
-    assert kind is not None
-    return Classifier(Engine.from_bundle(open_graph(path, kind, **{"labels": LABELS, **arguments}), temporary=True))
+    return Classifier.from_file(path, **{"labels": LABELS, **arguments})
 
 
 def unit(x: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -136,6 +136,13 @@ NORMALIZES = [("Sub", [0.485, 0.456, 0.406]), ("Div", [0.229, 0.224, 0.225])]
 ULTRALYTICS = {"task": "classify", "names": "{0: 'p', 1: 'q', 2: 'r', 3: 's'}"}
 TIMM = {"mean": "[0.485, 0.456, 0.406]", "std": "[0.229, 0.224, 0.225]", "crop_pct": "0.9", "interpolation": "bicubic"}
 
+BINARY = {**UNIT, "labels": ["no", "yes"]}
+
+
+def binary(x: NDArray[np.uint8]) -> NDArray[np.float64]:
+    return np.concatenate([1 - sigmoid(x)[:, :1], sigmoid(x)[:, :1]], axis=1)
+
+
 ONNX: list[tuple[dict[str, Any], dict[str, Any], Answer, float]] = [
     ({}, UNIT, unit, 1e-6),
     ({}, {"preprocess": "keras_torch"}, torch, 1e-6),
@@ -155,6 +162,8 @@ ONNX: list[tuple[dict[str, Any], dict[str, Any], Answer, float]] = [
     ({"dense": "MatMul"}, UNIT, unit, 1e-6),
     ({"dense": "Conv"}, UNIT, unit, 1e-6),
     ({"opset": 9}, UNIT, unit, 1e-6),
+    ({"classes": 1, "last": "Sigmoid"}, BINARY, binary, 1e-6),
+    ({"classes": 1, "last": None}, {**BINARY, "from_logits": True}, binary, 1e-6),
     ({"external": "weights.bin"}, UNIT, unit, 1e-6),
     ({"dtype": "float16"}, UNIT, unit, 1e-3),
     ({"dtype": "uint8", "first": [("Div", 255)]}, {}, unit, 1e-6),
@@ -182,6 +191,7 @@ ONNX_REFUSED: list[tuple[dict[str, Any], dict[str, Any], type[Exception], str]] 
     ({}, LOGITS, ARGUMENT, "probabilities already"),
     ({"size": ("H", "W")}, UNIT, FILE, "leaves its size open; give input_size"),
     ({"opset": 8}, UNIT, FILE, "operators of version 8"),
+    ({}, {**UNIT, "runtime": "openvino"}, BundleError, r"a\.onnx is of format='onnx', which runtime='openvino' does"),
     ({"domain": "mine"}, UNIT, FILE, "custom operator mine:Mine"),
     ({"dtype": "uint8", "input_quantization": (0.02, 120)}, {}, ARGUMENT, "does not say which pixel values"),
 ]
@@ -263,6 +273,118 @@ def test_embed_and_train_on_an_onnx_file(tmp_path: Path) -> None:
         assert [each.predict(image).label for image, _ in pairs] == [label for _, label in pairs]
 
 
+def test_saved_model(tmp_path: Path) -> None:
+    clf = opened(write_saved_model(tmp_path / "a", first=lambda x: x / 255.0))
+    np.testing.assert_allclose(clf.engine.open().run(images())[0], unit(images()), atol=1e-6)
+    clf.save(tmp_path / "b")
+    loaded = Classifier.load(tmp_path / "b")
+    np.testing.assert_allclose(loaded.engine.open().run(images())[0], unit(images()), atol=1e-6)
+
+
+@pytest.mark.slow
+def test_signatures_of_a_saved_model(tmp_path: Path) -> None:
+    path = write_saved_model(tmp_path / "a", batch=1, signatures=("one", "two"))
+    with pytest.raises(InvalidArgumentError, match=r"several signatures; give signature=\.\.\., one of one, two"):
+        opened(path, **UNIT)
+    with pytest.raises(InvalidArgumentError, match=r"signature='three' does not .* are 'one', 'two'"):
+        opened(path, signature="three", **UNIT)
+    with pytest.raises(InvalidArgumentError, match=r"(?s)does not say which pixel values.*begins with Mean"):
+        opened(path, signature="two")
+    clf = opened(path, signature="two", **UNIT)
+    np.testing.assert_allclose(clf.engine.open().run(images())[0], unit(images()), atol=1e-6)
+
+
+@pytest.mark.slow
+def test_operations_of_a_saved_model(tmp_path: Path) -> None:
+    """What reads or writes files, or runs Python, is refused before it is loaded, in branches and functions too."""
+    import tensorflow as tf
+
+    target = tmp_path / "written"
+
+    def write(x: Any) -> Any:
+        tf.raw_ops.SaveV2(prefix=str(target), tensor_names=["a"], shape_and_slices=[""], tensors=[tf.reduce_mean(x)])
+        return x
+
+    def read(x: Any) -> Any:
+        return x + 0 * tf.cast(tf.strings.length(tf.io.read_file("/etc/hostname")), tf.float32)
+
+    def branch(x: Any) -> Any:
+        return tf.cond(tf.reduce_mean(x) > 300, lambda: read(x), lambda: x)
+
+    steps = {"ReadFile": read, "EagerPyFunc": lambda x: tf.py_function(abs, [x], tf.float32), "SaveV2": write}
+    for name, step in {**steps, "ReadFile ": branch, "WriteFile": lambda x: _with_file(x, target)}.items():
+        path = write_saved_model(tmp_path / name.replace(" ", "2"), first=step)
+        with pytest.raises(ModelFileError, match=f"has the operation {name.strip()}"):
+            opened(path, **UNIT)
+    assert not list(tmp_path.glob("written*"))
+
+
+def _with_file(x: Any, target: Path) -> Any:
+    import tensorflow as tf
+
+    with tf.control_dependencies([tf.io.write_file(str(target), "x")]):
+        return tf.identity(x)
+
+
+@pytest.mark.child
+def test_a_file_that_takes_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What opens it is a child process, which is ended."""
+    monkeypatch.setattr("pretrained_cnn.foreign.graph_files.MAX_SECONDS", 0.01)
+    with pytest.raises(ModelFileError, match=r"opening a\.onnx: it took longer than 0\.01 seconds"):
+        opened(write_onnx(tmp_path / "a.onnx"), **UNIT)
+
+
+MUTATE = """
+import pathlib, random, shutil, signal, sys
+from pretrained_cnn.bundle import child
+from pretrained_cnn.errors import PretrainedCNNError
+from pretrained_cnn.foreign.graph_files import READERS, open_graph
+from pretrained_cnn.foreign.kinds import kind_of
+
+child.allowed = False
+source, first, count = pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+data = source.read_bytes()
+for number in range(first, count):
+    print(number, flush=True)
+    signal.alarm(5)  # elsewhere it is a child process that runs for ever, and is ended
+    draw, changed = random.Random(number), bytearray(data)
+    for _ in range(draw.choice([1, 2, 8])):
+        changed[draw.randrange(len(changed))] = draw.randrange(256)
+    if number % 5 == 0:
+        del changed[draw.randrange(len(changed)):]
+    file = source.with_name(f"mutated{source.suffix}")
+    file.write_bytes(changed)
+    kind = kind_of(file)
+    try:
+        if kind in READERS:
+            shutil.rmtree(open_graph(file, kind, labels=list("abcd"), preprocess="unit"))
+    except PretrainedCNNError as error:
+        assert len(str(error)) < 3000, error
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGALRM")
+@pytest.mark.parametrize("write", [write_litert, write_onnx])
+def test_mutated_files(write: Callable[[Path], Path], tmp_path: Path) -> None:
+    """A changed file gives an answer or one of our errors, unless it ends the process, which is a child's elsewhere."""
+    path = write(tmp_path / f"a{'.tflite' if write is write_litert else '.onnx'}")
+    first, count = 0, 250
+    for _ in range(10):
+        done = subprocess.run(
+            [sys.executable, "-c", MUTATE, str(path), str(first), str(count)],
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+        assert done.returncode <= 0, done.stderr[-2000:]
+        first = int(done.stdout.split()[-1]) + 1
+        if first == count:
+            return
+    raise AssertionError(f"10 files of {first} end the process: {done.stderr[-2000:]}")
+
+
 def golden() -> Iterator[Any]:
     if (SHARED / "golden.json").exists():
         for model in json.loads((SHARED / "golden.json").read_text("utf-8"))["models"]:
@@ -296,18 +418,26 @@ def test_labels_and_normalization_in_metadata(tmp_path: Path) -> None:
 def test_a_graph_says_what_it_cannot_do(tmp_path: Path) -> None:
     clf = opened(write_litert(tmp_path / "a.tflite"), preprocess="unit")
     image = images()[0]
-    for use in (lambda: clf.embed([image]), lambda: clf.explain(image), lambda: clf.keras_model):
+    pairs = [(image, "one"), (255 - image, "two")]
+    train = functools.partial(Classifier.train, pairs, clf, pairs, cache=False)
+    for use in (lambda: clf.embed([image]), lambda: clf.explain(image), lambda: clf.keras_model, train):
         with pytest.raises(BundleError, match=r"a\.tflite is a graph of format='litert' and gives scores only"):
             use()
     with pytest.raises(BundleError, match=r"a\.tflite is of format='litert'.*without format=\.\.\.; another"):
         clf.save(tmp_path / "b", format="onnx")
 
 
-def test_the_temporary_bundle_goes_with_its_classifier(tmp_path: Path) -> None:
-    clf = opened(write_litert(tmp_path / "a.tflite"), preprocess="unit")
-    assert clf.engine.bundle is not None
-    folder = clf.engine.bundle.path
-    assert folder.exists()
-    del clf
-    gc.collect()
-    assert not folder.exists()
+def test_the_temporary_bundle_goes_with_its_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the process that made it; a fork of it, which has a number of its own, removes nothing."""
+    folders = []
+    for number in (os.getpid(), -1):
+        clf = opened(write_litert(tmp_path / "a.tflite"), preprocess="unit")
+        assert clf.engine.bundle is not None
+        folders.append(clf.engine.bundle.path)
+        assert folders[-1].exists()
+        with monkeypatch.context() as patched:
+            patched.setattr("os.getpid", lambda number=number: number)
+            del clf
+            gc.collect()
+    assert [folder.exists() for folder in folders] == [False, True]
+    shutil.rmtree(folders[1])

@@ -78,7 +78,6 @@ def test_a_name_comes_before_a_folder_of_that_name(here: Path) -> None:
         ("shelf", InvalidArgumentError, "'shelf' is a folder of bundles; did you mean 'shelf/cars.bundle'?"),
         ("photos", InvalidArgumentError, "classify the images with Classifier().stream('photos'), or train on them"),
         ("clothes", InvalidArgumentError, "or train on them with Classifier.train('clothes')"),
-        ("saved", InvalidArgumentError, "'saved' is a SavedModel without a bundle's manifest.json"),
         ("notes", InvalidArgumentError, "'notes' is a folder without a bundle's manifest.json; expected a name"),
         ("empty", InvalidArgumentError, "'empty' is a folder without a bundle's manifest.json; expected a name"),
         ("cat.jpg", InvalidArgumentError, "'cat.jpg' is an image, not a model; classify it with Classifier().predict("),

@@ -61,7 +61,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
         assert len(images) == (100 if real else 6)
         folder = tmp_path_factory.mktemp("bundles")
         for format in [*FORMATS, "saved_model", "keras"]:
-            clf.save(folder / format, format=format)
+            clf.save(folder / format, format=format, output=["scores", "embedding"])
         bundles = {path.name: path for path in folder.iterdir()}
         return Case(bundles, images, clf.predict_proba(images))
 
@@ -216,11 +216,14 @@ def test_the_first_line_of_the_page_is_enough(case: Case, tmp_path: Path) -> Non
 
     bundle, image = shlex.quote(str(case.bundles["openvino"])), shlex.quote(str(EXAMPLES / "clock.png"))
     folder = shlex.quote(str(EXAMPLES))
+    (tmp_path / "labels.csv").write_text(f"path,label\n{EXAMPLES / 'clock.png'},analog_clock\n")
     for command in (
         f"classify {image} --model {bundle}",
         f"classify {folder} --model {bundle} --output rows.csv",
         f"classify {folder} --model {bundle} --output rows.csv --resume",
         f"report {folder} --model {bundle} --output page.html",
+        f"embed {folder} --model {bundle} --output rows.npy",
+        f"evaluate labels.csv --model {bundle}",
         f"check {bundle}",
         "cache",
         "models",

@@ -56,7 +56,7 @@ def cache_bytes() -> int:
     text = _get(CACHE_BYTES)
     if text is None:
         return DEFAULT_CACHE_BYTES
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", text.casefold())
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?", text.casefold())
     if found is None or (found[3] and not found[2]):
         raise InvalidArgumentError(f"{CACHE_BYTES}={text!r} is not a size; give bytes, or a number with a unit: 10GB")
     return int(float(found[1]) * (1024 if found[3] else 1000) ** UNITS[found[2]])
@@ -80,11 +80,13 @@ def mirror() -> str | None:
         return None
     try:
         parts = urllib.parse.urlsplit(text)
-        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and parts.username is None
     except ValueError:  # of the port
         valid = False
     if not valid:
-        raise InvalidArgumentError(f"{MIRROR}={text!r} is not an http(s) address, such as https://mirror.example/keras")
+        raise InvalidArgumentError(
+            f"{MIRROR}={text!r} is not an http(s) address without a user's name, such as https://mirror.example/keras"
+        )
     return text.rstrip("/")
 
 

@@ -11,10 +11,11 @@ import os
 import threading
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Unpack
 
 from pretrained_cnn import _settings, identity
 from pretrained_cnn._check import choice, listed, whole_number
@@ -380,7 +381,7 @@ class Engine:
         speed = check_speed(batch_size, workers, prefetch)
         return self.batches_of(iter_items(source, self.image_policy), **speed)
 
-    def batches_of(self, images: Iterable[Item], **speed: int | None) -> Generator[Batch]:
+    def batches_of(self, images: Iterable[Item], **speed: Unpack[Speed]) -> Generator[Batch]:
         """The same for images that are items already."""
         spec = self.spec
         return batches(images, spec.input_size, spec.resize, self.image_policy, channels=spec.channels, **speed)
@@ -997,13 +998,23 @@ def _as_prediction(row: Prediction | Sequence[Any]) -> Prediction:
     return Prediction(id_, label, float(score), *(index or [None]))
 
 
-def check_speed(batch_size: int | None, workers: int | None, prefetch: int | None) -> dict[str, int | None]:
+class Speed(TypedDict, total=False):
+    """How images are batched: whole numbers of at least 1, or None for what suits the machine."""
+
+    batch_size: int | None
+    """Images at most in a batch."""
+    workers: int | None
+    """Threads that decode."""
+    prefetch: int | None
+    """Batches at most that are alive at once."""
+
+
+def check_speed(batch_size: int | None, workers: int | None, prefetch: int | None) -> Speed:
     """The arguments by name. Raises InvalidArgumentError for one that is not a whole number of at least 1."""
-    speed = {"batch_size": batch_size, "workers": workers, "prefetch": prefetch}
-    for name, value in speed.items():
+    for name, value in (("batch_size", batch_size), ("workers", workers), ("prefetch", prefetch)):
         if value is not None:
             whole_number(name, value)
-    return speed
+    return Speed(batch_size=batch_size, workers=workers, prefetch=prefetch)
 
 
 def raise_first(errors: Iterable[Exception | None]) -> None:

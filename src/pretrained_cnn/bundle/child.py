@@ -52,20 +52,24 @@ class NoChildError(PretrainedCNNError):
     """No child process can be started here, or none gets as far as its first word."""
 
 
-def call(function: str, arguments: Mapping[str, Any], *, purpose: str) -> Any:
+def call(function: str, arguments: Mapping[str, Any], *, purpose: str, seconds: float | None = None) -> Any:
     """Call ``function``, ``"module:attr"``, with ``arguments`` in a child process, and return its result.
 
     ``purpose`` begins the message where a signal ends the child: "converting X to onnx".
 
     Arguments and result are plain data, as JSON has them. An exception is raised here again, of the same class and with
     the same message; the last lines that the child printed are its note. Raises NoChildError if no child can be
-    started, BundleError if a signal ended it.
+    started, BundleError if a signal ended it, or if it takes longer than ``seconds``.
     """
     request = {"path": _search_path(), "function": function, "arguments": dict(arguments)}
     process = _start()
     printed: deque[str] = deque(maxlen=KEPT_LINES)
     reader = threading.Thread(target=_read_lines, args=(process.stderr, printed), daemon=True)
     reader.start()
+    clock = None if seconds is None else threading.Timer(seconds, process.kill)
+    if clock is not None:
+        clock.daemon = True
+        clock.start()
     try:
         ready, answer = _exchange(process, request)
     except BaseException:  # such as Ctrl-C
@@ -73,17 +77,21 @@ def call(function: str, arguments: Mapping[str, Any], *, purpose: str) -> Any:
         raise
     finally:
         process.wait()
+        late = clock is not None and not clock.is_alive()
+        if clock is not None:
+            clock.cancel()
         reader.join(timeout=10)  # it ends with the pipe, which a grandchild might hold
         for pipe in (process.stdin, process.stdout):
             assert pipe is not None
             pipe.close()
     output = "\n".join(printed)
     log.debug("the child process for %s ended with status %d; it printed:\n%s", function, process.returncode, output)
-    if not ready:
+    if not ready and not late:
         raise NoChildError(f"{sys.executable} did not start: {output[-500:]}")
     if answer and "result" in answer:
         return answer["result"]
-    error = _as_exception(answer["error"]) if answer else BundleError(f"{purpose}: {_end(process.returncode)}")
+    end = f"it took longer than {seconds:g} seconds" if late else _end(process.returncode)
+    error = _as_exception(answer["error"]) if answer else BundleError(f"{purpose}: {end}")
     if output:
         error.add_note(f"The process that failed printed last:\n{output}")
     raise error

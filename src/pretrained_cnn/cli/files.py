@@ -52,7 +52,10 @@ class FileOptions:
         "Pixel values that the network was trained with (default: what the model file says).", group=GROUP
     )
     scale: float | None = option(
-        "In place of --preprocess: the network takes (x * scale - mean) / std.", group=GROUP, type=real, metavar="N"
+        "In place of --preprocess: the network takes (x * scale - mean) / std (default: what the model file says).",
+        group=GROUP,
+        type=real,
+        metavar="N",
     )
     mean: tuple[float, ...] | None = option(
         "A number, or one for each channel (default: 0).", group=GROUP, type=reals, metavar="N,N,N"
@@ -63,11 +66,16 @@ class FileOptions:
     channels: Literal["rgb", "bgr"] | None = option("Order of the channels (default: rgb).", group=GROUP)
     layout: Literal["NHWC", "NCHW"] | None = option("Order of the axes (default: what the shape shows).", group=GROUP)
     input_size: tuple[int, int] | None = option(
-        "Size of the input, where the model file leaves it open.", group=GROUP, type=size, metavar="HxW"
+        "Size of the input, where the model file leaves it open (default: the model file's).",
+        group=GROUP,
+        type=size,
+        metavar="HxW",
     )
     from_logits: bool = flag("The outputs are logits, not probabilities.", group=GROUP)
     multi_label: bool = flag("An image may have several labels.", group=GROUP)
-    signature: str | None = option("Signature of a SavedModel, where several fit.", group=GROUP, metavar="NAME")
+    signature: str | None = option(
+        "Signature of a SavedModel, where several fit (default: the only one that fits).", group=GROUP, metavar="NAME"
+    )
     trust: bool = flag("Run code that is in the model file.", group=GROUP)
 
 

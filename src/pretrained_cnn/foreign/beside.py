@@ -19,7 +19,8 @@ def said_beside(path: Path) -> dict[str, Any]:
 
     The keys are fields of `Graph`: ``metadata``, ``resize`` and ``labels``. What cannot be read says nothing.
     """
-    processor, config = (_read(path.with_name(name)) for name in ("preprocessor_config.json", "config.json"))
+    folder = path if path.is_dir() else path.parent
+    processor, config = (_read(folder / name) for name in ("preprocessor_config.json", "config.json"))
     found: dict[str, Any] = {}
     if isinstance(config.get("pretrained_cfg"), dict):
         found |= said_by_timm({"label_names": config.get("label_names"), **config["pretrained_cfg"]})

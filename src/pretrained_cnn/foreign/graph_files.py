@@ -15,7 +15,7 @@ from pretrained_cnn.bundle.store import complete
 from pretrained_cnn.errors import BundleError, InvalidArgumentError, ModelFileError
 from pretrained_cnn.foreign.beside import said_beside
 from pretrained_cnn.foreign.graph import RESIZE, Graph, adapt
-from pretrained_cnn.foreign.kinds import LITERT, ONNX, OPENVINO, FileKind
+from pretrained_cnn.foreign.kinds import LITERT, ONNX, OPENVINO, SAVED_MODEL, FileKind
 from pretrained_cnn.foreign.labels import choose_labels
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.runtimes import runtime_for
@@ -28,10 +28,14 @@ READERS = {
     LITERT: "pretrained_cnn.foreign.litert:read",
     ONNX: "pretrained_cnn.foreign.onnx:read",
     OPENVINO: "pretrained_cnn.foreign.openvino:read",
+    SAVED_MODEL: "pretrained_cnn.foreign.saved_model:read",
 }
 """What describes a file of each kind, in a child process."""
 
-FORMATS = {LITERT: "litert", ONNX: "onnx", OPENVINO: "openvino"}
+MAX_SECONDS = 300
+"""How long a file may take to open: a damaged one may make a runtime run for ever."""
+
+FORMATS = {LITERT: "litert", ONNX: "onnx", OPENVINO: "openvino", SAVED_MODEL: "saved_model"}
 
 
 def open_graph(path: Path, kind: FileKind, image_policy: ImagePolicy = ImagePolicy(), **arguments: Any) -> Path:
@@ -69,9 +73,13 @@ def _write(
     input_size: tuple[int, int] | None = None,
     from_logits: bool = False,
     multi_label: bool = False,
+    signature: str | None = None,
 ) -> None:
     name = path.name
-    graph = describe(path, kind, folder, layout=layout, input_size=input_size)
+    more = {"signature": signature} if kind is SAVED_MODEL else {}
+    if signature is not None and not more:
+        raise InvalidArgumentError(f"signature={signature!r} is for a SavedModel, and {name} is {kind.what}")
+    graph = describe(path, kind, folder, layout=layout, input_size=input_size, **more)
     adapter = adapt(
         graph,
         name,
@@ -111,7 +119,7 @@ def describe(path: Path, kind: FileKind, folder: Path, **arguments: Any) -> Grap
     """What a reader says of a file, and the model in ``folder``, by the name that its format gives it."""
     request = {"path": str(path), "name": path.name, "folder": str(folder), **arguments}
     try:
-        found = child.call(READERS[kind], request, purpose=f"opening {path.name}")
+        found = child.call(READERS[kind], request, purpose=f"opening {path.name}", seconds=MAX_SECONDS)
     except child.NoChildError:
         from pretrained_cnn._lazy import Reference
 

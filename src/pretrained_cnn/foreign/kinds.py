@@ -54,11 +54,7 @@ WEIGHTS = FileKind("weights alone, without the network that they are for", BY_BU
 LITERT = FileKind("a LiteRT (TensorFlow Lite) file", FROM_FILE)
 ONNX = FileKind("an ONNX file", FROM_FILE)
 OPENVINO = FileKind("an OpenVINO model", FROM_FILE)
-SAVED_MODEL = FileKind(
-    "a SavedModel without a bundle's manifest.json, which cannot be opened yet",
-    "wrap keras.Model(inputs, keras.layers.TFSMLayer({path!r}, call_endpoint='serving_default')(inputs)) with "
-    "Classifier.from_keras",
-)
+SAVED_MODEL = FileKind("a SavedModel", FROM_FILE)
 TORCH = FileKind("a PyTorch checkpoint", BY_KERAS)
 TORCH_SCRIPT = FileKind("a TorchScript program", BY_KERAS)
 PICKLE = FileKind("a Python pickle, which runs code when it is read", "save the model in Keras's own format, .keras")

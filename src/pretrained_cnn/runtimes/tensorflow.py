@@ -14,13 +14,17 @@ from pretrained_cnn._process import need_unforked
 
 
 class TensorFlowRuntime:
-    """Runs the signature ``serving_default`` of the SavedModel in ``path/1``, on the device that TensorFlow chooses."""
+    """Runs the signature ``serving_default`` of the SavedModel in ``path/1``, on the device that TensorFlow chooses.
 
-    def __init__(self, path: Path, outputs: Sequence[str]) -> None:
+    An output is a name, or its place among the sorted names.
+    """
+
+    def __init__(self, path: Path, outputs: Sequence[str | int]) -> None:
         need_unforked()
         self._model: Any = tf.saved_model.load(str(path / "1"))  # a signature keeps its variables only weakly
         self._call: Any = self._model.signatures["serving_default"]
-        self._outputs = tuple(outputs)
+        names = sorted(self._call.structured_outputs)
+        self._outputs = [names[output] if isinstance(output, int) else output for output in outputs]
 
     def run(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
         """From uint8 ``(N, H, W, C)`` to one float32 array ``(N, width)`` per output, in the order asked for."""

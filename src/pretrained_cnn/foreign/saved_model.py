@@ -1,0 +1,259 @@
+"""SavedModel folders: judged by their operations before TensorFlow loads them, and written again with one signature.
+
+Runs in a child process: TensorFlow may crash on a damaged file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretrained_cnn.errors import InvalidArgumentError, ModelFileError, import_package
+from pretrained_cnn.foreign.graph import Graph, Port, Step, beginning, faults_named, find_layout, known_shape, probe
+
+__all__ = ["ALLOWED", "SAVING", "check_operations", "read"]
+
+_COMPUTING = """
+Abs Acos Acosh Add AddN AddV2 All Any ArgMax ArgMin Asin Asinh Assert Assign AssignAddVariableOp AssignSubVariableOp
+AssignVariableOp Atan Atan2 Atanh AvgPool AvgPool3D BatchMatMul BatchMatMulV2 BatchMatMulV3 BatchToSpace
+BatchToSpaceND BiasAdd BiasAddV1 Bitcast BroadcastArgs BroadcastTo Bucketize Case Cast Ceil CheckNumerics
+ClipByValue Complex Concat ConcatOffset ConcatV2 Const Conv2D Conv2DBackpropInput Conv3D Cos Cosh CropAndResize
+Cumprod Cumsum DepthToSpace DepthwiseConv2dNative Dequantize DestroyResourceOp Diag DiagPart Dilation2D
+DisableCopyOnRead Div DivNoNan Einsum Elu Empty EnsureShape Enter Equal Erf Erfc Exit Exp ExpandDims Expm1
+ExtractImagePatches FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel Fill Floor
+FloorDiv FloorMod FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 Gather GatherNd GatherV2 Greater GreaterEqual
+Identity IdentityN If ImageProjectiveTransformV2 ImageProjectiveTransformV3 InTopK Inv Invert IsFinite IsInf IsNan
+IsVariableInitialized L2Loss LRN LeakyRelu Less LessEqual LinSpace Log Log1p LogSoftmax LogicalAnd LogicalNot
+LogicalOr LogicalXor LoopCond MatMul MatrixBandPart MatrixDiag MatrixDiagPart Max MaxPool MaxPool3D MaxPoolV2
+MaxPoolWithArgmax Maximum Mean Merge Min Minimum MirrorPad Mod Mul MulNoNan Multinomial Neg NextIteration NoOp
+NonMaxSuppressionV3 NotEqual OneHot OnesLike Pack Pad PadV2 ParallelConcat PartitionedCall Placeholder
+PlaceholderWithDefault Pow PreventGradient Prod QuantizeAndDequantizeV2 QuantizeAndDequantizeV3 QuantizeV2
+QuantizedConv2D RandomStandardNormal RandomUniform RandomUniformInt Range Rank ReadVariableOp RealDiv Reciprocal
+Relu Relu6 Reshape ResizeArea ResizeBicubic ResizeBilinear ResizeNearestNeighbor ResourceGather Reverse ReverseV2
+RightShift Rint Roll Round Rsqrt ScaleAndTranslate Select SelectV2 Selu Shape ShapeN Sigmoid Sign Sin Sinh Size
+Slice Snapshot Softmax Softplus Softsign SpaceToBatch SpaceToBatchND SpaceToDepth Split SplitV Sqrt Square
+SquaredDifference Squeeze StatefulPartitionedCall StatelessCase StatelessIf StatelessRandomGetKeyCounter
+StatelessRandomNormalV2 StatelessRandomUniform StatelessRandomUniformV2 StatelessWhile StopGradient StridedSlice
+StringJoin Sub Sum Switch Tan Tanh TensorListFromTensor TensorListGetItem TensorListReserve TensorListSetItem
+TensorListStack Tile TopK TopKV2 Transpose TruncateDiv TruncateMod TruncatedNormal Unpack VarHandleOp
+VarIsInitializedOp Variable VariableShape VariableV2 Where While Xdivy Xlogy ZerosLike _Arg _Retval
+"""
+
+ALLOWED = frozenset(_COMPUTING.split())
+"""Operations that compute, and reach neither files, nor the network, nor code of Python."""
+
+WRITING = frozenset(["SaveV2", "Save", "SaveSlices", "MergeV2Checkpoints"])
+
+SAVING = WRITING | {
+    "RestoreV2",
+    "Restore",
+    "RestoreSlice",
+    "ShardedFilename",
+    "ShardedFilespec",
+    "StaticRegexFullMatch",
+}
+"""Operations that write and read the weights: only for the saver, which nothing else calls."""
+
+ARITHMETIC = {"Mul": "Mul", "Add": "Add", "AddV2": "Add", "Sub": "Sub", "RealDiv": "Div", "Div": "Div"}
+PASSED = {"Cast", "Transpose", "Pad", "PadV2", "MirrorPad", "Reshape", "Squeeze", "ExpandDims", "Identity"}
+PASSED |= {"ResizeBilinear", "ResizeBicubic", "ResizeNearestNeighbor", "ResizeArea", "StopGradient", "EnsureShape"}
+FUNCTIONS: dict[str, Any] = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
+
+
+def read(
+    path: str,
+    name: str,
+    folder: str,
+    layout: str | None = None,
+    input_size: Sequence[int] | None = None,
+    signature: str | None = None,
+) -> dict[str, Any]:
+    """Describe the graph of a signature, a `Graph` as plain data, and write it to ``folder`` as the only signature."""
+    tf = import_package("tensorflow", extra=None)
+    check_operations(Path(path), name)
+    with faults_named(name, "TensorFlow"):
+        loaded = tf.saved_model.load(path)
+    function = _choose(loaded.signatures, name, signature)
+    ((key, given),) = function.structured_input_signature[1].items()
+    (kind,) = function.structured_outputs
+    dtype = given.dtype.as_numpy_dtype
+    sides = given.shape.as_list()
+    order = find_layout(sides, layout, "NHWC", name)
+    shape = known_shape(sides, name, order, input_size)
+
+    def give(images: Any) -> dict[str, Any]:
+        return {"scores": function(**{key: images})[kind]}
+
+    serving_default = tf.function(give, input_signature=[tf.TensorSpec(shape, given.dtype, name="images")])
+
+    def run(batch: NDArray[Any]) -> list[NDArray[Any]]:
+        return [serving_default(tf.constant(batch))["scores"].numpy()]
+
+    with faults_named(name, "TensorFlow"):
+        (answer,), batch = probe(run, shape, np.dtype(dtype).name)
+        begins, scales, ends_in = _look(serving_default)
+        module = tf.Module()
+        module.loaded = loaded  # what keeps its variables
+        tf.saved_model.save(module, str(Path(folder, "model", "1")), signatures=serving_default)
+    described = Graph(
+        format="saved_model",
+        dtype="float32",
+        input=Port(shape=shape, dtype=np.dtype(dtype).name),
+        output=Port(shape=answer, dtype=function.structured_outputs[kind].dtype.name),
+        batch=batch,
+        layout=order,
+        begins=begins,
+        scales=scales,
+        ends_in=ends_in,
+    )
+    return dataclasses.asdict(described)
+
+
+def check_operations(path: Path, name: str) -> None:
+    """Raise ModelFileError for a SavedModel with an operation that is not allowed, or allowed to its saver alone.
+
+    Nothing is loaded: the description is read as data.
+    """
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    try:
+        model = SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    except Exception as error:  # protobuf's DecodeError, which has no public name
+        raise ModelFileError(f"{name} is damaged: its saved_model.pb cannot be read") from error
+    for graph in model.meta_graphs:
+        functions = {function.signature.name: function.node_def for function in graph.graph_def.library.function}
+        for node in (*graph.graph_def.node, *(node for body in functions.values() for node in body)):
+            if node.op not in ALLOWED and node.op not in SAVING and node.op not in functions:
+                raise ModelFileError(
+                    f"{name} has the operation {node.op}, which is not one of those that only compute; export the "
+                    "model without it"
+                )
+        _check_saving(graph, functions, name)
+
+
+def _check_saving(graph: Any, functions: dict[str, Any], name: str) -> None:
+    """Refuse weights that are saved or restored where anything but the saver asks for it.
+
+    Loading runs what restores, and a signature what it gives.
+    """
+    outputs = {port.name for each in graph.signature_def.values() for port in each.outputs.values()}
+    outputs |= {value for each in graph.collection_def.values() for value in each.node_list.value}
+    roots = set(graph.object_graph_def.concrete_functions)
+    roots |= {each for start in roots for each in _reached(functions.get(start, ()), functions)}
+    called = [node for start in roots for node in functions.get(start, ())]
+    for names, forbidden, more in ((outputs, SAVING, called), ({graph.saver_def.restore_op_name}, WRITING, [])):
+        nodes = _upstream(graph.graph_def.node, names)
+        bodies = [node for function in _reached(nodes, functions) for node in functions[function]]
+        for node in (*nodes, *bodies, *more):
+            if node.op in forbidden:
+                raise ModelFileError(
+                    f"{name} has the operation {node.op} outside of what saves and restores its weights; it is not "
+                    "loaded"
+                )
+
+
+def _upstream(nodes: Iterable[Any], ports: Iterable[str]) -> list[Any]:
+    """The nodes of a graph that ``ports`` depend on."""
+    by_name = {node.name: node for node in nodes}
+    found: dict[str, Any] = {}
+    waiting = [_source(port) for port in ports]
+    while waiting:
+        name = waiting.pop()
+        if name in by_name and name not in found:
+            found[name] = by_name[name]
+            waiting += [_source(port) for port in by_name[name].input]
+    return list(found.values())
+
+
+def _reached(nodes: Iterable[Any], functions: dict[str, Any]) -> set[str]:
+    """The names of the functions that nodes call, and of those that these call."""
+    found: set[str] = set()
+    waiting = list(_called(nodes))
+    while waiting:
+        name = waiting.pop()
+        if name in functions and name not in found:
+            found.add(name)
+            waiting += _called(functions[name])
+    return found
+
+
+def _called(nodes: Iterable[Any]) -> Iterator[str]:
+    for node in nodes:
+        yield node.op
+        for value in node.attr.values():
+            yield from (value.func.name, *(each.name for each in value.list.func))
+
+
+def _choose(signatures: Any, name: str, wanted: str | None) -> Any:
+    """The signature that takes one image and gives one tensor. Raises for none, and for several."""
+    fitting = [key for key, function in signatures.items() if _fits(function)]
+    names = ", ".join(map(repr, signatures)) or "none"
+    if wanted is not None:
+        if wanted not in fitting:
+            raise InvalidArgumentError(
+                f"signature={wanted!r} does not take one image and give one tensor, or does not exist; the signatures "
+                f"of {name} are {names}"
+            )
+        return signatures[wanted]
+    if "serving_default" in fitting or len(fitting) == 1:
+        return signatures["serving_default" if "serving_default" in fitting else fitting[0]]
+    if fitting:
+        raise InvalidArgumentError(f"{name} has several signatures; give signature=..., one of {', '.join(fitting)}")
+    raise ModelFileError(
+        f"{name} has no signature that takes one image and gives one tensor; its signatures are {names}"
+    )
+
+
+def _fits(function: Any) -> bool:
+    inputs = list(function.structured_input_signature[1].values())
+    outputs = function.structured_outputs
+    return (
+        len(inputs) == len(outputs) == 1
+        and inputs[0].dtype.name in ("float16", "float32", "float64", "uint8", "int8", "int32")
+        and inputs[0].shape.rank in (3, 4)
+    )
+
+
+def _look(serving: Any) -> tuple[str, bool, Any]:
+    """How the graph begins, whether that scales pixel values, and the function that gives the scores."""
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    frozen = convert_variables_to_constants_v2(serving.get_concrete_function())
+    nodes = {node.name: node for node in frozen.graph.as_graph_def().node}
+    name = frozen.outputs[0].op.name
+    while nodes[name].op in PASSED:
+        name = _source(nodes[name].input[0])
+    ends_in = FUNCTIONS.get(nodes[name].op)
+    tensor, steps = frozen.inputs[0].op.name, list[Step]()
+    while True:
+        takers = [
+            node
+            for node in nodes.values()
+            if node.op != "Shape" and tensor in [_source(port) for port in node.input if not port.startswith("^")]
+        ]
+        operation = takers[0].op if len(takers) == 1 else "several operations"
+        step = _step(takers[0], tensor, nodes) if operation in ARITHMETIC else None
+        if step is not None:
+            steps.append(step)
+        elif operation not in PASSED:
+            return *beginning(steps, operation if takers else "nothing"), ends_in
+        tensor = takers[0].name
+
+
+def _step(node: Any, tensor: str, nodes: dict[str, Any]) -> Step | None:
+    from tensorflow.python.framework.tensor_util import MakeNdarray
+
+    left = _source(node.input[0]) != tensor
+    other = nodes[_source(node.input[0 if left else 1])]
+    while other.op == "Identity":
+        other = nodes[_source(other.input[0])]
+    return (ARITHMETIC[node.op], MakeNdarray(other.attr["value"].tensor), left) if other.op == "Const" else None
+
+
+def _source(port: str) -> str:
+    return port.lstrip("^").partition(":")[0]
