@@ -142,6 +142,7 @@ def write_onnx(
     *,
     layout: str = "NCHW",
     channels: int = 3,
+    classes: int = 4,
     batch: int | str = "N",
     size: tuple[Any, Any] = SIZE,
     dtype: str = "float32",
@@ -184,9 +185,9 @@ def write_onnx(
     x = add("ReduceMean", x, axes=axes, keepdims=int(layout == "NHW"))
     if layout == "NHW":
         x = add("Flatten", x)
-    kernel = constant(KERNEL[:channels])
+    kernel = constant(KERNEL[:channels, :classes])
     if dense == "Gemm":
-        x = add("Gemm", x, kernel, constant(BIAS))
+        x = add("Gemm", x, kernel, constant(BIAS[:classes]))
     elif dense == "MatMul":
         x = add("Add", add("MatMul", x, kernel), constant(BIAS))
     else:  # a convolution of one pixel, as Keras's MobileNet ends in

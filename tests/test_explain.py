@@ -371,3 +371,21 @@ def test_a_network_of_random_weights_looks_elsewhere(method: Any) -> None:
     assert np.mean(alike) < (0.8 if method == "grad_cam++" else 0.5)
     same = [np.corrcoef(a, b)[0, 1] for a, b in zip(maps[0], ours(seen, targets).reshape(len(seen), -1), strict=True)]
     assert min(same) > 0.999, "the comparison would find maps that are alike"
+
+
+def test_the_gradients_of_weights_are_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are most of the work, and TensorFlow crashes in those of some networks."""
+    from tensorflow.python.ops import gen_nn_ops
+
+    def computed(*given: Any, **named: Any) -> Any:
+        raise AssertionError("the gradient of a weight")
+
+    trunk = [keras.Input((16, 16, 3)), layers.Conv2D(4, 3), layers.Conv2D(4, 3), layers.GlobalAveragePooling2D()]
+    model = keras.Sequential([*trunk, layers.Dense(2), layers.Softmax()])
+    clf = Classifier.from_keras(model, labels=["a", "b"])
+    monkeypatch.setattr(gen_nn_ops, "conv2d_backprop_filter", computed)
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    gap = [keras.Input((16, 16, 3)), layers.Conv2D(4, 3), layers.Conv2D(2, 3), layers.GlobalAveragePooling2D()]
+    ends_in_map = Classifier.from_keras(keras.Sequential([*gap, layers.Softmax()]), labels=["a", "b"])
+    for each in (clf, ends_in_map):
+        assert each.explain(image).heat_map.shape == (16, 16)

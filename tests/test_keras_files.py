@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from keras import layers
 from PIL import Image
 
-from pretrained_cnn import Classifier, InvalidArgumentError, ModelFileError, cli
+from pretrained_cnn import Classifier, InvalidArgumentError, MissingDependencyError, ModelFileError, cli
 from pretrained_cnn.presets import PRESETS
 
 COLORS = ["red", "green", "blue"]
@@ -294,6 +295,85 @@ def test_everything_works_on_it(tmp_path: Path) -> None:
     assert clf.evaluate(pairs).top1 == 1
     again = Classifier.train(pairs, path, pairs, preprocess="unit", cache=False)
     assert [result.top.label for result in again.predict_batch(IMAGES)] == COLORS
+
+
+def keras_2(*before: Any) -> Any:
+    """The network in tf_keras, with ``before`` of its layers."""
+    import tf_keras
+
+    dense = tf_keras.layers.Dense(3, "softmax")
+    model = tf_keras.Sequential([tf_keras.Input((8, 8, 3)), *before, tf_keras.layers.GlobalAveragePooling2D(), dense])
+    dense.set_weights([np.eye(3) * 8.0, np.zeros(3)])
+    return model
+
+
+def depthwise() -> Any:
+    """A layer of Keras 2 whose description Keras 3 does not take. It changes nothing."""
+    import tf_keras
+
+    return tf_keras.layers.DepthwiseConv2D(1, depthwise_initializer="ones")
+
+
+def functional_of_keras_2() -> Any:
+    import tf_keras
+
+    inputs = tf_keras.Input((8, 8, 3))
+    trunk = tf_keras.Sequential([tf_keras.Input((8, 8, 3)), depthwise(), tf_keras.layers.BatchNormalization()])
+    pooled = tf_keras.layers.GlobalAveragePooling2D()(trunk(inputs))
+    dense = tf_keras.layers.Dense(3, "softmax")
+    outputs = dense(pooled)
+    dense.set_weights([np.eye(3) * 8.0, np.zeros(3)])
+    return tf_keras.Model(inputs, outputs)
+
+
+OF_KERAS_2: dict[str, Callable[[], Any]] = {
+    "Sequential": lambda: keras_2(depthwise()),
+    "Sequential in Sequential": lambda: keras_2(keras_2_trunk()),
+    "Functional with a Sequential in it": functional_of_keras_2,
+}
+
+
+def keras_2_trunk() -> Any:
+    import tf_keras
+
+    return tf_keras.Sequential([tf_keras.Input((8, 8, 3)), depthwise(), tf_keras.layers.ReLU(6.0)])
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+@pytest.mark.parametrize("case", OF_KERAS_2)
+@pytest.mark.parametrize("name", ["a.h5", "a.keras"])
+def test_files_of_keras_2_are_built_anew(case: str, name: str, tmp_path: Path) -> None:
+    model = OF_KERAS_2[case]()
+    model.save(path := tmp_path / name)
+    clf = Classifier.from_file(path, labels=COLORS, preprocess="unit")
+    found, expected = clf.predict_proba(IMAGES), np.asarray(model(np.stack(IMAGES) / np.float32(255)))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert clf.embed(IMAGES).shape == (3, 3)
+
+
+def test_without_tf_keras_its_line_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keras_2(depthwise()).save(path := tmp_path / "a.keras")
+    monkeypatch.setitem(sys.modules, "tf_keras", None)
+    with pytest.raises(MissingDependencyError, match=r"pretrained-cnn\[keras2\]"):
+        Classifier.from_file(path, labels=COLORS, preprocess="unit")
+
+
+def published(assets: Path) -> tuple[Path, list[dict[str, Any]]]:
+    folder = assets.parent / "cases" / "models"
+    return folder, json.loads((folder / "golden.json").read_text("utf-8"))["models"]
+
+
+def test_published_files_give_their_right_answers(assets: Path) -> None:
+    folder, models = published(assets)
+    kept = [model for model in models if not model["file"].endswith(".tflite")]
+    assert len(kept) == 3
+    for model in kept:
+        numbers = {name: model["preprocess"][name] for name in ("scale", "mean", "std")}
+        clf = Classifier.from_file(folder / model["file"], labels=model["labels"], **numbers)
+        for picture in model["pictures"]:
+            found = clf.predict_proba([folder / "pictures" / picture["picture"]])[0]
+            within = 1e-4 if picture["exact"] else 0.05
+            np.testing.assert_allclose(found, picture["scores"], atol=within, err_msg=picture["picture"])
 
 
 def test_names_say_which_file_it_was(tmp_path: Path) -> None:

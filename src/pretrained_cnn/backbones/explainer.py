@@ -261,7 +261,7 @@ def _gradient(function: Callable[[Any], tuple[Any, Any]], at: Any) -> tuple[Any,
     if backend == "tensorflow":
         import tensorflow as tf
 
-        with tf.GradientTape() as tape:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:  # weights need none, and are most of the work
             tape.watch(at)
             value, rest = function(at)
         return tape.gradient(value, at), rest

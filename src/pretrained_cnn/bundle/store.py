@@ -131,8 +131,8 @@ class Bundle:
         if runtime.format != self.manifest.format:
             way_out = "" if self.adapter else ', or save the classifier with format="keras", which every runtime takes'
             raise BundleError(
-                f"{self.path} is of format={self.manifest.format!r}, which runtime={runtime.name!r} does not execute; "
-                f"leave runtime out{way_out}"
+                f"{self.spec.name if self.adapter else self.path} is of format={self.manifest.format!r}, which "
+                f"runtime={runtime.name!r} does not execute; leave runtime out{way_out}"
             )
         runtime.require()
         runtime.check_precision(precision)
@@ -157,7 +157,7 @@ class Bundle:
     def temporary(self) -> Bundle:
         """The same bundle, whose folder is removed when nothing refers to it any more, or the process ends."""
         keeper = _Keeper()
-        weakref.finalize(keeper, shutil.rmtree, self.path, ignore_errors=True)
+        weakref.finalize(keeper, _remove, self.path, os.getpid())
         return dataclasses.replace(self, keeper=keeper)
 
     def with_head(self, head: Head, spec: ModelSpec) -> Bundle:
@@ -215,6 +215,12 @@ class Bundle:
 
 class _Keeper:
     """Lives as long as the bundles of a temporary folder."""
+
+
+def _remove(folder: Path, process: int) -> None:
+    """Remove a temporary folder, in the process that made it and in no fork of it."""
+    if os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_bundle(

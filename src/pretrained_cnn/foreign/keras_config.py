@@ -168,7 +168,7 @@ def _reason(node: Mapping[str, Any], custom_objects: Mapping[str, Any]) -> str |
     if name == "__lambda__" or name in HOLD_CODE:
         what = f"its layer {label!r} is a {name}" if label else f"it holds a {name.strip('_')}"
         return f"{what}, which runs code that comes with the file; if you trust whoever made the file, give trust=True"
-    if name in VALUES or (name in OF_KERAS_2 and module in (None, "keras", "keras.models")):
+    if name in VALUES or (name in OF_KERAS_2 and _is_of_keras_2(module)):
         return None
     if any(known is not None and keras.saving.get_registered_object(known) is not None for known in (registered, name)):
         return None
@@ -184,6 +184,12 @@ def _reason(node: Mapping[str, Any], custom_objects: Mapping[str, Any]) -> str |
     return (
         f"{name!r} is of {module}, which is not Keras; if it is your own, give "
         f"custom_objects={{{(registered or name)!r}: {name}}}"
+    )
+
+
+def _is_of_keras_2(module: str | None) -> bool:
+    return module in (None, "keras", "keras.models") or module.startswith(
+        ("tf_keras.src.", "keras.src.engine.", "keras.src.layers.core.", "keras.engine.", "keras.layers.core.")
     )
 
 

@@ -1,4 +1,4 @@
-"""Keras files that Keras 3 loads itself: an archive or HDF5, whatever the file is called."""
+"""Keras files: an archive or HDF5, whatever the file is called; Keras 3 loads them itself wherever it can."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ from keras import layers
 
 from pretrained_cnn.backbones.graph import calls, is_graph, simple
 from pretrained_cnn.backbones.wrap import wrap
-from pretrained_cnn.errors import InvalidArgumentError, ModelFileError
+from pretrained_cnn.errors import InvalidArgumentError, MissingDependencyError, ModelFileError
 from pretrained_cnn.foreign.keras_config import check_config, read_config
 from pretrained_cnn.foreign.labels import choose_labels
 from pretrained_cnn.presets import PixelScaling, choose_preprocess, presets_table
 from pretrained_cnn.spec import ModelSpec, ResizePolicy
 
 __all__ = ["load", "open_keras", "said_by"]
+
+OF_KERAS_2 = ("1.", "2.")
+"""How the versions begin whose files may need tf_keras."""
 
 
 def open_keras(
@@ -88,10 +91,23 @@ def load(path: Path, *, custom_objects: Mapping[str, Any] | None = None, trust: 
         try:
             model = keras.saving.load_model(copied, dict(custom_objects or {}), compile=False, safe_mode=not trust)
         except Exception as error:  # Keras raises whatever its layers do
-            raise ModelFileError(_not_loaded(path, copied, error)) from error
+            if not _version(copied).startswith(OF_KERAS_2):
+                raise ModelFileError(_not_loaded(path, copied, error)) from error
+            model = _rebuilt(path, copied, config, custom_objects or {})
     if not isinstance(model, keras.Model):
         raise ModelFileError(f"{path} holds a {type(model).__name__} and not a model of Keras")
     return model
+
+
+def _rebuilt(path: Path, copied: Path, config: dict[str, Any], custom_objects: Mapping[str, Any]) -> keras.Model:
+    from pretrained_cnn.foreign.keras2 import rebuild
+
+    try:
+        return rebuild(copied, config, custom_objects)
+    except MissingDependencyError:
+        raise
+    except Exception as error:
+        raise ModelFileError(_not_loaded(path, copied, error)) from error
 
 
 def _not_loaded(path: Path, copied: Path, error: Exception) -> str:
@@ -102,7 +118,7 @@ def _not_loaded(path: Path, copied: Path, error: Exception) -> str:
         "load it where tf_keras is installed, write it with model.export('exported'), and wrap "
         "keras.Model(inputs, keras.layers.TFSMLayer('exported', call_endpoint='serve')(inputs)) with "
         "Classifier.from_keras"
-        if version.startswith(("1.", "2."))
+        if version.startswith(OF_KERAS_2)
         else "load it with the version of Keras that wrote it, and save it again"
     )
     return f"Keras {keras.__version__} cannot load {path}, {writer}: {text}; {way_out}"

@@ -19,6 +19,7 @@ from pretrained_cnn.foreign.graph import Graph, Port, Step, beginning, faults_na
 __all__ = ["ALLOWED", "SAVING", "check_operations", "read"]
 
 _COMPUTING = """
+DecodeImage DecodeJpeg DecodePng
 Abs Acos Acosh Add AddN AddV2 All Any ArgMax ArgMin Asin Asinh Assert Assign AssignAddVariableOp AssignSubVariableOp
 AssignVariableOp Atan Atan2 Atanh AvgPool AvgPool3D BatchMatMul BatchMatMulV2 BatchMatMulV3 BatchToSpace
 BatchToSpaceND BiasAdd BiasAddV1 Bitcast BroadcastArgs BroadcastTo Bucketize Case Cast Ceil CheckNumerics

@@ -1,0 +1,142 @@
+"""Files of Keras 2 and models of tf_keras: rebuilt in Keras 3, and right only if tf_keras says the same."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from pretrained_cnn import Classifier, MissingDependencyError, ModelFileError
+from pretrained_cnn.foreign import keras2
+
+tf_keras = pytest.importorskip("tf_keras")
+pytestmark = pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+layers = tf_keras.layers
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 12, 12, 3), np.uint8)
+LABELS = ["a", "b", "c"]
+
+
+def trunk() -> Any:
+    """As the networks of `keras.applications` are made: a slash in a name, depthwise convolutions, normalizations."""
+    inputs = tf_keras.Input((12, 12, 3))
+    found = layers.DepthwiseConv2D(3, name="expanded/depthwise")(inputs)
+    found = layers.BatchNormalization(moving_mean_initializer="random_normal")(found)
+    return tf_keras.Model(inputs, layers.ReLU(6.0)(found))
+
+
+def teachable_machine() -> Any:
+    features = tf_keras.Sequential([trunk(), layers.GlobalAveragePooling2D()])
+    head = [layers.Dense(5, "relu", input_shape=(3,)), layers.Dense(3, "softmax", use_bias=False)]
+    return tf_keras.Sequential([features, tf_keras.Sequential(head)])
+
+
+def arithmetic() -> Any:
+    inputs = tf_keras.Input((12, 12, 3))
+    scaled = (1.0 - inputs / [127.0, 128.0, 129.0]) * 2.0 + [0.1, 0.2, 0.3]
+    found = layers.DepthwiseConv2D(3)(scaled) + layers.Conv2D(3, 3)(inputs)
+    return tf_keras.Model(inputs, layers.Dense(3, "softmax")(layers.Flatten()(found)))
+
+
+def fine_tuned() -> Any:
+    inner, inputs = trunk(), tf_keras.Input((12, 12, 3))
+    inner.trainable = False
+    found = layers.GlobalMaxPooling2D()(inner(inputs / 127.5 - 1.0, training=False))
+    return tf_keras.Model(inputs, layers.Dense(3, "softmax")(layers.Dropout(0.2)(found)))
+
+
+# the model, and what it is told of pixels; the arithmetic of the last one says it
+MODELS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
+    "teachable machine": (teachable_machine, {"preprocess": "teachable_machine"}),
+    "arithmetic": (arithmetic, {"preprocess": "none"}),
+    "fine-tuned": (fine_tuned, {}),
+}
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.keras"])
+@pytest.mark.parametrize("case", MODELS)
+def test_the_answer_of_tf_keras(case: str, name: str, tmp_path: Path) -> None:
+    make, arguments = MODELS[case]
+    model = make()
+    model.save(path := tmp_path / name)
+    pixels = IMAGES.astype(np.float32)
+    expected = model(pixels / 127.5 - 1 if case == "teachable machine" else pixels).numpy()
+    clf = Classifier.from_file(path, labels=LABELS, **arguments)
+    np.testing.assert_allclose(clf.predict_proba(IMAGES), expected, atol=1e-6)
+
+
+def test_everything_works_on_it(tmp_path: Path) -> None:
+    model = teachable_machine()
+    model.save(path := tmp_path / "a.h5")
+    clf = Classifier.from_file(path, labels=LABELS, preprocess="teachable_machine")
+    expected = model(IMAGES / np.float32(127.5) - 1).numpy()
+    assert clf.embed(IMAGES).shape == (3, 5)
+    assert clf.explain(IMAGES[0]).heat_map.shape
+    clf.save(tmp_path / "b")
+    np.testing.assert_allclose(Classifier.load(tmp_path / "b").predict_proba(IMAGES), expected, atol=1e-6)
+
+
+def test_an_archive_that_was_written_on_windows(tmp_path: Path) -> None:
+    """Its groups are called ``layers\\conv2d``, which tf_keras does not read."""
+    import zipfile
+
+    model = tf_keras.Sequential(
+        [layers.Conv2D(4, 3, input_shape=(12, 12, 3)), layers.Flatten(), layers.Dense(3, "softmax")]
+    )
+    model.save(path := tmp_path / "a.keras")
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    (tmp_path / "w.h5").write_bytes(content["model.weights.h5"])
+    with h5py.File(tmp_path / "w.h5", "r+") as file:
+        for name in list(file["layers"]):
+            file.move(f"layers/{name}", f"layers\\{name}")
+        del file["layers"]
+    content["model.weights.h5"] = (tmp_path / "w.h5").read_bytes()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    clf = Classifier.from_file(path, labels=LABELS, preprocess="none")
+    np.testing.assert_allclose(clf.predict_proba(IMAGES), model(IMAGES.astype(np.float32)).numpy(), atol=1e-6)
+
+
+def test_what_differs_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = fine_tuned()
+    model.save(path := tmp_path / "a.h5")
+    rescaled = keras2._rescaled
+    monkeypatch.setattr(keras2, "_rescaled", lambda *given, **how: {**rescaled(*given, **how), "offset": 0.5})
+    with pytest.raises(ModelFileError, match=r"rebuilt in Keras 3, it differs from tf_keras by .*tf_keras"):
+        Classifier.from_file(path, labels=LABELS)
+
+
+def test_one_answer_to_everything_leaves_the_weights_to_compare(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = teachable_machine()
+    model.layers[0].layers[0].set_weights([weight * 0 for weight in model.layers[0].layers[0].get_weights()])
+    model.save(path := tmp_path / "a.h5")
+    clf = Classifier.from_file(path, labels=LABELS, preprocess="none")
+    assert np.ptp(clf.predict_proba(IMAGES), axis=0).max() == 0
+    weights = keras2._compare_weights
+    monkeypatch.setattr(keras2, "_compare_weights", lambda ours, theirs: weights(ours, fine_tuned()))
+    with pytest.raises(ModelFileError, match="its weights are not the same"):
+        Classifier.from_file(path, labels=LABELS, preprocess="none")
+
+
+def test_an_operation_that_is_not_known_is_named(tmp_path: Path) -> None:
+    inputs = tf_keras.Input((12, 12, 3))
+    outputs = layers.Dense(3, "softmax")(layers.Flatten()(layers.DepthwiseConv2D(3)(inputs[..., ::-1])))
+    tf_keras.Model(inputs, outputs).save(path := tmp_path / "a.h5")
+    with pytest.raises(ModelFileError, match=r"the operation .__operators__\.getitem. of TensorFlow is not known"):
+        Classifier.from_file(path, labels=LABELS, preprocess="none")
+
+
+def test_without_tf_keras_its_install_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    teachable_machine().save(path := tmp_path / "a.h5")
+    monkeypatch.setitem(sys.modules, "tf_keras", None)
+    with pytest.raises(MissingDependencyError, match=r'pip install "pretrained-cnn\[keras2\]"'):
+        Classifier.from_file(path, labels=LABELS, preprocess="teachable_machine")
