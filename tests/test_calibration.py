@@ -272,6 +272,7 @@ def test_what_cannot_be_calibrated_is_refused(trained: Any, folder: Path, tmp_pa
         own.calibrate(folder / "calibration")
 
 
+@pytest.mark.slow
 def test_the_command_copies_a_bundle_and_calibrates_it(
     trained: Any, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -475,7 +475,7 @@ def test_from_keras_with_a_subclassed_model() -> None:
         def call(self, x: Any) -> Any:
             return self.dense(self.pool(x))
 
-    with pytest.raises(InvalidArgumentError, match="own: the model has never been built, so it has no trained weights"):
+    with pytest.raises(InvalidArgumentError, match=r"own(_1)?: the model has never been built, so it"):
         Classifier.from_keras(Own(), labels=["a", "b"], input_size=(9, 9))
     model = Own()
     model(np.zeros((1, 9, 9, 3)))

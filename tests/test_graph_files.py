@@ -258,6 +258,7 @@ def test_openvino(tmp_path: Path) -> None:
         opened(path)
 
 
+@pytest.mark.slow
 def test_embed_and_train_on_an_onnx_file(tmp_path: Path) -> None:
     """The input of the last dense layer is the embedding, here the mean of each channel."""
     clf = opened(write_onnx(tmp_path / "a.onnx", last=None, batch=1), **LOGITS)
@@ -273,6 +274,7 @@ def test_embed_and_train_on_an_onnx_file(tmp_path: Path) -> None:
         assert [each.predict(image).label for image, _ in pairs] == [label for _, label in pairs]
 
 
+@pytest.mark.slow
 def test_saved_model(tmp_path: Path) -> None:
     clf = opened(write_saved_model(tmp_path / "a", first=lambda x: x / 255.0))
     np.testing.assert_allclose(clf.engine.open().run(images())[0], unit(images()), atol=1e-6)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 from keras import layers
 from PIL import Image
 
-from pretrained_cnn import Classifier, InvalidArgumentError, MissingDependencyError, ModelFileError, cli
+from pretrained_cnn import Classifier, InvalidArgumentError, ModelFileError, cli
 from pretrained_cnn.presets import PRESETS
 
 COLORS = ["red", "green", "blue"]
@@ -220,6 +219,7 @@ def test_an_archive_whose_sizes_do_not_add_up_is_not_unpacked(tmp_path: Path) ->
         Classifier.from_file(path, labels=COLORS, preprocess="unit")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.keras", "a.h5"])
 def test_damage_is_a_sentence(name: str, tmp_path: Path) -> None:
     """Whatever is changed in a file: the answer of the whole one, or an error of ours."""
@@ -295,67 +295,6 @@ def test_everything_works_on_it(tmp_path: Path) -> None:
     assert clf.evaluate(pairs).top1 == 1
     again = Classifier.train(pairs, path, pairs, preprocess="unit", cache=False)
     assert [result.top.label for result in again.predict_batch(IMAGES)] == COLORS
-
-
-def keras_2(*before: Any) -> Any:
-    """The network in tf_keras, with ``before`` of its layers."""
-    import tf_keras
-
-    dense = tf_keras.layers.Dense(3, "softmax")
-    model = tf_keras.Sequential([tf_keras.Input((8, 8, 3)), *before, tf_keras.layers.GlobalAveragePooling2D(), dense])
-    dense.set_weights([np.eye(3) * 8.0, np.zeros(3)])
-    return model
-
-
-def depthwise() -> Any:
-    """A layer of Keras 2 whose description Keras 3 does not take. It changes nothing."""
-    import tf_keras
-
-    return tf_keras.layers.DepthwiseConv2D(1, depthwise_initializer="ones")
-
-
-def functional_of_keras_2() -> Any:
-    import tf_keras
-
-    inputs = tf_keras.Input((8, 8, 3))
-    trunk = tf_keras.Sequential([tf_keras.Input((8, 8, 3)), depthwise(), tf_keras.layers.BatchNormalization()])
-    pooled = tf_keras.layers.GlobalAveragePooling2D()(trunk(inputs))
-    dense = tf_keras.layers.Dense(3, "softmax")
-    outputs = dense(pooled)
-    dense.set_weights([np.eye(3) * 8.0, np.zeros(3)])
-    return tf_keras.Model(inputs, outputs)
-
-
-OF_KERAS_2: dict[str, Callable[[], Any]] = {
-    "Sequential": lambda: keras_2(depthwise()),
-    "Sequential in Sequential": lambda: keras_2(keras_2_trunk()),
-    "Functional with a Sequential in it": functional_of_keras_2,
-}
-
-
-def keras_2_trunk() -> Any:
-    import tf_keras
-
-    return tf_keras.Sequential([tf_keras.Input((8, 8, 3)), depthwise(), tf_keras.layers.ReLU(6.0)])
-
-
-@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
-@pytest.mark.parametrize("case", OF_KERAS_2)
-@pytest.mark.parametrize("name", ["a.h5", "a.keras"])
-def test_files_of_keras_2_are_built_anew(case: str, name: str, tmp_path: Path) -> None:
-    model = OF_KERAS_2[case]()
-    model.save(path := tmp_path / name)
-    clf = Classifier.from_file(path, labels=COLORS, preprocess="unit")
-    found, expected = clf.predict_proba(IMAGES), np.asarray(model(np.stack(IMAGES) / np.float32(255)))
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-    assert clf.embed(IMAGES).shape == (3, 3)
-
-
-def test_without_tf_keras_its_line_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keras_2(depthwise()).save(path := tmp_path / "a.keras")
-    monkeypatch.setitem(sys.modules, "tf_keras", None)
-    with pytest.raises(MissingDependencyError, match=r"pretrained-cnn\[keras2\]"):
-        Classifier.from_file(path, labels=COLORS, preprocess="unit")
 
 
 def published(assets: Path) -> tuple[Path, list[dict[str, Any]]]:
