@@ -48,8 +48,9 @@ nitpick_ignore_regex = [
     (r"py:class", r"Axes|Figure"),
     (r"py:class", r"NDArray"),
     # Ours, not documented by themselves: what they are stands in the text.
-    (r"py:class", r"Dtype|HeatMapMethod|Output|Precision|Status|Trained|Engine"),
-    (r"py:class", r"Backbone|Bundle|Explainer|(pretrained_cnn\.images\.batch\.)?Batch"),
+    (r"py:class", r"Calibrated|Dtype|HeatMapMethod|Output|Precision|Status|Trained|Engine"),
+    (r"py:class", r"Backbone|(pretrained_cnn\.bundle\.store\.)?Bundle|(pretrained_cnn\.images\.batch\.)?Batch"),
+    (r"py:class", r"Explainer"),
     (r"py:class", r"pretrained_cnn\.(results\.stream|spec)\.(T|Origin)"),
     (r"py:class", r"ImageLike|ImagesLike|LabeledImages|SupportsArray|Sources"),  # ours, which each argument's text says
 ]

@@ -627,7 +627,7 @@ class Engine:
         threads: int | None = None,
         **arguments: Any,
     ) -> Self:
-        """The engine of the network in a model file; ``arguments`` are those of `Classifier.from_file`.
+        """The engine of the network in a model file; ``arguments`` are those of ``Classifier.from_file``.
 
         Raises ModelFileError for a file that cannot be opened, InvalidArgumentError for arguments that do not fit it.
         """
