@@ -64,7 +64,7 @@ def _run(options: Options) -> Status:
     model = load_classifier(options, need_labels=False)
     if model.engine.graph is None:
         with quiet():
-            import keras  # noqa: F401
+            import keras  # noqa: F401 - what it prints when it is imported is kept quiet
     cached = "" if options.no_cache else "; embeddings of the images seen so far are cached"
     with kept(lambda: f"{options.output} was not written{cached}"):
         clf = Classifier.train(

@@ -26,6 +26,8 @@ def in_options(message: str, options: Iterable[str]) -> str:
 
     >>> in_options("weights='no.h5': no such file; pass overwrite=True or errors='return'", ["weights", "overwrite"])
     "--weights no.h5: no such file; pass --overwrite or errors='return'"
+    >>> in_options("give scale=... and mean=..., or wrap it with from_keras(model, mean=...)", ["scale", "mean"])
+    'give --scale and --mean, or wrap it with from_keras(model, mean=...)'
     >>> in_options("unknown model 'x'; list_models() gives all names", [])
     "unknown model 'x'; `pretrained-cnn models` lists all names"
     """
@@ -36,4 +38,5 @@ def in_options(message: str, options: Iterable[str]) -> str:
         message = re.sub(rf"(?<![\w.'\"]){name}=True\b", flag, message)
         message = re.sub(rf"(?<![\w.'\"]){name}={_QUOTED}", rf"{flag} \1", message)
         message = re.sub(rf"(?<![\w.'\"]){name}=(?=[\w<])", f"{flag} ", message)
+        message = re.sub(rf"\b(give|and|or|,) {name}=(?:\.\.\.|\[\.\.\.\])(?!\))", rf"\1 {flag}", message)
     return message

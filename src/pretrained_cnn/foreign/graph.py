@@ -216,7 +216,7 @@ def faults_named(name: str, runtime: str) -> Iterator[None]:
         yield
     except ModelFileError:
         raise
-    except Exception as error:
+    except Exception as error:  # each reader raises its own
         text = " ".join(str(error).split())[:300]
         raise ModelFileError(f"{name} cannot be run by {runtime}: {text}") from error
 

@@ -50,7 +50,7 @@ def open_graph(path: Path, kind: FileKind, image_policy: ImagePolicy = ImagePoli
     folder = Path(tempfile.mkdtemp(prefix="pretrained_cnn-"))
     try:
         _write(path, kind, folder, image_policy, **arguments)
-    except BaseException:
+    except BaseException:  # Ctrl-C included: nobody else removes the folder
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return folder

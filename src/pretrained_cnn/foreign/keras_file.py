@@ -106,7 +106,7 @@ def _rebuilt(path: Path, copied: Path, config: dict[str, Any], custom_objects: M
         return rebuild(copied, config, custom_objects)
     except MissingDependencyError:
         raise
-    except Exception as error:
+    except Exception as error:  # Keras raises whatever its layers do
         raise ModelFileError(_not_loaded(path, copied, error)) from error
 
 
