@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import json
@@ -483,8 +484,12 @@ class Nodes:
 
     def workers(self) -> list[int]:
         """The processes of the actors that classify."""
-        children = psutil.Process().children(recursive=True)
-        return [child.pid for child in children if child.name().startswith("ray::Map")]
+        found = []
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):  # one that ends meanwhile classifies no more
+                if child.name().startswith("ray::Map"):
+                    found.append(child.pid)
+        return found
 
     def wait(self, condition: Callable[[], bool]) -> None:
         end = time.monotonic() + 60
