@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from pretrained_cnn.results.result import contact_sheet
     from pretrained_cnn.results.stream import ResultStream
     from pretrained_cnn.results.writing import Written, write_results
+    from pretrained_cnn.selection import Candidate, Choice, choose
     from pretrained_cnn.transfer.report import TrainingReport
     from pretrained_cnn.trust import Calibration, Comparison, Disagreement
 
@@ -67,6 +68,8 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())  # the program dec
 __all__ = [
     "BundleError",
     "Calibration",
+    "Candidate",
+    "Choice",
     "ClassScore",
     "Classifier",
     "Comparison",
@@ -106,6 +109,7 @@ __all__ = [
     "WeightsError",
     "WeightsFile",
     "Written",
+    "choose",
     "contact_sheet",
     "get_format",
     "get_spec",
@@ -127,6 +131,8 @@ __all__ = [
 
 _LATE = {
     "Calibration": "pretrained_cnn.trust",
+    "Candidate": "pretrained_cnn.selection",
+    "Choice": "pretrained_cnn.selection",
     "ClassScore": "pretrained_cnn.evaluate",
     "Classifier": "pretrained_cnn.classifier",
     "Comparison": "pretrained_cnn.trust",
@@ -140,6 +146,7 @@ _LATE = {
     "ResultStream": "pretrained_cnn.results.stream",
     "TrainingReport": "pretrained_cnn.transfer.report",
     "Written": "pretrained_cnn.results.writing",
+    "choose": "pretrained_cnn.selection",
     "contact_sheet": "pretrained_cnn.results.result",
     "write_results": "pretrained_cnn.results.writing",
 }
