@@ -179,6 +179,7 @@ def test_the_most_accurate_within_the_budget_is_chosen(photos: Path, monkeypatch
     assert {text.get_text() for text in figure.axes[0].texts} == set(TIMES)
 
 
+@pytest.mark.slow
 @LEFT_OUT
 @pytest.mark.usefixtures("networks")
 def test_the_same_network_is_not_told_apart_from_itself(photos: Path) -> None:
@@ -230,6 +231,7 @@ def test_of_those_at_hand_a_broken_one_is_left_out(photos: Path, monkeypatch: py
     assert "Broken is left out: " in warned[0]
 
 
+@pytest.mark.slow
 @LEFT_OUT
 @pytest.mark.usefixtures("networks")
 def test_the_command(photos: Path, tmp_path: Path, capsys: Any) -> None:
