@@ -15,7 +15,7 @@ from sybil import Sybil
 from sybil.parsers.myst import PythonCodeBlockParser
 
 ROOT = Path(__file__).parent
-SLOW = {ROOT / "docs/how-to/deploy.md", ROOT / "docs/how-to/runtimes-and-bundles.md"}
+SLOW = {ROOT / "docs/how-to" / page for page in ("deploy.md", "runtimes-and-bundles.md", "use-the-file.md")}
 """Pages that convert a network to every format."""
 
 
