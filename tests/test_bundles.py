@@ -658,7 +658,7 @@ def test_a_manifest_of_a_later_release(copied: Callable[[str], Path]) -> None:
     path = copied("openvino")
     data = json.loads((path / "manifest.json").read_text())
     (path / "manifest.json").write_text(json.dumps({**data, "format_version": 5, "news": 1}))
-    with pytest.raises(BundleError, match=r"has format version 4 of a later release, .* version 3; pip install"):
+    with pytest.raises(BundleError, match=r"has format version 5 of a later release, .* version 4; pip install"):
         Classifier.load(path)
 
 
@@ -666,7 +666,7 @@ def test_a_manifest_of_an_earlier_release(copied: Callable[[str], Path]) -> None
     path = copied("openvino")
     data = json.loads((path / "manifest.json").read_text())
     (path / "manifest.json").write_text(json.dumps({**data, "format_version": 1}))
-    with pytest.raises(BundleError, match=r"version 1 of an earlier release, .* version 3; save the classifier again"):
+    with pytest.raises(BundleError, match=r"version 1 of an earlier release, .* version 4; save the classifier again"):
         Classifier.load(path)
 
 
