@@ -530,7 +530,7 @@ class Classifier:
         """
         top, min_score = whole_number("top", top), _check_score(min_score)
         item = single_item(image)
-        (answer,) = _answers(self._engine, self._calibration, self._engine.row(item, self._outputs), top, min_score)
+        (answer,) = answers(self._engine, self._calibration, self._engine.row(item, self._outputs), top, min_score)
         return Result(item.name, image=_kept(item), **answer)
 
     def predict_batch(
@@ -1017,13 +1017,13 @@ def _results(
 ) -> Generator[Result]:
     with contextlib.closing(rows):
         for names, errors, images, outputs in rows:
-            answers = _answers(engine, calibration, outputs, top, min_score)
+            found = answers(engine, calibration, outputs, top, min_score)
             for name, error, image in zip(names, errors, images, strict=True):
-                answer = next(answers) if error is None else {"predictions": ()}
+                answer = next(found) if error is None else {"predictions": ()}
                 yield Result(name, error=error, image=image, **answer)
 
 
-def _answers(
+def answers(
     engine: Engine,
     calibration: Calibration | None,
     outputs: tuple[NDArray[np.float32], ...],
