@@ -1,4 +1,4 @@
-"""``pretrained-cnn check FILE``: what a model file is, what is to be told of it, and what each preset makes of images."""
+"""``pretrained-cnn check FILE``: what a model file is, what is still to be told, and the presets tried on images."""
 
 from __future__ import annotations
 

@@ -636,9 +636,7 @@ class Engine:
                 raise InvalidArgumentError(f"{name}=... is not known of a model file; give {listed(ARGUMENTS)}")
         with keras_is_needed():
             found = open_file(file, image_policy, **arguments)
-        return cls.from_opened(
-            found, runtime, image_policy, precision=precision, quantize=quantize, threads=threads
-        )
+        return cls.from_opened(found, runtime, image_policy, precision=precision, quantize=quantize, threads=threads)
 
     @classmethod
     def from_opened(

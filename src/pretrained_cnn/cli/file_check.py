@@ -51,7 +51,7 @@ def check_file(file: ModelFile, options: FileOptions, images: Sequence[str], run
     _row("labels", _of_labels(labels, description.scores))
     choices = _choices(description, given)
     _row("preprocess", _of_values(description, choices))
-    told = {name: given[name] for name in ("channels", "from_logits", "multi_label") if name in given}
+    told: dict[str, Any] = {name: given[name] for name in ("channels", "from_logits", "multi_label") if name in given}
     told["labels"] = NUMBERS if labels is None else labels
     with quiet(), keras_is_needed():
         (name, values), *others = choices.items()
@@ -88,7 +88,7 @@ def _of_labels(labels: Sequence[Label] | None, scores: int) -> str:
 
 def _choices(description: FileDescription, given: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """What may be said of pixel values: the arguments, by what they are called."""
-    told = {name: given[name] for name in OF_VALUES if name in given}
+    told: dict[str, Any] = {name: given[name] for name in OF_VALUES if name in given}
     if told:
         return {"as told": told}
     if description.says_values is not None:
@@ -110,9 +110,7 @@ def _of_values(description: FileDescription, choices: dict[str, Any]) -> str:
     )
 
 
-def _of_scores(
-    open_file: Open, arguments: dict[str, Any], runtime: str | None
-) -> tuple[str, dict[str, Any], Engine]:
+def _of_scores(open_file: Open, arguments: dict[str, Any], runtime: str | None) -> tuple[str, dict[str, Any], Engine]:
     """What the scores are, the arguments that say so, and the network opened with them, judged by what it gives."""
     if arguments.keys() & {"from_logits", "multi_label"}:
         return "told", {}, Engine.from_opened(open_file(**arguments), runtime)

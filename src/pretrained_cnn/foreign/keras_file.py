@@ -62,8 +62,8 @@ def as_spec(
         raise InvalidArgumentError(
             f"{name} does not say which pixel values it was trained with, and wrong ones give wrong answers "
             "without an error; give scale=..., mean=... and std=..., or preprocess=... by the name of one of these:\n"
-            f"{presets_table()}\nIts graph begins with {_beginning(model)}; `pretrained-cnn check FILE IMAGE...` prints "
-            "the best class under each preset"
+            f"{presets_table()}\nIts graph begins with {_beginning(model)}; `pretrained-cnn check FILE IMAGE...` "
+            "prints the best class under each preset"
         )
     if isinstance(preprocess, str) and preprocess != "none" and said is not None:
         raise InvalidArgumentError(
