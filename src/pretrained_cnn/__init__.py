@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         LabelScore,
         Mistake,
         MultiLabelEvaluation,
+        ReliabilityBin,
     )
     from pretrained_cnn.explain import Explanation
     from pretrained_cnn.results.result import contact_sheet
@@ -99,6 +100,7 @@ __all__ = [
     "PretrainedCNNError",
     "PretrainedCNNWarning",
     "Published",
+    "ReliabilityBin",
     "ResizePolicy",
     "Result",
     "ResultStream",
@@ -143,6 +145,7 @@ _LATE = {
     "LabelScore": "pretrained_cnn.evaluate",
     "Mistake": "pretrained_cnn.evaluate",
     "MultiLabelEvaluation": "pretrained_cnn.evaluate",
+    "ReliabilityBin": "pretrained_cnn.evaluate",
     "ResultStream": "pretrained_cnn.results.stream",
     "TrainingReport": "pretrained_cnn.transfer.report",
     "Written": "pretrained_cnn.results.writing",

@@ -28,6 +28,7 @@ from pretrained_cnn.cli import (
     models,
     report,
     runtimes,
+    serve,
     train,
 )
 from pretrained_cnn.cli.options import PROGRAM, Command, Parser
@@ -53,6 +54,7 @@ COMMANDS: Sequence[Command[Any]] = (
     cache.COMMAND,
     export.COMMAND,
     check.COMMAND,
+    serve.COMMAND,
     runtimes.COMMAND,
 )
 
