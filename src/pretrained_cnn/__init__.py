@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         LabelScore,
         Mistake,
         MultiLabelEvaluation,
+        ReliabilityBin,
     )
     from pretrained_cnn.explain import Explanation
     from pretrained_cnn.results.result import contact_sheet
@@ -99,6 +100,7 @@ __all__ = [
     "PretrainedCNNError",
     "PretrainedCNNWarning",
     "Published",
+    "ReliabilityBin",
     "ResizePolicy",
     "Result",
     "ResultStream",
@@ -142,6 +144,7 @@ _LATE = {
     "Mistake": "pretrained_cnn.evaluate",
     "MLP": "pretrained_cnn.transfer.settings",
     "MultiLabelEvaluation": "pretrained_cnn.evaluate",
+    "ReliabilityBin": "pretrained_cnn.evaluate",
     "ResultStream": "pretrained_cnn.results.stream",
     "TrainingHistory": "pretrained_cnn.transfer.history",
     "TrainingReport": "pretrained_cnn.transfer.report",

@@ -559,7 +559,7 @@ class Classifier:
         """
         top, min_score = whole_number("top", top), _check_score(min_score)
         item = single_item(image)
-        (answer,) = _answers(self._engine, self._calibration, self._engine.row(item, self._outputs), top, min_score)
+        (answer,) = answers(self._engine, self._calibration, self._engine.row(item, self._outputs), top, min_score)
         return Result(item.name, image=_kept(item), **answer)
 
     def predict_batch(
@@ -744,7 +744,7 @@ class Classifier:
         return self._engine.features(images, layers, batch_size=batch_size)
 
     def evaluate(
-        self, source: LabeledImages, labels: Sequence[Any] | None = None, *, batch_size: int | None = None
+        self, source: LabeledImages, labels: Iterable[Any] | None = None, *, batch_size: int | None = None
     ) -> Evaluation | MultiLabelEvaluation:
         """How often the classifier is right about images whose classes are known, and where it is wrong.
 
@@ -752,7 +752,9 @@ class Classifier:
             source: A folder with a folder of images for each class, a CSV file with the columns ``path`` and
                 ``label``, or pairs of an image and a label. For ImageNet's classes, a WordNet id in the name of a
                 folder or an image is its label.
-            labels: Where given, the class of each image, and ``source`` is images as `predict_batch` takes them.
+            labels: Where given, the class of each image, and ``source`` is images as `predict_batch` takes them. A
+                list, a generator, a column of a frame, or an array or tensor, ``(N,)``, ``(N, 1)`` or one-hot
+                ``(N, C)``; a whole number is the index of a class.
             batch_size: As for `stream`.
 
         A label is a class's id, or its name if no other class has it. Bad images are listed in `Evaluation.failed`.
@@ -771,7 +773,7 @@ class Classifier:
         self,
         other: Classifier | str | os.PathLike[str],
         source: LabeledImages,
-        labels: Sequence[Any] | None = None,
+        labels: Iterable[Any] | None = None,
         *,
         batch_size: int | None = None,
     ) -> Comparison:
@@ -800,7 +802,7 @@ class Classifier:
     def calibrate(
         self,
         source: LabeledImages,
-        labels: Sequence[Any] | None = None,
+        labels: Iterable[Any] | None = None,
         *,
         coverage: float = 0.95,
         batch_size: int | None = None,
@@ -1046,13 +1048,13 @@ def _results(
 ) -> Generator[Result]:
     with contextlib.closing(rows):
         for names, errors, images, outputs in rows:
-            answers = _answers(engine, calibration, outputs, top, min_score)
+            found = answers(engine, calibration, outputs, top, min_score)
             for name, error, image in zip(names, errors, images, strict=True):
-                answer = next(answers) if error is None else {"predictions": ()}
+                answer = next(found) if error is None else {"predictions": ()}
                 yield Result(name, error=error, image=image, **answer)
 
 
-def _answers(
+def answers(
     engine: Engine,
     calibration: Calibration | None,
     outputs: tuple[NDArray[np.float32], ...],
