@@ -288,7 +288,7 @@ def test_signatures_of_a_saved_model(tmp_path: Path) -> None:
     path = write_saved_model(tmp_path / "a", batch=1, signatures=("one", "two"))
     with pytest.raises(InvalidArgumentError, match=r"several signatures; give signature=\.\.\., one of one, two"):
         opened(path, **UNIT)
-    with pytest.raises(InvalidArgumentError, match=r"signature='three' does not .* are 'one', 'two'"):
+    with pytest.raises(InvalidArgumentError, match=r"signature='three' does not .* are 'one' of float32 .*, 'two' of"):
         opened(path, signature="three", **UNIT)
     with pytest.raises(InvalidArgumentError, match=r"(?s)does not say which pixel values.*begins with Mean"):
         opened(path, signature="two")
