@@ -14,7 +14,8 @@ from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import DataError, InvalidArgumentError
 from pretrained_cnn.evaluate.evaluation import Evaluation
 from pretrained_cnn.evaluate.multilabel import MultiLabelEvaluation
-from pretrained_cnn.images.labeled import WNID, as_label_set, labeled, labeled_sets
+from pretrained_cnn.evaluate.targets import columns_of, indicators, label_sets
+from pretrained_cnn.images.labeled import WNID, labeled, labeled_sets
 from pretrained_cnn.images.sources import iter_items
 from pretrained_cnn.labels import Label, class_indices
 from pretrained_cnn.scores import one_class_only
@@ -23,7 +24,7 @@ __all__ = ["evaluate", "read_labeled"]
 
 
 def evaluate(
-    engine: Engine, source: LabeledImages, labels: Sequence[Any] | None = None, *, batch_size: int | None = None
+    engine: Engine, source: LabeledImages, labels: Any = None, *, batch_size: int | None = None
 ) -> Evaluation | MultiLabelEvaluation:
     """Run labeled images through an engine; the arguments are those of `Classifier.evaluate`."""
     spec = engine.spec
@@ -37,9 +38,7 @@ def evaluate(
     return Evaluation(spec.labels, targets[good], scores, sources, failed)
 
 
-def read_labeled(
-    engine: Engine, source: LabeledImages, labels: Sequence[str] | None = None
-) -> tuple[list[Any], NDArray[np.intp]]:
+def read_labeled(engine: Engine, source: LabeledImages, labels: Any = None) -> tuple[list[Any], NDArray[np.intp]]:
     """The images of a labeled source, not yet decoded, and the column of each one's class.
 
     Raises DataError for labels that are not the engine's.
@@ -47,27 +46,21 @@ def read_labeled(
     if engine.spec.multi_label:
         one_class_only("one label an image")
     table = _labels_of(engine)
-    if labels is None:
-        name, images, labels, _ = labeled(source, wnids=all(WNID.fullmatch(label.id) for label in table))
-    else:
-        name, images = "labels", _images(engine, source, len(labels), "labels")
-    return images, np.array(class_indices(labels, table, name), np.intp)
+    if labels is not None:
+        targets = columns_of(labels, table)
+        return _images(engine, source, len(targets), "labels"), targets
+    name, images, names, _ = labeled(source, wnids=all(WNID.fullmatch(label.id) for label in table))
+    return images, np.array(class_indices(names, table, name), np.intp)
 
 
-def _read_label_sets(
-    engine: Engine, source: LabeledImages, labels: Sequence[Any] | None
-) -> tuple[list[Any], NDArray[np.bool_]]:
+def _read_label_sets(engine: Engine, source: LabeledImages, labels: Any) -> tuple[list[Any], NDArray[np.bool_]]:
     """The same where an image has any number of labels: ``(N, C)``, which labels each one has."""
     table = _labels_of(engine)
-    if labels is None:
-        name, images, label_sets = labeled_sets(source)
-    else:
-        label_sets = [as_label_set(value, f"labels: number {i}") for i, value in enumerate(labels)]
-        name, images = "labels", _images(engine, source, len(label_sets), "sets of labels")
-    targets = np.zeros((len(images), len(table)), bool)
-    for row, found in zip(targets, label_sets, strict=True):
-        row[class_indices(found, table, name)] = True
-    return images, targets
+    if labels is not None:
+        targets = label_sets(labels, table)
+        return _images(engine, source, len(targets), "sets of labels"), targets
+    name, images, sets = labeled_sets(source)
+    return images, indicators(sets, table, name)
 
 
 def _labels_of(engine: Engine) -> Sequence[Label]:

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrained_cnn.bundle.description import KEY
 from pretrained_cnn.errors import ModelFileError, import_package
+from pretrained_cnn.foreign.beside import said_by_us
 from pretrained_cnn.foreign.graph import (
     Graph,
     Output,
@@ -67,6 +69,8 @@ def read(
         for place, port in enumerate(model.outputs)
     ]
     kept = scores_among(outputs, name)
+    keys = [key for key in ("library", "labels", "resize") if model.has_rt_info([KEY, key])]
+    said = said_by_us({key: model.get_rt_info([KEY, key]).astype(str) for key in keys})
     if len(outputs) > 1:
         model = ov.Model([model.outputs[kept].get_node()], model.get_sinks(), model.get_parameters())
     source, sink = model.input(), model.output()
@@ -106,6 +110,7 @@ def read(
         scales=scales,
         ends_in=ends_in,
         probabilities=found.probabilities,
+        **said,
     )
     return dataclasses.asdict(described)
 

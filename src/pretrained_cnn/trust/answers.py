@@ -56,7 +56,7 @@ def ask_both(
     a: Competitor,
     b: Competitor,
     source: LabeledImages,
-    labels: Sequence[Any] | None = None,
+    labels: Any = None,
     *,
     batch_size: int | None = None,
 ) -> Answers:
@@ -77,6 +77,8 @@ def ask_both(
         )
     if not isinstance(source, str | os.PathLike) and not hasattr(source, "shape"):
         source = list(source)  # it is gone through twice
+    if labels is not None and not hasattr(labels, "shape"):
+        labels = list(labels)
     files = {each: _best_rows(each) for each in (a, b) if isinstance(each, Path)}
     known = dict.fromkeys(
         label for each in (a, b) for label in (each.spec.labels if isinstance(each, Engine) else _classes(files[each]))
@@ -109,7 +111,7 @@ def is_results_file(path: str | os.PathLike[str]) -> bool:
     return Path(path).suffix.lower() in FORMATS and not os.path.isdir(path)
 
 
-def _from_engine(engine: Engine, source: Any, labels: Sequence[Any] | None, batch_size: int | None) -> _Side:
+def _from_engine(engine: Engine, source: Any, labels: Any, batch_size: int | None) -> _Side:
     found = evaluate(engine, source, labels, batch_size=batch_size)
     ids = [label.id for label in found.labels]
     if isinstance(found, MultiLabelEvaluation):
@@ -126,9 +128,7 @@ def _sets(which: np.ndarray[Any, Any], ids: Sequence[str]) -> list[str]:
     return [",".join(ids[i] for i in np.flatnonzero(row).tolist()) for row in which]
 
 
-def _from_file(
-    path: Path, rows: Mapping[str, Row], known: Sequence[Label], source: Any, labels: Sequence[Any] | None
-) -> _Side:
+def _from_file(path: Path, rows: Mapping[str, Row], known: Sequence[Label], source: Any, labels: Any) -> _Side:
     """The best class of each image of ``source``, as the rows of a file have it."""
     wnids = bool(known) and all(WNID.fullmatch(label.id) for label in known)
     where, images, truth = _labeled(source, labels, wnids=wnids)
@@ -158,7 +158,7 @@ def _classes(rows: Mapping[str, Row]) -> Iterator[Label]:
             yield Label(unescape(row["id"]), unescape(row["label"]))
 
 
-def _labeled(source: Any, labels: Sequence[Any] | None, *, wnids: bool) -> tuple[str, list[str], list[str]]:
+def _labeled(source: Any, labels: Any, *, wnids: bool) -> tuple[str, list[str], list[str]]:
     """What messages call the source, the names of its images, and their labels."""
     if labels is None:
         found = labeled(source, wnids=wnids)
@@ -166,7 +166,10 @@ def _labeled(source: Any, labels: Sequence[Any] | None, *, wnids: bool) -> tuple
     names = [item.name for item in iter_items(source)]
     if len(names) != len(labels):
         raise DataError(f"{len(labels)} labels do not fit {len(names)} images")
-    return "labels", names, list(labels)
+    for i, label in enumerate(labels):
+        if not isinstance(label, str):
+            raise DataError(f"labels: number {i} is {label!r}; a file of results has no indices, so give ids or names")
+    return "labels", names, [str(label) for label in labels]
 
 
 def _best_rows(path: Path) -> dict[str, Row]:

@@ -37,7 +37,7 @@ class Calibrated:
 def calibrate(
     engine: Engine,
     source: LabeledImages,
-    labels: Sequence[Any] | None = None,
+    labels: Any = None,
     *,
     coverage: float = 0.95,
     batch_size: int | None = None,

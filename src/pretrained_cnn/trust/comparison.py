@@ -297,7 +297,7 @@ def compare(
     a: Competitor,
     b: Competitor,
     source: LabeledImages,
-    labels: Sequence[Any] | None = None,
+    labels: Any = None,
     *,
     names: tuple[str, str] = ("A", "B"),
     batch_size: int | None = None,
