@@ -108,7 +108,7 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], type[Exception], str]] = [
     (takes("uint8", 1 / 255, 0), UNIT, ARGUMENT, "pixels as they are"),
     (takes("uint8", 0.0187, 114), {}, ARGUMENT, "takes uint8 and begins"),
     ({"last": None}, UNIT, ARGUMENT, "no probabilities.*from_logits=True"),
-    (gives("int8", 0.05, -10), UNIT, ARGUMENT, "may be -5.9 to 6.85.*from_logits"),
+    (gives("int8", 0.05, -10), UNIT, ARGUMENT, "may be 0 to 6.85.*from_logits"),
     ({"last": "LOGISTIC"}, UNIT, ARGUMENT, "sum to .* multi_label=True"),
     ({}, LOGITS, ARGUMENT, "probabilities already.*softmax; leave"),
     ({"channels": 1}, {"preprocess": "keras_caffe"}, ARGUMENT, "is for 3 channels, and the network takes 1"),
