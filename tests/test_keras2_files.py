@@ -70,6 +70,17 @@ def test_the_answer_of_tf_keras(case: str, name: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(clf.predict_proba(IMAGES), expected, atol=1e-6)
 
 
+@pytest.mark.slow
+@pytest.mark.child
+def test_what_a_child_process_rebuilt_is_used_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = arithmetic()
+    model.save(path := tmp_path / "a.h5")
+    monkeypatch.setattr(keras2, "rebuild", None)
+    clf = Classifier.from_file(path, labels=LABELS, preprocess="none")
+    np.testing.assert_allclose(clf.predict_proba(IMAGES), model(IMAGES.astype(np.float32)).numpy(), atol=1e-6)
+    assert clf.embed(IMAGES).shape[0] == len(IMAGES)
+
+
 def test_everything_works_on_it(tmp_path: Path) -> None:
     model = teachable_machine()
     model.save(path := tmp_path / "a.h5")

@@ -85,8 +85,8 @@ class Graph:
     """``scale``, ``mean`` and ``std`` that the file's metadata gives."""
     resize: Mapping[str, Any] | None = None
     """The fields of a `ResizePolicy` that the file's metadata gives."""
-    labels: Sequence[str] | None = None
-    """That the file's metadata gives."""
+    labels: Sequence[Any] | None = None
+    """That the file's metadata gives: names, or pairs of an id and a name."""
     ends_in: Function | None = None
     """The function that gives the scores, where it is known."""
 
