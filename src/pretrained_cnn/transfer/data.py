@@ -260,7 +260,9 @@ def sample_weights(given: Any, data: Labeled | LabeledSets) -> NDArray[np.float6
     sets = data.labels if isinstance(data, LabeledSets) else [(label,) for label in data.labels]
     counted = {label for labels, weight in zip(sets, weights.tolist(), strict=True) if weight for label in labels}
     if missing := sorted({label for labels in sets for label in labels} - counted):
-        raise DataError(f"sample_weight: all images of {_list(missing)} count 0; remove the class, or give it weight")
+        raise DataError(
+            f"sample_weight: all weights of {_list(missing)} are zero; remove the class, or give its images weight"
+        )
     return weights
 
 
