@@ -60,14 +60,20 @@ if TYPE_CHECKING:
     from pretrained_cnn.results.result import contact_sheet
     from pretrained_cnn.results.stream import ResultStream
     from pretrained_cnn.results.writing import Written, write_results
+    from pretrained_cnn.selection import Candidate, Choice, choose
+    from pretrained_cnn.transfer.history import TrainingHistory
     from pretrained_cnn.transfer.report import TrainingReport
+    from pretrained_cnn.transfer.settings import MLP
     from pretrained_cnn.trust import Calibration, Comparison, Disagreement
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # the program decides where its log goes
 
 __all__ = [
+    "MLP",
     "BundleError",
     "Calibration",
+    "Candidate",
+    "Choice",
     "ClassScore",
     "Classifier",
     "Comparison",
@@ -103,11 +109,13 @@ __all__ = [
     "ResultStream",
     "RuntimeInfo",
     "RuntimeSpec",
+    "TrainingHistory",
     "TrainingReport",
     "UnknownModelError",
     "WeightsError",
     "WeightsFile",
     "Written",
+    "choose",
     "contact_sheet",
     "get_format",
     "get_spec",
@@ -129,6 +137,8 @@ __all__ = [
 
 _LATE = {
     "Calibration": "pretrained_cnn.trust",
+    "Candidate": "pretrained_cnn.selection",
+    "Choice": "pretrained_cnn.selection",
     "ClassScore": "pretrained_cnn.evaluate",
     "Classifier": "pretrained_cnn.classifier",
     "Comparison": "pretrained_cnn.trust",
@@ -138,11 +148,14 @@ _LATE = {
     "LabelMistake": "pretrained_cnn.evaluate",
     "LabelScore": "pretrained_cnn.evaluate",
     "Mistake": "pretrained_cnn.evaluate",
+    "MLP": "pretrained_cnn.transfer.settings",
     "MultiLabelEvaluation": "pretrained_cnn.evaluate",
     "ReliabilityBin": "pretrained_cnn.evaluate",
     "ResultStream": "pretrained_cnn.results.stream",
+    "TrainingHistory": "pretrained_cnn.transfer.history",
     "TrainingReport": "pretrained_cnn.transfer.report",
     "Written": "pretrained_cnn.results.writing",
+    "choose": "pretrained_cnn.selection",
     "contact_sheet": "pretrained_cnn.results.result",
     "write_results": "pretrained_cnn.results.writing",
 }

@@ -36,6 +36,7 @@ from pretrained_cnn.results.settings import settings_of
 from pretrained_cnn.results.stream import ResultStream, Sources
 from pretrained_cnn.runtimes import Precision
 from pretrained_cnn.spec import HeatMapMethod, ModelSpec, Output, ResizePolicy
+from pretrained_cnn.transfer.history import TrainingHistory
 from pretrained_cnn.transfer.report import Trained, TrainingReport, model_card
 from pretrained_cnn.trust import (
     OUTPUTS,
@@ -51,6 +52,8 @@ from pretrained_cnn.trust import (
 
 if TYPE_CHECKING:
     import keras
+
+    from pretrained_cnn.transfer.settings import MLP
 
 __all__ = ["Classifier"]
 
@@ -350,13 +353,19 @@ class Classifier:
         model: str | os.PathLike[str] | ModelSpec | Classifier = "Xception",
         validation: LabeledImages | None = None,
         *,
-        head: Literal["linear", "mlp"] = "linear",
+        head: Literal["linear", "mlp"] | MLP | keras.Layer | Sequence[keras.Layer] = "linear",
         epochs: int | None = None,
+        patience: int | None = None,
+        batch_size: int | None = None,
+        optimizer: str | keras.optimizers.Optimizer | None = None,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule | None = None,
+        label_smoothing: float | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
         unfreeze: int | str = 0,
         augment: Any = None,
-        learning_rate: float | None = None,
         class_weight: Literal["balanced"] | Mapping[str, float] | None = None,
         sample_weight: Any = None,
+        multi_label: bool = False,
         seed: int = 0,
         cache: bool = True,
         **arguments: Any,
@@ -374,23 +383,41 @@ class Classifier:
                 that 5-fold cross-validation chose, or, from 1,000 images on, a fifth of each class.
             head: ``"linear"``, logistic regression fitted to convergence, with the strength of its regularization
                 chosen by the log loss on validation (by cross-validation if fewer than 200 images are given there, and
-                more in ``data``); or ``"mlp"``, with a hidden layer and dropout.
+                more in ``data``). Or a head that is trained epoch by epoch: an `MLP` of hidden layers with dropout;
+                ``"mlp"``, which is ``MLP((256,), 0.5)``; or Keras layers, one or a list, which take embeddings
+                ``(N, D)`` and give vectors: training adds the layer of the classes, and copies the layers by their
+                configurations, with new weights.
             epochs: How often, at most, the images are gone through to fine-tune (by default 20), or the embeddings
-                to fit ``"mlp"`` (100). Five epochs without a lower log loss on validation end the training, and the
-                best epoch's weights stay.
+                to fit a head epoch by epoch (100). This and the settings up to ``callbacks`` are those of fine-tuning
+                where ``unfreeze`` is given, and have no meaning for ``"linear"`` alone.
+            patience: So many epochs in a row without a lower log loss on validation end the training (by default 5).
+                The best epoch's weights stay.
+            batch_size: Images in a training step, by default 16 to fine-tune and 32 for a head.
+            optimizer: An optimizer of Keras, or its name; by default Adam. Only its settings count.
+            learning_rate: A number, or a schedule of Keras; by default 1e-5 to fine-tune and 3e-4 for a head, with
+                another optimizer than the default one that optimizer's own.
+            label_smoothing: The share of each label, 0 to 1, that training spreads over all classes. Figures on
+                validation are without it.
+            callbacks: Callbacks of Keras, such as TensorBoard. ``loss``, ``accuracy``, ``val_loss`` and
+                ``val_accuracy`` are what they are told, and ``model`` is the network to fine-tune, or the head alone.
+                The best epoch's weights stay whatever they restore.
             unfreeze: How many of the network's last layers are then trained end to end, with the head: of the layers
                 that have weights, BatchNormalization not counted; or the name of the first one. BatchNormalization
                 stays as it is, statistics included.
             augment: How images are changed while layers are trained: ``"default"`` flips, zooms, moves and relights
                 them a little; a keras layer that takes RGB ``(N, H, W, 3)`` in 0..255; None for not at all.
-            learning_rate: Adam's, by default 1e-5 to fine-tune and 3e-4 for ``"mlp"``.
             class_weight: What an image of each class counts: ``"balanced"`` lets all classes count the same, a mapping
                 gives classes a number other than 1. It counts on validation too.
             sample_weight: What each image of ``data`` counts, in the order given, ``(n,)``: numbers of at least 0. An
                 image of weight 2 counts like two images.
+            multi_label: An image may have several labels, or none: ``data`` is as `evaluate` takes it then, such as a
+                CSV file whose cells of ``label`` hold ``"cat,dog"``. A logistic regression is fitted for each label,
+                with the same ``C`` for all. ``spec.thresholds`` are the probabilities from which each label counts as
+                given: those with the best F1 on validation.
             seed: Of everything random. The same seed, data and machine give the same weights.
             cache: Keep embeddings on disk, so that fitting again takes seconds, and after each epoch of fine-tuning the
-                state, from which the same call goes on should it be killed.
+                state, from which the same call goes on should it be killed; not with ``callbacks``, whose state is not
+                known.
             **arguments: As for `Classifier`: ``weights``, ``runtime``, ``precision``, ``resize``, ``input_size``,
                 ``image_policy``, and builder options.
 
@@ -408,10 +435,16 @@ class Classifier:
         settings = transfer.Settings(
             head=head,
             epochs=epochs,
+            patience=patience,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            label_smoothing=label_smoothing,
+            callbacks=callbacks,
             unfreeze=unfreeze,
             augment=augment,
-            learning_rate=learning_rate,
             class_weight=class_weight,
+            multi_label=multi_label,
             seed=seed,
             cache=cache,
         )
@@ -480,13 +513,15 @@ class Classifier:
         return self._engine.backbone().model
 
     @property
-    def history(self) -> list[dict[str, Any]]:
+    def history(self) -> TrainingHistory:
         """What `train` tried, in its order: a row for each strength of regularization, or each epoch; else empty.
+
+        ``history.plot()`` draws loss and accuracy of train and validation, ``history.to_frame()`` makes a pandas frame.
 
         >>> Classifier("MobileNet").history
         []
         """
-        return [] if self._trained is None else self._trained.history
+        return TrainingHistory() if self._trained is None else self._trained.history
 
     @property
     def report(self) -> TrainingReport | None:
@@ -1064,8 +1099,7 @@ def _refuse_options_of_head(arguments: Mapping[str, Any]) -> None:
     if useless:
         raise InvalidArgumentError(
             f"{useless[0]}={arguments[useless[0]]!r} concerns the 1,000-class head of the builder, which training "
-            "replaces; the arguments of training are head, epochs, unfreeze, augment, learning_rate, class_weight, "
-            "seed and cache"
+            "replaces; head=MLP(hidden=..., dropout=...) sets the width and the dropout of a head with hidden layers"
         )
 
 
