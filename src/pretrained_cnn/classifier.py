@@ -493,18 +493,9 @@ class Classifier:
         """
         from pretrained_cnn import transfer
 
-        if original is None:
-            if self._trained is None or self._trained.known is None:
-                raise InvalidArgumentError(
-                    f"{self!r} does not have the embeddings of its training images, which no bundle keeps; give the "
-                    "images of its classes too: add_classes(data, original=...)"
-                )
-            trained = transfer.add_classes(self._trained, data, validation, sample_weight)
-        else:
-            settings = transfer.Settings(multi_label=self.spec.multi_label)
-            names = [label.name for label in self.labels]
-            pairs = transfer.both(original, data, names, settings)
-            trained = transfer.train(self.engine.copy(), pairs, validation, settings, sample_weight)
+        trained = transfer.add_classes(
+            self.engine, self._trained, data, original=original, validation=validation, sample_weight=sample_weight
+        )
         if self._calibration is not None:
             warn("the calibration is dropped: it holds for the classes before; calibrate the new classifier")
         return Classifier(trained)

@@ -105,21 +105,36 @@ def train(
 
 
 def add_classes(
-    first: Trained, source: LabeledImages, validation: LabeledImages | None, sample_weight: Any = None
+    engine: Engine,
+    first: Trained | None,
+    source: LabeledImages,
+    *,
+    original: LabeledImages | None,
+    validation: LabeledImages | None,
+    sample_weight: Any,
 ) -> Trained:
-    """Train again, with the settings of ``first``, on its embeddings and on the images of ``source``.
+    """Train for more classes; the arguments are those of `Classifier.add_classes`, ``first`` the training of before."""
+    if original is not None:
+        settings = Settings(multi_label=engine.spec.multi_label)
+        pairs = _both(original, source, [label.name for label in engine.spec.labels], settings)
+        return train(engine.copy(), pairs, validation, settings, sample_weight)
+    if first is None or first.known is None:
+        raise InvalidArgumentError(
+            f"{engine.spec.name} does not have the embeddings of its training images, which no bundle keeps; give the "
+            "images of its classes too: add_classes(data, original=...)"
+        )
+    return _add(first.known, source, validation, sample_weight)
 
-    Raises InvalidArgumentError if ``first`` was fine-tuned or does not have its embeddings; what `train` raises.
-    """
-    if first.known is None:
-        raise InvalidArgumentError("the embeddings of the first training are not at hand")
-    engine, known, settings = first.known
+
+def _add(known: Known, source: LabeledImages, validation: LabeledImages | None, sample_weight: Any) -> Trained:
+    """Train again, with the same settings, on the embeddings that are known and on the images of ``source``."""
+    engine, images, settings = known
     if settings.unfreeze:
         raise InvalidArgumentError(
             "a fine-tuned network gives other embeddings than those of its training; train again on all images: "
             "Classifier.train"
         )
-    if (validation is not None) != (len(known.parts) > 1):
+    if (validation is not None) != (len(images.parts) > 1):
         raise InvalidArgumentError(
             "the classifier was trained with validation images, which have none of the new classes; give some: "
             "validation=..."
@@ -128,22 +143,22 @@ def add_classes(
         )
     seconds: dict[str, float] = {}
     with _clock(seconds, "read"):
-        added = _read(engine, source, validation, settings, sample_weight, beside=known.classes)
+        added = _read(engine, source, validation, settings, sample_weight, beside=images.classes)
     identity = engine.identity() if settings.cache else None
     with _clock(seconds, "embed"):
         added = _embed(engine, added, identity)
-    places = np.array([added.classes.index(name) for name in known.classes])
+    places = np.array([added.classes.index(name) for name in images.classes])
     parts = [
         data.concatenate(old.moved(places, len(added.classes)), new)
-        for old, new in zip(known.parts, added.parts, strict=True)
+        for old, new in zip(images.parts, added.parts, strict=True)
     ]
-    vectors = [np.concatenate(both) for both in zip(known.vectors, added.vectors, strict=True)]
-    failed = [*known.failed, *added.failed]
-    images = replace(added, parts=parts, vectors=vectors, failed=failed, copies=_copies(parts))
-    return _fit(engine, images, settings, identity, seconds)
+    vectors = [np.concatenate(both) for both in zip(images.vectors, added.vectors, strict=True)]
+    failed = [*images.failed, *added.failed]
+    joined = replace(added, parts=parts, vectors=vectors, failed=failed, copies=_copies(parts))
+    return _fit(engine, joined, settings, identity, seconds)
 
 
-def both(original: LabeledImages, source: LabeledImages, classes: Sequence[str], settings: Settings) -> list[Any]:
+def _both(original: LabeledImages, source: LabeledImages, classes: Sequence[str], settings: Settings) -> list[Any]:
     """The pairs of two sources. Raises DataError if the first one lacks one of ``classes``."""
     read = labeled_sets if settings.multi_label else labeled
     first, second = read(original), read(source)
