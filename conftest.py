@@ -15,8 +15,11 @@ from sybil import Sybil
 from sybil.parsers.myst import PythonCodeBlockParser
 
 ROOT = Path(__file__).parent
-SLOW = {ROOT / "docs/how-to/deploy.md", ROOT / "docs/how-to/runtimes-and-bundles.md"}
-"""Pages that convert a network to every format."""
+SLOW = {
+    ROOT / "docs/how-to" / page
+    for page in ("deploy.md", "own-classes.md", "runtimes-and-bundles.md", "use-the-file.md")
+}
+"""Pages that convert a network to every format, or train."""
 
 
 @pytest.hookimpl(tryfirst=True)

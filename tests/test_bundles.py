@@ -91,7 +91,7 @@ def test_what_is_in_a_bundle(format: str, saved: Callable[[str], Path]) -> None:
     files = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()}
     assert set(manifest["files"]) == files - {"manifest.json"}
     assert {"labels.json", "check.npz", get_format(format).file} <= files | {"model"}
-    assert manifest["format_version"] == 3
+    assert manifest["format_version"] == 4
     for name, info in manifest["files"].items():
         assert info["bytes"] == (path / name).stat().st_size
     assert (manifest["input_shape"], manifest["outputs"]) == ([None, 40, 24, 3], {"scores": [None, 7]})
@@ -657,8 +657,8 @@ def test_a_manifest_that_leads_out(name: str, copied: Callable[[str], Path]) -> 
 def test_a_manifest_of_a_later_release(copied: Callable[[str], Path]) -> None:
     path = copied("openvino")
     data = json.loads((path / "manifest.json").read_text())
-    (path / "manifest.json").write_text(json.dumps({**data, "format_version": 4, "news": 1}))
-    with pytest.raises(BundleError, match=r"has format version 4 of a later release, .* version 3; pip install"):
+    (path / "manifest.json").write_text(json.dumps({**data, "format_version": 5, "news": 1}))
+    with pytest.raises(BundleError, match=r"has format version 5 of a later release, .* version 4; pip install"):
         Classifier.load(path)
 
 
@@ -666,7 +666,7 @@ def test_a_manifest_of_an_earlier_release(copied: Callable[[str], Path]) -> None
     path = copied("openvino")
     data = json.loads((path / "manifest.json").read_text())
     (path / "manifest.json").write_text(json.dumps({**data, "format_version": 1}))
-    with pytest.raises(BundleError, match=r"version 1 of an earlier release, .* version 3; save the classifier again"):
+    with pytest.raises(BundleError, match=r"version 1 of an earlier release, .* version 4; save the classifier again"):
         Classifier.load(path)
 
 
@@ -687,7 +687,7 @@ def test_a_manifest_that_makes_no_sense(changes: dict[str, Any], message: str, c
         Classifier.load(remade(copied("openvino"), **changes))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"format_version": 3}', "[" * 100_000, '{"a": 1e999}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"format_version": 4}', "[" * 100_000, '{"a": 1e999}'])
 def test_a_manifest_that_is_none(text: str, copied: Callable[[str], Path]) -> None:
     path = copied("openvino")
     (path / "manifest.json").write_text(text)

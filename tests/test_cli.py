@@ -434,7 +434,7 @@ def test_a_bundle_that_answers_otherwise_than_where_it_was_made(
     ("arguments", "code", "message"),
     [
         (["check", "no.bundle"], 1, "no.bundle does not exist"),
-        (["check", "docs"], 1, "docs is not a bundle: it has no manifest.json"),
+        (["check", "docs"], 2, "'docs' is a folder"),
         (["classify", "a.jpg", "--model", "./no.bundle"], 1, "no.bundle does not exist"),
         (["classify", "a.jpg", "--model", "BUNDLE", "--weights", "imagenet"], 2, "has weights of its own"),
         (["classify", "a.jpg", "--model", "BUNDLE", "--runtime", "litert"], 1, "--runtime litert does not execute"),

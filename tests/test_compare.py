@@ -223,6 +223,10 @@ def test_networks_bundles_and_files_are_compared_alike(tmp_path: Path, main: Any
     for other in (tmp_path / "b.bundle", tmp_path / "b.csv"):
         again = a.compare(other, iter(pairs))
         assert (list(again.sources), list(again.b)) == (list(result.sources), list(result.b))
+        again = a.compare(other, [path for path, _ in pairs], labels=(label for _, label in pairs))
+        assert (list(again.truth), list(again.b)) == (list(result.truth), list(result.b))
+    with pytest.raises(DataError, match="labels: number 0 is 0; a file of results has no indices, so give ids or"):
+        a.compare(tmp_path / "b.csv", [path for path, _ in pairs], labels=[0] * len(pairs))
     with pytest.raises(InvalidArgumentError, match="only classifiers of the same kind of classes"):
         a.compare(Classifier.from_keras(network, labels=["down", "across"], multi_label=True), pairs)
     truth = tmp_path / "truth.csv"

@@ -20,10 +20,28 @@ from matplotlib.figure import Figure
 from patterns import CLASSES, SMALL, draw
 from PIL import Image
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support, top_k_accuracy_score
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    confusion_matrix,
+    f1_score,
+    log_loss,
+    precision_recall_fscore_support,
+    roc_auc_score,
+    top_k_accuracy_score,
+)
 
-from pretrained_cnn import Classifier, DataError, Evaluation, InvalidArgumentError, Label, MissingDependencyError
+from pretrained_cnn import (
+    Classifier,
+    DataError,
+    Evaluation,
+    InvalidArgumentError,
+    Label,
+    MissingDependencyError,
+    MultiLabelEvaluation,
+)
 from pretrained_cnn._statistics import wilson
+from pretrained_cnn.evaluate.targets import columns_of, label_sets
 from pretrained_cnn.labels import class_indices
 
 TABLE = [Label("n1", "crane"), Label("n2", "crane"), Label("n3", "maillot"), Label("n4", "heron")]
@@ -50,17 +68,33 @@ def cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(cases())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+@pytest.mark.filterwarnings("ignore:A single label was found")
 def test_the_numbers_are_those_of_scikit_learn(case: tuple[np.ndarray, np.ndarray]) -> None:
     targets, scores = case
     result = evaluation(targets, scores)
     every = list(range(scores.shape[1]))
     predicted = scores.argmax(axis=1)
     assert result.top1 == pytest.approx(accuracy_score(targets, predicted))
-    if len(every) > 5:
-        assert result.top5 == pytest.approx(top_k_accuracy_score(targets, scores, k=5, labels=every))
+    for k in (2, 5):
+        share = top_k_accuracy_score(targets, scores, k=k, labels=every) if k < len(every) else 1
+        assert result.top_k(k) == pytest.approx(share)
+        assert result.top_k_interval(k) == wilson(round(share * len(targets)), len(targets))
+    assert result.balanced_accuracy == pytest.approx(balanced_accuracy_score(targets, predicted))
+    assert result.f1_macro == pytest.approx(f1_score(targets, predicted, average="macro", zero_division=0))
+    for dtype in (np.float64, np.float32):
+        loss = log_loss(targets, scores.astype(dtype), labels=every)
+        assert evaluation(targets, scores.astype(dtype)).log_loss == pytest.approx(loss, rel=1e-5)
+    met = np.unique(targets)
+    if len(met) > 1:  # otherwise scikit-learn's is not defined
+        areas = [roc_auc_score(targets == i, scores[:, i]) for i in met]
+        assert result.auc == pytest.approx(np.mean(areas))
+        if len(met) == len(every) > 2:
+            assert result.auc == pytest.approx(roc_auc_score(targets, scores, multi_class="ovr"))
     else:
-        assert result.top5 == 1
+        assert math.isnan(result.auc)
+        assert result.to_dict()["auc"] is None
     np.testing.assert_array_equal(result.confusion, confusion_matrix(targets, predicted, labels=every))
     expected = precision_recall_fscore_support(targets, predicted, labels=every, zero_division=0)
     columns = zip(*((row.precision, row.recall, row.f1, row.support) for row in result.classes), strict=True)
@@ -71,8 +105,35 @@ def test_the_numbers_are_those_of_scikit_learn(case: tuple[np.ndarray, np.ndarra
     if true is not None:
         edges = np.linspace(0, 1, 16)
         counts = np.bincount(np.searchsorted(edges[1:-1], confidence), minlength=15)
+        np.testing.assert_allclose([bin_.accuracy for bin_ in result.reliability], true)
+        np.testing.assert_allclose([bin_.confidence for bin_ in result.reliability], mean)
+        assert [bin_.images for bin_ in result.reliability] == counts[counts > 0].tolist()
         gap = (np.abs(true - mean) * counts[counts > 0]).sum() / len(right)
         assert result.ece == pytest.approx(gap)
+
+
+def test_scores_with_ties_and_of_zero_and_one() -> None:
+    """A tie counts as half for the area; a probability of 0 costs what the dtype's smallest step costs."""
+    scores = np.array([[1, 0], [0.5, 0.5], [0.5, 0.5], [1, 0]], np.float32)
+    result = evaluation([0, 0, 1, 1], scores)
+    assert result.auc == pytest.approx(roc_auc_score([0, 0, 1, 1], scores[:, 1]))
+    assert result.log_loss == pytest.approx(log_loss([0, 0, 1, 1], scores), rel=1e-6)
+    assert math.isfinite(evaluation([0], [[0, 1]]).log_loss)
+
+
+def test_several_labels_an_image() -> None:
+    random = np.random.default_rng(0)
+    scores, targets = random.random((40, 4)).round(1), random.random((40, 4)) < [0.2, 0.5, 0.8, 1]
+    labels = [Label(f"l{i}", f"name {i % 3}") for i in range(4)]
+    result = MultiLabelEvaluation(labels, targets, scores, [f"{i}.jpg" for i in range(40)])
+    assert result.auc == pytest.approx(roc_auc_score(targets[:, :3], scores[:, :3]))
+    losses = [log_loss(column, given, labels=[False, True]) for column, given in zip(targets.T, scores.T, strict=True)]
+    assert result.log_loss == pytest.approx(np.mean(losses))
+    names = [line.split("  ")[0] for line in str(result).splitlines()[7:11]]
+    assert names == [result.names[i] for i in np.argsort([row.average_precision for row in result.classes])]
+    assert {"name 0 (l0)", "name 1"} < set(names)
+    with pytest.raises(InvalidArgumentError, match="top=-1 is not a whole number of at least 1"):
+        result.mistakes(-1)
 
 
 def test_a_bin_of_the_calibration_error_is_open_to_the_left() -> None:
@@ -102,6 +163,9 @@ def test_mistakes_are_the_most_confident_first() -> None:
         ("0.jpg", "c0", "c1"),
     ]
     assert [m.score for m in result.mistakes(2)] == [0.9, 0.8]
+    for top in (-1, 0, 2.5, None):
+        with pytest.raises(InvalidArgumentError, match=f"top={top} is not a whole number of at least 1"):
+            result.mistakes(top)  # type: ignore[arg-type]
 
 
 def test_it_can_be_read_and_written() -> None:
@@ -113,9 +177,10 @@ def test_it_can_be_read_and_written() -> None:
     frame = result.to_frame()
     assert frame.loc["c0", ["recall", "support"]].tolist() == [0.5, 2]
     text = str(result)
-    assert "top-1   66.7 %  (95 %: 20.8 to 93.9)" in text
-    assert "c0                1.000   0.500  0.667        2" in text
-    assert "0.600  c0 taken for c1  0.jpg" in text
+    assert text.startswith("3 images, 2 classes\ntop-1   66.7 %  (95 %: 20.8 to 93.9)\nbalanced accuracy 0.750")
+    assert "top-5" not in text  # of three classes, the true one is always among the first five
+    assert "name 0            1.000   0.500  0.667        2" in text
+    assert "0.600  name 0 taken for name 1  0.jpg" in text
     assert repr(result) == "Evaluation(3 images, top1=0.667 (0.208 to 0.939))"
 
 
@@ -123,6 +188,18 @@ def test_a_thousand_classes_are_shown_as_far_as_they_were_met() -> None:
     result = evaluation([3, 9], np.eye(1000)[[3, 4]])
     assert [row["id"] for row in result.to_dict()["classes"]] == ["c3", "c4", "c9"]
     assert np.array(result.to_dict()["confusion"]).tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
+
+
+def test_the_worst_classes_come_first_by_name() -> None:
+    """Those without an image come last: there is nothing to be right about."""
+    labels = [Label("n1", "crane"), Label("n2", "crane"), Label("n3", "maillot"), Label("n4", "heron")]
+    result = evaluation([0, 0, 1, 2, 2], np.eye(4)[[0, 0, 3, 2, 0]], labels=labels)
+    rows = str(result).splitlines()[6:10]
+    assert [row.split("  ")[0] for row in rows] == ["crane (n2)", "maillot", "crane (n1)", "heron"]
+    assert "1.000  crane (n2) taken for heron  2.jpg" in str(result)
+    many = str(evaluation(list(range(50)), np.eye(50)[[0, *range(49)]]))
+    assert "and 30 more classes; to_frame() has all" in many
+    assert many.count("name ") == 20 + 2 * 5
 
 
 def test_to_frame_without_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,13 +277,26 @@ def test_it_is_drawn_where_the_caller_says() -> None:
     axes = figure.subplots(1, 2)
     assert evaluation([0, 1], np.eye(2)).plot(ax=axes[1]) is figure
     assert [len(part.images) for part in axes] == [0, 1]
+    assert evaluation([0, 1], np.eye(2)).plot_reliability(ax=axes[0]) is figure
+    assert [len(part.containers) for part in axes] == [1, 0]
+
+
+def test_the_reliability_diagram_has_a_point_for_each_bin_and_its_interval() -> None:
+    result = evaluation([0, 0, 0, 1], [[0.9, 0.1], [0.9, 0.1], [0.2, 0.8], [0.1, 0.9]])
+    axes = result.plot_reliability().axes[0]
+    ((points, _, (bars,)),) = axes.containers
+    np.testing.assert_allclose(points.get_xydata(), [[0.8, 0], [0.9, 1]])
+    np.testing.assert_allclose([bar[:, 1] for bar in bars.get_segments()], [wilson(0, 1), wilson(3, 3)])
+    assert axes.get_title() == f"4 images, ECE {result.ece:.3f}"
 
 
 def test_plot_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "pretrained_cnn.evaluate.confusion", raising=False)
+    monkeypatch.delitem(sys.modules, "pretrained_cnn.evaluate.drawing", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
     with pytest.raises(MissingDependencyError, match=r'the package matplotlib: pip install "pretrained-cnn\[plot\]"'):
         evaluation([0], [[1.0, 0.0]]).plot()
+    with pytest.raises(MissingDependencyError, match=r'the package matplotlib: pip install "pretrained-cnn\[plot\]"'):
+        evaluation([0], [[1.0, 0.0]]).plot_reliability()
 
 
 @pytest.mark.parametrize(
@@ -215,6 +305,7 @@ def test_plot_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
         (([], np.empty((0, 2))), "no image could be read, so there is nothing to evaluate"),
         (([0, 1], np.eye(3)), r"scores of shape \(3, 3\) do not fit 2 images and 3 classes"),
         (([0, 2], np.eye(2)), "targets from 0 to 2 are not columns of 2 classes"),
+        (([0, 1], [[1, 0], [math.nan, 1]]), "some scores are not finite numbers; leave their images out"),
     ],
 )
 def test_what_does_not_fit_together(arguments: Any, message: str) -> None:
@@ -241,6 +332,88 @@ def test_labels_that_are_none(label: str, message: str) -> None:
     with pytest.raises(DataError) as caught:
         class_indices([label], TABLE, "x")
     assert str(caught.value) == message
+
+
+PETS = [Label("cat", "cat"), Label("dog", "dog"), Label("n3", "eel")]
+
+
+def frame_column(values: Any) -> Any:
+    import pandas as pd
+
+    return pd.Series(values)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["dog", "cat", "n3"],
+        [1, 0, 2],
+        ["dog", 0, "eel"],
+        np.array([1, 0, 2]),
+        np.array([1.0, 0.0, 2.0]),
+        np.array([[1], [0], [2]]),
+        np.eye(3)[[1, 0, 2]],
+        np.eye(3, dtype=int)[[1, 0, 2]].tolist(),
+        np.array(["dog", "cat", "eel"]),
+        np.array(["dog", "cat", "eel"], object),
+        [np.str_("dog"), np.int64(0), np.array(2)],
+        (name for name in ("dog", "cat", "eel")),
+        iter([1, 0, 2]),
+        range(1, 2),
+        {"dog": 0, "cat": 1, "eel": 2}.keys(),
+        frame_column(["dog", "cat", "eel"]),
+        frame_column([1, 0, 2]).to_frame(),
+        frame_column(["dog", "cat", "eel"]).astype("category"),
+    ],
+    ids=lambda labels: type(labels).__name__,
+)
+def test_labels_of_any_collection(labels: Any) -> None:
+    assert columns_of(labels, PETS).tolist() == [1, 0, 2][: 1 if isinstance(labels, range) else 3]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ("dog", "labels='dog' is not a sequence of labels; give a list with one for each image, in their order"),
+        ({"dog", "cat"}, "is not a sequence of labels"),
+        (5, "labels=5 is not a sequence of labels"),
+        ([0, 3], "labels: 3 is not the index of a class; there are 3, from 0 on"),
+        ([-1], "labels: -1 is not the index of a class"),
+        (["dog", None], "labels: number 1 is None, which is neither the name of a class nor its index"),
+        ([0, math.nan], "labels: number 1 is nan, which is neither"),
+        (frame_column([1, None]), "labels: number 1 is nan, which is neither"),
+        ([0.5], "labels: number 0 is 0.5, which is neither"),
+        ([True], "labels: number 0 is True, which is neither"),
+        ([b"dog"], r"labels: number 0 is b'dog', .*; decode it first: label\.decode\(\)"),
+        ([["dog"], ["cat", "n3"]], "labels: they are collections of different lengths; give one label for each image"),
+        (np.ones((2, 3)), r"labels of shape \(2, 3\) are neither one for each image, \(N,\) or \(N, 1\), nor one-hot"),
+        (np.zeros((2, 4)), r"nor one-hot \(N, 3\)"),
+        (["Dog"], "labels: 'Dog' is not one of the 3 classes; did you mean 'dog'"),
+    ],
+)
+def test_labels_that_are_no_classes(labels: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        columns_of(labels, PETS)
+
+
+def test_a_number_that_is_also_the_name_of_another_class_is_refused() -> None:
+    """Sorted as text, the classes 1, 10, 2 have the indices 0, 1, 2."""
+    table = [Label(name, name) for name in ("1", "10", "2")]
+    assert columns_of(["10", "2"], table).tolist() == [1, 2]
+    assert columns_of([2], table).tolist() == [2]
+    for number in (1, 10):
+        with pytest.raises(DataError, match=f"labels: {number} is the name of class number . and not of number"):
+            columns_of([number], table)
+
+
+def test_sets_of_labels() -> None:
+    expected = [[False, True, True], [False, False, False]]
+    for labels in ([["dog", "eel"], []], np.array(expected), np.array(expected, float), iter([("dog", "n3"), ()])):
+        assert label_sets(labels, PETS).tolist() == expected
+    with pytest.raises(DataError, match=r"labels of shape \(2, 2\) are not 0 or 1 for each of 3 labels"):
+        label_sets(np.eye(2), PETS)
+    with pytest.raises(DataError, match="labels: number 0: 1 is neither a label, which is a str, nor a collection"):
+        label_sets([1], PETS)
 
 
 # Classifiers
@@ -277,6 +450,7 @@ def test_folders_csv_pairs_and_labels_say_the_same(tmp_path: Path) -> None:
         clf.evaluate(tmp_path / "table.csv"),
         clf.evaluate(paths),
         clf.evaluate(folder, labels=[label for _, label in paths]),
+        clf.evaluate(folder, labels=(CLASSES.index(label) for _, label in paths)),
         clf.evaluate(
             [Image.open(path).convert("RGB") for path, _ in paths], labels=[label for _, label in paths], batch_size=2
         ),
@@ -319,11 +493,11 @@ def test_what_cannot_be_evaluated(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("no-such", "no-such: this is no folder and no CSV file; give a folder with a folder for each class, a CSV"),
+        ("no-such", "no-such: this is no folder, archive or CSV file; give a folder with a folder for each class, a"),
         (3, "an object of type int has no labeled images; give a folder"),
         ([], "<pairs>: there is no image; give a folder"),
-        (["a.jpg"], "<pairs>: number 0 is not a pair of an image and a label, which is a str"),
-        ([("a.jpg", "a"), ("b.jpg", 1)], "<pairs>: number 1 is not a pair of an image and a label, which is a str"),
+        (["a.jpg"], "<pairs>: number 0 is not a pair of an image and a label, but of type str"),
+        ([("a.jpg", "a"), ("b.jpg", 1)], "<pairs>: some labels are text, such as 'a', and some numbers, such as 1"),
     ],
 )
 def test_sources_that_are_none(source: Any, message: str) -> None:
@@ -335,8 +509,8 @@ def test_sources_that_are_none(source: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file,class\na.jpg,a\n", "t.csv: its first line names the columns file, class; path and label are needed"),
-        ("path,label\na.jpg,\n", "t.csv: line 2 lacks its path or its label"),
+        ("a.jpg,a\n", "t.csv: no column is named path; its columns are 'a.jpg', 'a': choose one by path_column=...;"),
+        ("path,label\na.jpg,\n", "t.csv: line 2 has an empty label; give it one"),
         ("path,label\n", "t.csv: there is no image; give a folder"),
     ],
 )

@@ -53,6 +53,6 @@ def test_the_readme_shows_what_is_answered(tmp_path: Path) -> None:
 
 
 def test_every_example_is_tested() -> None:
-    elsewhere = {"draw.py", "serve_fastapi.py"}  # by test_golden.py and test_serve_fastapi.py
+    elsewhere = {"draw.py"}  # by test_golden.py
     used = {"draw_clothes.py"}  # by clothes.py
     assert {path.name for path in (ROOT / "examples").glob("*.py")} == elsewhere | used | SHOWN | set(EXPECTED)

@@ -396,7 +396,7 @@ def test_conversions_in_one_process_take_turns(tmp_path: Path, monkeypatch: pyte
         return ["scores"]
 
     def run(name: str) -> None:
-        graph = SimpleNamespace(output={"scores": None})
+        graph = SimpleNamespace(output={"scores": SimpleNamespace(shape=(None, 3))})
         spec = SPEC.replace(name=name)
         convert.convert(graph, tmp_path, format=get_format("litert"), spec=spec, dtype="float32", images=None)  # type: ignore[arg-type]
         if name == "first":

@@ -21,12 +21,10 @@ from pretrained_cnn.images.batch import load as read_image
 from pretrained_cnn.images.sources import single_item
 
 NAMES = [spec.name for spec in CATALOG if spec.builder.path.startswith("keras.applications:")]
-QUICK = {"MobileNet"}
 LIKE_LOAD_IMG: dict[str, Any] = {
     "resize": ResizePolicy("squash", interpolation="nearest"),
     "image_policy": ImagePolicy(color_profile="ignore"),  # six of the photos have a profile, which load_img passes over
 }
-
 SMALLER = {"VGG16": (64, 64)}
 """VGG's head has weights for each pixel of the last map: at 224 x 224 writing it as ONNX takes 14 GB of memory."""
 
@@ -38,10 +36,6 @@ EIGHT = {"EfficientNetV2L": 8}
 class Woken(NamedTuple):
     clf: Classifier
     expected: np.ndarray
-
-
-def slow(names: list[str]) -> list[Any]:
-    return [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in names]
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +75,8 @@ def read(photo: Path, size: tuple[int, int], resize: ResizePolicy) -> np.ndarray
     return read_image(single_item(photo), size, resize, LIKE_LOAD_IMG["image_policy"])
 
 
-@pytest.mark.parametrize("name", slow(NAMES))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
 def test_agrees_with_the_hand_written_pipeline(name: str, eight_photos: list[Path]) -> None:
     """On two photos, resized as ``load_img`` does by default, and then smoothly."""
     photos = eight_photos[: EIGHT.get(name, 2)]

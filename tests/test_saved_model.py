@@ -52,6 +52,7 @@ def test_both_signatures(tmp_path: Path) -> None:
     np.testing.assert_allclose(model["serving_default"](pixels), clf.predict_proba(list(pixels)), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_jpeg_signature_takes_images_as_they_lie(tmp_path: Path, clock: Path) -> None:
     """It does not turn them as EXIF says; who sends them does."""
     clf = Classifier(RuntimeConformance.spec)
@@ -67,6 +68,7 @@ def test_the_jpeg_signature_takes_images_as_they_lie(tmp_path: Path, clock: Path
     np.testing.assert_allclose(model["jpeg"]([file.getvalue()])[0], as_it_lies, atol=5e-3)
 
 
+@pytest.mark.slow
 def test_a_filter_that_tensorflow_lacks_leaves_no_jpeg_signature(tmp_path: Path) -> None:
     clf = Classifier(RuntimeConformance.spec, resize=ResizePolicy(interpolation="nearest"))
     assert list(signatures(clf, tmp_path / "bundle")) == ["serving_default"]

@@ -54,17 +54,21 @@ if TYPE_CHECKING:
         LabelScore,
         Mistake,
         MultiLabelEvaluation,
+        ReliabilityBin,
     )
     from pretrained_cnn.explain import Explanation
     from pretrained_cnn.results.result import contact_sheet
     from pretrained_cnn.results.stream import ResultStream
     from pretrained_cnn.results.writing import Written, write_results
+    from pretrained_cnn.transfer.history import TrainingHistory
     from pretrained_cnn.transfer.report import TrainingReport
+    from pretrained_cnn.transfer.settings import MLP
     from pretrained_cnn.trust import Calibration, Comparison, Disagreement
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # the program decides where its log goes
 
 __all__ = [
+    "MLP",
     "BundleError",
     "Calibration",
     "ClassScore",
@@ -96,11 +100,13 @@ __all__ = [
     "PretrainedCNNError",
     "PretrainedCNNWarning",
     "Published",
+    "ReliabilityBin",
     "ResizePolicy",
     "Result",
     "ResultStream",
     "RuntimeInfo",
     "RuntimeSpec",
+    "TrainingHistory",
     "TrainingReport",
     "UnknownModelError",
     "WeightsError",
@@ -136,8 +142,11 @@ _LATE = {
     "LabelMistake": "pretrained_cnn.evaluate",
     "LabelScore": "pretrained_cnn.evaluate",
     "Mistake": "pretrained_cnn.evaluate",
+    "MLP": "pretrained_cnn.transfer.settings",
     "MultiLabelEvaluation": "pretrained_cnn.evaluate",
+    "ReliabilityBin": "pretrained_cnn.evaluate",
     "ResultStream": "pretrained_cnn.results.stream",
+    "TrainingHistory": "pretrained_cnn.transfer.history",
     "TrainingReport": "pretrained_cnn.transfer.report",
     "Written": "pretrained_cnn.results.writing",
     "contact_sheet": "pretrained_cnn.results.result",

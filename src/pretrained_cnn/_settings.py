@@ -10,8 +10,22 @@ from pathlib import Path
 
 from pretrained_cnn.errors import InvalidArgumentError
 
-__all__ = ["CACHE", "CACHE_BYTES", "MIRROR", "OFFLINE", "cache_bytes", "cache_home", "check", "mirror", "offline"]
+__all__ = [
+    "API_KEY",
+    "CACHE",
+    "CACHE_BYTES",
+    "MIRROR",
+    "OFFLINE",
+    "api_key",
+    "cache_bytes",
+    "cache_home",
+    "check",
+    "mirror",
+    "offline",
+]
 
+API_KEY = "PRETRAINED_CNN_API_KEY"
+"""What requests to ``pretrained-cnn serve`` must send as ``Authorization: Bearer``."""
 CACHE = "PRETRAINED_CNN_CACHE"
 """The folder of what was computed once and may be needed again."""
 CACHE_BYTES = "PRETRAINED_CNN_CACHE_BYTES"
@@ -29,8 +43,16 @@ UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 def check() -> None:
     """Read every variable, so that nonsense is refused before any work. Raises InvalidArgumentError, which names it."""
-    for read in (cache_home, cache_bytes, mirror, offline):
+    for read in (api_key, cache_home, cache_bytes, mirror, offline):
         read()
+
+
+def api_key() -> str | None:
+    """The key of a service; None if it asks for none."""
+    text = _get(API_KEY)
+    if text is not None and not (text.isascii() and text.isprintable() and " " not in text):
+        raise InvalidArgumentError(f"{API_KEY} has blanks or other characters than printable ASCII; choose another key")
+    return text
 
 
 def cache_home() -> Path:

@@ -28,6 +28,7 @@ from pretrained_cnn.foreign.files import ModelFile
 from pretrained_cnn.foreign.labels import NUMBERS
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item, iter_items, single_item
+from pretrained_cnn.images.tables import Columns
 from pretrained_cnn.labels import Label, Prediction
 from pretrained_cnn.models import find_model
 from pretrained_cnn.results.result import EmbeddingResult, Result, ResultList, status_of
@@ -36,6 +37,7 @@ from pretrained_cnn.results.settings import settings_of
 from pretrained_cnn.results.stream import ResultStream, Sources
 from pretrained_cnn.runtimes import Precision
 from pretrained_cnn.spec import HeatMapMethod, ModelSpec, Output, ResizePolicy
+from pretrained_cnn.transfer.history import TrainingHistory
 from pretrained_cnn.transfer.report import Trained, TrainingReport, model_card
 from pretrained_cnn.trust import (
     OUTPUTS,
@@ -51,6 +53,8 @@ from pretrained_cnn.trust import (
 
 if TYPE_CHECKING:
     import keras
+
+    from pretrained_cnn.transfer.settings import MLP
 
 __all__ = ["Classifier"]
 
@@ -350,11 +354,18 @@ class Classifier:
         model: str | os.PathLike[str] | ModelSpec | Classifier = "Xception",
         validation: LabeledImages | None = None,
         *,
-        head: Literal["linear", "mlp"] = "linear",
+        path_column: str | None = None,
+        label_column: str | None = None,
+        head: Literal["linear", "mlp"] | MLP | keras.Layer | Sequence[keras.Layer] = "linear",
         epochs: int | None = None,
+        patience: int | None = None,
+        batch_size: int | None = None,
+        optimizer: str | keras.optimizers.Optimizer | None = None,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule | None = None,
+        label_smoothing: float | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
         unfreeze: int | str = 0,
         augment: Any = None,
-        learning_rate: float | None = None,
         class_weight: Literal["balanced"] | Mapping[str, float] | None = None,
         sample_weight: Any = None,
         seed: int = 0,
@@ -364,33 +375,59 @@ class Classifier:
         """Make a classifier of your own classes: a pretrained network with a head that is fitted to your images.
 
         Args:
-            data: A folder with a folder of images for each class; a CSV file with the columns ``path``, relative to
-                the file, and ``label``, between commas, semicolons or tabs; or pairs of an image and a label. Of a
-                folder with the parts of a data set, ``train``, ``validation`` (or ``val``, ``valid``) and ``test``, the
-                first two are taken, each with a folder for each class.
+            data: Images with their classes, as one of these:
+
+                - A folder with a folder of images for each class, or a zip or tar archive of one; ``data.zip/train`` is
+                  a folder within an archive. Where its folders are the parts of a data set, ``train``, ``validation``
+                  (or ``val``, ``valid``) and ``test``, the first two are taken, each with a folder for each class.
+                - A CSV or TSV file with the columns ``path``, relative to the file, and ``label``, between commas,
+                  semicolons or tabs, in UTF-8, UTF-16 or Latin-1; or the same as a data frame of pandas or Polars, a
+                  table of Arrow, or a mapping of columns. Keras's ``filename`` and ``class`` are known too.
+                - ``(X, y)``, a tuple: images as `predict_batch` takes them, such as paths or an array ``(N, h, w, 3)``,
+                  and a label for each: text or a whole number, ``(N,)`` or ``(N, 1)``, or one-hot ``(N, C)``.
+                - A ``tf.data.Dataset``; a data set of PyTorch, such as an ``ImageFolder``; a data set of Hugging Face.
+                  Images are taken before any transform where the data set has them so.
+                - Pairs of an image and a label.
             model: What to start from: what `Classifier` takes, or a `Classifier`, which is not changed.
             validation: Images, given like ``data``, that choose the settings. By default, ``"mlp"`` and ``unfreeze``
                 set a fifth of each class of ``data`` aside; ``"linear"`` is fitted on all of ``data``, with settings
                 that 5-fold cross-validation chose, or, from 1,000 images on, a fifth of each class.
+            path_column: The column of a table that holds the images, where it has another name.
+            label_column: The column of a table that holds the classes, where it has another name.
             head: ``"linear"``, logistic regression fitted to convergence, with the strength of its regularization
                 chosen by the log loss on validation (by cross-validation if fewer than 200 images are given there, and
-                more in ``data``); or ``"mlp"``, with a hidden layer and dropout.
+                more in ``data``). Or a head that is trained epoch by epoch: an `MLP` of hidden layers with dropout;
+                ``"mlp"``, which is ``MLP((256,), 0.5)``; or Keras layers, one or a list, which take embeddings
+                ``(N, D)`` and give vectors: training adds the layer of the classes, and copies the layers by their
+                configurations, with new weights.
             epochs: How often, at most, the images are gone through to fine-tune (by default 20), or the embeddings
-                to fit ``"mlp"`` (100). Five epochs without a lower log loss on validation end the training, and the
-                best epoch's weights stay.
+                to fit a head epoch by epoch (100). This and the settings up to ``callbacks`` are those of fine-tuning
+                where ``unfreeze`` is given, and have no meaning for ``"linear"`` alone.
+            patience: So many epochs in a row without a lower log loss on validation end the training (by default 5).
+                The best epoch's weights stay.
+            batch_size: Images in a training step, by default 16 to fine-tune and 32 for a head.
+            optimizer: An optimizer of Keras, or its name; by default Adam. Only its settings count.
+            learning_rate: A number, or a schedule of Keras; by default 1e-5 to fine-tune and 3e-4 for a head, with
+                another optimizer than the default one that optimizer's own.
+            label_smoothing: The share of each label, 0 to 1, that training spreads over all classes. Figures on
+                validation are without it.
+            callbacks: Callbacks of Keras, such as TensorBoard. ``loss``, ``accuracy``, ``val_loss`` and
+                ``val_accuracy`` are what they are told, and ``model`` is the network to fine-tune, or the head alone.
+                The best epoch's weights stay whatever they restore.
             unfreeze: How many of the network's last layers are then trained end to end, with the head: of the layers
                 that have weights, BatchNormalization not counted; or the name of the first one. BatchNormalization
                 stays as it is, statistics included.
             augment: How images are changed while layers are trained: ``"default"`` flips, zooms, moves and relights
                 them a little; a keras layer that takes RGB ``(N, H, W, 3)`` in 0..255; None for not at all.
-            learning_rate: Adam's, by default 1e-5 to fine-tune and 3e-4 for ``"mlp"``.
             class_weight: What an image of each class counts: ``"balanced"`` lets all classes count the same, a mapping
                 gives classes a number other than 1. It counts on validation too.
             sample_weight: What each image of ``data`` counts, in the order given, ``(n,)``: numbers of at least 0. An
-                image of weight 2 counts like two images.
+                image of weight 2 counts like two images. By default, what the column ``weight`` of a table says, or the
+                third part of a ``tf.data.Dataset``, if it has one.
             seed: Of everything random. The same seed, data and machine give the same weights.
             cache: Keep embeddings on disk, so that fitting again takes seconds, and after each epoch of fine-tuning the
-                state, from which the same call goes on should it be killed.
+                state, from which the same call goes on should it be killed; not with ``callbacks``, whose state is not
+                known.
             **arguments: As for `Classifier`: ``weights``, ``runtime``, ``precision``, ``resize``, ``input_size``,
                 ``image_policy``, and builder options.
 
@@ -408,9 +445,14 @@ class Classifier:
         settings = transfer.Settings(
             head=head,
             epochs=epochs,
+            patience=patience,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            label_smoothing=label_smoothing,
+            callbacks=callbacks,
             unfreeze=unfreeze,
             augment=augment,
-            learning_rate=learning_rate,
             class_weight=class_weight,
             seed=seed,
             cache=cache,
@@ -423,7 +465,9 @@ class Classifier:
             if isinstance(find_model(model), ModelFile):  # whose own classes do not matter here
                 arguments = {"labels": NUMBERS, **arguments}
             engine = cls(model, **arguments).engine
-        return cls(transfer.train(engine, data, validation, settings, sample_weight))
+        return cls(
+            transfer.train(engine, data, validation, settings, sample_weight, Columns(path_column, label_column))
+        )
 
     @property
     def engine(self) -> Engine:
@@ -480,13 +524,15 @@ class Classifier:
         return self._engine.backbone().model
 
     @property
-    def history(self) -> list[dict[str, Any]]:
+    def history(self) -> TrainingHistory:
         """What `train` tried, in its order: a row for each strength of regularization, or each epoch; else empty.
+
+        ``history.plot()`` draws loss and accuracy of train and validation, ``history.to_frame()`` makes a pandas frame.
 
         >>> Classifier("MobileNet").history
         []
         """
-        return [] if self._trained is None else self._trained.history
+        return TrainingHistory() if self._trained is None else self._trained.history
 
     @property
     def report(self) -> TrainingReport | None:
@@ -530,7 +576,7 @@ class Classifier:
         """
         top, min_score = whole_number("top", top), _check_score(min_score)
         item = single_item(image)
-        (answer,) = _answers(self._engine, self._calibration, self._engine.row(item, self._outputs), top, min_score)
+        (answer,) = answers(self._engine, self._calibration, self._engine.row(item, self._outputs), top, min_score)
         return Result(item.name, image=_kept(item), **answer)
 
     def predict_batch(
@@ -715,15 +761,24 @@ class Classifier:
         return self._engine.features(images, layers, batch_size=batch_size)
 
     def evaluate(
-        self, source: LabeledImages, labels: Sequence[Any] | None = None, *, batch_size: int | None = None
+        self,
+        source: LabeledImages,
+        labels: Iterable[Any] | None = None,
+        *,
+        path_column: str | None = None,
+        label_column: str | None = None,
+        batch_size: int | None = None,
     ) -> Evaluation | MultiLabelEvaluation:
         """How often the classifier is right about images whose classes are known, and where it is wrong.
 
         Args:
-            source: A folder with a folder of images for each class, a CSV file with the columns ``path`` and
-                ``label``, or pairs of an image and a label. For ImageNet's classes, a WordNet id in the name of a
-                folder or an image is its label.
-            labels: Where given, the class of each image, and ``source`` is images as `predict_batch` takes them.
+            source: Labeled images, in any form that `train` takes. For ImageNet's classes, a WordNet id in the name of
+                a folder or an image is its label.
+            labels: Where given, the class of each image, and ``source`` is images as `predict_batch` takes them. A
+                list, a generator, a column of a frame, or an array or tensor, ``(N,)``, ``(N, 1)`` or one-hot
+                ``(N, C)``; a whole number is the index of a class.
+            path_column: As for `train`.
+            label_column: As for `train`.
             batch_size: As for `stream`.
 
         A label is a class's id, or its name if no other class has it. Bad images are listed in `Evaluation.failed`.
@@ -736,14 +791,16 @@ class Classifier:
         >>> clf.evaluate([("examples/images/clock.png", "analog_clock"), ("examples/images/candle.png", "candle")])
         Evaluation(2 images, top1=1.000 (0.342 to 1.000))
         """
-        return evaluate(self._engine, source, labels, batch_size=batch_size)
+        return evaluate(self._engine, source, labels, Columns(path_column, label_column), batch_size=batch_size)
 
     def compare(
         self,
         other: Classifier | str | os.PathLike[str],
         source: LabeledImages,
-        labels: Sequence[Any] | None = None,
+        labels: Iterable[Any] | None = None,
         *,
+        path_column: str | None = None,
+        label_column: str | None = None,
         batch_size: int | None = None,
     ) -> Comparison:
         """Whether another classifier is better than this one, judged by the same labeled images.
@@ -756,6 +813,8 @@ class Classifier:
                 images. In the comparison it is B, and this classifier is A.
             source: As for `evaluate`. Images that were trained on favor the classifier that has seen them.
             labels: As for `evaluate`.
+            path_column: As for `train`.
+            label_column: As for `train`.
             batch_size: As for `stream`.
 
         `Comparison.from_results` compares two files of results. Raises what `evaluate` raises; InvalidArgumentError
@@ -766,14 +825,17 @@ class Classifier:
         >>> clf.compare(clf, pairs).verdict
         'not told apart'
         """
-        return compare(self._engine, _competitor(other), source, labels, batch_size=batch_size)
+        columns = Columns(path_column, label_column)
+        return compare(self._engine, _competitor(other), source, labels, columns, batch_size=batch_size)
 
     def calibrate(
         self,
         source: LabeledImages,
-        labels: Sequence[Any] | None = None,
+        labels: Iterable[Any] | None = None,
         *,
         coverage: float = 0.95,
+        path_column: str | None = None,
+        label_column: str | None = None,
         batch_size: int | None = None,
     ) -> Classifier:
         """A classifier that knows which images are of none of its classes, and gives sets of classes.
@@ -788,6 +850,8 @@ class Classifier:
                 coverage of 0.95; some hundreds are better. Bad images are left out, with a warning.
             labels: As for `evaluate`.
             coverage: The share of images, above 0 and below 1, for which each of the two promises is kept.
+            path_column: As for `train`.
+            label_column: As for `train`.
             batch_size: As for `stream`.
 
         This classifier stays as it is. `save` keeps the calibration in the bundle. Scores and embedding take one pass
@@ -810,6 +874,7 @@ class Classifier:
             self._engine,
             source,
             labels,
+            Columns(path_column, label_column),
             coverage=coverage,
             batch_size=batch_size,
             trained_on=self._trained_on(),
@@ -1017,13 +1082,13 @@ def _results(
 ) -> Generator[Result]:
     with contextlib.closing(rows):
         for names, errors, images, outputs in rows:
-            answers = _answers(engine, calibration, outputs, top, min_score)
+            found = answers(engine, calibration, outputs, top, min_score)
             for name, error, image in zip(names, errors, images, strict=True):
-                answer = next(answers) if error is None else {"predictions": ()}
+                answer = next(found) if error is None else {"predictions": ()}
                 yield Result(name, error=error, image=image, **answer)
 
 
-def _answers(
+def answers(
     engine: Engine,
     calibration: Calibration | None,
     outputs: tuple[NDArray[np.float32], ...],
@@ -1062,8 +1127,7 @@ def _refuse_options_of_head(arguments: Mapping[str, Any]) -> None:
     if useless:
         raise InvalidArgumentError(
             f"{useless[0]}={arguments[useless[0]]!r} concerns the 1,000-class head of the builder, which training "
-            "replaces; the arguments of training are head, epochs, unfreeze, augment, learning_rate, class_weight, "
-            "seed and cache"
+            "replaces; head=MLP(hidden=..., dropout=...) sets the width and the dropout of a head with hidden layers"
         )
 
 

@@ -636,7 +636,16 @@ class Engine:
                 raise InvalidArgumentError(f"{name}=... is not known of a model file; give {listed(ARGUMENTS)}")
         with keras_is_needed():
             found = open_file(file, image_policy, **arguments)
-        how: dict[str, Any] = {"precision": precision, "quantize": quantize, "threads": threads}
+        return cls.from_opened(found, runtime, image_policy, precision=precision, quantize=quantize, threads=threads)
+
+    @classmethod
+    def from_opened(
+        cls, found: ModelSpec | Path, runtime: str | None = None, image_policy: ImagePolicy = ImagePolicy(), **how: Any
+    ) -> Self:
+        """The engine of what a model file was opened as: a spec, or the temporary folder of a bundle.
+
+        Raises InvalidArgumentError for a model that is not what the spec says.
+        """
         if isinstance(found, Path):
             return cls.from_bundle(found, runtime, image_policy, temporary=True, **how)
         engine = cls(found, runtime="keras" if runtime is None else runtime, image_policy=image_policy, **how)

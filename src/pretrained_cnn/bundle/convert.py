@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from pretrained_cnn._process import random_kept
 from pretrained_cnn.bundle import child
+from pretrained_cnn.bundle.description import describe
 from pretrained_cnn.bundle.formats import FORMATS, Dtype, Format, get_format
 from pretrained_cnn.bundle.formats.base import SIGNATURE, ConvertedFormat
 from pretrained_cnn.errors import BundleError
@@ -74,6 +75,7 @@ def convert(
             "format": format.name,
             "dtype": dtype,
             "images": given,
+            "says": describe(spec, {name: output.shape[1] for name, output in graph.output.items()}),
         }
         try:
             if FORMATS.origin(format.name) is None:
@@ -88,7 +90,14 @@ def convert(
 
 
 def convert_here(
-    source: str, folder: str, outputs: list[str], name: str, format: str, dtype: Dtype, images: str | None
+    source: str,
+    folder: str,
+    outputs: list[str],
+    name: str,
+    format: str,
+    dtype: Dtype,
+    images: str | None,
+    says: dict[str, Any],
 ) -> list[str]:
     """The child's side of `convert`."""
     import numpy as np
@@ -98,7 +107,7 @@ def convert_here(
     path = Path(folder, kind.file)
     with _failures_named(name, format):
         given = None if images is None else np.load(images)
-        kind.convert(_saved_model(Path(source)), path, outputs=outputs, dtype=dtype, images=given)
+        kind.convert(_saved_model(Path(source)), path, outputs=outputs, dtype=dtype, images=given, says=says)
         return kind.outputs(path)
 
 

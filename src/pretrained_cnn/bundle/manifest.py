@@ -15,7 +15,7 @@ from pretrained_cnn.errors import BundleError
 from pretrained_cnn.runtimes.adapted import Adapter
 
 NAME = "manifest.json"
-VERSION = 3
+VERSION = 4
 """The version of the manifest's form. A bundle of any other version is refused."""
 
 Kind = Literal["exclusive", "binary", "multi_label"]

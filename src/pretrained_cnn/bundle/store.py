@@ -27,6 +27,7 @@ from pretrained_cnn._check import number
 from pretrained_cnn._files import POINTER, is_lfs_pointer, is_path, sha256
 from pretrained_cnn._process import is_running, need_eager
 from pretrained_cnn._version import __version__
+from pretrained_cnn.bundle.description import describe
 from pretrained_cnn.bundle.formats import Dtype, Format, get_format
 from pretrained_cnn.bundle.manifest import NAME, ExportCheck, FileInfo, Kind, Manifest
 from pretrained_cnn.errors import BundleError, InvalidArgumentError, InvalidSpecError
@@ -270,7 +271,7 @@ def write_bundle(
     _judge(spec, names, expected, sums_within)
     with _made_whole(path, overwrite=overwrite) as folder:
         export(graph, folder, format=kind_of_file, spec=spec, dtype=dtype, images=given)
-        _write_text(folder / LABELS, json.dumps([list(label) for label in spec.labels], indent=0))
+        _write_labels(folder, spec, {name: output.shape[1] for name, output in zip(names, expected, strict=True)})
         kept = {name: output[:16] for name, output in zip(names, expected, strict=True)}
         _write_arrays(folder / CHECK, {"images": judges[:16], **kept})
         if calibration is not None:
@@ -360,7 +361,7 @@ def complete(
     """
     facts: dict[str, Any] = {"format": format, "dtype": dtype, "outputs": outputs, "adapter": adapter}
     facts["min_agreement"] = MIN_AGREEMENT[dtype]
-    _write_text(folder / LABELS, json.dumps([list(label) for label in spec.labels], indent=0))
+    _write_labels(folder, spec, outputs, adapter)
     bundle = Bundle(folder, _manifest(folder, spec, image_policy, **facts), spec, image_policy)
     images = probes(spec.input_size, spec.channels)
     runtime = bundle.open()
@@ -419,7 +420,8 @@ def write_copy(
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(bundle.path / name, folder / name)
             _check_file(folder, name, bundle.manifest.files[name], follow_links=False)
-        _write_text(folder / LABELS, json.dumps([list(label) for label in bundle.spec.labels], indent=0))
+        widths: dict[str, int] = {name: bundle.width(name) for name in bundle.outputs}
+        _write_labels(folder, bundle.spec, widths, bundle.adapter)
         _write_arrays(folder / CHECK, {"images": images, **dict(zip(bundle.outputs, expected, strict=True))})
         arrays = None if bundle.head is None else bundle.head.to_arrays()
         for file, kept in ((HEAD, arrays), (CALIBRATION, calibration)):
@@ -448,6 +450,11 @@ def write_copy(
             raise BundleError(f"{bundle.path} gives other scores once it is copied, and was not saved")
         _write_text(folder / NAME, dataclasses.replace(manifest, check=dataclasses.asdict(check)).to_text())
     return check
+
+
+def _write_labels(folder: Path, spec: ModelSpec, outputs: Mapping[str, int], adapter: Adapter | None = None) -> None:
+    """What the model says of itself, its labels among it: a browser cannot read the metadata of a model's file."""
+    _write_text(folder / LABELS, json.dumps(describe(spec, outputs, adapter), indent=1) + "\n")
 
 
 def _write_digests(folder: Path, trained_on: Collection[bytes]) -> None:
@@ -774,7 +781,7 @@ def _read(path: Path, manifest: Manifest) -> Bundle:
             channels=manifest.channels,
             multi_label=manifest.kind == "multi_label",
             thresholds=manifest.thresholds or (),
-            labels=[(id_, name) for id_, name in json.loads((path / LABELS).read_text("utf-8"))],
+            labels=[(id_, name) for id_, name in json.loads((path / LABELS).read_text("utf-8"))["labels"]],
             resize=ResizePolicy(**described["resize"]),
             published=published and Published(**published),
         )

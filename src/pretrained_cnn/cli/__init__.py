@@ -27,6 +27,7 @@ from pretrained_cnn.cli import (
     models,
     report,
     runtimes,
+    serve,
     train,
 )
 from pretrained_cnn.cli.options import PROGRAM, Command, Parser
@@ -51,6 +52,7 @@ COMMANDS: Sequence[Command[Any]] = (
     cache.COMMAND,
     export.COMMAND,
     check.COMMAND,
+    serve.COMMAND,
     runtimes.COMMAND,
 )
 

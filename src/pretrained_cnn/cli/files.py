@@ -85,7 +85,7 @@ def file_arguments(options: FileOptions) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None and value is not False}
 
 
-def refuse_file_arguments(options: FileOptions) -> None:
-    """Raise InvalidArgumentError if anything is told of a model file where there is none."""
+def refuse_file_arguments(options: FileOptions, what: str = "--model") -> None:
+    """Raise InvalidArgumentError if anything is told of a model file where ``what`` names none."""
     for name in file_arguments(options):
-        raise InvalidArgumentError(f"--{name.replace('_', '-')} is for a model file, which --model is not")
+        raise InvalidArgumentError(f"--{name.replace('_', '-')} is for a model file, which {what} is not")

@@ -18,6 +18,7 @@ _CALLS = [
     (r"list_runtimes\(\) gives all names", rf"`{PROGRAM} runtimes` lists all names"),
     (rf"Classifier\(\)\.(?:stream|predict)\({_QUOTED}\)", rf"`{PROGRAM} classify \1`"),
     (rf"Classifier\.train\({_QUOTED}\)", rf"`{PROGRAM} train \1`"),
+    (rf"Classifier\({_QUOTED}, weights={_QUOTED}\)", r"--model \1 --weights \2"),
 ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,16 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from pretrained_cnn._check import whole_number
 from pretrained_cnn._statistics import wilson
 from pretrained_cnn.errors import DataError, ImageError
-from pretrained_cnn.evaluate.table import Table, ratio
+from pretrained_cnn.evaluate.metrics import as_floats, auc, log_loss, mean_defined, ratio
+from pretrained_cnn.evaluate.table import WORST, Table, more
 from pretrained_cnn.labels import Label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["ClassScore", "Evaluation", "Mistake"]
+__all__ = ["ClassScore", "Evaluation", "Mistake", "ReliabilityBin"]
 
 BINS = 15
 """Bins of the calibration error, as in Guo et al., "On Calibration of Modern Neural Networks" (arXiv:1706.04599)."""
@@ -63,6 +64,21 @@ class Mistake(NamedTuple):
     """The probability with which it was, 0 to 1."""
 
 
+class ReliabilityBin(NamedTuple):
+    """The images whose best class has a probability within one of 15 bins of equal width.
+
+    >>> ReliabilityBin(confidence=0.9, accuracy=0.75, images=4).accuracy
+    0.75
+    """
+
+    confidence: float
+    """The mean probability of the best class, 0 to 1."""
+    accuracy: float
+    """The part of these images whose best class is right, 0 to 1."""
+    images: int
+    """How many they are."""
+
+
 @dataclass(frozen=True, eq=False)
 class Evaluation(Table):
     """What a classifier's scores say against the true classes.
@@ -80,6 +96,8 @@ class Evaluation(Table):
     [Mistake(source='c.jpg', label='cat', predicted='dog', score=0.7)]
     >>> result.count, result.top5, result.to_dict()["classes"][1]["recall"]
     (3, 1.0, 1.0)
+    >>> [round(value, 3) for value in (result.balanced_accuracy, result.f1_macro, result.auc, result.log_loss)]
+    [0.75, 0.667, 1.0, 0.511]
     """
 
     labels: Sequence[Label] = field(repr=False)
@@ -94,7 +112,7 @@ class Evaluation(Table):
     """The images that could not be read. They are not among the N, and count neither as right nor as wrong."""
 
     def __post_init__(self) -> None:
-        targets, scores = np.asarray(self.targets, np.intp), np.asarray(self.scores)
+        targets, scores = np.asarray(self.targets, np.intp), as_floats(self.scores)
         count, classes = len(self.sources), len(self.labels)
         if not count:
             raise DataError("no image could be read, so there is nothing to evaluate")
@@ -105,6 +123,8 @@ class Evaluation(Table):
             )
         if targets.min() < 0 or targets.max() >= classes:
             raise DataError(f"targets from {targets.min()} to {targets.max()} are not columns of {classes} classes")
+        if not np.isfinite(scores).all():
+            raise DataError("some scores are not finite numbers; leave their images out")
         object.__setattr__(self, "targets", targets)  # the class is frozen
         object.__setattr__(self, "scores", scores)
 
@@ -120,29 +140,72 @@ class Evaluation(Table):
         earlier = np.arange(len(self.labels)) < self.targets[:, None]
         return np.asarray(((self.scores > true) | ((self.scores == true) & earlier)).sum(axis=1))
 
+    def top_k(self, k: int) -> float:
+        """The part of the images whose class is among the first ``k``, 0 to 1.
+
+        Raises InvalidArgumentError unless ``k`` is a whole number of at least 1.
+
+        >>> labels = [Label("cat", "cat"), Label("dog", "dog"), Label("eel", "eel")]
+        >>> Evaluation(labels, [0, 2], np.array([[0.3, 0.4, 0.3], [0.5, 0.3, 0.2]]), ["a.jpg", "b.jpg"]).top_k(2)
+        0.5
+        """
+        return float((self._rank < whole_number("k", k)).mean())
+
+    def top_k_interval(self, k: int) -> tuple[float, float]:
+        """The confidence interval of 95 % of `top_k`, by Wilson.
+
+        >>> Evaluation([Label("cat", "cat")], [0], np.ones((1, 1)), ["a.jpg"]).top_k_interval(3)[1]
+        1.0
+        """
+        return wilson(int((self._rank < whole_number("k", k)).sum()), self.count)
+
     @property
     def top1(self) -> float:
         """The part of the images whose class comes first, 0 to 1."""
-        return float((self._rank < 1).mean())
+        return self.top_k(1)
 
     @property
     def top5(self) -> float:
         """The part of the images whose class is among the first five, 0 to 1."""
-        return float((self._rank < 5).mean())
+        return self.top_k(5)
 
     @property
     def top1_interval(self) -> tuple[float, float]:
-        """`top1`'s confidence interval of 95 %, by Wilson."""
-        return wilson(int((self._rank < 1).sum()), self.count)
+        """The confidence interval of 95 % of `top1`, by Wilson."""
+        return self.top_k_interval(1)
 
     @property
     def top5_interval(self) -> tuple[float, float]:
-        """`top5`'s confidence interval of 95 %, by Wilson.
+        """The confidence interval of 95 % of `top5`, by Wilson."""
+        return self.top_k_interval(5)
 
-        >>> Evaluation([Label("cat", "cat")], [0], np.ones((1, 1)), ["a.jpg"]).top5_interval[1]
-        1.0
+    @property
+    def balanced_accuracy(self) -> float:
+        """The mean of `ClassScore.recall` over the classes with an image, 0 to 1."""
+        return float(np.mean([row.recall for row in self.classes if row.support]))
+
+    @property
+    def f1_macro(self) -> float:
+        """The mean of `ClassScore.f1` over the classes with an image, or that an image was given, 0 to 1."""
+        return float(np.mean([self.classes[i].f1 for i in self._met()]))
+
+    @cached_property
+    def auc(self) -> float:
+        """The area under the ROC curve, 0 to 1: each class with an image against all others, and the mean of these.
+
+        For a class it says how often an image of the class scores higher than another image. NaN if all images are of
+        one class.
         """
-        return wilson(int((self._rank < 5).sum()), self.count)
+        columns = np.unique(self.targets)
+        return mean_defined([auc(self.targets == i, self.scores[:, i]) for i in columns.tolist()])
+
+    @cached_property
+    def log_loss(self) -> float:
+        """The mean over the images of minus the logarithm of the probability of their class, in nats; 0 is best.
+
+        A probability of 0 counts as the smallest step of the dtype of `scores`: 1.2e-7 in float32.
+        """
+        return log_loss(np.take_along_axis(self.scores, self.targets[:, None], axis=1))
 
     @cached_property
     def confusion(self) -> NDArray[np.intp]:
@@ -168,19 +231,37 @@ class Evaluation(Table):
         return tuple(ClassScore(*label, *numbers) for label, *numbers in columns)
 
     @cached_property
-    def ece(self) -> float:
-        """Expected calibration error, 0 to 1: how far the best class's probability is from how often it is right.
+    def reliability(self) -> tuple[ReliabilityBin, ...]:
+        """How often the best class is right, by its probability: the bins that have images, lowest first.
 
-        The mean, weighted by images, over 15 bins of equal width, each open to the left.
+        There are 15 bins of equal width, each open to the left.
+
+        >>> scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]])
+        >>> result = Evaluation([Label("cat", "cat"), Label("dog", "dog")], [0, 1, 0], scores, ["a", "b", "c"])
+        >>> [(round(confidence, 2), accuracy) for confidence, accuracy, _ in result.reliability]
+        [(0.7, 0.0), (0.8, 1.0), (0.9, 1.0)]
         """
         confidence = self.scores.max(axis=1).astype(float)
         right = self.predicted == self.targets
         bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
-        gaps = np.bincount(bins, right - confidence, BINS)
-        return float(np.abs(gaps).sum() / self.count)
+        counts = np.bincount(bins, minlength=BINS)
+        sums = zip(np.bincount(bins, confidence, BINS), np.bincount(bins, right, BINS), counts.tolist(), strict=True)
+        return tuple(ReliabilityBin(float(sure / n), float(hits / n), n) for sure, hits, n in sums if n)
+
+    @cached_property
+    def ece(self) -> float:
+        """Expected calibration error, 0 to 1: how far the best class's probability is from how often it is right.
+
+        The mean, weighted by images, over the bins of `reliability`.
+        """
+        return sum(bin_.images * abs(bin_.accuracy - bin_.confidence) for bin_ in self.reliability) / self.count
 
     def mistakes(self, top: int = 10) -> list[Mistake]:
-        """The ``top`` images that were given a wrong class with the highest probability, highest first."""
+        """The ``top`` images that were given a wrong class with the highest probability, highest first.
+
+        Raises InvalidArgumentError unless ``top`` is a whole number of at least 1.
+        """
+        top = whole_number("top", top)
         confidence = self.scores.max(axis=1)
         wrong = np.flatnonzero(self.predicted != self.targets)
         worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:top]
@@ -195,7 +276,10 @@ class Evaluation(Table):
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, ready for JSON; the classes are those with an image, or that an image was given."""
+        """Plain data, ready for JSON; a number that is not defined is None.
+
+        The classes are those with an image, or that an image was given.
+        """
         met = self._met()
         return {
             "images": self.count,
@@ -203,6 +287,10 @@ class Evaluation(Table):
             "top1_interval": list(self.top1_interval),
             "top5": self.top5,
             "top5_interval": list(self.top5_interval),
+            "balanced_accuracy": self.balanced_accuracy,
+            "f1_macro": self.f1_macro,
+            "auc": self.auc if np.isfinite(self.auc) else None,
+            "log_loss": self.log_loss,
             "ece": self.ece,
             "classes": [self.classes[i]._asdict() for i in met],
             "confusion": self.confusion[np.ix_(met, met)].tolist(),
@@ -222,31 +310,61 @@ class Evaluation(Table):
         >>> [text.get_text() for text in result.plot().axes[0].texts]
         ['1', '1', '1']
         """
-        from pretrained_cnn.evaluate.confusion import draw_confusion
+        from pretrained_cnn.evaluate.drawing import draw_confusion
 
         met = self._met()
-        shared = Counter(name for _, name in self.labels)
-        names = [name if shared[name] == 1 else f"{name} ({id_})" for id_, name in (self.labels[i] for i in met)]
-        return draw_confusion(self.confusion[np.ix_(met, met)], names, ax)
+        return draw_confusion(self.confusion[np.ix_(met, met)], [self.names[i] for i in met], ax)
+
+    def plot_reliability(self, ax: Axes | None = None) -> Figure:
+        """Draw the reliability diagram: how often the best class is right, over its probability.
+
+        A point is one of the bins of `reliability`, with the confidence interval of 95 % of its accuracy, by Wilson.
+        Below the diagonal the classifier is too sure of itself. Draws on ``ax`` of matplotlib's, or on a new figure,
+        and returns the figure: a new one shows itself in a notebook. Raises MissingDependencyError without matplotlib
+        (extra ``plot``).
+
+        >>> labels = [Label("cat", "cat"), Label("dog", "dog")]
+        >>> result = Evaluation(labels, targets=[0, 1, 0], scores=np.eye(2)[[0, 1, 1]], sources=["a", "b", "c"])
+        >>> result.plot_reliability().axes[0].get_xlabel()
+        'probability of the best class'
+        """
+        from pretrained_cnn.evaluate.drawing import draw_reliability
+
+        return draw_reliability(self.reliability, f"{self.count} images, ECE {self.ece:.3f}", ax)
 
     @override
     def __str__(self) -> str:
-        """A table: the totals, the classes that were met, and the most confident mistakes."""
-        rows = [self.classes[i] for i in self._met()]
-        width = max(12, *(len(row.id) for row in rows))
+        """A table: the totals, the 20 worst classes by F1, worst first, and the most confident mistakes."""
+        met = self._worst_first()
+        shown = [(self.names[i], self.classes[i]) for i in met[:WORST]]
+        width = max(12, *(len(name) for name, _ in shown))
         lines = [
-            f"{self.count} images, {len(rows)} classes",
+            f"{self.count} images, {len(np.unique(self.targets))} classes",
             f"top-1  {_percent(self.top1, self.top1_interval)}",
-            f"top-5  {_percent(self.top5, self.top5_interval)}",
-            f"ECE    {self.ece:.3f}",
+            *([f"top-5  {_percent(self.top5, self.top5_interval)}"] if len(self.labels) > 5 else []),
+            f"balanced accuracy {self.balanced_accuracy:.3f}, macro F1 {self.f1_macro:.3f}, AUC {self.auc:.3f}",
+            f"log loss {self.log_loss:.3f}, ECE {self.ece:.3f}",
             "",
             f"{'class':<{width}}  precision  recall     F1  support",
-            *(f"{row.id:<{width}}  {row.precision:9.3f}{row.recall:8.3f}{row.f1:7.3f}{row.support:9}" for row in rows),
+            *(
+                f"{name:<{width}}  {row.precision:9.3f}{row.recall:8.3f}{row.f1:7.3f}{row.support:9}"
+                for name, row in shown
+            ),
+            *more(len(met), "classes"),
         ]
         if mistakes := self.mistakes(5):
+            names = dict(zip((label.id for label in self.labels), self.names, strict=True))
             lines += ["", "most confident mistakes"]
-            lines += [f"{score:.3f}  {label} taken for {wrong}  {name}" for name, label, wrong, score in mistakes]
+            lines += [
+                f"{score:.3f}  {names[label]} taken for {names[wrong]}  {name}"
+                for name, label, wrong, score in mistakes
+            ]
         return "\n".join([*lines, *self.failures()])
+
+    def _worst_first(self) -> list[int]:
+        """The classes that were met, by F1; those without an image last."""
+        rows = self.classes
+        return sorted(self._met(), key=lambda i: (rows[i].support == 0, rows[i].f1, -rows[i].support))
 
     def _met(self) -> list[int]:
         """The classes with an image, or that an image was given."""

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from pretrained_cnn._check import whole_number
 from pretrained_cnn.errors import DataError, ImageError
-from pretrained_cnn.evaluate.table import Table, ratio
+from pretrained_cnn.evaluate.metrics import as_floats, auc, average_precision, log_loss, mean_defined, ratio
+from pretrained_cnn.evaluate.table import WORST, Table, more
 from pretrained_cnn.labels import Label
 from pretrained_cnn.scores import one_class_only
 
@@ -91,7 +93,7 @@ class MultiLabelEvaluation(Table):
     """``(C,)``: the probability from which a label counts as given; 0.5 for each if empty."""
 
     def __post_init__(self) -> None:
-        targets, scores = np.asarray(self.targets, bool), np.asarray(self.scores)
+        targets, scores = np.asarray(self.targets, bool), as_floats(self.scores)
         shape = (len(self.sources), len(self.labels))
         thresholds = tuple(self.thresholds) or (0.5,) * shape[1]
         if not shape[0]:
@@ -120,7 +122,7 @@ class MultiLabelEvaluation(Table):
         given, support = self.given.sum(axis=0), self.targets.sum(axis=0)
         columns = zip(
             self.labels,
-            (_average_precision(self.targets[:, i], self.scores[:, i]) for i in range(len(self.labels))),
+            (average_precision(self.targets[:, i], self.scores[:, i]) for i in range(len(self.labels))),
             ratio(right, given),
             ratio(right, support),
             ratio(2 * right, given + support),
@@ -132,8 +134,24 @@ class MultiLabelEvaluation(Table):
     @property
     def mean_average_precision(self) -> float:
         """The mean of `LabelScore.average_precision` over the labels that some image has; NaN if there is none."""
-        found = [row.average_precision for row in self.classes if row.support]
-        return float(np.mean(found)) if found else float("nan")
+        return mean_defined([row.average_precision for row in self.classes])
+
+    @cached_property
+    def auc(self) -> float:
+        """The area under the ROC curve, 0 to 1, as the mean over the labels that some images have and others have not.
+
+        NaN if there is no such label.
+        """
+        columns = range(len(self.labels))
+        return mean_defined([auc(self.targets[:, i], self.scores[:, i]) for i in columns])
+
+    @cached_property
+    def log_loss(self) -> float:
+        """The mean, over images and labels, of minus the logarithm of the probability of what is true, in nats.
+
+        A probability of 0 counts as the smallest step of the dtype of `scores`: 1.2e-7 in float32.
+        """
+        return log_loss(np.where(self.targets, self.scores, 1 - self.scores))
 
     @property
     def f1_macro(self) -> float:
@@ -163,7 +181,11 @@ class MultiLabelEvaluation(Table):
         one_class_only("the confusion matrix")
 
     def mistakes(self, top: int = 10) -> list[LabelMistake]:
-        """The ``top`` wrong labels, given or missed, whose scores are farthest on the wrong side of the threshold."""
+        """The ``top`` wrong labels, given or missed, whose scores are farthest on the wrong side of the threshold.
+
+        Raises InvalidArgumentError unless ``top`` is a whole number of at least 1.
+        """
+        top = whole_number("top", top)
         margin = np.abs(self.scores - np.asarray(self.thresholds))
         images, columns = np.nonzero(self.given != self.targets)
         worst = np.argsort(-margin[images, columns], kind="stable")[:top]
@@ -186,6 +208,8 @@ class MultiLabelEvaluation(Table):
         return {
             "images": self.count,
             "mean_average_precision": mean if np.isfinite(mean) else None,
+            "auc": self.auc if np.isfinite(self.auc) else None,
+            "log_loss": self.log_loss,
             "f1_macro": self.f1_macro,
             "f1_micro": self.f1_micro,
             "thresholds": list(self.thresholds),
@@ -196,43 +220,41 @@ class MultiLabelEvaluation(Table):
 
     @override
     def __str__(self) -> str:
-        """A table: the totals, the labels, and the farthest mistakes."""
-        width = max(12, *(len(row.id) for row in self.classes))
+        """A table: the totals, the 20 worst labels by average precision, worst first, and the farthest mistakes."""
+        found = sorted((i for i, row in enumerate(self.classes) if row.support), key=self._average_precision)
+        order = found + [i for i, row in enumerate(self.classes) if not row.support]
+        rows = [(self.names[i], self.classes[i]) for i in order[:WORST]]
+        width = max(12, *(len(name) for name, _ in rows))
         lines = [
             f"{self.count} images, {len(self.labels)} labels",
             f"mean average precision  {self.mean_average_precision:.3f}",
             f"F1                      {self.f1_macro:.3f} (mean of the labels), {self.f1_micro:.3f} (all together)",
+            f"AUC                     {self.auc:.3f}",
+            f"log loss                {self.log_loss:.3f}",
             "",
             f"{'label':<{width}}  avg.prec.  precision  recall     F1  support",
         ]
         lines += [
-            f"{row.id:<{width}}  {row.average_precision:9.3f}  {row.precision:9.3f}{row.recall:8.3f}{row.f1:7.3f}"
+            f"{name:<{width}}  {row.average_precision:9.3f}  {row.precision:9.3f}{row.recall:8.3f}{row.f1:7.3f}"
             f"{row.support:9}"
-            for row in self.classes
+            for name, row in rows
         ]
+        lines += more(len(order), "labels")
         if mistakes := self.mistakes(5):
+            names = dict(zip((label.id for label in self.labels), self.names, strict=True))
             lines += ["", "farthest mistakes"]
             lines += [
-                f"{score:.3f}  {label} {'given to' if given else 'missed in'} {name}"
+                f"{score:.3f}  {names[label]} {'given to' if given else 'missed in'} {name}"
                 for name, label, given, score in mistakes
             ]
         return "\n".join([*lines, *self.failures()])
+
+    def _average_precision(self, column: int) -> float:
+        precision: float = self.classes[column].average_precision
+        return precision
 
     @override
     def __repr__(self) -> str:
         failed = f", {len(self.failed)} failed" if self.failed else ""
         mean = self.mean_average_precision
         return f"MultiLabelEvaluation({self.count} images, mean_average_precision={mean:.3f}{failed})"
-
-
-def _average_precision(targets: NDArray[np.bool_], scores: NDArray[np.floating]) -> float:
-    """The sum over distinct scores of precision times the step of recall, as scikit-learn defines it."""
-    total = int(targets.sum())
-    if not total:
-        return float("nan")
-    order = np.argsort(-scores, kind="stable")
-    right = np.cumsum(targets[order])
-    last = np.flatnonzero(np.diff(scores[order], append=np.nan) != 0)  # equal scores come together
-    precision = right[last] / (last + 1)
-    recall = right[last] / total
-    return float((precision * np.diff(recall, prepend=0)).sum())

@@ -14,8 +14,10 @@ from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import DataError, InvalidArgumentError
 from pretrained_cnn.evaluate.evaluation import Evaluation
 from pretrained_cnn.evaluate.multilabel import MultiLabelEvaluation
-from pretrained_cnn.images.labeled import WNID, as_label_set, labeled, labeled_sets
+from pretrained_cnn.evaluate.targets import columns_of, indicators, label_sets
+from pretrained_cnn.images.labeled import WNID, labeled, labeled_sets
 from pretrained_cnn.images.sources import iter_items
+from pretrained_cnn.images.tables import Columns
 from pretrained_cnn.labels import Label, class_indices
 from pretrained_cnn.scores import one_class_only
 
@@ -23,12 +25,17 @@ __all__ = ["evaluate", "read_labeled"]
 
 
 def evaluate(
-    engine: Engine, source: LabeledImages, labels: Sequence[Any] | None = None, *, batch_size: int | None = None
+    engine: Engine,
+    source: LabeledImages,
+    labels: Any = None,
+    columns: Columns = Columns(),
+    *,
+    batch_size: int | None = None,
 ) -> Evaluation | MultiLabelEvaluation:
     """Run labeled images through an engine; the arguments are those of `Classifier.evaluate`."""
     spec = engine.spec
     read: Any = _read_label_sets if spec.multi_label else read_labeled
-    images, targets = read(engine, source, labels)
+    images, targets = read(engine, source, labels, columns)
     scores, names, errors = engine.scored(images, batch_size=batch_size)
     good = [error is None for error in errors]
     sources, failed = list(compress(names, good)), list(filter(None, errors))
@@ -38,36 +45,36 @@ def evaluate(
 
 
 def read_labeled(
-    engine: Engine, source: LabeledImages, labels: Sequence[str] | None = None
+    engine: Engine, source: LabeledImages, labels: Any = None, columns: Columns = Columns()
 ) -> tuple[list[Any], NDArray[np.intp]]:
     """The images of a labeled source, not yet decoded, and the column of each one's class.
 
-    Raises DataError for labels that are not the engine's.
+    A whole number is the class of that name, else the one with that index. Raises DataError for labels that are not the
+    engine's.
     """
     if engine.spec.multi_label:
         one_class_only("one label an image")
     table = _labels_of(engine)
-    if labels is None:
-        name, images, labels, _ = labeled(source, wnids=all(WNID.fullmatch(label.id) for label in table))
-    else:
-        name, images = "labels", _images(engine, source, len(labels), "labels")
-    return images, np.array(class_indices(labels, table, name), np.intp)
+    if labels is not None:
+        targets = columns_of(labels, table)
+        return _images(engine, source, len(targets), "labels"), targets
+    wnids = all(WNID.fullmatch(label.id) for label in table)
+    found = labeled(source, columns, wnids=wnids, policy=engine.image_policy)
+    if found.numbers is not None and not {label.id for label in table}.issuperset(found.labels):
+        return found.images, columns_of(found.numbers, table)
+    return found.images, np.array(class_indices(found.labels, table, found.name), np.intp)
 
 
 def _read_label_sets(
-    engine: Engine, source: LabeledImages, labels: Sequence[Any] | None
+    engine: Engine, source: LabeledImages, labels: Any, columns: Columns
 ) -> tuple[list[Any], NDArray[np.bool_]]:
     """The same where an image has any number of labels: ``(N, C)``, which labels each one has."""
     table = _labels_of(engine)
-    if labels is None:
-        name, images, label_sets = labeled_sets(source)
-    else:
-        label_sets = [as_label_set(value, f"labels: number {i}") for i, value in enumerate(labels)]
-        name, images = "labels", _images(engine, source, len(label_sets), "sets of labels")
-    targets = np.zeros((len(images), len(table)), bool)
-    for row, found in zip(targets, label_sets, strict=True):
-        row[class_indices(found, table, name)] = True
-    return images, targets
+    if labels is not None:
+        targets = label_sets(labels, table)
+        return _images(engine, source, len(targets), "sets of labels"), targets
+    name, images, sets = labeled_sets(source, columns)
+    return images, indicators(sets, table, name)
 
 
 def _labels_of(engine: Engine) -> Sequence[Label]:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pretrained_cnn.errors import ImageError, import_package
+from pretrained_cnn.labels import Label
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Table", "ratio"]
+__all__ = ["WORST", "Table", "more"]
+
+WORST = 20
+"""Up to so many classes are shown, the worst ones first."""
 
 
 class Table:
     """A row for each class, by its id."""
 
+    labels: Sequence[Label]
     sources: Sequence[str]
     failed: Sequence[ImageError]
     classes: Any
@@ -28,11 +32,18 @@ class Table:
         """How many images were evaluated."""
         return len(self.sources)
 
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """What each class is called in tables and plots: its name, and its id too if another class has that name."""
+        count = Counter(name for _, name in self.labels)
+        return tuple(name if count[name] == 1 else f"{name} ({id_})" for id_, name in self.labels)
+
     def to_frame(self) -> pd.DataFrame:
         """A pandas frame with a row of `classes` for each class, indexed by id.
 
         Raises MissingDependencyError without pandas.
 
+        >>> import numpy as np
         >>> from pretrained_cnn import Evaluation, Label
         >>> labels = [Label("cat", "cat"), Label("dog", "dog")]
         >>> result = Evaluation(labels, targets=[0, 1], scores=np.eye(2), sources=["a.jpg", "b.jpg"])
@@ -48,7 +59,6 @@ class Table:
             yield from ("", f"could not be read: {len(self.failed)}", *map(str, self.failed))
 
 
-def ratio(part: NDArray[np.intp], whole: NDArray[np.intp]) -> list[float]:
-    """``part / whole``, and 0 where that is 0 / 0."""
-    found: list[float] = np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0).tolist()
-    return found
+def more(count: int, what: str) -> list[str]:
+    """The line below a table that does not show all of ``count`` rows."""
+    return [f"and {count - WORST} more {what}; to_frame() has all"] if count > WORST else []

@@ -1,12 +1,16 @@
-"""What files beside a model say of it: the configurations of transformers and of timm."""
+"""What files beside a model say of it: the configurations of transformers and of timm, and our ``labels.json``."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["said_beside", "said_by_timm"]
+from pretrained_cnn.spec import ResizePolicy
+
+__all__ = ["said_beside", "said_by_timm", "said_by_us"]
 
 MAX_BYTES = 2**24
 
@@ -17,9 +21,13 @@ RESAMPLING = {1: "lanczos", 2: "bilinear", 3: "bicubic"}
 def said_beside(path: Path) -> dict[str, Any]:
     """The preprocessing, the resize and the labels that ``preprocessor_config.json`` and ``config.json`` say.
 
-    The keys are fields of `Graph`: ``metadata``, ``resize`` and ``labels``. What cannot be read says nothing.
+    A file taken out of a bundle may have its ``labels.json`` beside it. The keys are fields of `Graph`: ``metadata``,
+    ``resize`` and ``labels``. What cannot be read says nothing.
     """
     folder = path if path.is_dir() else path.parent
+    ours = said_by_us(_read(folder / "labels.json"))
+    if ours:
+        return ours
     processor, config = (_read(folder / name) for name in ("preprocessor_config.json", "config.json"))
     found: dict[str, Any] = {}
     if isinstance(config.get("pretrained_cfg"), dict):
@@ -31,6 +39,33 @@ def said_beside(path: Path) -> dict[str, Any]:
         if labels and all(isinstance(label, str) for label in labels) and labels[0] != "LABEL_0":
             found["labels"] = labels
     return found
+
+
+def said_by_us(says: Mapping[str, Any]) -> dict[str, Any]:
+    """What the description says that this library writes into a model's file; empty for anything else.
+
+    ``says`` is the description, or its fields as texts.
+    """
+    found: dict[str, Any] = {}
+    if str(says.get("library")).startswith("pretrained-cnn "):
+        labels, resize = (_parsed(says.get(key)) for key in ("labels", "resize"))
+        if isinstance(labels, list) and labels and all(_is_label(label) for label in labels):
+            found["labels"] = [tuple(label) for label in labels]
+        with contextlib.suppress(TypeError, ValueError):
+            ResizePolicy(**resize)
+            found["resize"] = resize
+    return found
+
+
+def _parsed(value: Any) -> Any:
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(value)
+    return value
+
+
+def _is_label(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) for part in value)
 
 
 def said_by_timm(config: dict[str, Any]) -> dict[str, Any]:

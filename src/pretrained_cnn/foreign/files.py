@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import functools
+import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pretrained_cnn.errors import InvalidArgumentError
+from pretrained_cnn.foreign.description import FileDescription
 from pretrained_cnn.foreign.graph_files import READERS, open_graph
+from pretrained_cnn.foreign.graph_files import describe as read_graph
 from pretrained_cnn.foreign.kinds import KERAS, KERAS_HDF5, SAVED_MODEL, FileKind, kind_of
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.spec import ModelSpec
 
-__all__ = ["ARGUMENTS", "ModelFile", "find_file", "open_file"]
+__all__ = ["ARGUMENTS", "ModelFile", "find_file", "inspect_file", "open_file"]
+
+Open = Callable[..., ModelSpec | Path]
+"""What opens a file with the arguments of `Classifier.from_file` that no reader needs: see `open_file`."""
 
 OF_KERAS = ("custom_objects", "trust")
 OF_GRAPHS = ("channels", "layout")
+OF_READERS = ("layout", "input_size", "signature", *OF_KERAS)
 ARGUMENTS = (
     *("labels", "preprocess", "scale", "mean", "std", "resize", "input_size", "from_logits", "multi_label"),
     *OF_KERAS,
@@ -48,6 +57,36 @@ def open_file(file: ModelFile, image_policy: ImagePolicy, **arguments: Any) -> M
     The arguments are those of `Classifier.from_file`. Raises ModelFileError for a file that
     cannot be opened, InvalidArgumentError for arguments that do not fit it.
     """
+    given = _given(file, arguments)
+    if file.kind in KERAS_KINDS:
+        from pretrained_cnn.foreign.keras_file import open_keras
+
+        return open_keras(file.path, **given)
+    return open_graph(file.path, file.kind, image_policy, **given)
+
+
+def inspect_file(
+    file: ModelFile, image_policy: ImagePolicy = ImagePolicy(), **arguments: Any
+) -> tuple[FileDescription, Open]:
+    """What is in a file, and what opens it as `open_file` does, with arguments that may differ from call to call.
+
+    Of ``arguments``, those count that say how a file is read; a Keras file is loaded once. Raises as `open_file` does.
+    """
+    given = {name: value for name, value in _given(file, arguments).items() if name in OF_READERS}
+    if file.kind in KERAS_KINDS:
+        from pretrained_cnn.foreign import keras_file
+
+        size = given.pop("input_size", None)
+        model = keras_file.load(file.path, **given)
+        open_model = functools.partial(keras_file.as_spec, model, file.path.name, input_size=size)
+        return keras_file.describe(model, file.path.name), open_model
+    with tempfile.TemporaryDirectory() as folder:
+        graph = read_graph(file.path, file.kind, Path(folder), **given)
+    return graph.describe(), functools.partial(open_graph, file.path, file.kind, image_policy, **given)
+
+
+def _given(file: ModelFile, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that are given. Raises InvalidArgumentError for those that are not for files of this kind."""
     given = {name: value for name, value in arguments.items() if value is not None and value is not False}
     if "signature" in given and file.kind != SAVED_MODEL:
         raise InvalidArgumentError(f"signature=... is for a SavedModel, and {file.path} is {file.kind.what}")
@@ -56,8 +95,4 @@ def open_file(file: ModelFile, image_policy: ImagePolicy, **arguments: Any) -> M
         if name in given:
             other = "TFLite, ONNX, OpenVINO and SavedModel" if is_keras else "Keras"
             raise InvalidArgumentError(f"{name}=... is for files of {other}, and {file.path} is {file.kind.what}")
-    if is_keras:
-        from pretrained_cnn.foreign.keras_file import open_keras
-
-        return open_keras(file.path, **given)
-    return open_graph(file.path, file.kind, image_policy, **given)
+    return given

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pretrained_cnn._check import choice
 from pretrained_cnn.bundle.formats import Dtype
 from pretrained_cnn.errors import InvalidArgumentError, ModelFileError
+from pretrained_cnn.foreign.description import FileDescription, tensor
 from pretrained_cnn.presets import PixelScaling, choose_preprocess, presets_table
 from pretrained_cnn.runtimes.adapted import Adapter, Function, Layout, Quantization, Source
 from pretrained_cnn.spec import ResizePolicy
@@ -84,8 +85,8 @@ class Graph:
     """``scale``, ``mean`` and ``std`` that the file's metadata gives."""
     resize: Mapping[str, Any] | None = None
     """The fields of a `ResizePolicy` that the file's metadata gives."""
-    labels: Sequence[str] | None = None
-    """That the file's metadata gives."""
+    labels: Sequence[Any] | None = None
+    """That the file's metadata gives: names, or pairs of an id and a name."""
     ends_in: Function | None = None
     """The function that gives the scores, where it is known."""
 
@@ -123,6 +124,18 @@ class Graph:
         ends = (limits.min - zero) * scale, (limits.max - zero) * scale
         return any(
             all(abs(end - wanted) <= 1.1 * scale for end, wanted in zip(ends, span, strict=True)) for span in RANGES
+        )
+
+    def describe(self) -> FileDescription:
+        """What the graph takes and gives."""
+        said = _said(self)
+        return FileDescription(
+            input=tensor(self.input.dtype, self.input.shape),
+            output=tensor(self.output.dtype, (self.input.shape[0], *self.output.shape[1:])),
+            scores=self.width,
+            begins=self.begins,
+            says_values=None if said is None else said[0],
+            labels=self.labels,
         )
 
 

@@ -19,19 +19,30 @@ from keras import layers
 from pretrained_cnn.backbones.graph import calls, is_graph, simple
 from pretrained_cnn.backbones.wrap import wrap
 from pretrained_cnn.errors import InvalidArgumentError, MissingDependencyError, ModelFileError
+from pretrained_cnn.foreign.description import FileDescription, tensor
 from pretrained_cnn.foreign.keras_config import check_config, read_config
 from pretrained_cnn.foreign.labels import choose_labels
 from pretrained_cnn.presets import PixelScaling, choose_preprocess, presets_table
 from pretrained_cnn.spec import ModelSpec, ResizePolicy
 
-__all__ = ["load", "open_keras", "said_by"]
+__all__ = ["as_spec", "describe", "load", "open_keras", "said_by"]
 
 OF_KERAS_2 = ("1.", "2.")
 """How the versions begin whose files may need tf_keras."""
 
 
 def open_keras(
-    path: Path,
+    path: Path, *, custom_objects: Mapping[str, Any] | None = None, trust: bool = False, **arguments: Any
+) -> ModelSpec:
+    """The spec whose builder gives the model in a file; the arguments are those of `Classifier.from_file`."""
+    numbers = (arguments.get(name) for name in ("preprocess", "scale", "mean", "std"))
+    choose_preprocess(*numbers)  # before the work of loading
+    return as_spec(load(path, custom_objects=custom_objects, trust=trust), path.name, **arguments)
+
+
+def as_spec(
+    model: keras.Model,
+    name: str,
     *,
     labels: Any = None,
     preprocess: Any = None,
@@ -42,19 +53,17 @@ def open_keras(
     input_size: tuple[int, int] | None = None,
     from_logits: bool = False,
     multi_label: bool = False,
-    custom_objects: Mapping[str, Any] | None = None,
-    trust: bool = False,
 ) -> ModelSpec:
-    """The spec whose builder gives the model in a file; the arguments are those of `Classifier.from_file`."""
-    chosen = choose_preprocess(preprocess, scale, mean, std)  # before the work of loading
-    model = load(path, custom_objects=custom_objects, trust=trust)
-    table = choose_labels(labels, _outputs(model, path), path.name)
+    """The spec whose builder gives the model that `load` found in the file ``name``."""
+    chosen = choose_preprocess(preprocess, scale, mean, std)
+    table = choose_labels(labels, _outputs(model, name), name)
     said = said_by(model)
     if chosen is None and said is None:
         raise InvalidArgumentError(
-            f"{path.name} does not say which pixel values it was trained with, and wrong ones give wrong answers "
+            f"{name} does not say which pixel values it was trained with, and wrong ones give wrong answers "
             "without an error; give scale=..., mean=... and std=..., or preprocess=... by the name of one of these:\n"
-            f"{presets_table()}\nIts graph begins with {_beginning(model)}"
+            f"{presets_table()}\nIts graph begins with {_beginning(model)}; `pretrained-cnn check FILE IMAGE...` "
+            "prints the best class under each preset"
         )
     if isinstance(preprocess, str) and preprocess != "none" and said is not None:
         raise InvalidArgumentError(
@@ -63,13 +72,27 @@ def open_keras(
         )
     return wrap(
         model,
-        name=path.name,
+        name=name,
         labels=table,
         preprocess=None if chosen == PixelScaling() else chosen,
         resize=resize,
         input_size=input_size,
         from_logits=from_logits,
         multi_label=multi_label,
+    )
+
+
+def describe(model: keras.Model, name: str) -> FileDescription:
+    """What the model that `load` found in the file ``name`` takes and gives."""
+    count = _outputs(model, name)
+    given, found = model.inputs[0], simple(model).outputs[0]
+    said = said_by(model)
+    return FileDescription(
+        input=tensor(given.dtype, given.shape),
+        output=tensor(found.dtype, found.shape),
+        scores=count,
+        begins=_beginning(model),
+        says_values=None if said is None else f"the network begins with {said}",
     )
 
 
@@ -141,17 +164,17 @@ def _version(path: Path) -> str:
     return text if re.fullmatch(r"[\w.+-]{1,40}", text) else ""
 
 
-def _outputs(model: keras.Model, path: Path) -> int:
+def _outputs(model: keras.Model, name: str) -> int:
     """The number of scores that a model gives for an image. Raises ModelFileError unless it is known and one vector."""
     found = getattr(simple(model), "outputs", None) or []
     if len(found) != 1:
         raise ModelFileError(
-            f"{path.name}: a classifier has one output, and this model has {len(found) or 'none that is known'}; load "
+            f"{name}: a classifier has one output, and this model has {len(found) or 'none that is known'}; load "
             "it with keras.saving.load_model, and pass a model with one of them to Classifier.from_keras"
         )
     sides = tuple(found[0].shape)[1:]
     if not sides or None in sides:
-        raise ModelFileError(f"{path.name} gives {tuple(found[0].shape)}, and a classifier gives one score a class")
+        raise ModelFileError(f"{name} gives {tuple(found[0].shape)}, and a classifier gives one score a class")
     return math.prod(sides)
 
 

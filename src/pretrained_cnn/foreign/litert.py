@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
@@ -16,7 +17,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrained_cnn.bundle.description import KEY
 from pretrained_cnn.errors import ModelFileError, import_package
+from pretrained_cnn.foreign.beside import said_by_us
 from pretrained_cnn.foreign.graph import Graph, Port, Step, beginning, faults_named, find_layout, known_shape, probe
 
 __all__ = ["read"]
@@ -71,7 +74,11 @@ def read(
     begins, scales = graph.first()
     input_port = Port(shape=shape, dtype=dtype, quantization=_pair(given))
     output_port = Port(shape=answer, dtype=np.dtype(found["dtype"]).name, quantization=_pair(found))
-    metadata, labels = _metadata(copied, graph.metadata())
+    metadata, labels = _metadata(copied, graph.metadata("TFLITE_METADATA"))
+    said: dict[str, Any] = {"metadata": metadata, "labels": labels}
+    with contextlib.suppress(ValueError, RecursionError):
+        ours = json.loads(graph.metadata(KEY) or b"null")
+        said |= said_by_us(ours if isinstance(ours, dict) else {})
     described = Graph(
         format="litert",
         dtype="int8" if graph.has_integers() else "float32",
@@ -81,9 +88,8 @@ def read(
         layout=order,
         begins=begins,
         scales=scales,
-        metadata=metadata,
-        labels=labels,
         ends_in=FUNCTIONS.get(graph.last()),
+        **said,
     )
     return dataclasses.asdict(described)
 
@@ -148,11 +154,11 @@ class _Schema:
         kinds = {self._graph.Tensors(i).Type() for i in range(self._graph.TensorsLength())}
         return bool(kinds & {self._types.INT8, self._types.UINT8})
 
-    def metadata(self) -> bytes | None:
-        """The buffer ``TFLITE_METADATA``."""
+    def metadata(self, name: str) -> bytes | None:
+        """The buffer that the metadata calls so."""
         for place in range(self._model.MetadataLength()):
             entry = self._model.Metadata(place)
-            if entry.Name() == b"TFLITE_METADATA":
+            if entry.Name() == name.encode():
                 buffer = self._model.Buffers(entry.Buffer())
                 return buffer.DataAsNumpy().tobytes() if buffer.DataLength() else None
         return None

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn.errors import ModelFileError, import_package
-from pretrained_cnn.foreign.beside import said_by_timm
+from pretrained_cnn.foreign.beside import said_by_timm, said_by_us
 from pretrained_cnn.foreign.graph import Graph, Port, Step, beginning, faults_named, find_layout, known_shape, probe
 
 __all__ = ["read"]
@@ -302,7 +302,9 @@ class _Graph:
 
 
 def said_by(metadata: dict[str, str]) -> dict[str, Any]:
-    """The preprocessing, the resize and the labels that the metadata of ultralytics or of timm gives."""
+    """The preprocessing, the resize and the labels that the metadata of ultralytics, of timm or of a bundle gives."""
+    if metadata.get("library", "").startswith("pretrained-cnn "):
+        return said_by_us(metadata)
     found: dict[str, Any] = {}
     if metadata.get("task") == "classify" and "names" in metadata:  # ultralytics
         found["metadata"] = {"scale": 1 / 255, "mean": 0.0, "std": 1.0}

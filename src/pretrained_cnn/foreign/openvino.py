@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrained_cnn.bundle.description import KEY
 from pretrained_cnn.errors import ModelFileError, import_package
+from pretrained_cnn.foreign.beside import said_by_us
 from pretrained_cnn.foreign.graph import Graph, Port, Step, beginning, faults_named, find_layout, known_shape, probe
 
 __all__ = ["read"]
@@ -61,6 +63,8 @@ def read(
     sides = [side.get_length() if side.is_static else None for side in source.get_partial_shape()]
     order = find_layout(sides, layout, "NCHW", name)
     shape = known_shape(sides, name, order, input_size)
+    kept = [key for key in ("library", "labels", "resize") if model.has_rt_info([KEY, key])]
+    said = said_by_us({key: model.get_rt_info([KEY, key]).astype(str) for key in kept})
     begins, scales = _first(source)
     ends_in = _last(sink.get_node().input_value(0))
     embedding = _embedding(sink.get_node().input_value(0))
@@ -88,6 +92,7 @@ def read(
         begins=begins,
         scales=scales,
         ends_in=ends_in,
+        **said,
     )
     return dataclasses.asdict(described)
 

@@ -119,8 +119,8 @@ def _places(array: np.ndarray[Any, Any], what: str) -> np.ndarray[Any, Any]:
     wrong = np.flatnonzero(~(((array == 0) | (array == 1)).all(axis=1) & (array.sum(axis=1) == 1)))
     if wrong.size:
         raise DataError(
-            f"{what}: the labels have the shape {array.shape}, and row {wrong[0]} is not one-hot; expected one 1 in each "
-            "row, or one label for each image"
+            f"{what}: the labels have the shape {array.shape}, and row {wrong[0]} is not one-hot; expected one 1 in "
+            "each row, or one label for each image"
         )
     places: np.ndarray[Any, Any] = array.argmax(axis=1)
     return places
@@ -221,7 +221,7 @@ def _samples(source: Any) -> list[tuple[Any, Any]] | None:
 def _has_arrays(source: Any) -> bool:
     """Whether ``data`` are images and ``targets`` their labels, as in torchvision's MNIST and CIFAR10."""
     data, targets = getattr(source, "data", None), getattr(source, "targets", None)
-    shape = getattr(data, "shape", ())
+    shape: tuple[int, ...] = getattr(data, "shape", ())
     if targets is None or not hasattr(targets, "__len__") or len(shape) not in (3, 4) or len(targets) != shape[0]:
         return False
     return len(shape) == 3 or shape[-1] in (1, 3, 4)
@@ -238,13 +238,11 @@ def _of_row(row: Mapping[Any, Any], what: str) -> tuple[Any, Any]:
 
 def _is_batch(image: Any, label: Any) -> bool:
     """Whether these are several images, and a label for each."""
-    if _is_scalar(label):
-        return False
-    shape = getattr(image, "shape", None)
+    shape: tuple[int, ...] | None = getattr(image, "shape", None)
     if shape is None:
-        return isinstance(image, list) or (isinstance(image, tuple) and not _is_scalar(label))
+        return isinstance(image, list | tuple) and not _is_scalar(label)
     if len(shape) == 3:  # gray images, or one image with a label that is one-hot
-        return shape[-1] not in (1, 3, 4) and shape[0] == len(label)
+        return not _is_scalar(label) and shape[-1] not in (1, 3, 4) and shape[0] == len(label)
     return len(shape) in (1, 4)
 
 

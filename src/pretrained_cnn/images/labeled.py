@@ -22,7 +22,6 @@ from pretrained_cnn.images.tables import Columns, Table, as_table, is_table_file
 __all__ = [
     "FORMS",
     "WNID",
-    "Columns",
     "Labeled",
     "LabeledSets",
     "as_label_set",

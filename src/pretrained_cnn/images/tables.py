@@ -80,8 +80,7 @@ class Table(NamedTuple):
             raise DataError(f"{self.name}: {_names(found)} may all be the {usual[0]}; choose one by {argument}=...")
         raise DataError(
             f"{self.name}: no column is named {usual[0]}; its columns are {_names(self.columns)}: choose one by "
-            f"{argument}=..."
-            + ("; the first line must name the columns" if self.rows and self.rows[0].startswith("line") else "")
+            f"{argument}=..." + ("; the first line must name the columns" if self.folder is not None else "")
         )
 
     def images(self, columns: Columns) -> list[Any]:
@@ -259,7 +258,7 @@ def _text(path: str) -> str:
         data = file.read()
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as Excel and PowerShell write it
         encoding = "utf-16"
-    elif b"\0" in data[:200]:  # the same without a mark
+    elif b"\0" in data[:2]:  # the same without a mark
         encoding = "utf-16-le" if data[1:2] == b"\0" else "utf-16-be"
     else:
         encoding = "utf-8-sig"

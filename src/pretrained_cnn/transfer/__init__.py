@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -10,26 +9,27 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn._cache import cache_folder
-from pretrained_cnn._check import choice, number, whole_number
 from pretrained_cnn._process import warn
 from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.engine import Engine
-from pretrained_cnn.errors import DataError, ImageError, InvalidArgumentError, import_package
-from pretrained_cnn.images.labeled import Columns, columns_of_each, dataset_parts, labeled
+from pretrained_cnn.errors import DataError, ImageError, import_package
+from pretrained_cnn.images.labeled import columns_of_each, dataset_parts, labeled
+from pretrained_cnn.images.tables import Columns
 from pretrained_cnn.runtimes.head import Head
 from pretrained_cnn.spec import ModelSpec
 from pretrained_cnn.transfer import data
 from pretrained_cnn.transfer.embeddings import embed, open_store
-from pretrained_cnn.transfer.heads import HeadData, attach, measure
+from pretrained_cnn.transfer.heads import AnyHead, HeadData, arrays_of, attach, last_width, measure
+from pretrained_cnn.transfer.history import TrainingHistory
 from pretrained_cnn.transfer.report import Trained, TrainingReport, model_card
+from pretrained_cnn.transfer.settings import Settings
 
 if TYPE_CHECKING:
     import keras
@@ -40,56 +40,6 @@ log = logging.getLogger(__name__)
 
 SUFFIX = "-trained"
 """What the name of a trained network ends in."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to train; the fields are the arguments of `Classifier.train`. Raises InvalidArgumentError."""
-
-    head: Literal["linear", "mlp"] = "linear"
-    epochs: int | None = None
-    unfreeze: int | str = 0
-    augment: Any = None
-    learning_rate: float | None = None
-    class_weight: Literal["balanced"] | Mapping[str, float] | None = None
-    seed: int = 0
-    cache: bool = True
-
-    def __post_init__(self) -> None:
-        # NumPy's numbers become Python's, since the settings are written as JSON.
-        put = partial(object.__setattr__, self)  # the class is frozen
-        put("head", choice("head", self.head, ("linear", "mlp")))
-        if not isinstance(self.unfreeze, str):
-            try:
-                put("unfreeze", whole_number("unfreeze", self.unfreeze, least=0))
-            except InvalidArgumentError:
-                raise InvalidArgumentError(
-                    f"unfreeze={self.unfreeze!r} is neither a number of layers nor a layer's name"
-                ) from None
-        if self.epochs is not None:
-            put("epochs", whole_number("epochs", self.epochs))
-        put("seed", whole_number("seed", self.seed, least=0))
-        if self.learning_rate is not None:
-            put("learning_rate", number("learning_rate", self.learning_rate, above=0))
-        if not (self.class_weight in (None, "balanced") or isinstance(self.class_weight, Mapping)):
-            raise InvalidArgumentError(
-                f'class_weight={self.class_weight!r} is not known; give "balanced" or a number for each class'
-            )
-        if self.augment is not None and not self.unfreeze:
-            raise InvalidArgumentError(
-                "augment=... needs unfreeze: without it the network sees each image once, and the head embeddings"
-            )
-        if self.head == "linear" and not self.unfreeze:
-            for name in ("epochs", "learning_rate"):
-                if getattr(self, name) is not None:
-                    raise InvalidArgumentError(
-                        f'{name}=... has no meaning for head="linear", which is fitted to convergence; '
-                        'leave it out, or give head="mlp" or unfreeze'
-                    )
-
-
-EPOCHS = {"mlp": 100, "fine-tune": 20}
-LEARNING_RATES = {"mlp": 3e-4, "fine-tune": 1e-5}
 
 
 @dataclass(frozen=True)
@@ -122,7 +72,7 @@ def train(
     Raises DataError before any work if the images cannot be used, InvalidArgumentError for settings that do not fit the
     network, MissingDependencyError without SciPy where the head needs it.
     """
-    if settings.head == "linear":
+    if settings.is_linear:
         import_package("scipy", extra="train")
     if validation is None and (parts := dataset_parts(source)) is not None:
         source, validation = parts["train"], parts.get("validation")
@@ -135,19 +85,23 @@ def train(
         images = _embed(engine, images, identity)
     weights = data.class_weights(settings.class_weight, images.parts[0].targets, images.classes)
     images = replace(images, parts=[part.weighted(weights) for part in images.parts])
-    if validation is None and (settings.head != "linear" or settings.unfreeze):
+    if validation is None and (not settings.is_linear or settings.unfreeze):
         images = _set_aside(images, settings)
     with _clock(seconds, "head"):
-        stage = _linear(images, settings) if settings.head == "linear" else _mlp(images, settings)
-    spec, history, chosen, metrics = _spec_with_head(engine, stage.head, images.classes), *stage[1:4]
+        stage = _linear(images, settings) if settings.is_linear else _layers(images, settings)
+    spec = _spec_with_head(engine, stage.head, images.classes, settings)
+    history, plain, metrics = stage.history, {**settings.to_plain(), **stage.chosen}, stage.metrics
     if settings.unfreeze:
         with _clock(seconds, "fine-tune"):
             spec, rows = _fine_tune(engine, spec, stage.head, images.parts, settings, identity)
-        history, chosen, metrics = [*history, *rows], {**chosen, **_schedule(settings, "fine-tune")}, _best(rows)
-    report = _report(engine.spec, images, stage, {**_plain(settings), **chosen}, metrics, seconds)
+        history, metrics = [*history, *rows], _best(rows)
+        plain = {**settings.to_plain("fine-tune"), **stage.chosen}
+    report = _report(engine.spec, images, stage, plain, metrics, seconds)
     digests = frozenset(digest for part in images.parts for digest in part.digests if digest is not None)
-    network = {} if engine.graph is None else {"bundle": engine.graph.with_head(stage.head, spec)}
-    return Trained(engine.derived(spec, **network), history, report, digests)
+    network = {}
+    if engine.graph is not None and isinstance(stage.head, Head):
+        network["bundle"] = engine.graph.with_head(stage.head, spec)
+    return Trained(engine.derived(spec, **network), TrainingHistory(history), report, digests)
 
 
 def _read(
@@ -201,6 +155,10 @@ def _check_network(engine: Engine, settings: Settings) -> None:
     """
     if engine.graph is not None and not settings.unfreeze:
         engine.open(("embedding",))
+    if settings.has_layers:
+        from pretrained_cnn.transfer.layers import check_head
+
+        check_head(settings.head, _trunk(engine).output_shape[-1])
     if settings.unfreeze:
         trunk = _trunk(engine)
         from pretrained_cnn.transfer.fine_tune import augmentation, layers_to_unfreeze
@@ -256,7 +214,7 @@ def _set_aside_text(settings: Settings) -> str:
 class _Stage(NamedTuple):
     """A head, and what a report tells of it."""
 
-    head: Head
+    head: AnyHead
     history: list[dict[str, Any]]
     """A row for each setting or epoch that was tried."""
     chosen: dict[str, Any]
@@ -294,14 +252,15 @@ def _linear(images: _Data, settings: Settings) -> _Stage:
     return _Stage(fitted.head, fitted.rows, {"C": fitted.strength}, metrics, validated, split)
 
 
-def _mlp(images: _Data, settings: Settings) -> _Stage:
-    """A head with a hidden layer, of the epoch that is best on the validation images."""
-    from pretrained_cnn.transfer.mlp import mlp
+def _layers(images: _Data, settings: Settings) -> _Stage:
+    """A head that is trained epoch by epoch, as it is after the epoch that is best on the validation images."""
+    from pretrained_cnn.transfer.layers import fit_layers
 
     sets = [_head_data(part, vectors) for part, vectors in zip(images.parts, images.vectors, strict=True)]
-    schedule = _schedule(settings, "mlp")
-    head, rows = mlp(sets[0], sets[1], classes=len(images.classes), seed=settings.seed, **schedule)
-    return _Stage(head, rows, {} if settings.unfreeze else schedule, _best(rows), images.parts[1], images.split)
+    schedule = settings.schedule("head")
+    head, rows = fit_layers(sets[0], sets[1], settings.layers, len(images.classes), schedule, settings.seed)
+    chosen = {} if settings.unfreeze else settings.to_plain("head")
+    return _Stage(head, rows, chosen, _best(rows), images.parts[1], images.split)
 
 
 def _head_data(images: data.Images, vectors: NDArray[np.float32]) -> HeadData:
@@ -325,14 +284,14 @@ def _metrics(loss: float, accuracy: float) -> dict[str, float]:
     return {"validation_loss": loss, "validation_accuracy": accuracy}
 
 
-def _spec_with_head(engine: Engine, head: Head, classes: tuple[str, ...]) -> ModelSpec:
+def _spec_with_head(engine: Engine, head: AnyHead, classes: tuple[str, ...], settings: Settings) -> ModelSpec:
     """The spec of the network with the new head in place of its own."""
     return engine.spec.replace(
         name=f"{engine.spec.name.removesuffix(SUFFIX)}{SUFFIX}",
-        builder=lambda input_shape: attach(head, _trunk(engine)),
+        builder=lambda input_shape: attach(head, _trunk(engine), settings.dropout),
         labels=classes,
         multi_label=False,
-        embedding_size=head.layers[-1][0].shape[0],
+        embedding_size=last_width(head),
         parameters=None,
         weights=(),
         published=None,
@@ -342,18 +301,18 @@ def _spec_with_head(engine: Engine, head: Head, classes: tuple[str, ...]) -> Mod
 def _fine_tune(
     engine: Engine,
     spec: ModelSpec,
-    head: Head,
+    head: AnyHead,
     parts: Sequence[data.Images],
     settings: Settings,
     identity: str | None,
 ) -> tuple[ModelSpec, list[dict[str, Any]]]:
     """The spec of the fine-tuned network, and a row for each epoch."""
     from pretrained_cnn.backbones.build import Backbone
-    from pretrained_cnn.transfer.fine_tune import fine_tune, layers_to_unfreeze
+    from pretrained_cnn.transfer.fine_tune import fine_tune, layers_to_unfreeze, leaf_layers
 
     trunk = _trunk(engine)
-    network = attach(head, trunk)
-    added = network.layers[len(trunk.layers) :]
+    network = attach(head, trunk, settings.dropout)
+    added = leaf_layers(network)[len(leaf_layers(trunk)) :]
     checkpoint = _checkpoint(head, parts, settings, identity)
     rows = fine_tune(
         Backbone(spec, network, has_head=True),
@@ -362,9 +321,9 @@ def _fine_tune(
         parts[1],
         image_policy=engine.image_policy,
         augment=settings.augment,
+        schedule=settings.schedule("fine-tune"),
         seed=settings.seed,
         checkpoint=checkpoint,
-        **_schedule(settings, "fine-tune"),
     )
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
@@ -394,14 +353,17 @@ def _report(
     )
 
 
-def _checkpoint(head: Head, parts: Sequence[data.Images], settings: Settings, identity: str | None) -> Path | None:
-    """The file of this very training; None if its network or one of its images has no lasting identity."""
+def _checkpoint(head: AnyHead, parts: Sequence[data.Images], settings: Settings, identity: str | None) -> Path | None:
+    """The file of this very training.
+
+    None if its network or one of its images has no lasting identity, or with callbacks, whose state is not known.
+    """
     digests = [digest for part in parts for digest in part.digests]
-    if identity is None or None in digests:
+    if identity is None or None in digests or settings.callbacks:
         return None
-    facts = [identity, _plain(settings), [[part.targets.tolist(), part.weights.tolist()] for part in parts]]
+    facts = [identity, settings.to_plain(), [[part.targets.tolist(), part.weights.tolist()] for part in parts]]
     name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    for content in (*digests, *(array.tobytes() for layer in head.layers for array in layer)):
+    for content in (*digests, *(array.tobytes() for array in arrays_of(head))):
         name.update(content or b"")
     return cache_folder("training") / f"{name.hexdigest()}.npz"
 
@@ -411,26 +373,6 @@ def _trunk(engine: Engine) -> keras.Model:
     from pretrained_cnn.backbones.serving import embedding_model
 
     return embedding_model(backbone)
-
-
-def _schedule(settings: Settings, stage: str) -> dict[str, Any]:
-    """How many epochs, and the learning rate. Where two stages are trained, the arguments are the last one's."""
-    given = settings if stage == "fine-tune" or not settings.unfreeze else Settings(settings.head)
-    return {
-        "epochs": given.epochs or EPOCHS[stage],
-        "learning_rate": given.learning_rate or LEARNING_RATES[stage],
-    }
-
-
-def _plain(settings: Settings) -> dict[str, Any]:
-    """The settings as plain data. A layer that augments stands there by its configuration."""
-    plain = {item.name: getattr(settings, item.name) for item in dataclasses.fields(settings)}
-    if not isinstance(settings.augment, str | None):
-        config = getattr(settings.augment, "get_config", lambda: settings.augment)()
-        plain["augment"] = f"{type(settings.augment).__name__} {json.dumps(config, sort_keys=True, default=repr)}"
-    if isinstance(settings.class_weight, Mapping):
-        plain["class_weight"] = dict(settings.class_weight)
-    return {name: value for name, value in plain.items() if name != "cache"}
 
 
 @contextmanager

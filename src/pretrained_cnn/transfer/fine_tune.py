@@ -23,8 +23,7 @@ from pretrained_cnn.runtimes.keras import KerasRuntime
 from pretrained_cnn.transfer.data import Images
 from pretrained_cnn.transfer.fit import Step, fit
 from pretrained_cnn.transfer.heads import measure
-
-BATCH_SIZE = 16
+from pretrained_cnn.transfer.settings import Schedule
 
 
 def layers_to_unfreeze(trunk: keras.Model, unfreeze: int | str) -> list[Any]:
@@ -33,7 +32,7 @@ def layers_to_unfreeze(trunk: keras.Model, unfreeze: int | str) -> list[Any]:
     A number counts from the end the layers that have weights, BatchNormalization not counted; a name stands for that
     layer and all behind it. Raises InvalidArgumentError if there are not so many, or there is none of that name.
     """
-    leaves = _leaves(trunk)
+    leaves = leaf_layers(trunk)
     if isinstance(unfreeze, str):
         names = [layer.name for layer in leaves]
         if unfreeze not in names:
@@ -61,8 +60,7 @@ def fine_tune(
     *,
     image_policy: ImagePolicy,
     augment: Any,
-    epochs: int,
-    learning_rate: float,
+    schedule: Schedule,
     seed: int,
     checkpoint: Path | None,
 ) -> list[dict[str, Any]]:
@@ -72,15 +70,19 @@ def fine_tune(
     in inference mode: neither its statistics nor its scale and offset change. The log loss on ``validation`` decides
     which epoch's weights stay.
     """
-    layer = augmentation(augment)
+    layer, spec = augmentation(augment), backbone.spec
     with _trainable_only(backbone.model, layers):
         graph = serving_graph(backbone)
 
         def pixels(part: Images, order: NDArray[np.intp]) -> Iterator[NDArray[np.uint8]]:
-            spec = backbone.spec
             chosen = (part.items[i] for i in order)
             stream = batches(
-                chosen, spec.input_size, spec.resize, image_policy, channels=spec.channels, batch_size=BATCH_SIZE
+                chosen,
+                spec.input_size,
+                spec.resize,
+                image_policy,
+                channels=spec.channels,
+                batch_size=schedule.batch_size,
             )
             with contextlib.closing(stream):
                 for batch in stream:
@@ -105,9 +107,10 @@ def fine_tune(
             keras.Model(graph.inputs, graph.output["scores"]),
             steps,
             on_validation,
+            schedule,
+            kept=[weight for layer in layers for weight in layer.weights],
             stage="fine-tune",
-            epochs=epochs,
-            learning_rate=learning_rate,
+            classes=len(spec.labels),
             seed=seed,
             states=layer.variables if layer is not None else (),
             checkpoint=checkpoint,
@@ -119,7 +122,7 @@ def _trainable_only(model: keras.Model, layers: Sequence[Any]) -> Iterator[None]
     """Nothing but ``layers`` is trainable for a while; BatchNormalization is not, wherever it is."""
     every = flatten_layers(model)
     before = [layer.trainable for layer in every]
-    for layer in _leaves(model):
+    for layer in leaf_layers(model):
         layer.trainable = any(layer is other for other in layers)
     for layer in every:
         if _is_batch_norm(layer):
@@ -155,11 +158,11 @@ def _augmented(layer: Any, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(np.clip(np.rint(changed), 0, 255), np.uint8)
 
 
-def _leaves(model: keras.Model) -> list[Any]:
+def leaf_layers(model: keras.Model) -> list[Any]:
     """The layers in the order of the network, in place of a model within it its own."""
     found: list[Any] = []
     for layer in model.layers:
-        found += _leaves(layer) if isinstance(layer, keras.Model) else [layer]
+        found += leaf_layers(layer) if isinstance(layer, keras.Model) else [layer]
     return found
 
 

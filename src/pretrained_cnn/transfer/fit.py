@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from pretrained_cnn._cache import evict
 from pretrained_cnn._files import atomic_write
+from pretrained_cnn.transfer.settings import Schedule
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 5
-"""Training ends when so many epochs in a row have not lowered the log loss on validation."""
+
+METRICS = ("loss", "accuracy", "validation_loss", "validation_accuracy")
+"""What a row has of each epoch but the first."""
 
 
 class Step(NamedTuple):
@@ -36,7 +38,7 @@ class State:
 
     epoch: int = 0
     best: list[NDArray[Any]] = field(default_factory=list)
-    """The trainable weights of the best epoch."""
+    """The weights of the best epoch."""
     best_loss: float = float("inf")
     waited: int = 0
     """Epochs since the best one."""
@@ -47,15 +49,16 @@ def fit(
     model: keras.Model,
     steps: Callable[[int], Iterable[Step]],
     measure: Callable[[], tuple[float, float]],
+    schedule: Schedule,
     *,
+    kept: Sequence[Any],
     stage: str,
-    epochs: int,
-    learning_rate: float,
+    classes: int,
     seed: int,
     states: Sequence[Any] = (),
     checkpoint: Path | None = None,
 ) -> list[dict[str, Any]]:
-    """Train ``model`` with Adam for at most ``epochs``, and leave it with the weights of its best epoch.
+    """Train ``model`` as ``schedule`` says, and leave the variables ``kept`` as they were after its best epoch.
 
     ``steps(epoch)`` gives an epoch's batches, the same for the same number; ``measure()`` the log loss and the accuracy
     on validation. Epoch 0 is the model as it came, so that it never gets worse. ``states`` are variables that training
@@ -63,47 +66,84 @@ def fit(
     all of it is written to ``checkpoint``; where that file exists, training goes on from it, to the same weights. Gives
     a row for each epoch.
     """
-    optimizer = keras.optimizers.Adam(learning_rate)
+    optimizer = make_optimizer(schedule)
     # Without XLA, which is slower than the kernels of the backend on a CPU.
-    model.compile(optimizer, "sparse_categorical_crossentropy", jit_compile=False)
+    model.compile(
+        optimizer,
+        keras.losses.CategoricalCrossentropy(label_smoothing=schedule.label_smoothing),
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        jit_compile=False,
+    )
     optimizer.build(model.trainable_variables)
     weights = {id(weight) for weight in model.weights}
     seeds = [variable for variable in model.variables if id(variable) not in weights]
-    variables = [*model.trainable_variables, *optimizer.variables, *seeds, *states]
+    variables = [*_distinct([*model.trainable_variables, *kept]), *optimizer.variables, *seeds, *states]
     for i, variable in enumerate([*seeds, *states]):
         if variable.name == "seed_generator_state":
             variable.assign(np.array([seed, i], variable.dtype))
     state = _load(checkpoint, variables)
     if state is None:
         state = State()
-        _note(state, model, measure, {"stage": stage, "epoch": 0})
-    while state.epoch < epochs and state.waited < PATIENCE:
+        _note(state, kept, measure, {"stage": stage, "epoch": 0})
+    callbacks = keras.callbacks.CallbackList(list(schedule.callbacks), model=model, epochs=schedule.epochs, verbose=0)
+    model.stop_training = False
+    callbacks.on_train_begin()
+    while state.epoch < schedule.epochs and state.waited < schedule.patience and not model.stop_training:
+        callbacks.on_epoch_begin(state.epoch)
         state.epoch += 1
-        losses, counts = [], []
-        for step in steps(state.epoch):
-            losses.append(float(model.train_on_batch(step.inputs, step.targets, sample_weight=step.weights)))
-            counts.append(len(step.targets))
-            model.reset_metrics()
-        row = {"stage": stage, "epoch": state.epoch, "loss": float(np.average(losses, weights=counts))}
-        _note(state, model, measure, row)
+        row = {"stage": stage, "epoch": state.epoch, **_train_epoch(model, steps(state.epoch), classes, callbacks)}
+        _note(state, kept, measure, row)
         log.log(
             logging.DEBUG if stage == "head" else logging.INFO,
             "epoch %d: loss %.3f, on validation %.3f, accuracy %.3f",
             *(state.rows[-1][key] for key in ("epoch", "loss", "validation_loss", "validation_accuracy")),
         )
+        logs = {name.replace("validation_", "val_"): state.rows[-1][name] for name in METRICS}
+        callbacks.on_epoch_end(state.epoch - 1, logs)
         _save(checkpoint, state, variables)
-    for variable, value in zip(model.trainable_variables, state.best, strict=True):
+    callbacks.on_train_end()
+    for variable, value in zip(kept, state.best, strict=True):
         variable.assign(value)
     return state.rows
 
 
-def _note(state: State, model: keras.Model, measure: Callable[[], tuple[float, float]], row: dict[str, Any]) -> None:
+def make_optimizer(schedule: Schedule) -> keras.optimizers.Optimizer:
+    """A new optimizer, with the settings of the one that was given."""
+    given = keras.optimizers.get(schedule.optimizer or "adam")
+    if schedule.learning_rate is not None:
+        return type(given)(learning_rate=schedule.learning_rate)
+    return type(given).from_config(given.get_config())
+
+
+def _train_epoch(
+    model: keras.Model, steps: Iterable[Step], classes: int, callbacks: keras.callbacks.CallbackList
+) -> dict[str, float]:
+    """The mean loss and accuracy over the steps."""
+    found, counts = [], []
+    for number, step in enumerate(steps):
+        callbacks.on_train_batch_begin(number)
+        logs = model.train_on_batch(
+            step.inputs, np.eye(classes, dtype=np.float32)[step.targets], sample_weight=step.weights, return_dict=True
+        )
+        found.append([float(logs[name]) for name in ("loss", "accuracy")])
+        counts.append(len(step.targets))
+        callbacks.on_train_batch_end(number, dict(zip(("loss", "accuracy"), found[-1], strict=True)))
+        model.reset_metrics()
+    loss, accuracy = np.average(found, axis=0, weights=counts).tolist()
+    return {"loss": loss, "accuracy": accuracy}
+
+
+def _note(state: State, kept: Sequence[Any], measure: Callable[[], tuple[float, float]], row: dict[str, Any]) -> None:
     loss, accuracy = measure()
     state.rows.append({**row, "validation_loss": loss, "validation_accuracy": accuracy})
     state.waited += 1
     if loss < state.best_loss:
         state.best_loss, state.waited = loss, 0
-        state.best = [_value(variable) for variable in model.trainable_variables]
+        state.best = [_value(variable) for variable in kept]
+
+
+def _distinct(variables: Iterable[Any]) -> list[Any]:
+    return list({id(variable): variable for variable in variables}.values())
 
 
 def _save(path: Path | None, state: State, variables: Sequence[Any]) -> None:

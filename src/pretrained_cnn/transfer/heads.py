@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,6 @@ from pretrained_cnn.runtimes.head import Head
 
 if TYPE_CHECKING:
     import keras
-
-HIDDEN = 256
-DROPOUT = 0.5
 
 
 @dataclass(frozen=True)
@@ -30,24 +28,64 @@ class HeadData:
         return HeadData(self.vectors[which], self.targets[which], self.weights[which])
 
 
-def attach(head: Head, trunk: keras.Model) -> keras.Model:
-    """The network of ``trunk``, which gives embeddings ``(N, D)``, and ``head``."""
+@dataclass(frozen=True, eq=False)
+class LayersHead:
+    """Layers of Keras, as what makes them anew: their classes, their configurations and their weights."""
+
+    layers: Sequence[tuple[type[keras.Layer], dict[str, Any], list[NDArray[Any]]]]
+
+    @classmethod
+    def of(cls, layers: Sequence[keras.Layer]) -> LayersHead:
+        """The head that these layers are."""
+        return cls([(type(layer), layer.get_config(), layer.get_weights()) for layer in layers])
+
+    @property
+    def arrays(self) -> list[NDArray[Any]]:
+        """All weights."""
+        return [array for _, _, weights in self.layers for array in weights]
+
+
+AnyHead = Head | LayersHead
+
+
+def arrays_of(head: AnyHead) -> list[NDArray[Any]]:
+    """All weights of a head."""
+    return head.arrays if isinstance(head, LayersHead) else [array for layer in head.layers for array in layer]
+
+
+def last_width(head: AnyHead) -> int:
+    """What the layer of the classes takes, the size of an embedding of the network with this head."""
+    return int(arrays_of(head)[-2].shape[0])
+
+
+def attach(head: AnyHead, trunk: keras.Model, dropout: float = 0.0) -> keras.Model:
+    """The network of ``trunk``, which gives embeddings ``(N, D)``, and ``head``; ``dropout`` is that of an MLP."""
     import keras
 
     from pretrained_cnn.backbones.graph import free_name, layer_names
 
     taken = layer_names(trunk)  # Keras's own names begin anew in each process, and may be those of the trunk
     x = trunk.outputs[0]
-    built = []
-    for number, (kernel, _) in enumerate(head.layers[:-1], 1):
-        name = free_name(f"head_hidden_{number}", taken)
-        built.append(keras.layers.Dense(kernel.shape[1], activation="relu", name=name))
-        x = keras.layers.Dropout(DROPOUT, name=free_name(f"head_dropout_{number}", taken))(built[-1](x))
-    name, classes = free_name("head", taken), head.layers[-1][0].shape[1]
-    built.append(keras.layers.Dense(classes, activation="softmax", dtype="float32", name=name))
+    if isinstance(head, LayersHead):
+        built = []
+        for kind, config, _ in head.layers[:-1]:
+            name = free_name(f"head_{config['name']}", taken)
+            taken = [*taken, name]
+            built.append(kind.from_config({**config, "name": name}))
+            x = built[-1](x)
+        weights = [array for _, _, array in head.layers]
+    else:
+        built = []
+        for number, (kernel, _) in enumerate(head.layers[:-1], 1):
+            name = free_name(f"head_hidden_{number}", taken)
+            built.append(keras.layers.Dense(kernel.shape[1], activation="relu", name=name))
+            x = keras.layers.Dropout(dropout, name=free_name(f"head_dropout_{number}", taken))(built[-1](x))
+        weights = [list(layer) for layer in head.layers]
+    classes = weights[-1][0].shape[1]
+    built.append(keras.layers.Dense(classes, activation="softmax", dtype="float32", name=free_name("head", taken)))
     model = keras.Model(trunk.inputs, built[-1](x), name=trunk.name)
-    for layer, weights in zip(built, head.layers, strict=True):
-        layer.set_weights(list(weights))
+    for layer, values in zip(built, weights, strict=True):
+        layer.set_weights(values)
     return model
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from pretrained_cnn.engine import Engine
 from pretrained_cnn.spec import ModelSpec
+from pretrained_cnn.transfer.history import TrainingHistory
 
 __all__ = ["Trained", "TrainingReport", "model_card"]
 
@@ -62,7 +63,7 @@ class Trained:
 
     engine: Engine
     """The trained network, whose labels are the new classes."""
-    history: list[dict[str, Any]]
+    history: TrainingHistory
     """A row for each setting or epoch that was tried, in order."""
     report: TrainingReport
     digests: frozenset[bytes] = frozenset()

@@ -17,6 +17,7 @@ from pretrained_cnn.errors import DataError, ImageError, InvalidArgumentError
 from pretrained_cnn.evaluate import MultiLabelEvaluation, evaluate
 from pretrained_cnn.images.labeled import WNID, labeled
 from pretrained_cnn.images.sources import iter_items
+from pretrained_cnn.images.tables import Columns
 from pretrained_cnn.labels import Label
 from pretrained_cnn.results.file import by_image, status_of_row
 from pretrained_cnn.results.formats import FORMATS, find_format
@@ -56,7 +57,8 @@ def ask_both(
     a: Competitor,
     b: Competitor,
     source: LabeledImages,
-    labels: Sequence[Any] | None = None,
+    labels: Any = None,
+    columns: Columns = Columns(),
     *,
     batch_size: int | None = None,
 ) -> Answers:
@@ -75,16 +77,18 @@ def ask_both(
             "a file of results does not say which labels were given to an image that may have several; compare the "
             "classifiers instead"
         )
-    if not isinstance(source, str | os.PathLike) and not hasattr(source, "shape"):
-        source = list(source)  # it is gone through twice
+    if not isinstance(source, str | os.PathLike):  # it is gone through twice, and may give another order then
+        source, columns = _kept(source, labels, columns, True in several)
+    if labels is not None and not hasattr(labels, "shape"):
+        labels = list(labels)
     files = {each: _best_rows(each) for each in (a, b) if isinstance(each, Path)}
     known = dict.fromkeys(
         label for each in (a, b) for label in (each.spec.labels if isinstance(each, Engine) else _classes(files[each]))
     )
     found = [
-        _from_file(each, files[each], list(known), source, labels)
+        _from_file(each, files[each], list(known), source, labels, columns)
         if isinstance(each, Path)
-        else _from_engine(each, source, labels, batch_size)
+        else _from_engine(each, source, labels, columns, batch_size)
         for each in (a, b)
     ]
     first, second = found
@@ -109,8 +113,18 @@ def is_results_file(path: str | os.PathLike[str]) -> bool:
     return Path(path).suffix.lower() in FORMATS and not os.path.isdir(path)
 
 
-def _from_engine(engine: Engine, source: Any, labels: Sequence[Any] | None, batch_size: int | None) -> _Side:
-    found = evaluate(engine, source, labels, batch_size=batch_size)
+def _kept(source: Any, labels: Any, columns: Columns, several: bool) -> tuple[Any, Columns]:
+    """The same images and labels in memory, and the columns of the table that they still are."""
+    if labels is not None:
+        return (source if hasattr(source, "shape") else list(source)), columns
+    if several:
+        return (source if isinstance(source, Sequence) or hasattr(source, "shape") else list(source)), columns
+    found = labeled(source, columns)
+    return list(zip(found.images, found.labels if found.numbers is None else found.numbers, strict=True)), Columns()
+
+
+def _from_engine(engine: Engine, source: Any, labels: Any, columns: Columns, batch_size: int | None) -> _Side:
+    found = evaluate(engine, source, labels, columns, batch_size=batch_size)
     ids = [label.id for label in found.labels]
     if isinstance(found, MultiLabelEvaluation):
         truth, given = _sets(found.targets, ids), _sets(found.given, ids)
@@ -127,11 +141,11 @@ def _sets(which: np.ndarray[Any, Any], ids: Sequence[str]) -> list[str]:
 
 
 def _from_file(
-    path: Path, rows: Mapping[str, Row], known: Sequence[Label], source: Any, labels: Sequence[Any] | None
+    path: Path, rows: Mapping[str, Row], known: Sequence[Label], source: Any, labels: Any, columns: Columns
 ) -> _Side:
     """The best class of each image of ``source``, as the rows of a file have it."""
     wnids = bool(known) and all(WNID.fullmatch(label.id) for label in known)
-    where, images, truth = _labeled(source, labels, wnids=wnids)
+    where, images, truth = _labeled(source, labels, columns, wnids=wnids)
     shared = Counter(label.name for label in known)
     ids = {label.name: label.id for label in known if shared[label.name] == 1} | {id_: id_ for id_, _ in known}
     if not ids.keys() & set(truth):
@@ -158,15 +172,18 @@ def _classes(rows: Mapping[str, Row]) -> Iterator[Label]:
             yield Label(unescape(row["id"]), unescape(row["label"]))
 
 
-def _labeled(source: Any, labels: Sequence[Any] | None, *, wnids: bool) -> tuple[str, list[str], list[str]]:
+def _labeled(source: Any, labels: Any, columns: Columns, *, wnids: bool) -> tuple[str, list[str], list[str]]:
     """What messages call the source, the names of its images, and their labels."""
     if labels is None:
-        found = labeled(source, wnids=wnids)
+        found = labeled(source, columns, wnids=wnids)
         return found.name, [item.name for item in iter_items(found.images)], found.labels
     names = [item.name for item in iter_items(source)]
     if len(names) != len(labels):
         raise DataError(f"{len(labels)} labels do not fit {len(names)} images")
-    return "labels", names, list(labels)
+    for i, label in enumerate(labels):
+        if not isinstance(label, str):
+            raise DataError(f"labels: number {i} is {label!r}; a file of results has no indices, so give ids or names")
+    return "labels", names, [str(label) for label in labels]
 
 
 def _best_rows(path: Path) -> dict[str, Row]:

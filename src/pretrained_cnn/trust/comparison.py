@@ -17,6 +17,7 @@ from typing_extensions import override
 from pretrained_cnn._statistics import Z, wilson
 from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.errors import DataError, ImageError
+from pretrained_cnn.images.tables import Columns
 from pretrained_cnn.trust.answers import Competitor, ask_both
 
 __all__ = ["Comparison", "Disagreement", "compare", "exact_mcnemar"]
@@ -297,7 +298,8 @@ def compare(
     a: Competitor,
     b: Competitor,
     source: LabeledImages,
-    labels: Sequence[Any] | None = None,
+    labels: Any = None,
+    columns: Columns = Columns(),
     *,
     names: tuple[str, str] = ("A", "B"),
     batch_size: int | None = None,
@@ -306,7 +308,7 @@ def compare(
 
     ``names`` are what the two are called where the comparison is shown.
     """
-    return Comparison(*ask_both(a, b, source, labels, batch_size=batch_size), names)
+    return Comparison(*ask_both(a, b, source, labels, columns, batch_size=batch_size), names)
 
 
 def exact_mcnemar(only_a: int, only_b: int) -> float:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pretrained_cnn._check import choice, listed
 from pretrained_cnn.errors import InvalidArgumentError, MissingDependencyError
@@ -85,11 +85,18 @@ class ConvertedFormat(Format):
     """A format of ours that a converter writes, from a SavedModel and in a process of its own."""
 
     def convert(
-        self, saved_model: Path, path: Path, *, outputs: Sequence[str], dtype: Dtype, images: NDArray[np.uint8] | None
+        self,
+        saved_model: Path,
+        path: Path,
+        *,
+        outputs: Sequence[str],
+        dtype: Dtype,
+        images: NDArray[np.uint8] | None,
+        says: Mapping[str, Any],
     ) -> None:
         """Write the graph in the folder ``saved_model`` to ``path``.
 
-        The signature `SIGNATURE` takes ``images``, uint8 ``(N, H, W, C)``, and gives ``outputs``. The other arguments
-        are those of `Format.write`.
+        The signature `SIGNATURE` takes ``images``, uint8 ``(N, H, W, C)``, and gives ``outputs``. ``says`` is the
+        description that the file keeps, as ``labels.json`` does. The other arguments are those of `Format.write`.
         """
         raise NotImplementedError

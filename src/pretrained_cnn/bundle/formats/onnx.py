@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from pretrained_cnn._compat import mend_tf2onnx, onnx_optimizers
 from pretrained_cnn._process import switch_off_telemetry
+from pretrained_cnn.bundle.description import in_texts
 from pretrained_cnn.bundle.formats.base import SIGNATURE, ConvertedFormat, Dtype
 
 if TYPE_CHECKING:
@@ -30,10 +31,22 @@ class ONNX(ConvertedFormat):
 
     @override
     def convert(
-        self, saved_model: Path, path: Path, *, outputs: Sequence[str], dtype: Dtype, images: NDArray[np.uint8] | None
+        self,
+        saved_model: Path,
+        path: Path,
+        *,
+        outputs: Sequence[str],
+        dtype: Dtype,
+        images: NDArray[np.uint8] | None,
+        says: Mapping[str, Any],
     ) -> None:
-        """Convert the graph."""
-        path.write_bytes(_converted(saved_model))
+        """Convert the graph. What it says of itself is its ``metadata_props``, an entry a field."""
+        model = _converted(saved_model)
+        for port in (*model.graph.input, *model.graph.output):
+            port.type.tensor_type.shape.dim[0].dim_param = "batch"
+        for key, value in in_texts(says).items():
+            model.metadata_props.add(key=key, value=value)
+        path.write_bytes(model.SerializeToString())
 
     @override
     def outputs(self, path: Path) -> list[str]:
@@ -43,7 +56,7 @@ class ONNX(ConvertedFormat):
         return [output.name for output in onnx.load(path, load_external_data=False).graph.output]
 
 
-def _converted(saved_model: Path) -> bytes:
+def _converted(saved_model: Path) -> Any:
     """What tf2onnx makes of the signature.
 
     It is given the name of the one input: by itself it takes each constant that the function captures, such as the
@@ -65,8 +78,7 @@ def _converted(saved_model: Path) -> bytes:
         converted = tf2onnx.tfonnx.process_tf_graph(
             plain, input_names=inputs, output_names=list(names), tensors_to_rename={inputs[0]: "images", **names}
         )
-    written: bytes = _optimized(converted).make_model("serving").SerializeToString()
-    return written
+    return _optimized(converted).make_model("serving")
 
 
 @functools.cache

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from pretrained_cnn.bundle.description import KEY, in_texts
 from pretrained_cnn.bundle.formats.base import ConvertedFormat, Dtype
 
 if TYPE_CHECKING:
@@ -28,13 +29,25 @@ class OpenVINO(ConvertedFormat):
 
     @override
     def convert(
-        self, saved_model: Path, path: Path, *, outputs: Sequence[str], dtype: Dtype, images: NDArray[np.uint8] | None
+        self,
+        saved_model: Path,
+        path: Path,
+        *,
+        outputs: Sequence[str],
+        dtype: Dtype,
+        images: NDArray[np.uint8] | None,
+        says: Mapping[str, Any],
     ) -> None:
-        """Read the graph, leave it no output but its own, and store its weights as ``dtype``."""
+        """Read the graph, leave it no output but its own, and store its weights as ``dtype``.
+
+        What it says of itself is its ``rt_info``, under `KEY`, an entry a field.
+        """
         ov = _import()
         model = _only(ov.convert_model(saved_model), outputs)
         if images is not None:
             model = _quantized(model, images)
+        for key, value in in_texts(says).items():
+            model.set_rt_info(value, [KEY, key])
         ov.save_model(model, path, compress_to_fp16=dtype == "float16")
 
     @override

@@ -1,13 +1,18 @@
-"""The confusion matrix as a figure of matplotlib, made without pyplot."""
+"""The confusion matrix and the reliability diagram as figures of matplotlib, made without pyplot."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrained_cnn._statistics import wilson
 from pretrained_cnn.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from pretrained_cnn.evaluate.evaluation import ReliabilityBin
 
 try:
     from matplotlib.axes import Axes
@@ -18,7 +23,7 @@ try:
 except ImportError:
     raise MissingDependencyError("matplotlib", extra="plot") from None
 
-__all__ = ["draw_confusion"]
+__all__ = ["draw_confusion", "draw_reliability"]
 
 LONGEST = 24
 """Letters of a class's name that are drawn."""
@@ -54,4 +59,22 @@ def draw_confusion(matrix: NDArray[np.intp], names: Sequence[str], ax: Axes | No
             color = "white" if parts[row, column] > 0.3 else "black"
             number = f"{matrix[row, column]}"
             ax.text(column, row, number, ha="center", va="center", color=color, fontsize=8 if len(number) < 4 else 6)
+    return figure
+
+
+def draw_reliability(bins: Sequence[ReliabilityBin], title: str, ax: Axes | None) -> Figure:
+    """Draw accuracy over probability, a point with its 95 % interval for each bin, and the diagonal."""
+    if ax is None:
+        ax = NotebookFigure(figsize=(4.4, 4.4), layout="constrained").add_subplot()
+    ax.plot([0, 1], [0, 1], linestyle="--", color="gray", label="perfectly calibrated")
+    accuracies = np.array([bin_.accuracy for bin_ in bins])
+    ends = np.array([wilson(round(bin_.accuracy * bin_.images), bin_.images) for bin_ in bins])
+    spread = np.clip(np.stack([accuracies - ends[:, 0], ends[:, 1] - accuracies]), 0, None)  # rounding may be below 0
+    confidences = [bin_.confidence for bin_ in bins]
+    ax.errorbar(confidences, accuracies, spread, marker="o", capsize=3, label="images, with 95 % interval")
+    ax.set(xlabel="probability of the best class", ylabel="share of images that are right", title=title)
+    ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    ax.legend(loc="upper left", fontsize=8)
+    figure = ax.get_figure(root=True)
+    assert figure is not None
     return figure

@@ -1,11 +1,9 @@
-"""An HTTP service that names what is in an image, from a bundle.
+"""A service as one writes it by hand with FastAPI: what ``serve.py`` compares ``pretrained-cnn serve`` with.
 
-It runs where TensorFlow and Keras are not installed, if the bundle's runtime does. Run::
+Run::
 
-    BUNDLE=my.bundle uvicorn --app-dir examples serve_fastapi:app --port 8000
+    BUNDLE=my.bundle uvicorn --app-dir benchmarks serve_fastapi:app --port 8000
     curl -F image=@photo.jpg 'http://127.0.0.1:8000/classify?top=3'
-
-An image that cannot be used is answered with 422 and the reason, one that is too large with 413.
 """
 
 from __future__ import annotations

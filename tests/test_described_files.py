@@ -1,0 +1,130 @@
+"""What a model's file says of itself, and programs that use it without this library."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import openvino
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from own_models import net
+from paths import ROOT
+from PIL import Image
+
+from pretrained_cnn import Classifier, ResizePolicy
+
+LABELS = [("id-a", "Äpfel, rot"), ("id-b", 'a "b" <c>'), ("id-c", "c")]
+
+
+@pytest.fixture(scope="module")
+def clf() -> Classifier:
+    resize = ResizePolicy("crop", crop_fraction=0.8, interpolation="hamming")
+    return Classifier.from_keras(net(), labels=LABELS, resize=resize)
+
+
+def in_onnx(path: Path) -> dict[str, Any]:
+    model = onnx.load(path)
+    axes = [port.type.tensor_type.shape.dim[0].dim_param for port in (*model.graph.input, *model.graph.output)]
+    assert axes == ["batch"] * 2, "one name for one axis"
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
+def in_openvino(path: Path) -> dict[str, Any]:
+    model = openvino.Core().read_model(path)
+    kept = [["pretrained_cnn", key] for key in json.loads(path.with_name("labels.json").read_text("utf-8"))]
+    return {place[-1]: model.get_rt_info(place).astype(str) for place in kept if model.has_rt_info(place)}
+
+
+def in_litert(path: Path) -> dict[str, Any]:
+    model = schema.Model.GetRootAs(path.read_bytes(), 0)
+    entries = {model.Metadata(i).Name(): model.Metadata(i).Buffer() for i in range(model.MetadataLength())}
+    found: dict[str, Any] = json.loads(model.Buffers(entries[b"pretrained_cnn"]).DataAsNumpy().tobytes())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("format", "file", "read"),
+    [("onnx", "model.onnx", in_onnx), ("openvino", "model.xml", in_openvino), ("litert", "model.tflite", in_litert)],
+)
+def test_a_file_says_what_it_is(
+    format: str, file: str, read: Callable[[Path], dict[str, Any]], clf: Classifier, tmp_path: Path
+) -> None:
+    clf.save(tmp_path / "bundle", format=format)
+    says = json.loads((tmp_path / "bundle/labels.json").read_text("utf-8"))
+    assert [tuple(label) for label in says["labels"]] == LABELS
+    height, width = clf.spec.input_size
+    assert says["input"] == {
+        "name": "images",
+        "dtype": "uint8",
+        "layout": "NHWC",
+        "shape": [None, height, width, 3],
+        "channels": "RGB",
+    }
+    assert says["resize"] == {"method": "crop", "crop_fraction": 0.8, "interpolation": "hamming", "antialias": True}
+    assert (says["model"], says["outputs"]) == (clf.spec.name, {"scores": [None, 3]})
+    assert "0 to 255" in says["preprocessing"]
+    itself = read(tmp_path / "bundle" / file)
+    texts = {
+        key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for key, value in says.items()
+        if value is not None
+    }
+    assert itself == (says if format == "litert" else texts)
+
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for path in (tmp_path / "bundle").glob("model.*"):
+        shutil.copy(path, moved / path.name)
+    image = Image.effect_noise((90, 70), 80).convert("RGB")
+    again = Classifier.from_file(moved / file)
+    assert again.labels == clf.labels
+    np.testing.assert_allclose(again.predict_proba([image]), clf.predict_proba([image]), atol=1e-5)
+
+
+def test_the_labels_beside_a_file_are_read(clf: Classifier, tmp_path: Path) -> None:
+    clf.save(tmp_path / "bundle", format="onnx")
+    for file in ("model.onnx", "labels.json"):
+        shutil.copy(tmp_path / "bundle" / file, tmp_path / file)
+    model = onnx.load(tmp_path / "model.onnx")
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "model.onnx")
+    again = Classifier.from_file(tmp_path / "model.onnx")
+    assert (again.labels, again.spec.resize) == (clf.labels, clf.spec.resize)
+
+
+@pytest.mark.slow
+def test_javascript_gives_the_scores(tmp_path: Path) -> None:
+    """By packages of npm, and a resize that is written in JavaScript."""
+    program = tmp_path / "javascript"
+    shutil.copytree(ROOT / "examples/javascript", program)
+    npm = shutil.which("npm")
+    assert npm is not None, "install Node.js, which brings npm"
+    subprocess.run([npm, "install", "--silent", "--no-fund", "--no-audit"], cwd=program, check=True)
+    clf = Classifier("EfficientNetLite0")
+    clf.save(tmp_path / "lite", format="onnx")
+    photo = tmp_path / "photo.png"
+    Image.effect_noise((60, 45), 90).convert("RGB").resize((631, 411), Image.Resampling.BICUBIC).save(photo)
+    small = tmp_path / "small.png"
+    Image.open(photo).resize((100, 131)).save(small)
+    for image in (ROOT / "examples/images/clock.png", photo, small):
+        ran = subprocess.run(
+            ["node", "classify.mjs", tmp_path / "lite", image],
+            cwd=program,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=True,
+            env=dict(os.environ),
+        )
+        printed = [line.split("\t") for line in ran.stdout.splitlines()]
+        expected = clf.predict(image).predictions
+        assert [label for label, _ in printed] == [prediction.label for prediction in expected]
+        np.testing.assert_allclose([float(score) for _, score in printed], [p.score for p in expected], atol=1e-5)
