@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of a shell in the background, and for all that it starts
@@ -14,6 +16,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of a shell in the ba
 import pytest
 from memory import give_back
 from paths import ASSETS, EXAMPLES
+
+FAKE_CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+"""Chromium's options for a camera that shows a pattern, and whose use is granted."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,6 +54,21 @@ def keras_home(assets: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Keras's own folder, with MobileNet's ImageNet weights in it."""
     monkeypatch.setenv("KERAS_HOME", str(assets / "keras_home"))
     return assets / "keras_home"
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A browser; skips where none is installed."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next(filter(None, map(shutil.which, names)), None)
+    if program is None:
+        pytest.skip("no Chromium is installed")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", *FAKE_CAMERA])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,7 @@ from paths import ROOT
 from scipy.stats import binomtest, multinomial
 
 from pretrained_cnn import Comparison, DataError, Prediction, Result, cli, write_results
-from pretrained_cnn._statistics import wilson
-from pretrained_cnn.trust.comparison import exact_mcnemar
+from pretrained_cnn._statistics import exact_mcnemar, wilson
 
 
 def comparison(both: int, only_a: int, only_b: int, neither: int) -> Comparison:

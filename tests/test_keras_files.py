@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from keras import layers
 from PIL import Image
 
 from pretrained_cnn import Classifier, InvalidArgumentError, ModelFileError, cli
+from pretrained_cnn.foreign.kinds import DAMAGED_HDF5, KERAS_HDF5, WEIGHTS, kind_of
 from pretrained_cnn.presets import PRESETS
 
 COLORS = ["red", "green", "blue"]
@@ -295,6 +297,34 @@ def test_everything_works_on_it(tmp_path: Path) -> None:
     assert clf.evaluate(pairs).top1 == 1
     again = Classifier.train(pairs, path, pairs, preprocess="unit", cache=False)
     assert [result.top.label for result in again.predict_batch(IMAGES)] == COLORS
+
+
+@pytest.mark.slow
+@pytest.mark.child
+def test_a_file_is_tried_in_a_child_process_first(tmp_path: Path) -> None:
+    """What crashes there is an error. A file with classes of this program is loaded here, where these are known."""
+    here = f"__import__('os').getpid() == {os.getpid()}"
+    crash = eval(f"lambda x: x if {here} else __import__('os').kill(__import__('os').getpid(), 11)")
+    network(layers.Lambda(crash, output_shape=(8, 8, 3))).save(path := tmp_path / "crash.keras")
+    with pytest.raises(ModelFileError, match=r"crash\.keras is damaged, or too large.*ended by SIGSEGV"):
+        Classifier.from_file(path, labels=COLORS, preprocess="unit", trust=True)
+
+    network(Own()).save(path := tmp_path / "own.h5")
+    clf = Classifier.from_file(path, labels=COLORS, preprocess="none", custom_objects={"Own": Own})
+    assert clf.predict(IMAGES[1]).top.label == "green"
+
+
+def test_hdf5_of_each_version_is_known_by_its_bytes(tmp_path: Path) -> None:
+    for version in ("earliest", "v110", "latest"):
+        with h5py.File(path := tmp_path / f"{version}.h5", "w", libver=version) as file:
+            file["kernel"] = np.zeros(3)
+            file.attrs.create("backend", "tensorflow")
+        assert kind_of(path) == WEIGHTS, version
+        with h5py.File(path, "a", libver=version) as file:
+            file.attrs["model_config"] = "{}"
+        assert kind_of(path) == KERAS_HDF5, version
+        path.write_bytes(path.read_bytes()[:-100])
+        assert kind_of(path) == DAMAGED_HDF5, version
 
 
 def published(assets: Path) -> tuple[Path, list[dict[str, Any]]]:

@@ -181,6 +181,16 @@ def test_probes_metrics_and_log(service: Service, clock: Path) -> None:
     assert (line["path"], line["status"], line["images"]) == ("/predict", 422, 1)  # the query is not in it
 
 
+def test_the_page_forbids_itself_what_it_does_not_need(service: Service) -> None:
+    with service.connection() as connected:
+        connected.request("GET", "/")
+        response = connected.getresponse()
+        policy = response.headers["Content-Security-Policy"]
+        assert (response.status, b"<title>Conformance</title>" in response.read()) == (200, True)
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
+
+
 def test_the_examples_of_the_api_are_answered(service: Service) -> None:
     paths = json.loads(service.get("/openapi.json")[1])["paths"]
     assert {"/predict", "/predict/batch", "/embed", "/explain", "/health", "/ready", "/metrics"} <= paths.keys()

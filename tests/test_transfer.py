@@ -230,7 +230,7 @@ def test_an_image_of_weight_2_counts_like_two(patterns: Path) -> None:
         ([1.0], r"sample_weight has the shape (1,), but <pairs> has 72 images; give one number for each image"),
         ([-1.0] * 72, "sample_weight of number 0 is -1.0; give a number of at least 0"),
         ([1.0] * 71 + [np.nan], "sample_weight of number 71 is nan; give a number of at least 0"),
-        ([0.0] * 24 + [1.0] * 48, "sample_weight: all images of 'across' count 0; remove the class, or give"),
+        ([0.0] * 24 + [1.0] * 48, "sample_weight: all weights of 'across' are zero; remove the class, or give"),
         (["much"] * 72, "sample_weight: these are no numbers: "),
     ],
 )

@@ -14,7 +14,7 @@ from typing_extensions import override
 from pretrained_cnn._check import whole_number
 from pretrained_cnn._statistics import wilson
 from pretrained_cnn.errors import DataError, ImageError
-from pretrained_cnn.evaluate.metrics import as_floats, auc, log_loss, mean_defined, ratio
+from pretrained_cnn.evaluate.metrics import ReliabilityBin, as_floats, auc, log_loss, mean_defined, ratio
 from pretrained_cnn.evaluate.table import WORST, Table, more
 from pretrained_cnn.labels import Label
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["ClassScore", "Evaluation", "Mistake", "ReliabilityBin"]
+__all__ = ["ClassScore", "Evaluation", "Mistake"]
 
 BINS = 15
 """Bins of the calibration error, as in Guo et al., "On Calibration of Modern Neural Networks" (arXiv:1706.04599)."""
@@ -62,21 +62,6 @@ class Mistake(NamedTuple):
     """The id of the class that it was given."""
     score: float
     """The probability with which it was, 0 to 1."""
-
-
-class ReliabilityBin(NamedTuple):
-    """The images whose best class has a probability within one of 15 bins of equal width.
-
-    >>> ReliabilityBin(confidence=0.9, accuracy=0.75, images=4).accuracy
-    0.75
-    """
-
-    confidence: float
-    """The mean probability of the best class, 0 to 1."""
-    accuracy: float
-    """The part of these images whose best class is right, 0 to 1."""
-    images: int
-    """How many they are."""
 
 
 @dataclass(frozen=True, eq=False)

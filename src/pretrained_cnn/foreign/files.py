@@ -75,9 +75,10 @@ def inspect_file(
     given = {name: value for name, value in _given(file, arguments).items() if name in OF_READERS}
     if file.kind in KERAS_KINDS:
         from pretrained_cnn.foreign import keras_file
+        from pretrained_cnn.foreign.keras_load import load
 
         size = given.pop("input_size", None)
-        model = keras_file.load(file.path, **given)
+        model = load(file.path, **given)
         open_model = functools.partial(keras_file.as_spec, model, file.path.name, input_size=size)
         return keras_file.describe(model, file.path.name), open_model
     with tempfile.TemporaryDirectory() as folder:

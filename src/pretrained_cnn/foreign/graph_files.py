@@ -140,6 +140,8 @@ def _judge(graph: Graph, name: str, scores: NDArray[np.float32], *, from_logits:
     if quantization is not None:
         limits = np.iinfo(graph.output.dtype)
         low, high = ((limit - quantization[1]) * quantization[0] for limit in (limits.min, limits.max))
+        if graph.ends_in is not None:  # the 16 bits of a softmax have room for -1 to 1
+            low = max(low, 0.0)
         span = np.array([low, high])
         fault = None if outside(span, quantization[0]) is None else f"the outputs may be {low:.4g} to {high:.4g}"
     else:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from pretrained_cnn.errors import ModelFileError
+from pretrained_cnn.foreign.kinds import WEIGHTS
 
-__all__ = ["check_config", "read_config"]
+__all__ = ["ForeignCodeError", "check_config", "read_config"]
 
 MAX_CONFIG = 64 * 2**20
 MAX_RATIO = 100
@@ -39,8 +40,15 @@ VALUES = (
 )
 """What Keras calls plain values."""
 
-OF_KERAS_2 = ("TFOpLambda", "SlicingOpLambda", "Model", "Functional", "Sequential", "Policy", "BatchNormalizationV1")
+OF_KERAS_2 = (
+    *("TFOpLambda", "SlicingOpLambda", "Model", "Functional", "Sequential", "Policy", "BatchNormalizationV1"),
+    *("SyncBatchNormalization", "ThresholdedReLU", "RandomHeight", "RandomWidth", "LocallyConnected2D"),
+)
 """Names of the files of Keras 2 that stand for no code."""
+
+
+class ForeignCodeError(ModelFileError):
+    """A file that names a class or a function which is neither Keras's own nor the caller's."""
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -86,7 +94,9 @@ def _of_hdf5(path: Path, size: int) -> bytes:
 
     _check_hdf5(path, path, size)
     with h5py.File(path, "r") as file:
-        config = file.attrs["model_config"]
+        config = file.attrs.get("model_config")
+        if config is None:
+            raise ModelFileError(f"{path} is {WEIGHTS.sentence(path)}")
         return config if isinstance(config, bytes) else str(config).encode()
 
 
@@ -132,11 +142,11 @@ def _links(file: Any) -> Iterator[tuple[Any, str]]:
 
 
 def check_config(path: Path, config: Mapping[str, Any], custom_objects: Mapping[str, Any]) -> None:
-    """Raise ModelFileError for the first class or function that is neither Keras's own nor the caller's."""
+    """Raise ForeignCodeError for the first class or function that is neither Keras's own nor the caller's."""
     for node in _objects(config):
         reason = _reason(node, custom_objects)
         if reason is not None:
-            raise ModelFileError(f"{path} is not opened: {reason}")
+            raise ForeignCodeError(f"{path} is not opened: {reason}")
 
 
 def _objects(config: Any) -> Iterator[Mapping[str, Any]]:

@@ -1,13 +1,8 @@
-"""Keras files: an archive or HDF5, whatever the file is called; Keras 3 loads them itself wherever it can."""
+"""The classifier in a Keras file: what it takes and gives, what it does to pixel values, and its spec."""
 
 from __future__ import annotations
 
-import json
 import math
-import re
-import shutil
-import tempfile
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,17 +13,14 @@ from keras import layers
 
 from pretrained_cnn.backbones.graph import calls, is_graph, simple
 from pretrained_cnn.backbones.wrap import wrap
-from pretrained_cnn.errors import InvalidArgumentError, MissingDependencyError, ModelFileError
+from pretrained_cnn.errors import InvalidArgumentError, ModelFileError
 from pretrained_cnn.foreign.description import FileDescription, tensor
-from pretrained_cnn.foreign.keras_config import check_config, read_config
+from pretrained_cnn.foreign.keras_load import load
 from pretrained_cnn.foreign.labels import choose_labels
 from pretrained_cnn.presets import PixelScaling, choose_preprocess, presets_table
 from pretrained_cnn.spec import ModelSpec, ResizePolicy
 
-__all__ = ["as_spec", "describe", "load", "open_keras", "said_by"]
-
-OF_KERAS_2 = ("1.", "2.")
-"""How the versions begin whose files may need tf_keras."""
+__all__ = ["as_spec", "describe", "open_keras", "said_by"]
 
 
 def open_keras(
@@ -94,74 +86,6 @@ def describe(model: keras.Model, name: str) -> FileDescription:
         begins=_beginning(model),
         says_values=None if said is None else f"the network begins with {said}",
     )
-
-
-def load(path: Path, *, custom_objects: Mapping[str, Any] | None = None, trust: bool = False) -> keras.Model:
-    """The model in a file. Raises ModelFileError for one that holds foreign code, is damaged, or cannot be loaded.
-
-    What is judged is a copy of the file, so that nobody changes it between the judgement and the loading.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        suffix = ".keras" if zipfile.is_zipfile(path) else ".h5"  # Keras goes by the name
-        copied = Path(folder, f"model{suffix}")
-        shutil.copyfile(path, copied)
-        try:
-            config = read_config(copied)
-            if not trust:
-                check_config(path, config, custom_objects or {})
-        except ModelFileError as error:
-            raise ModelFileError(str(error).replace(str(copied), str(path))) from error.__cause__
-        try:
-            model = keras.saving.load_model(copied, dict(custom_objects or {}), compile=False, safe_mode=not trust)
-        except Exception as error:  # Keras raises whatever its layers do
-            if not _version(copied).startswith(OF_KERAS_2):
-                raise ModelFileError(_not_loaded(path, copied, error)) from error
-            model = _rebuilt(path, copied, config, custom_objects or {})
-    if not isinstance(model, keras.Model):
-        raise ModelFileError(f"{path} holds a {type(model).__name__} and not a model of Keras")
-    return model
-
-
-def _rebuilt(path: Path, copied: Path, config: dict[str, Any], custom_objects: Mapping[str, Any]) -> keras.Model:
-    from pretrained_cnn.foreign.keras2 import rebuild
-
-    try:
-        return rebuild(copied, config, custom_objects)
-    except MissingDependencyError:
-        raise
-    except Exception as error:  # Keras raises whatever its layers do
-        raise ModelFileError(_not_loaded(path, copied, error)) from error
-
-
-def _not_loaded(path: Path, copied: Path, error: Exception) -> str:
-    text = str(error).rpartition("Exception encountered: ")[2].strip().partition("\n")[0][:300]
-    version = _version(copied)
-    writer = f"which Keras {version} wrote" if version else "which does not say what wrote it"
-    way_out = (
-        "load it where tf_keras is installed, write it with model.export('exported'), and wrap "
-        "keras.Model(inputs, keras.layers.TFSMLayer('exported', call_endpoint='serve')(inputs)) with "
-        "Classifier.from_keras"
-        if version.startswith(OF_KERAS_2)
-        else "load it with the version of Keras that wrote it, and save it again"
-    )
-    return f"Keras {keras.__version__} cannot load {path}, {writer}: {text}; {way_out}"
-
-
-def _version(path: Path) -> str:
-    """The version of Keras that wrote a file; empty if the file does not say."""
-    import h5py
-
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive, archive.open("metadata.json") as stream:
-                found = json.loads(stream.read(65536))["keras_version"]
-        else:
-            with h5py.File(path, "r") as file:
-                found = file.attrs["keras_version"]
-    except (OSError, KeyError, ValueError, TypeError):
-        return ""
-    text = found.decode() if isinstance(found, bytes) else str(found)
-    return text if re.fullmatch(r"[\w.+-]{1,40}", text) else ""
 
 
 def _outputs(model: keras.Model, name: str) -> int:

@@ -9,10 +9,10 @@ from typing import Annotated, TypeVar
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
-from pretrained_cnn import __version__
+from pretrained_cnn._version import __version__
 from pretrained_cnn.classifier import Classifier
 from pretrained_cnn.errors import BundleError, ImageError, InvalidArgumentError
 from pretrained_cnn.serve import documented
@@ -20,6 +20,7 @@ from pretrained_cnn.serve.batching import FullError
 from pretrained_cnn.serve.gate import Gate
 from pretrained_cnn.serve.metrics import Metrics
 from pretrained_cnn.serve.model import Model, Upload
+from pretrained_cnn.serve.page import page
 from pretrained_cnn.serve.settings import Settings
 from pretrained_cnn.serve.uploads import Uploads
 
@@ -36,6 +37,7 @@ MinScore = Annotated[
 def create_app(classifier: Classifier, settings: Settings, metrics: Metrics) -> FastAPI:
     """The application of one worker. It closes the classifier when it ends."""
     model, uploads = Model(classifier, settings, metrics), Uploads(settings)
+    page_text, page_headers = page(classifier.spec.name)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -106,6 +108,10 @@ def create_app(classifier: Classifier, settings: Settings, metrics: Metrics) -> 
             return Response(await answered(model.explain(upload, target)), media_type="image/png")
         except InvalidArgumentError as error:
             raise HTTPException(422, str(error)) from None
+
+    @app.get("/", include_in_schema=False)
+    async def try_it() -> Response:
+        return HTMLResponse(page_text, headers=page_headers)
 
     @app.get("/health")
     async def health() -> Response:

@@ -142,7 +142,6 @@ def _supervise(load: Load, settings: Settings, listener: socket.socket, metrics:
     ending = threading.Event()
 
     def start(worker: int) -> BaseProcess:
-        metrics.of(worker).is_ready = False
         process = context.Process(target=_work, args=(load, settings, listener, metrics, worker, workers))
         process.start()
         return process
@@ -161,6 +160,7 @@ def _supervise(load: Load, settings: Settings, listener: socket.socket, metrics:
                     if not announced:
                         raise WorkerError(f"a worker ended before it was ready, with status {process.exitcode}")
                     log.warning("worker %s ended with status %s; it starts again", process.pid, process.exitcode)
+                    metrics.of(worker).is_ready = False
                     ending.wait(PAUSE)
                     processes[worker] = start(worker)
         finally:

@@ -228,7 +228,9 @@ def sample_weights(given: Any, data: Labeled) -> NDArray[np.float64]:
         raise DataError(f"sample_weight of number {wrong[0]} is {weights[wrong[0]]}; give a number of at least 0")
     counted = {label for label, weight in zip(data.labels, weights.tolist(), strict=True) if weight}
     if missing := sorted(set(data.labels) - counted):
-        raise DataError(f"sample_weight: all images of {_list(missing)} count 0; remove the class, or give it weight")
+        raise DataError(
+            f"sample_weight: all weights of {_list(missing)} are zero; remove the class, or give its images weight"
+        )
     return weights
 
 

@@ -14,16 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from pretrained_cnn._statistics import Z, wilson
+from pretrained_cnn._statistics import LEVEL, Z, exact_mcnemar, wilson
 from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.errors import DataError, ImageError
 from pretrained_cnn.images.tables import Columns
 from pretrained_cnn.trust.answers import Competitor, ask_both
 
-__all__ = ["Comparison", "Disagreement", "compare", "exact_mcnemar"]
-
-LEVEL = 0.05
-"""A difference counts as told apart if chance alone makes one as large less often than this."""
+__all__ = ["Comparison", "Disagreement", "compare"]
 
 POWER_Z = 0.8416212335729143
 """The normal distribution's 80th percentile: `Comparison.images_needed` is for a power of 80 %."""
@@ -309,20 +306,6 @@ def compare(
     ``names`` are what the two are called where the comparison is shown.
     """
     return Comparison(*ask_both(a, b, source, labels, columns, batch_size=batch_size), names)
-
-
-def exact_mcnemar(only_a: int, only_b: int) -> float:
-    """The two-sided p-value of ``only_a`` against ``only_b`` if both are equally likely, 0 to 1.
-
-    >>> round(exact_mcnemar(1, 3), 3)
-    0.625
-    """
-    count, least = only_a + only_b, min(only_a, only_b)
-    if only_a == only_b:
-        return 1.0
-    log_all = count * math.log(2) - math.lgamma(count + 1)
-    terms = (math.exp(-math.lgamma(k + 1) - math.lgamma(count - k + 1) - log_all) for k in range(least + 1))
-    return min(1.0, 2 * math.fsum(terms))
 
 
 def _same(given: Sequence[str], truth: Sequence[str]) -> NDArray[np.bool_]:
