@@ -73,8 +73,8 @@ def _read_label_sets(
     if labels is not None:
         targets = label_sets(labels, table)
         return _images(engine, source, len(targets), "sets of labels"), targets
-    name, images, sets = labeled_sets(source, columns)
-    return images, indicators(sets, table, name)
+    found = labeled_sets(source, columns, policy=engine.image_policy)
+    return found.images, indicators(found.labels, table, found.name)
 
 
 def _labels_of(engine: Engine) -> Sequence[Label]:

@@ -177,9 +177,13 @@ class LabeledSets(NamedTuple):
     """What errors call the source."""
     images: list[Any]
     labels: list[tuple[str, ...]]
+    weights: list[float] | None = None
+    """What each image counts, where the source says so."""
+    groups: list[str] | None = None
+    """The thing that each image is of, where a column of groups is chosen."""
 
 
-def labeled_sets(source: Any, columns: Columns = Columns()) -> LabeledSets:
+def labeled_sets(source: Any, columns: Columns = Columns(), *, policy: ImagePolicy = ImagePolicy()) -> LabeledSets:
     """Read a source of images that may have several labels, or none; no image is opened.
 
     ``source`` is what `labeled` takes. In a CSV file, ``label`` holds labels between commas, such as ``"cat,dog"``, and
@@ -193,7 +197,7 @@ def labeled_sets(source: Any, columns: Columns = Columns()) -> LabeledSets:
         path = os.fspath(source)
         if os.path.isfile(path) and is_table_file(path):
             return _sets_of_table(read_table(path), columns)
-        found = labeled(source, columns)
+        found = labeled(source, columns, policy=policy)
         return LabeledSets(found.name, found.images, [(label,) for label in found.labels])
     if (table := as_table(source)) is not None:
         return _sets_of_table(table, columns)
@@ -207,7 +211,7 @@ def labeled_sets(source: Any, columns: Columns = Columns()) -> LabeledSets:
 
 def _sets_of_table(table: Table, columns: Columns) -> LabeledSets:
     sets = [tuple(filter(None, map(str.strip, text.split(",")))) for text in table.texts(columns)]
-    return LabeledSets(table.name, table.images(columns), sets)
+    return LabeledSets(table.name, table.images(columns), sets, table.weights(), table.groups(columns))
 
 
 def as_label_set(value: Any, what: str) -> tuple[str, ...]:

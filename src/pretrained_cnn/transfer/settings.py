@@ -80,6 +80,7 @@ class Settings:
     class_weight: Literal["balanced"] | Mapping[str, float] | None = None
     seed: int = 0
     cache: bool = True
+    multi_label: bool = False
     patience: int | None = None
     batch_size: int | None = None
     optimizer: Any = None
@@ -113,6 +114,10 @@ class Settings:
             raise InvalidArgumentError(
                 f'class_weight={self.class_weight!r} is not known; give "balanced" or a number for each class'
             )
+        if not isinstance(self.multi_label, bool):
+            raise InvalidArgumentError(f"multi_label={self.multi_label!r} is neither True nor False")
+        if self.multi_label:
+            self._check_several_labels()
         if self.augment is not None and not self.unfreeze:
             raise InvalidArgumentError(
                 "augment=... needs unfreeze: without it the network sees each image once, and the head embeddings"
@@ -124,6 +129,17 @@ class Settings:
                         f'{name}=... has no meaning for head="linear", which is fitted to convergence; '
                         'leave it out, or give head="mlp" or unfreeze'
                     )
+
+    def _check_several_labels(self) -> None:
+        if not self.is_linear or self.unfreeze:
+            raise InvalidArgumentError(
+                'multi_label=True goes with head="linear" and without unfreeze: a logistic regression for each label'
+            )
+        if self.class_weight is not None:
+            raise InvalidArgumentError(
+                "class_weight=... needs one class an image, and with multi_label=True an image may have several; "
+                "give sample_weight=..., a number for each image"
+            )
 
     def _check_what_is_of_keras(self) -> None:
         put = partial(object.__setattr__, self)
