@@ -15,7 +15,7 @@ from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import DataError, ImageError, InvalidArgumentError
 from pretrained_cnn.evaluate import MultiLabelEvaluation, evaluate
-from pretrained_cnn.images.labeled import WNID, labeled
+from pretrained_cnn.images.labeled import WNID, labeled, labeled_sets
 from pretrained_cnn.images.sources import iter_items
 from pretrained_cnn.images.tables import Columns
 from pretrained_cnn.labels import Label
@@ -42,6 +42,8 @@ class Answers(NamedTuple):
     b: list[str]
     failed: list[ImageError]
     """The images that one of them could not read."""
+    images: list[Any]
+    """What shows each image again that exactly one of the two names rightly; None for all others."""
 
 
 class _Side(NamedTuple):
@@ -99,12 +101,16 @@ def ask_both(
                 f"{first.sources[key]}: its class is {first.truth[key]!r} for A and {second.truth[key]!r} for B; give "
                 "both classifiers the same ids for the same classes"
             )
+    truth, given, others = ([each[key] for key in both] for each in (first.truth, first.given, second.given))
+    differ = [(x == z) != (y == z) for x, y, z in zip(given, others, truth, strict=True)]
+    images = _images(source, labels, columns, several=True in several) if any(differ) else {}
     return Answers(
         sources=[first.sources[key] for key in both],
-        truth=[first.truth[key] for key in both],
-        a=[first.given[key] for key in both],
-        b=[second.given[key] for key in both],
+        truth=truth,
+        a=given,
+        b=others,
         failed=list({**second.failed, **first.failed}.values()),
+        images=[images.get(key) if shown else None for key, shown in zip(both, differ, strict=True)],
     )
 
 
@@ -121,6 +127,14 @@ def _kept(source: Any, labels: Any, columns: Columns, several: bool) -> tuple[An
         return (source if isinstance(source, Sequence) or hasattr(source, "shape") else list(source)), columns
     found = labeled(source, columns)
     return list(zip(found.images, found.labels if found.numbers is None else found.numbers, strict=True)), Columns()
+
+
+def _images(source: Any, labels: Any, columns: Columns, *, several: bool) -> dict[Key, Any]:
+    """The images of ``source``, as they were given."""
+    if labels is None:
+        source = labeled_sets(source, columns).images if several else labeled(source, columns, wnids=True).images
+    items = list(iter_items(source))
+    return dict(zip(_keys([item.name for item in items]), (item.image for item in items), strict=True))
 
 
 def _from_engine(engine: Engine, source: Any, labels: Any, columns: Columns, batch_size: int | None) -> _Side:
