@@ -92,7 +92,10 @@ def find_classes(train: Labeled, validation: Labeled | None = None, *, beside: S
     """The classes to learn, sorted. Raises DataError unless each can be learnt and validation has no others."""
     if train.empty:
         raise DataError(f"{train.name}: no image is in {_list(train.empty)}; put images there, or remove the folder")
-    classes = tuple(sorted({*train.labels, *beside}))
+    classes = train.classes
+    if beside:  # those that are known keep their order
+        classes = (*beside, *(name for name in classes if name not in beside))
+        classes = tuple(sorted(classes)) if list(beside) == sorted(beside) else classes
     if len(classes) < 2:
         raise DataError(f"{train.name}: all images are of one class, {classes[0]!r}; at least two are needed")
     _warn_of_look_alikes(train.name, classes)
