@@ -87,7 +87,7 @@ def choose(
         budget_ms: The longest time for one image, in milliseconds, as a median; None for no limit.
         runtime: As for `Classifier`, for all candidates but `Classifier`\\ s. ``"auto"`` takes the quickest for each.
         download: Whether to download weights that are not on this machine: those of ``models``, or without ``models``
-            also those of the ten small backbones of `pretrained_cnn.bench`.
+            also those of the ten small backbones that ``pretrained-cnn bench`` measures.
         image_policy: An `ImagePolicy`, for all candidates but `Classifier`\\ s.
         rounds: How many images each candidate is timed with. In a round all take turns.
         seed: Of the parts for cross-validation.
