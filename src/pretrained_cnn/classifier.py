@@ -145,7 +145,7 @@ class Classifier:
     @classmethod
     def from_keras(
         cls,
-        model: keras.Model,
+        model: Any,
         *,
         labels: Sequence[str | tuple[str, str]],
         preprocess: Any = None,
@@ -156,7 +156,7 @@ class Classifier:
         input_size: tuple[int, int] | None = None,
         from_logits: bool = False,
         multi_label: bool = False,
-        runtime: str = "keras",
+        runtime: str | None = None,
         precision: Precision | Literal["auto"] = "float32",
         quantize: Any = None,
         image_policy: ImagePolicy = ImagePolicy(),
@@ -164,8 +164,9 @@ class Classifier:
         """Wrap a trained Keras model with classes of its own.
 
         Args:
-            model: One image input, RGB or gray, and one output: probabilities ``(N, C)``, or ``(N, 1)``, the
-                probability of the second of two labels.
+            model: A ``keras.Model`` with one image input, RGB or gray, and one output: probabilities ``(N, C)``, or
+                ``(N, 1)``, the probability of the second of two labels. A model of tf_keras (Keras 2) is rebuilt in
+                Keras 3 and compared, as `from_file` does with files of Keras 2.
             labels: ``C`` names, or ``(id, name)`` pairs, in the order of the outputs; or a mapping between names
                 and indices, as the ``class_indices`` of Keras's generators.
             preprocess: From RGB float32 in 0..255 to what the model was trained with: a function, or the name of a
@@ -197,22 +198,12 @@ class Classifier:
         >>> clf.predict_proba(["examples/images/clock.png"]).shape
         (1, 2)
         """
-        from pretrained_cnn.backbones.wrap import wrap
-
-        spec = wrap(
-            model,
-            labels=labels,
-            preprocess=preprocess,
-            scale=scale,
-            mean=mean,
-            std=std,
-            resize=resize,
-            input_size=input_size,
-            from_logits=from_logits,
-            multi_label=multi_label,
+        arguments = {"labels": labels, "preprocess": preprocess, "scale": scale, "mean": mean, "std": std}
+        arguments |= {"resize": resize, "input_size": input_size, "from_logits": from_logits}
+        arguments |= {"multi_label": multi_label}
+        engine = Engine.from_object(
+            model, runtime=runtime, precision=precision, quantize=quantize, image_policy=image_policy, **arguments
         )
-        engine = Engine(spec, runtime=runtime, precision=precision, quantize=quantize, image_policy=image_policy)
-        engine.backbone()  # so that a model that does not fit is refused here
         return cls(engine)
 
     @classmethod
