@@ -52,7 +52,7 @@ nitpick_ignore_regex = [
     (r"py:class", r"Backbone|(pretrained_cnn\.bundle\.store\.)?Bundle|(pretrained_cnn\.images\.batch\.)?Batch"),
     (r"py:class", r"Explainer"),
     (r"py:class", r"pretrained_cnn\.(results\.stream|spec)\.(T|Origin)"),
-    (r"py:class", r"ImageLike|ImagesLike|LabeledImages|SupportsArray|Sources"),  # ours, which each argument's text says
+    (r"py:class", r"ImageLike|ImagesLike|LabeledImages|Model|SupportsArray|Sources"),  # as each argument says
 ]
 
 _sentences: dict[str, list[str]] = {}

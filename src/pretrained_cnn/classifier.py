@@ -365,6 +365,7 @@ class Classifier:
         augment: Any = None,
         class_weight: Literal["balanced"] | Mapping[str, float] | None = None,
         sample_weight: Any = None,
+        multi_label: bool = False,
         seed: int = 0,
         cache: bool = True,
         **arguments: Any,
@@ -409,6 +410,10 @@ class Classifier:
                 gives classes a number other than 1. It counts on validation too.
             sample_weight: What each image of ``data`` counts, in the order given, ``(n,)``: numbers of at least 0. An
                 image of weight 2 counts like two images.
+            multi_label: An image may have several labels, or none: ``data`` is as `evaluate` takes it then, such as a
+                CSV file whose cells of ``label`` hold ``"cat,dog"``. A logistic regression is fitted for each label,
+                with the same ``C`` for all. ``spec.thresholds`` are the probabilities from which each label counts as
+                given: those with the best F1 on validation.
             seed: Of everything random. The same seed, data and machine give the same weights.
             cache: Keep embeddings on disk, so that fitting again takes seconds, and after each epoch of fine-tuning the
                 state, from which the same call goes on should it be killed; not with ``callbacks``, whose state is not
@@ -439,6 +444,7 @@ class Classifier:
             unfreeze=unfreeze,
             augment=augment,
             class_weight=class_weight,
+            multi_label=multi_label,
             seed=seed,
             cache=cache,
         )

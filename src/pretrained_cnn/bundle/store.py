@@ -168,7 +168,10 @@ class Bundle:
         """
         width, classes = head.widths
         outputs: dict[str, list[int | None]] = {"scores": [None, classes], "embedding": [None, width]}
-        manifest = dataclasses.replace(self.manifest, outputs=outputs, calibration=None)
+        thresholds = list(spec.thresholds) if spec.multi_label else None
+        manifest = dataclasses.replace(
+            self.manifest, outputs=outputs, calibration=None, kind=_kind(spec), thresholds=thresholds
+        )
         return dataclasses.replace(self, manifest=manifest, spec=spec, head=head)
 
     def digest(self) -> str:
@@ -797,7 +800,8 @@ def _read(path: Path, manifest: Manifest) -> Bundle:
         image_policy = ImagePolicy.from_dict(manifest.image_policy)
         head = None
         if manifest.head is not None:
-            head = Head.from_arrays(_read_listed(path / HEAD, manifest.head))
+            arrays = _read_listed(path / HEAD, manifest.head)
+            head = Head.from_arrays(arrays, multi_label=spec.multi_label)
         return Bundle(path, manifest, spec, image_policy, head)
     except (ValueError, TypeError, KeyError, IndexError) as error:
         raise BundleError(f"{path / NAME} and {LABELS} do not describe a classifier: {error}") from error

@@ -48,6 +48,7 @@ class Options(ModelOptions):
         group=TRAINING,
         metavar="RATE",
     )
+    multi_label: bool = flag("An image may have several labels: the column label holds a,b.", group=TRAINING)
     balanced: bool = flag("Give every class the same weight, however few its images.", group=TRAINING)
     seed: int = option("Random seed.", default=0, group=TRAINING, type=int, metavar="N")
     no_cache: bool = flag("Do not store embeddings on disk.", group=TRAINING)
@@ -76,6 +77,7 @@ def _run(options: Options) -> Status:
             unfreeze=options.unfreeze,
             augment="default" if options.augment else None,
             learning_rate=options.learning_rate,
+            multi_label=options.multi_label,
             class_weight="balanced" if options.balanced else None,
             seed=options.seed,
             cache=not options.no_cache,
@@ -87,8 +89,11 @@ def _run(options: Options) -> Status:
     if options.json:
         say(json.dumps(report.to_dict()))
     else:
-        accuracy = report.metrics["validation_accuracy"]
-        say(f"{options.output}\t{len(report.classes)} classes\t{accuracy:.4f} of validation")
+        found = f"{len(report.classes)} classes\t{report.metrics['validation_accuracy']:.4f} of validation"
+        if options.multi_label:
+            precision = report.metrics["validation_mean_average_precision"]
+            found = f"{len(report.classes)} labels\t{precision:.4f} mean average precision on validation"
+        say(f"{options.output}\t{found}")
     return Status.OK
 
 

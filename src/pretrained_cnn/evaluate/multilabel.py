@@ -13,10 +13,10 @@ from typing_extensions import override
 
 from pretrained_cnn._check import whole_number
 from pretrained_cnn.errors import DataError, ImageError
-from pretrained_cnn.evaluate.metrics import as_floats, auc, average_precision, log_loss, mean_defined, ratio
+from pretrained_cnn.evaluate.metrics import as_floats, auc, log_loss, mean_defined, ratio
 from pretrained_cnn.evaluate.table import WORST, Table, more
 from pretrained_cnn.labels import Label
-from pretrained_cnn.scores import one_class_only
+from pretrained_cnn.scores import average_precision, one_class_only
 
 __all__ = ["LabelMistake", "LabelScore", "MultiLabelEvaluation"]
 

@@ -20,12 +20,21 @@ from pretrained_cnn._process import warn
 from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import DataError, ImageError, import_package
-from pretrained_cnn.images.labeled import dataset_parts, labeled
+from pretrained_cnn.images.labeled import dataset_parts, labeled, labeled_sets
 from pretrained_cnn.runtimes.head import Head
 from pretrained_cnn.spec import ModelSpec
 from pretrained_cnn.transfer import data
 from pretrained_cnn.transfer.embeddings import embed, open_store
-from pretrained_cnn.transfer.heads import AnyHead, HeadData, arrays_of, attach, last_width, measure
+from pretrained_cnn.transfer.heads import (
+    AnyHead,
+    HeadData,
+    arrays_of,
+    attach,
+    best_thresholds,
+    last_width,
+    measure,
+    metric_names,
+)
 from pretrained_cnn.transfer.history import TrainingHistory
 from pretrained_cnn.transfer.report import Trained, TrainingReport, model_card
 from pretrained_cnn.transfer.settings import Settings
@@ -81,13 +90,14 @@ def train(
     identity = engine.identity() if settings.cache else None
     with _clock(seconds, "embed"):
         images = _embed(engine, images, identity)
-    weights = data.class_weights(settings.class_weight, images.parts[0].targets, images.classes)
-    images = replace(images, parts=[part.weighted(weights) for part in images.parts])
+    if settings.class_weight is not None:
+        weights = data.class_weights(settings.class_weight, images.parts[0].targets, images.classes)
+        images = replace(images, parts=[part.weighted(weights) for part in images.parts])
     if validation is None and (not settings.is_linear or settings.unfreeze):
         images = _set_aside(images, settings)
     with _clock(seconds, "head"):
         stage = _linear(images, settings) if settings.is_linear else _layers(images, settings)
-    spec = _spec_with_head(engine, stage.head, images.classes, settings)
+    spec = _spec_with_head(engine, stage, images.classes, settings)
     history, plain, metrics = stage.history, {**settings.to_plain(), **stage.chosen}, stage.metrics
     if settings.unfreeze:
         with _clock(seconds, "fine-tune"):
@@ -106,8 +116,14 @@ def _read(
     engine: Engine, source: LabeledImages, validation: LabeledImages | None, settings: Settings, sample_weight: Any
 ) -> _Data:
     """The images whose files can be read. Raises DataError for data from which nothing can be learnt."""
-    given = [labeled(source)] if validation is None else [labeled(source), labeled(validation)]
-    classes = data.find_classes(*given)
+    sources = [source] if validation is None else [source, validation]
+    given: list[Any]
+    if settings.multi_label:
+        given = [labeled_sets(each) for each in sources]
+        classes = data.find_labels(*given)
+    else:
+        given = [labeled(each) for each in sources]
+        classes = data.find_classes(*given)
     data.class_weights(settings.class_weight, np.empty(0, np.intp), classes)  # a class that does not exist is refused
     weights = [None if sample_weight is None else data.sample_weights(sample_weight, given[0]), None]
     read = [data.read(part, classes, engine.image_policy, of) for part, of in zip(given, weights, strict=False)]
@@ -214,6 +230,8 @@ class _Stage(NamedTuple):
     """The images that the metrics are of."""
     split: str
     """Where they are from."""
+    thresholds: tuple[float, ...] = ()
+    """The probability from which each label counts as given, where an image may have several."""
 
 
 def _linear(images: _Data, settings: Settings) -> _Stage:
@@ -236,10 +254,16 @@ def _linear(images: _Data, settings: Settings) -> _Stage:
             validated = train.keep(np.any(held, axis=0))
     fitted = fit_linear(sets[0], trials, len(images.classes))
     if given:
-        metrics = _metrics(*measure(fitted.head(sets[1].vectors), sets[1].targets, sets[1].weights))
+        found = measure(fitted.head(sets[1].vectors), sets[1].targets, sets[1].weights)
+        names = metric_names(settings.multi_label)
+        metrics = {f"validation_{name}": value for name, value in zip(names, found, strict=True)}
     else:
         metrics = _best(fitted.rows)
-    return _Stage(fitted.head, fitted.rows, {"C": fitted.strength}, metrics, validated, split)
+    chosen: dict[str, Any] = {"C": fitted.strength}
+    thresholds = best_thresholds(fitted.scores, fitted.targets) if settings.multi_label else ()
+    if thresholds:
+        chosen["thresholds"] = dict(zip(images.classes, thresholds, strict=True))
+    return _Stage(fitted.head, fitted.rows, chosen, metrics, validated, split, thresholds)
 
 
 def _layers(images: _Data, settings: Settings) -> _Stage:
@@ -267,21 +291,18 @@ def _best(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
             f"{best['stage']}: no epoch lowered the log loss on validation: {best['validation_loss']:.3f} before, "
             f"{least:.3f} at best after; so the weights {head} are kept. Try a lower learning_rate"
         )
-    return _metrics(best["validation_loss"], best["validation_accuracy"])
+    return {name: value for name, value in best.items() if name.startswith("validation_")}
 
 
-def _metrics(loss: float, accuracy: float) -> dict[str, float]:
-    return {"validation_loss": loss, "validation_accuracy": accuracy}
-
-
-def _spec_with_head(engine: Engine, head: AnyHead, classes: tuple[str, ...], settings: Settings) -> ModelSpec:
+def _spec_with_head(engine: Engine, stage: _Stage, classes: tuple[str, ...], settings: Settings) -> ModelSpec:
     """The spec of the network with the new head in place of its own."""
     return engine.spec.replace(
         name=f"{engine.spec.name.removesuffix(SUFFIX)}{SUFFIX}",
-        builder=lambda input_shape: attach(head, _trunk(engine), settings.dropout),
+        builder=lambda input_shape: attach(stage.head, _trunk(engine), settings.dropout),
         labels=classes,
-        multi_label=False,
-        embedding_size=last_width(head),
+        multi_label=settings.multi_label,
+        thresholds=stage.thresholds,
+        embedding_size=last_width(stage.head),
         parameters=None,
         weights=(),
         published=None,

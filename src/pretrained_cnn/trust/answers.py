@@ -15,7 +15,7 @@ from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import DataError, ImageError, InvalidArgumentError
 from pretrained_cnn.evaluate import MultiLabelEvaluation, evaluate
-from pretrained_cnn.images.labeled import WNID, labeled
+from pretrained_cnn.images.labeled import WNID, labeled, labeled_sets
 from pretrained_cnn.images.sources import iter_items
 from pretrained_cnn.labels import Label
 from pretrained_cnn.results.file import by_image, status_of_row
@@ -41,6 +41,8 @@ class Answers(NamedTuple):
     b: list[str]
     failed: list[ImageError]
     """The images that one of them could not read."""
+    images: list[Any]
+    """What shows each image again that exactly one of the two names rightly; None for all others."""
 
 
 class _Side(NamedTuple):
@@ -97,18 +99,30 @@ def ask_both(
                 f"{first.sources[key]}: its class is {first.truth[key]!r} for A and {second.truth[key]!r} for B; give "
                 "both classifiers the same ids for the same classes"
             )
+    truth, given, others = ([each[key] for key in both] for each in (first.truth, first.given, second.given))
+    differ = [(x == z) != (y == z) for x, y, z in zip(given, others, truth, strict=True)]
+    images = _images(source, labels, several=True in several) if any(differ) else {}
     return Answers(
         sources=[first.sources[key] for key in both],
-        truth=[first.truth[key] for key in both],
-        a=[first.given[key] for key in both],
-        b=[second.given[key] for key in both],
+        truth=truth,
+        a=given,
+        b=others,
         failed=list({**second.failed, **first.failed}.values()),
+        images=[images.get(key) if shown else None for key, shown in zip(both, differ, strict=True)],
     )
 
 
 def is_results_file(path: str | os.PathLike[str]) -> bool:
     """Whether a path is that of a file of results, by its suffix."""
     return Path(path).suffix.lower() in FORMATS and not os.path.isdir(path)
+
+
+def _images(source: Any, labels: Any, *, several: bool) -> dict[Key, Any]:
+    """The images of ``source``, as they were given."""
+    if labels is None:
+        source = labeled_sets(source).images if several else labeled(source, wnids=True).images
+    items = list(iter_items(source))
+    return dict(zip(_keys([item.name for item in items]), (item.image for item in items), strict=True))
 
 
 def _from_engine(engine: Engine, source: Any, labels: Any, batch_size: int | None) -> _Side:
