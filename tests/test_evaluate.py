@@ -522,11 +522,11 @@ def test_what_cannot_be_evaluated(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("no-such", "no-such: this is no folder and no CSV file; give a folder with a folder for each class, a CSV"),
+        ("no-such", "no-such: this is no folder, archive or CSV file; give a folder with a folder for each class, a"),
         (3, "an object of type int has no labeled images; give a folder"),
         ([], "<pairs>: there is no image; give a folder"),
-        (["a.jpg"], "<pairs>: number 0 is not a pair of an image and a label, which is a str"),
-        ([("a.jpg", "a"), ("b.jpg", 1)], "<pairs>: number 1 is not a pair of an image and a label, which is a str"),
+        (["a.jpg"], "<pairs>: number 0 is not a pair of an image and a label, but of type str"),
+        ([("a.jpg", "a"), ("b.jpg", 1)], "<pairs>: some labels are text, such as 'a', and some numbers, such as 1"),
     ],
 )
 def test_sources_that_are_none(source: Any, message: str) -> None:
@@ -538,8 +538,8 @@ def test_sources_that_are_none(source: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file,class\na.jpg,a\n", "t.csv: its first line names the columns file, class; path and label are needed"),
-        ("path,label\na.jpg,\n", "t.csv: line 2 lacks its path or its label"),
+        ("a.jpg,a\n", "t.csv: no column is named path; its columns are 'a.jpg', 'a': choose one by path_column=...;"),
+        ("path,label\na.jpg,\n", "t.csv: line 2 has an empty label; give it one"),
         ("path,label\n", "t.csv: there is no image; give a folder"),
     ],
 )

@@ -28,6 +28,7 @@ from pretrained_cnn.foreign.files import ModelFile
 from pretrained_cnn.foreign.labels import NUMBERS
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item, iter_items, single_item
+from pretrained_cnn.images.tables import Columns
 from pretrained_cnn.labels import Label, Prediction
 from pretrained_cnn.models import find_model
 from pretrained_cnn.results.result import EmbeddingResult, Result, ResultList, status_of
@@ -143,7 +144,7 @@ class Classifier:
     @classmethod
     def from_keras(
         cls,
-        model: keras.Model,
+        model: Any,
         *,
         labels: Sequence[str | tuple[str, str]],
         preprocess: Any = None,
@@ -154,7 +155,7 @@ class Classifier:
         input_size: tuple[int, int] | None = None,
         from_logits: bool = False,
         multi_label: bool = False,
-        runtime: str = "keras",
+        runtime: str | None = None,
         precision: Precision | Literal["auto"] = "float32",
         quantize: Any = None,
         image_policy: ImagePolicy = ImagePolicy(),
@@ -162,8 +163,9 @@ class Classifier:
         """Wrap a trained Keras model with classes of its own.
 
         Args:
-            model: One image input, RGB or gray, and one output: probabilities ``(N, C)``, or ``(N, 1)``, the
-                probability of the second of two labels.
+            model: A ``keras.Model`` with one image input, RGB or gray, and one output: probabilities ``(N, C)``, or
+                ``(N, 1)``, the probability of the second of two labels. A model of tf_keras (Keras 2) is rebuilt in
+                Keras 3 and compared, as `from_file` does with files of Keras 2.
             labels: ``C`` names, or ``(id, name)`` pairs, in the order of the outputs; or a mapping between names
                 and indices, as the ``class_indices`` of Keras's generators.
             preprocess: From RGB float32 in 0..255 to what the model was trained with: a function, or the name of a
@@ -195,22 +197,12 @@ class Classifier:
         >>> clf.predict_proba(["examples/images/clock.png"]).shape
         (1, 2)
         """
-        from pretrained_cnn.backbones.wrap import wrap
-
-        spec = wrap(
-            model,
-            labels=labels,
-            preprocess=preprocess,
-            scale=scale,
-            mean=mean,
-            std=std,
-            resize=resize,
-            input_size=input_size,
-            from_logits=from_logits,
-            multi_label=multi_label,
+        arguments = {"labels": labels, "preprocess": preprocess, "scale": scale, "mean": mean, "std": std}
+        arguments |= {"resize": resize, "input_size": input_size, "from_logits": from_logits}
+        arguments |= {"multi_label": multi_label}
+        engine = Engine.from_object(
+            model, runtime=runtime, precision=precision, quantize=quantize, image_policy=image_policy, **arguments
         )
-        engine = Engine(spec, runtime=runtime, precision=precision, quantize=quantize, image_policy=image_policy)
-        engine.backbone()  # so that a model that does not fit is refused here
         return cls(engine)
 
     @classmethod
@@ -353,6 +345,8 @@ class Classifier:
         model: str | os.PathLike[str] | ModelSpec | Classifier = "Xception",
         validation: LabeledImages | None = None,
         *,
+        path_column: str | None = None,
+        label_column: str | None = None,
         head: Literal["linear", "mlp"] | MLP | keras.Layer | Sequence[keras.Layer] = "linear",
         epochs: int | None = None,
         patience: int | None = None,
@@ -373,14 +367,25 @@ class Classifier:
         """Make a classifier of your own classes: a pretrained network with a head that is fitted to your images.
 
         Args:
-            data: A folder with a folder of images for each class; a CSV file with the columns ``path``, relative to
-                the file, and ``label``, between commas, semicolons or tabs; or pairs of an image and a label. Of a
-                folder with the parts of a data set, ``train``, ``validation`` (or ``val``, ``valid``) and ``test``, the
-                first two are taken, each with a folder for each class.
+            data: Images with their classes, as one of these:
+
+                - A folder with a folder of images for each class, or a zip or tar archive of one; ``data.zip/train`` is
+                  a folder within an archive. Where its folders are the parts of a data set, ``train``, ``validation``
+                  (or ``val``, ``valid``) and ``test``, the first two are taken, each with a folder for each class.
+                - A CSV or TSV file with the columns ``path``, relative to the file, and ``label``, between commas,
+                  semicolons or tabs, in UTF-8, UTF-16 or Latin-1; or the same as a data frame of pandas or Polars, a
+                  table of Arrow, or a mapping of columns. Keras's ``filename`` and ``class`` are known too.
+                - ``(X, y)``, a tuple: images as `predict_batch` takes them, such as paths or an array ``(N, h, w, 3)``,
+                  and a label for each: text or a whole number, ``(N,)`` or ``(N, 1)``, or one-hot ``(N, C)``.
+                - A ``tf.data.Dataset``; a data set of PyTorch, such as an ``ImageFolder``; a data set of Hugging Face.
+                  Images are taken before any transform where the data set has them so.
+                - Pairs of an image and a label.
             model: What to start from: what `Classifier` takes, or a `Classifier`, which is not changed.
             validation: Images, given like ``data``, that choose the settings. By default, ``"mlp"`` and ``unfreeze``
                 set a fifth of each class of ``data`` aside; ``"linear"`` is fitted on all of ``data``, with settings
                 that 5-fold cross-validation chose, or, from 1,000 images on, a fifth of each class.
+            path_column: The column of a table that holds the images, where it has another name.
+            label_column: The column of a table that holds the classes, where it has another name.
             head: ``"linear"``, logistic regression fitted to convergence, with the strength of its regularization
                 chosen by the log loss on validation (by cross-validation if fewer than 200 images are given there, and
                 more in ``data``). Or a head that is trained epoch by epoch: an `MLP` of hidden layers with dropout;
@@ -409,7 +414,8 @@ class Classifier:
             class_weight: What an image of each class counts: ``"balanced"`` lets all classes count the same, a mapping
                 gives classes a number other than 1. It counts on validation too.
             sample_weight: What each image of ``data`` counts, in the order given, ``(n,)``: numbers of at least 0. An
-                image of weight 2 counts like two images.
+                image of weight 2 counts like two images. By default, what the column ``weight`` of a table says, or the
+                third part of a ``tf.data.Dataset``, if it has one.
             multi_label: An image may have several labels, or none: ``data`` is as `evaluate` takes it then, such as a
                 CSV file whose cells of ``label`` hold ``"cat,dog"``. A logistic regression is fitted for each label,
                 with the same ``C`` for all. ``spec.thresholds`` are the probabilities from which each label counts as
@@ -456,7 +462,9 @@ class Classifier:
             if isinstance(find_model(model), ModelFile):  # whose own classes do not matter here
                 arguments = {"labels": NUMBERS, **arguments}
             engine = cls(model, **arguments).engine
-        return cls(transfer.train(engine, data, validation, settings, sample_weight))
+        return cls(
+            transfer.train(engine, data, validation, settings, sample_weight, Columns(path_column, label_column))
+        )
 
     @property
     def engine(self) -> Engine:
@@ -754,17 +762,24 @@ class Classifier:
         return self._engine.features(images, layers, batch_size=batch_size)
 
     def evaluate(
-        self, source: LabeledImages, labels: Iterable[Any] | None = None, *, batch_size: int | None = None
+        self,
+        source: LabeledImages,
+        labels: Iterable[Any] | None = None,
+        *,
+        path_column: str | None = None,
+        label_column: str | None = None,
+        batch_size: int | None = None,
     ) -> Evaluation | MultiLabelEvaluation:
         """How often the classifier is right about images whose classes are known, and where it is wrong.
 
         Args:
-            source: A folder with a folder of images for each class, a CSV file with the columns ``path`` and
-                ``label``, or pairs of an image and a label. For ImageNet's classes, a WordNet id in the name of a
-                folder or an image is its label.
+            source: Labeled images, in any form that `train` takes. For ImageNet's classes, a WordNet id in the name of
+                a folder or an image is its label.
             labels: Where given, the class of each image, and ``source`` is images as `predict_batch` takes them. A
                 list, a generator, a column of a frame, or an array or tensor, ``(N,)``, ``(N, 1)`` or one-hot
                 ``(N, C)``; a whole number is the index of a class.
+            path_column: As for `train`.
+            label_column: As for `train`.
             batch_size: As for `stream`.
 
         A label is a class's id, or its name if no other class has it. Bad images are listed in `Evaluation.failed`.
@@ -777,7 +792,7 @@ class Classifier:
         >>> clf.evaluate([("examples/images/clock.png", "analog_clock"), ("examples/images/candle.png", "candle")])
         Evaluation(2 images, top1=1.000 (0.342 to 1.000))
         """
-        return evaluate(self._engine, source, labels, batch_size=batch_size)
+        return evaluate(self._engine, source, labels, Columns(path_column, label_column), batch_size=batch_size)
 
     def compare(
         self,
@@ -785,6 +800,8 @@ class Classifier:
         source: LabeledImages,
         labels: Iterable[Any] | None = None,
         *,
+        path_column: str | None = None,
+        label_column: str | None = None,
         batch_size: int | None = None,
     ) -> Comparison:
         """Whether another classifier is better than this one, judged by the same labeled images.
@@ -797,6 +814,8 @@ class Classifier:
                 images. In the comparison it is B, and this classifier is A.
             source: As for `evaluate`. Images that were trained on favor the classifier that has seen them.
             labels: As for `evaluate`.
+            path_column: As for `train`.
+            label_column: As for `train`.
             batch_size: As for `stream`.
 
         `Comparison.from_results` compares two files of results. Raises what `evaluate` raises; InvalidArgumentError
@@ -807,7 +826,8 @@ class Classifier:
         >>> clf.compare(clf, pairs).verdict
         'not told apart'
         """
-        return compare(self._engine, _competitor(other), source, labels, batch_size=batch_size)
+        columns = Columns(path_column, label_column)
+        return compare(self._engine, _competitor(other), source, labels, columns, batch_size=batch_size)
 
     def calibrate(
         self,
@@ -815,6 +835,8 @@ class Classifier:
         labels: Iterable[Any] | None = None,
         *,
         coverage: float = 0.95,
+        path_column: str | None = None,
+        label_column: str | None = None,
         batch_size: int | None = None,
     ) -> Classifier:
         """A classifier that knows which images are of none of its classes, and gives sets of classes.
@@ -829,6 +851,8 @@ class Classifier:
                 coverage of 0.95; some hundreds are better. Bad images are left out, with a warning.
             labels: As for `evaluate`.
             coverage: The share of images, above 0 and below 1, for which each of the two promises is kept.
+            path_column: As for `train`.
+            label_column: As for `train`.
             batch_size: As for `stream`.
 
         This classifier stays as it is. `save` keeps the calibration in the bundle. Scores and embedding take one pass
@@ -851,6 +875,7 @@ class Classifier:
             self._engine,
             source,
             labels,
+            Columns(path_column, label_column),
             coverage=coverage,
             batch_size=batch_size,
             trained_on=self._trained_on(),

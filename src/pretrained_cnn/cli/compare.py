@@ -11,7 +11,7 @@ from pretrained_cnn._check import check_free
 from pretrained_cnn.cli.console import complain, log_to_stderr, quiet, say
 from pretrained_cnn.cli.images import ImageOptions
 from pretrained_cnn.cli.options import Command, argument, flag, option
-from pretrained_cnn.cli.shared import FOLLOW_LINKS, RUNTIME, ModelOptions, load_classifier
+from pretrained_cnn.cli.shared import FOLLOW_LINKS, RUNTIME, ColumnOptions, ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ COMPETITOR = "Bundle, name of a backbone, or file of results that `classify --ou
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(ImageOptions):
+class Options(ImageOptions, ColumnOptions):
     """What ``compare`` takes."""
 
     a: str = argument(COMPETITOR, metavar="A")
@@ -41,12 +41,14 @@ class Options(ImageOptions):
 
 def _run(options: Options) -> Status:
     log_to_stderr()
+    from pretrained_cnn.images.tables import Columns
     from pretrained_cnn.trust import compare
 
     if options.output is not None:
         check_free(Path(options.output), overwrite=options.overwrite)  # before the work
+    columns = Columns(options.path_column, options.label_column)
     a, b = (_competitor(name, options) for name in (options.a, options.b))
-    result = compare(a, b, options.source, names=_names(options.a, options.b))
+    result = compare(a, b, options.source, columns=columns, names=_names(options.a, options.b))
     for error in result.failed:
         complain(error)
     say(json.dumps(result.to_dict()) if options.json else result)

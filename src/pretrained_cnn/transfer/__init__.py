@@ -20,7 +20,8 @@ from pretrained_cnn._process import warn
 from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import DataError, ImageError, import_package
-from pretrained_cnn.images.labeled import dataset_parts, labeled, labeled_sets
+from pretrained_cnn.images.labeled import columns_of_each, dataset_parts, labeled, labeled_sets
+from pretrained_cnn.images.tables import Columns
 from pretrained_cnn.runtimes.head import Head
 from pretrained_cnn.spec import ModelSpec
 from pretrained_cnn.transfer import data
@@ -73,6 +74,7 @@ def train(
     validation: LabeledImages | None,
     settings: Settings,
     sample_weight: Any = None,
+    columns: Columns = Columns(),
 ) -> Trained:
     """Fit a head for the classes of ``source``, and fine-tune the last layers of the network if so set.
 
@@ -85,7 +87,7 @@ def train(
         source, validation = parts["train"], parts.get("validation")
     seconds: dict[str, float] = {}
     with _clock(seconds, "read"):
-        images = _read(engine, source, validation, settings, sample_weight)
+        images = _read(engine, source, validation, settings, sample_weight, columns)
     _check_network(engine, settings)
     identity = engine.identity() if settings.cache else None
     with _clock(seconds, "embed"):
@@ -113,20 +115,27 @@ def train(
 
 
 def _read(
-    engine: Engine, source: LabeledImages, validation: LabeledImages | None, settings: Settings, sample_weight: Any
+    engine: Engine,
+    source: LabeledImages,
+    validation: LabeledImages | None,
+    settings: Settings,
+    sample_weight: Any,
+    columns: Columns,
 ) -> _Data:
     """The images whose files can be read. Raises DataError for data from which nothing can be learnt."""
     sources = [source] if validation is None else [source, validation]
+    chosen = columns_of_each(columns, *sources)
     given: list[Any]
     if settings.multi_label:
-        given = [labeled_sets(each) for each in sources]
+        given = [labeled_sets(each, of, policy=engine.image_policy) for each, of in zip(sources, chosen, strict=True)]
         classes = data.find_labels(*given)
     else:
-        given = [labeled(each) for each in sources]
+        given = [labeled(each, of, policy=engine.image_policy) for each, of in zip(sources, chosen, strict=True)]
         classes = data.find_classes(*given)
     data.class_weights(settings.class_weight, np.empty(0, np.intp), classes)  # a class that does not exist is refused
-    weights = [None if sample_weight is None else data.sample_weights(sample_weight, given[0]), None]
-    read = [data.read(part, classes, engine.image_policy, of) for part, of in zip(given, weights, strict=False)]
+    counts = [sample_weight, None] if sample_weight is not None else [part.weights for part in given]
+    weights = [None if of is None else data.sample_weights(of, part) for of, part in zip(counts, given, strict=False)]
+    read = [data.read(part, classes, engine.image_policy, of) for part, of in zip(given, weights, strict=True)]
     parts = [images for images, _ in read]
     failed = [error for _, errors in read for error in errors]
     data.check_left(parts, classes, failed)

@@ -69,7 +69,7 @@ def find_classes(train: Labeled, validation: Labeled | None = None) -> tuple[str
     """The classes to learn, sorted. Raises DataError unless each can be learnt and validation has no others."""
     if train.empty:
         raise DataError(f"{train.name}: no image is in {_list(train.empty)}; put images there, or remove the folder")
-    classes = tuple(sorted(set(train.labels)))
+    classes = train.classes
     if len(classes) < 2:
         raise DataError(f"{train.name}: all images are of one class, {classes[0]!r}; at least two are needed")
     _warn_of_look_alikes(train.name, classes)

@@ -17,6 +17,7 @@ from typing_extensions import override
 from pretrained_cnn._statistics import LEVEL, Z, exact_mcnemar, wilson
 from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.errors import DataError, ImageError
+from pretrained_cnn.images.tables import Columns
 from pretrained_cnn.trust.answers import Competitor, ask_both
 from pretrained_cnn.trust.comparison_page import ClassCounts, Shown, write_page
 
@@ -341,6 +342,7 @@ def compare(
     b: Competitor,
     source: LabeledImages,
     labels: Any = None,
+    columns: Columns = Columns(),
     *,
     names: tuple[str, str] = ("A", "B"),
     batch_size: int | None = None,
@@ -349,7 +351,7 @@ def compare(
 
     ``names`` are what the two are called where the comparison is shown.
     """
-    found = ask_both(a, b, source, labels, batch_size=batch_size)
+    found = ask_both(a, b, source, labels, columns, batch_size=batch_size)
     return Comparison(found.sources, found.truth, found.a, found.b, found.failed, names, found.images)
 
 
