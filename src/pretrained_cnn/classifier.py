@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from pretrained_cnn._check import choice, number, whole_number
 from pretrained_cnn._lazy import Reference
+from pretrained_cnn._process import warn
 from pretrained_cnn._types import ImageLike, ImagesLike, LabeledImages
 from pretrained_cnn.bundle.formats import Dtype
 from pretrained_cnn.bundle.manifest import ExportCheck
@@ -465,6 +466,47 @@ class Classifier:
         return cls(
             transfer.train(engine, data, validation, settings, sample_weight, Columns(path_column, label_column))
         )
+
+    def add_classes(
+        self,
+        data: LabeledImages,
+        original: LabeledImages | None = None,
+        *,
+        validation: LabeledImages | None = None,
+        sample_weight: Any = None,
+    ) -> Classifier:
+        """A classifier that knows the classes of ``data`` too; this one is not changed.
+
+        Only the images of ``data`` are embedded. The head is fitted anew for all classes, with the settings of the
+        first training. Images of classes that are known already count as more images of these.
+
+        Args:
+            data: Images of the new classes, as for `train`.
+            original: The images of the known classes. They are needed where the embeddings of the first training are
+                not at hand: for a classifier that was loaded, or not trained by `train`. The settings are the default
+                ones of `train` then.
+            validation: As for `train`; given exactly where the first training was given validation images, or with
+                ``original`` for all classes.
+            sample_weight: What each image of ``data`` counts, as for `train`; with ``original``, of that first.
+
+        A calibration is dropped, with a `PretrainedCNNWarning`: it holds for the classes before. Raises
+        InvalidArgumentError for a fine-tuned network, whose images have other embeddings than those of its training;
+        and what `train` raises.
+
+        >>> pairs = [(f"examples/images/{name}.png", name) for name in ("clock", "candle", "hourglass")]
+        >>> clf = Classifier.train(pairs[:2], "EfficientNetLite0", validation=pairs[:2])
+        >>> more = clf.add_classes(pairs[2:], validation=pairs[2:])
+        >>> [label.name for label in more.labels], len(clf.labels)
+        (['candle', 'clock', 'hourglass'], 2)
+        """
+        from pretrained_cnn import transfer
+
+        trained = transfer.add_classes(
+            self.engine, self._trained, data, original=original, validation=validation, sample_weight=sample_weight
+        )
+        if self._calibration is not None:
+            warn("the calibration is dropped: it holds for the classes before; calibrate the new classifier")
+        return Classifier(trained)
 
     @property
     def engine(self) -> Engine:

@@ -72,6 +72,8 @@ class Trained:
     report: TrainingReport
     digests: frozenset[bytes] = frozenset()
     """SHA-256 of the images that chose its weights and its settings: it must not be judged by them."""
+    known: Any = None
+    """What `add_classes` goes on from: embeddings, and no images."""
 
 
 def training_texts(report: TrainingReport, history: TrainingHistory, spec: ModelSpec) -> dict[str, str]:
