@@ -10,19 +10,17 @@ from typing import Literal
 from pretrained_cnn.bundle.formats import list_formats
 from pretrained_cnn.cli.console import kept, log_to_stderr, quiet, say
 from pretrained_cnn.cli.options import Command, Count, Number, argument, flag, option
-from pretrained_cnn.cli.shared import ModelOptions, load_classifier
+from pretrained_cnn.cli.shared import LABELED, ColumnOptions, ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
 
 TRAINING = "training"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(ModelOptions):
+class Options(ModelOptions, ColumnOptions):
     """What ``train`` takes."""
 
-    data: str = argument(
-        "Folder with a folder of images for each class, or CSV file with the columns path and label.", metavar="DATA"
-    )
+    data: str = argument(f"{LABELED}; or a folder with the folders train, validation and test.", metavar="DATA")
     validation: str | None = option(
         "Images that choose the settings (default: a fifth of each class is set aside).", metavar="DATA"
     )
@@ -72,6 +70,8 @@ def _run(options: Options) -> Status:
             options.data,
             model,
             options.validation,
+            path_column=options.path_column,
+            label_column=options.label_column,
             head=options.head,
             epochs=options.epochs,
             unfreeze=options.unfreeze,

@@ -113,10 +113,11 @@ def choose(
     within = [each for each in timed if budget_ms is None or each.candidate.milliseconds <= budget_ms]
     if budget_ms is not None and not within:
         quickest = min((each.candidate for each in timed), key=lambda each: each.milliseconds)
+        other = "" if runtime == "auto" else "runtime='auto' or "
         raise DataError(
             f"no candidate takes at most {budget_ms:g} ms for one of these images; the quickest, {quickest.name}, "
-            f"takes {quickest.milliseconds:.1f} ms with {quickest.runtime}: allow more, or try runtime='auto' or other "
-            "models"
+            f"takes {quickest.milliseconds:.1f} ms with {quickest.runtime}: allow more, or try "
+            f"{other}other models"
         )
     for each in timed:
         if each not in within:
