@@ -77,6 +77,12 @@ def test_train_with_every_option(main: Any, folder: Path, tmp_path: Path) -> Non
         "learning_rate": 1e-4,
         "class_weight": "balanced",
         "seed": 3,
+        "multi_label": False,
+        "patience": 5,
+        "batch_size": 16,
+        "optimizer": None,
+        "label_smoothing": 0.0,
+        "callbacks": [],
     }
     assert Classifier.load(tmp_path / "a.bundle").predict(folder / "train" / "down" / "000.png").top.label
     layer = ("--unfreeze", "conv9", "--output", tmp_path / "b.bundle")

@@ -19,7 +19,7 @@ MODULES = ["pretrained_cnn"] + [
 ]
 
 
-LONG = {f"pretrained_cnn.{name}" for name in ("classifier", "explain", "integrations.sklearn")}
+LONG = {f"pretrained_cnn.{name}" for name in ("classifier", "explain", "integrations.sklearn", "selection.choosing")}
 """They train, save, load and explain: as long as all the others together."""
 
 

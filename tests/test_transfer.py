@@ -230,7 +230,7 @@ def test_an_image_of_weight_2_counts_like_two(patterns: Path) -> None:
         ([1.0], r"sample_weight has the shape (1,), but <pairs> has 72 images; give one number for each image"),
         ([-1.0] * 72, "sample_weight of number 0 is -1.0; give a number of at least 0"),
         ([1.0] * 71 + [np.nan], "sample_weight of number 71 is nan; give a number of at least 0"),
-        ([0.0] * 24 + [1.0] * 48, "sample_weight: all images of 'across' count 0; remove the class, or give"),
+        ([0.0] * 24 + [1.0] * 48, "sample_weight: all weights of 'across' are zero; remove the class, or give"),
         (["much"] * 72, "sample_weight: these are no numbers: "),
     ],
 )
@@ -266,13 +266,35 @@ def test_class_weights(patterns: Path, tmp_path: Path) -> None:
 def test_a_csv_file_pairs_and_images_in_memory(patterns: Path, tmp_path: Path) -> None:
     expected = train(patterns).predict_proba(patterns / "test")
     pairs = [(path, path.parent.name) for path in sorted((patterns / "train").rglob("*.png"))]
-    rows = "".join(f"{path},{label}\n" for path, label in pairs)
-    (tmp_path / "train.csv").write_text(f"path,label\n{rows}")
+    rows = "".join(f"{path};{label};2\n" for path, label in pairs)
+    (tmp_path / "train.csv").write_text(f"filename;kind;weight\n{rows}")
+    shutil.make_archive(str(tmp_path / "all"), "zip", patterns.parent, patterns.name)
     arrays = [(np.asarray(Image.open(path)), label) for path, label in pairs]
     images = [(Image.fromarray(array), label) for array, label in arrays]
-    for data in (tmp_path / "train.csv", pairs, arrays, images):
-        clf = Classifier.train(data, SMALL, validation=patterns / "validation")
+    for data in (tmp_path / "all.zip", arrays, images):
+        clf = Classifier.train(
+            data, SMALL, validation=None if data == tmp_path / "all.zip" else patterns / "validation"
+        )
         np.testing.assert_allclose(clf.predict_proba(patterns / "test"), expected, atol=1e-3)
+    options = {"validation": patterns / "validation", "label_column": "kind"}
+    weighted = Classifier.train(tmp_path / "train.csv", SMALL, **options)
+    same = Classifier.train(pairs, SMALL, validation=patterns / "validation", sample_weight=[2] * 72)
+    np.testing.assert_array_equal(weighted.predict_proba(patterns / "test"), same.predict_proba(patterns / "test"))
+    assert np.abs(weighted.predict_proba(patterns / "test") - expected).max() > 1e-3
+    assert weighted.evaluate(tmp_path / "train.csv", label_column="kind").top1 > 0.5
+
+
+def test_whole_numbers_are_classes_by_name_or_by_index(patterns: Path) -> None:
+    paths = sorted((patterns / "train").rglob("*.png"))
+    y = np.array([CLASSES.index(path.parent.name) for path in paths])
+    named = Classifier.train(patterns / "train", SMALL, validation=patterns / "train")
+    numbered = Classifier.train((paths, y + 1), SMALL, validation=(paths, y + 1))
+    assert [label.name for label in numbered.labels] == ["1", "2", "3"]
+    top1 = named.evaluate(patterns / "train").top1
+    assert numbered.evaluate((paths, y + 1)).top1 == named.evaluate((paths, y)).top1 == top1
+    assert named.compare(named, (paths, y)).count == 72
+    with pytest.raises(DataError, match=r"labels: 1 is the name of class number 0 and not of number 1"):
+        numbered.evaluate((paths, y))
 
 
 # What it starts from
@@ -911,6 +933,11 @@ def test_saved_and_loaded_in_every_format(format: Any, patterns: Path, tmp_path:
     assert loaded.evaluate(patterns / "test").top1 == pytest.approx(clf.evaluate(patterns / "test").top1, abs=0.02)
     np.testing.assert_allclose(loaded.predict_proba(patterns / "test"), clf.predict_proba(patterns / "test"), atol=1e-4)
     assert (tmp_path / "a.bundle" / "README.md").read_text("utf-8") == model_card(clf.report, clf.spec)
+    assert (loaded.report, loaded.history) == (clf.report, clf.history)
+    assert not {"README.md", "training.json"} & dict(loaded.engine.bundle.model_checksums()).keys()
+    loaded.save(tmp_path / "b.bundle")
+    again = Classifier.load(tmp_path / "b.bundle")
+    assert (again.report, again.history) == (clf.report, clf.history)
 
 
 @pytest.mark.slow

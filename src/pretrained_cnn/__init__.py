@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from pretrained_cnn.results.result import contact_sheet
     from pretrained_cnn.results.stream import ResultStream
     from pretrained_cnn.results.writing import Written, write_results
+    from pretrained_cnn.selection import Candidate, Choice, choose
     from pretrained_cnn.transfer.history import TrainingHistory
     from pretrained_cnn.transfer.report import TrainingReport
     from pretrained_cnn.transfer.settings import MLP
@@ -71,6 +72,8 @@ __all__ = [
     "MLP",
     "BundleError",
     "Calibration",
+    "Candidate",
+    "Choice",
     "ClassScore",
     "Classifier",
     "Comparison",
@@ -112,6 +115,7 @@ __all__ = [
     "WeightsError",
     "WeightsFile",
     "Written",
+    "choose",
     "contact_sheet",
     "get_format",
     "get_spec",
@@ -133,6 +137,8 @@ __all__ = [
 
 _LATE = {
     "Calibration": "pretrained_cnn.trust",
+    "Candidate": "pretrained_cnn.selection",
+    "Choice": "pretrained_cnn.selection",
     "ClassScore": "pretrained_cnn.evaluate",
     "Classifier": "pretrained_cnn.classifier",
     "Comparison": "pretrained_cnn.trust",
@@ -149,6 +155,7 @@ _LATE = {
     "TrainingHistory": "pretrained_cnn.transfer.history",
     "TrainingReport": "pretrained_cnn.transfer.report",
     "Written": "pretrained_cnn.results.writing",
+    "choose": "pretrained_cnn.selection",
     "contact_sheet": "pretrained_cnn.results.result",
     "write_results": "pretrained_cnn.results.writing",
 }

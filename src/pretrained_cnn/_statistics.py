@@ -1,13 +1,16 @@
-"""Confidence intervals of what was measured on a sample."""
+"""What a sample tells: confidence intervals, and tests."""
 
 from __future__ import annotations
 
 import math
 
-__all__ = ["Z", "wilson"]
+__all__ = ["LEVEL", "Z", "exact_mcnemar", "wilson"]
 
 Z = 1.959963984540054
 """The normal distribution's 97.5th percentile, for intervals of 95 %."""
+
+LEVEL = 0.05
+"""A difference counts as told apart if chance alone makes one as large less often than this."""
 
 
 def wilson(right: int, count: int) -> tuple[float, float]:
@@ -20,3 +23,17 @@ def wilson(right: int, count: int) -> tuple[float, float]:
     center = (share + spread / 2) / (1 + spread)
     half = math.sqrt(share * (1 - share) * spread + spread * spread / 4) / (1 + spread)
     return max(0.0, center - half), min(1.0, center + half)
+
+
+def exact_mcnemar(only_a: int, only_b: int) -> float:
+    """McNemar's exact test: the two-sided p-value of ``only_a`` against ``only_b`` if both are equally likely, 0 to 1.
+
+    >>> round(exact_mcnemar(1, 3), 3)
+    0.625
+    """
+    count, least = only_a + only_b, min(only_a, only_b)
+    if only_a == only_b:
+        return 1.0
+    log_all = count * math.log(2) - math.lgamma(count + 1)
+    terms = (math.exp(-math.lgamma(k + 1) - math.lgamma(count - k + 1) - log_all) for k in range(least + 1))
+    return min(1.0, 2 * math.fsum(terms))

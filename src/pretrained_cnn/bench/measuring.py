@@ -15,7 +15,7 @@ from pretrained_cnn.classifier import Classifier
 from pretrained_cnn.registry import get_spec
 from pretrained_cnn.spec import ModelSpec
 
-__all__ = ["NAMES", "measure"]
+__all__ = ["NAMES", "WARM_UP", "in_milliseconds", "in_turns", "measure"]
 
 log = logging.getLogger(__name__)
 
@@ -80,22 +80,42 @@ def measure(
         for _ in range(WARM_UP):
             contender.classify_one()
             contender.classify_batch()
+    works = [work for contender in contenders for work in (contender.classify_one, contender.classify_batch)]
+    seconds = iter(in_turns(works, rounds))
+    return [contender.timing(next(seconds), next(seconds)) for contender in contenders]
+
+
+def in_turns(works: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:
+    """How many seconds each of ``works`` takes, ``rounds`` times: in a round all take turns.
+
+    >>> [len(seconds) for seconds in in_turns([int, float], rounds=3)]
+    [3, 3]
+    """
+    found: list[list[float]] = [[] for _ in works]
     for number in range(1, rounds + 1):
         log.info("round %d of %d", number, rounds)
-        for contender in contenders:
-            contender.measure()
-    return [contender.timing() for contender in contenders]
+        for work, seconds in zip(works, found, strict=True):
+            seconds.append(_seconds(work))
+    return found
+
+
+def in_milliseconds(seconds: Sequence[float]) -> tuple[float, tuple[float, float]]:
+    """The median of some seconds, and the first and third quartile, in milliseconds.
+
+    >>> in_milliseconds([0.001, 0.002, 0.003])
+    (2.0, (1.5, 2.5))
+    """
+    low, median, high = (1000 * float(part) for part in np.quantile(seconds, (0.25, 0.5, 0.75)))
+    return median, (low, high)
 
 
 class _Contender:
-    """One classifier, what it is given, and how long it took, in seconds an image."""
+    """One classifier, and what it is given."""
 
     def __init__(self, clf: Classifier, image: Any, batch_size: int) -> None:
         self.clf = clf
         self._image = np.full((*clf.spec.input_size, 3), 128, np.uint8) if image is None else image
         self._batch_size = batch_size
-        self._alone: list[float] = []
-        self._in_batches: list[float] = []
 
     def classify_one(self) -> None:
         self.clf.predict(self._image)
@@ -103,13 +123,10 @@ class _Contender:
     def classify_batch(self) -> None:
         self.clf.predict_batch([self._image] * self._batch_size, batch_size=self._batch_size)
 
-    def measure(self) -> None:
-        self._alone.append(_seconds(self.classify_one))
-        self._in_batches.append(_seconds(self.classify_batch) / self._batch_size)
-
-    def timing(self) -> Timing:
+    def timing(self, alone: Sequence[float], in_batches: Sequence[float]) -> Timing:
+        """What its calls with one image, and those with a batch, took in seconds."""
         spec = self.clf.spec
-        low, median, high = (1000 * float(part) for part in np.quantile(self._alone, (0.25, 0.5, 0.75)))
+        median, spread = in_milliseconds(alone)
         return Timing(
             name=spec.name,
             runtime=self.clf.runtime,
@@ -117,8 +134,8 @@ class _Contender:
             parameters=spec.parameters,
             top1=None if spec.published is None else spec.published.top1,
             milliseconds=median,
-            spread=(low, high),
-            per_second=1 / float(np.median(self._in_batches)),
+            spread=spread,
+            per_second=self._batch_size / float(np.median(in_batches)),
         )
 
 
@@ -129,7 +146,7 @@ def _as_published(spec: ModelSpec) -> ModelSpec:
     return spec.replace(input_size=(spec.published.input_size,) * 2)
 
 
-def _seconds(work: Callable[[], None]) -> float:
+def _seconds(work: Callable[[], object]) -> float:
     time.sleep(PAUSE)
     start = time.perf_counter()
     work()

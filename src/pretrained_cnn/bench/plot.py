@@ -26,7 +26,7 @@ try:
 except ImportError:
     raise MissingDependencyError("matplotlib", extra="plot") from None
 
-__all__ = ["FORMATS", "accuracy_and_time"]
+__all__ = ["FORMATS", "Point", "accuracy_and_time", "new_figure", "write_names"]
 
 FORMATS = ("png", "svg", "pdf")
 """What a drawing can be written as, by the end of the file's name."""
@@ -34,8 +34,7 @@ FORMATS = ("png", "svg", "pdf")
 
 def accuracy_and_time(rows: Sequence[Timing], best: Sequence[Timing]) -> Figure:
     """Draw each row's published accuracy against its time, and a line through the ``best`` of each runtime."""
-    figure = NotebookFigure(figsize=(9, 6), layout="constrained")
-    ax = figure.add_subplot()
+    figure, ax = new_figure()
     points = []
     for runtime, look in zip(dict.fromkeys(row.runtime for row in rows), itertools.cycle(LOOKS)):
         known = [
@@ -49,16 +48,23 @@ def accuracy_and_time(rows: Sequence[Timing], best: Sequence[Timing]) -> Figure:
             if not point.best:
                 ax.plot(point.x, point.y, look.marker, color=look.color, markerfacecolor="white", ms=7)
         points += known
+    ax.set(xlabel="milliseconds for one image, measured here", ylabel="top-1 accuracy on ImageNet in %, as published")
+    ax.legend(title="filled: on the frontier", loc="lower right")
+    write_names(figure, ax, points)
+    return figure
+
+
+def new_figure() -> tuple[Figure, Axes]:
+    """An empty drawing of something against time, which is logarithmic."""
+    figure = NotebookFigure(figsize=(9, 6), layout="constrained")
+    ax = figure.add_subplot()
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(3, 0.5)))  # as many as there is room for
     ax.tick_params(axis="x", which="both", labelsize=8)
-    ax.set(xlabel="milliseconds for one image, measured here", ylabel="top-1 accuracy on ImageNet in %, as published")
     ax.margins(0.1)
     ax.grid(alpha=0.25, which="both", lw=0.5)
-    ax.legend(title="filled: on the frontier", loc="lower right")
-    _write_names(figure, ax, points)
-    return figure
+    return figure, ax
 
 
 class Look(NamedTuple):
@@ -85,7 +91,7 @@ ROUND = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
 """Where a name may stand, seen from its point: right, left, above, below, and between."""
 
 
-def _write_names(figure: Figure, ax: Axes, points: Sequence[Point]) -> None:
+def write_names(figure: Figure, ax: Axes, points: Sequence[Point]) -> None:
     """Write each name as near its point as it covers nothing else; if not right beside it, with a thin line to it."""
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]  # matplotlib's is not typed
     figure.draw_without_rendering()  # now everything has its place

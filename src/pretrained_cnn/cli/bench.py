@@ -19,6 +19,8 @@ from pretrained_cnn.errors import InvalidArgumentError, OutputError
 from pretrained_cnn.registry import list_models
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from pretrained_cnn.bench import Timing
 
 
@@ -47,7 +49,7 @@ class Options:
 def _run(options: Options) -> Status:
     log_to_stderr()
     if options.plot is not None:  # hours before it is drawn
-        _check_plot(Path(options.plot), options.overwrite)
+        check_plot(Path(options.plot), options.overwrite)
     from pretrained_cnn.bench import NAMES, frontier, measure
 
     names = [name for pattern in options.names for name in list_models(pattern) or [pattern]]
@@ -68,7 +70,9 @@ def _run(options: Options) -> Status:
     else:
         _print(rows, best, options)
     if options.plot is not None:
-        _plot(rows, best, Path(options.plot))
+        from pretrained_cnn.bench.plot import accuracy_and_time
+
+        save_plot(accuracy_and_time(rows, best), Path(options.plot))
     return Status.OK
 
 
@@ -101,7 +105,7 @@ def _cells(row: Timing, best: bool) -> list[str]:
     ]
 
 
-def _check_plot(path: Path, overwrite: bool) -> None:
+def check_plot(path: Path, overwrite: bool) -> None:
     """Raise MissingDependencyError without matplotlib, and an error of ours for a file that could not be written."""
     from pretrained_cnn.bench.plot import FORMATS
 
@@ -112,11 +116,10 @@ def _check_plot(path: Path, overwrite: bool) -> None:
     check_free(path, overwrite=overwrite)
 
 
-def _plot(rows: Sequence[Timing], best: Sequence[Timing], path: Path) -> None:
-    from pretrained_cnn.bench.plot import accuracy_and_time
-
+def save_plot(figure: Figure, path: Path) -> None:
+    """Write a figure to the file that `check_plot` found free."""
     try:
-        accuracy_and_time(rows, best).savefig(path, dpi=120)
+        figure.savefig(path, dpi=120)
     except OSError as error:
         raise OutputError(f"--plot {path}: it cannot be written: {error.strerror or error}") from error
     complain(f"{path} is written")

@@ -10,19 +10,17 @@ from typing import Literal
 from pretrained_cnn.bundle.formats import list_formats
 from pretrained_cnn.cli.console import kept, log_to_stderr, quiet, say
 from pretrained_cnn.cli.options import Command, Count, Number, argument, flag, option
-from pretrained_cnn.cli.shared import ModelOptions, load_classifier
+from pretrained_cnn.cli.shared import LABELED, ColumnOptions, ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
 
 TRAINING = "training"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(ModelOptions):
+class Options(ModelOptions, ColumnOptions):
     """What ``train`` takes."""
 
-    data: str = argument(
-        "Folder with a folder of images for each class, or CSV file with the columns path and label.", metavar="DATA"
-    )
+    data: str = argument(f"{LABELED}; or a folder with the folders train, validation and test.", metavar="DATA")
     validation: str | None = option(
         "Images that choose the settings (default: a fifth of each class is set aside).", metavar="DATA"
     )
@@ -48,6 +46,7 @@ class Options(ModelOptions):
         group=TRAINING,
         metavar="RATE",
     )
+    multi_label: bool = flag("An image may have several labels: the column label holds a,b.", group=TRAINING)
     balanced: bool = flag("Give every class the same weight, however few its images.", group=TRAINING)
     seed: int = option("Random seed.", default=0, group=TRAINING, type=int, metavar="N")
     no_cache: bool = flag("Do not store embeddings on disk.", group=TRAINING)
@@ -71,11 +70,14 @@ def _run(options: Options) -> Status:
             options.data,
             model,
             options.validation,
+            path_column=options.path_column,
+            label_column=options.label_column,
             head=options.head,
             epochs=options.epochs,
             unfreeze=options.unfreeze,
             augment="default" if options.augment else None,
             learning_rate=options.learning_rate,
+            multi_label=options.multi_label,
             class_weight="balanced" if options.balanced else None,
             seed=options.seed,
             cache=not options.no_cache,
@@ -87,8 +89,11 @@ def _run(options: Options) -> Status:
     if options.json:
         say(json.dumps(report.to_dict()))
     else:
-        accuracy = report.metrics["validation_accuracy"]
-        say(f"{options.output}\t{len(report.classes)} classes\t{accuracy:.4f} of validation")
+        found = f"{len(report.classes)} classes\t{report.metrics['validation_accuracy']:.4f} of validation"
+        if options.multi_label:
+            precision = report.metrics["validation_mean_average_precision"]
+            found = f"{len(report.classes)} labels\t{precision:.4f} mean average precision on validation"
+        say(f"{options.output}\t{found}")
     return Status.OK
 
 

@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
-from pretrained_cnn import __version__
+from pretrained_cnn._version import __version__
 from pretrained_cnn.classifier import Classifier
 from pretrained_cnn.errors import BundleError, ImageError, InvalidArgumentError
 from pretrained_cnn.serve import documented

@@ -1,0 +1,7 @@
+"""Which backbone to take for images of one's own: `choose` measures candidates on this machine and these images."""
+
+from pretrained_cnn.selection.candidate import Candidate
+from pretrained_cnn.selection.choice import Choice
+from pretrained_cnn.selection.choosing import choose
+
+__all__ = ["Candidate", "Choice", "choose"]

