@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pretrained_cnn.engine import Engine
@@ -71,6 +72,8 @@ class Trained:
     """SHA-256 of the images that chose its weights and its settings: it must not be judged by them."""
     known: Any = None
     """What `add_classes` goes on from: embeddings, and no images."""
+    checkpoint: Path | None = None
+    """The state of fine-tuning, from which the same call ends at once. It is of no use once the network is saved."""
 
 
 def model_card(report: TrainingReport, spec: ModelSpec) -> str:
