@@ -39,7 +39,7 @@ from pretrained_cnn.results.stream import ResultStream, Sources
 from pretrained_cnn.runtimes import Precision
 from pretrained_cnn.spec import HeatMapMethod, ModelSpec, Output, ResizePolicy
 from pretrained_cnn.transfer.history import TrainingHistory
-from pretrained_cnn.transfer.report import Trained, TrainingReport, model_card
+from pretrained_cnn.transfer.report import Trained, TrainingReport, read_training, training_texts
 from pretrained_cnn.trust import (
     OUTPUTS,
     Calibrated,
@@ -570,21 +570,25 @@ class Classifier:
     def history(self) -> TrainingHistory:
         """What `train` tried, in its order: a row for each strength of regularization, or each epoch; else empty.
 
+        A bundle keeps it.
+
         ``history.plot()`` draws loss and accuracy of train and validation, ``history.to_frame()`` makes a pandas frame.
 
         >>> Classifier("MobileNet").history
         []
         """
-        return TrainingHistory() if self._trained is None else self._trained.history
+        training = self._training()
+        return TrainingHistory() if training is None else training[1]
 
     @property
     def report(self) -> TrainingReport | None:
-        """What `train` did; None for a classifier that was not trained here.
+        """What `train` did; None for a classifier that `train` did not make. A bundle keeps it.
 
         >>> Classifier("MobileNet").report is None
         True
         """
-        return None if self._trained is None else self._trained.report
+        training = self._training()
+        return None if training is None else training[0]
 
     def __call__(self, image: ImageLike, *, top: int = 5, min_score: float | None = None) -> Result:
         """The same as `predict`.
@@ -1020,7 +1024,7 @@ class Classifier:
         """
         if self._calibration is not None:
             output = _both(output, quantize)
-        card = None if self._trained is None else model_card(self._trained.report, self.spec)
+        training = self._training()
         check = self._engine.save(
             Path(path),
             format=format,
@@ -1029,7 +1033,7 @@ class Classifier:
             quantize=quantize,
             min_agreement=min_agreement,
             overwrite=overwrite,
-            card=card,
+            texts=None if training is None else training_texts(*training, self.spec),
             calibration=None if self._calibration is None else self._calibration.to_arrays(),
             trained_on=self._trained_on(),
         )
@@ -1041,6 +1045,12 @@ class Classifier:
     def _outputs(self) -> tuple[Output, ...]:
         """What the network gives in one pass for a result."""
         return ("scores",) if self._calibration is None else OUTPUTS
+
+    def _training(self) -> tuple[TrainingReport, TrainingHistory] | None:
+        """What is known of its training, here or before it was saved."""
+        if self._trained is not None:
+            return self._trained.report, self._trained.history
+        return None if self._engine.bundle is None else read_training(self._engine.bundle)
 
     def _trained_on(self) -> Collection[bytes]:
         """The digests of the images that the classifier was trained on, as far as they are known."""
