@@ -31,7 +31,8 @@ class Options(ModelOptions, ColumnOptions):
         metavar="DATA",
     )
     groups: str | None = option(
-        "Column of a CSV file with what each image is of: images of one thing are never on both sides of a split.",
+        "Column of a CSV file with what each image is of: images of one thing are never on both "
+        "sides of a split (default: every image is of another).",
         metavar="COLUMN",
     )
     output: str = option("Folder of the new bundle.", short="-o", required=True, metavar="DIR")
