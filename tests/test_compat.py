@@ -115,6 +115,22 @@ def test_tarfile_still_asks_its_headers_what_they_are() -> None:
     assert seen == ["a.txt"]
 
 
+def test_keras_still_looks_up_calls_where_they_are_recorded() -> None:
+    import keras
+
+    class Doubled(keras.Operation):
+        def __call__(self, tensor: object) -> object:
+            _compat.record_call(self, [found := keras.ops.multiply(tensor, 2.0)])
+            return found
+
+    inputs = keras.Input((2,), name="in")
+    layer = {"class_name": "Doubled", "config": {"name": "d"}, "name": "d", "inbound_nodes": [[["in", 0, 0, {}]]]}
+    config = keras.Model(inputs, inputs + 1.0).get_config()
+    config |= {"layers": [config["layers"][0], layer], "output_layers": ["d", 0, 0]}
+    model = keras.Model.from_config(config, custom_objects={"Doubled": Doubled})
+    assert model(np.array([[1.0, 2.0]])).numpy().tolist() == [[2.0, 4.0]]
+
+
 @pytest.mark.parametrize("kind", [http.client.HTTPConnection, http.client.HTTPSConnection])
 def test_http_client_still_asks_for_its_sockets(kind: type[http.client.HTTPConnection]) -> None:
     """Without it, ``allow_private=False`` would check nothing: `connect_through` refuses such a Python."""

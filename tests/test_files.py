@@ -1,4 +1,4 @@
-"""What a model file is, by its first bytes."""
+"""What a model file is, by its first bytes, and files of many kinds with their right answers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from graph_files import images
+from made_files import KINDS as MADE
 
-from pretrained_cnn import InvalidArgumentError
+from pretrained_cnn import Classifier, InvalidArgumentError, ModelFileError
 from pretrained_cnn.foreign import kinds
 from pretrained_cnn.foreign.kinds import KERAS, KERAS_HDF5, LITERT, FileKind, kind_of
 from pretrained_cnn.models import find_model
@@ -166,3 +168,22 @@ def test_no_content_ends_in_anything_but_a_kind(tmp_path: Path) -> None:
                 changed[place] = random.integers(256)
             path.write_bytes(changed)
             kind_of(path)
+
+
+@pytest.mark.filterwarnings("ignore:Statistics for quantized inputs", "ignore:You are saving your model as an HDF5")
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * MADE[name].slow) for name in MADE])
+def test_the_answer_or_the_sentence(name: str, tmp_path: Path) -> None:
+    kind = MADE[name]
+    path = kind.write(tmp_path)
+    arguments = {"labels": list("abcd"), **kind.arguments}
+    if kind.sentence is not None:
+        with pytest.raises((InvalidArgumentError, ModelFileError)) as caught:
+            Classifier.from_file(path, **arguments)
+        assert kind.sentence in str(caught.value)
+        return
+    with Classifier.from_file(path, **arguments) as clf:
+        given = images(clf.spec.channels)
+        scores = clf.predict_proba(list(given))
+    expected = kind.answer(given)
+    assert np.ptp(expected, axis=0).max() > 0.1, "an answer to everything says nothing"
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=kind.within)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import importlib
 import socket
 import tarfile
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Sequence
 from typing import Any
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "mend_tf2onnx",
     "onnx_optimizers",
     "origin",
+    "record_call",
     "run_graph",
 ]
 
@@ -78,6 +80,14 @@ def origin(tensor: Any) -> tuple[Any, list[Any], list[Any]]:
 
 def _calls_of(operation: Any) -> list[Any]:
     return list(operation._inbound_nodes)
+
+
+def record_call(operation: Any, outputs: Sequence[Any]) -> None:
+    """Let Keras, which rebuilds a functional model from its description, take ``outputs`` for the next call's.
+
+    Stands on ``Operation._inbound_nodes``: Keras looks up there what later calls take.
+    """
+    operation._inbound_nodes.append(types.SimpleNamespace(output_tensors=list(outputs)))
 
 
 def onnx_optimizers() -> dict[str, Callable[[], Any]]:

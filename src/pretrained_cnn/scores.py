@@ -6,6 +6,7 @@ give for a few images, and each batch again where it is computed. Needs NumPy on
 
 from __future__ import annotations
 
+import math
 from typing import Any, NoReturn
 
 import numpy as np
@@ -13,7 +14,17 @@ from numpy.typing import NDArray
 
 from pretrained_cnn.errors import InvalidArgumentError
 
-__all__ = ["EXACT", "NOT_FINITE", "ROUGH", "finite", "one_class_only", "outside", "probes", "problem"]
+__all__ = [
+    "EXACT",
+    "NOT_FINITE",
+    "ROUGH",
+    "average_precision",
+    "finite",
+    "one_class_only",
+    "outside",
+    "probes",
+    "problem",
+]
 
 EXACT = 1e-3
 """How far the probabilities of one image may sum from 1 where they are computed in 32 bits."""
@@ -93,3 +104,16 @@ def one_class_only(what: str) -> NoReturn:
         f"{what} is defined only where each image has exactly one class, and this classifier has multi_label=True; "
         "use mean_average_precision, f1_macro and classes of evaluate, and result.above() of a result"
     )
+
+
+def average_precision(targets: NDArray[np.bool_], scores: NDArray[np.floating]) -> float:
+    """The sum over distinct scores of precision times the step of recall; NaN without a positive."""
+    total = int(targets.sum())
+    if not total:
+        return math.nan
+    order = np.argsort(-scores, kind="stable")
+    right = np.cumsum(targets[order])
+    last = np.flatnonzero(np.diff(scores[order], append=np.nan) != 0)  # equal scores come together
+    precision = right[last] / (last + 1)
+    recall = right[last] / total
+    return float((precision * np.diff(recall, prepend=0)).sum())

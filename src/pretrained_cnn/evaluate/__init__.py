@@ -1,6 +1,7 @@
 """How often a classifier is right, and where it is wrong: `evaluate` gives an `Evaluation`."""
 
-from pretrained_cnn.evaluate.evaluation import ClassScore, Evaluation, Mistake, ReliabilityBin
+from pretrained_cnn.evaluate.evaluation import ClassScore, Evaluation, Mistake
+from pretrained_cnn.evaluate.metrics import ReliabilityBin
 from pretrained_cnn.evaluate.multilabel import LabelMistake, LabelScore, MultiLabelEvaluation
 from pretrained_cnn.evaluate.run import evaluate, read_labeled
 

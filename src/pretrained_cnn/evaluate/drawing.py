@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn._statistics import wilson
 from pretrained_cnn.errors import MissingDependencyError
-
-if TYPE_CHECKING:
-    from pretrained_cnn.evaluate.evaluation import ReliabilityBin
+from pretrained_cnn.evaluate.metrics import ReliabilityBin
 
 try:
     from matplotlib.axes import Axes

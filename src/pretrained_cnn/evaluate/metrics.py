@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["as_floats", "auc", "average_precision", "log_loss", "mean_defined", "ratio"]
+__all__ = ["ReliabilityBin", "as_floats", "auc", "log_loss", "mean_defined", "ratio"]
+
+
+class ReliabilityBin(NamedTuple):
+    """The images whose best class has a probability within one of 15 bins of equal width.
+
+    >>> ReliabilityBin(confidence=0.9, accuracy=0.75, images=4).accuracy
+    0.75
+    """
+
+    confidence: float
+    """The mean probability of the best class, 0 to 1."""
+    accuracy: float
+    """The part of these images whose best class is right, 0 to 1."""
+    images: int
+    """How many they are."""
 
 
 def as_floats(scores: object) -> NDArray[np.floating]:
@@ -47,16 +63,3 @@ def auc(targets: NDArray[np.bool_], scores: NDArray[np.floating]) -> float:
         return math.nan
     below = np.searchsorted(negatives, positives, "left") + np.searchsorted(negatives, positives, "right")
     return float(below.mean() / (2 * len(negatives)))
-
-
-def average_precision(targets: NDArray[np.bool_], scores: NDArray[np.floating]) -> float:
-    """The sum over distinct scores of precision times the step of recall; NaN without a positive."""
-    total = int(targets.sum())
-    if not total:
-        return math.nan
-    order = np.argsort(-scores, kind="stable")
-    right = np.cumsum(targets[order])
-    last = np.flatnonzero(np.diff(scores[order], append=np.nan) != 0)  # equal scores come together
-    precision = right[last] / (last + 1)
-    recall = right[last] / total
-    return float((precision * np.diff(recall, prepend=0)).sum())

@@ -10,7 +10,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,21 +21,25 @@ from pretrained_cnn.errors import InvalidArgumentError, ModelFileError
 from pretrained_cnn.foreign.description import FileDescription, tensor
 from pretrained_cnn.presets import PixelScaling, choose_preprocess, presets_table
 from pretrained_cnn.runtimes.adapted import Adapter, Function, Layout, Quantization, Source
+from pretrained_cnn.scores import EXACT
 from pretrained_cnn.spec import ResizePolicy
 
 __all__ = [
     "RESIZE",
     "Graph",
+    "ImageInput",
+    "Output",
     "Port",
+    "Probe",
     "Step",
     "adapt",
     "beginning",
     "faults_named",
-    "find_layout",
+    "find_input",
     "image_axes",
-    "known_shape",
     "probe",
     "scales_pixels",
+    "scores_among",
 ]
 
 RESIZE = ResizePolicy("squash", interpolation="bilinear", antialias=False)
@@ -70,11 +74,14 @@ class Graph:
     dtype: Dtype
     """What the file stores weights in."""
     input: Port
+    """Its shape is that of images, also where the graph takes them as rows."""
     output: Port
     """The scores for one image."""
     batch: int | None
     """How many images it takes at once; None for any number."""
     layout: Layout
+    flat: bool = False
+    """Whether it takes each image as one row of numbers, whose order is that of ``layout``."""
     embedding: int | None = None
     """The width of the embedding, which is the second output, where it was found."""
     begins: str = "an operation that changes no values"
@@ -89,6 +96,8 @@ class Graph:
     """That the file's metadata gives: names, or pairs of an id and a name."""
     ends_in: Function | None = None
     """The function that gives the scores, where it is known."""
+    probabilities: bool = False
+    """Whether the scores of the images that it was tried with are within 0 to 1 and sum to 1."""
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -148,14 +157,74 @@ def image_axes(shape: Sequence[int | None], layout: Layout) -> tuple[int | None,
     return shape[1], shape[2], 1
 
 
-def find_layout(shape: Sequence[int | None], layout: str | None, preferred: Layout, name: str) -> Layout:
-    """The layout of an input. Raises ModelFileError for an input that is no image.
+class ImageInput(NamedTuple):
+    """How a graph takes images."""
 
-    >>> find_layout((1, 3, 224, 224), None, "NHWC", "a.onnx")
+    shape: tuple[int | None, ...]
+    """Of images in the order of ``layout``; the batch may be open."""
+    layout: Layout
+    flat: bool = False
+    """Whether the graph takes each image as one row of numbers."""
+
+    @property
+    def taken(self) -> tuple[int | None, ...]:
+        """The shape that the graph takes."""
+        return (self.shape[0], math.prod(side or 1 for side in self.shape[1:])) if self.flat else self.shape
+
+
+def find_input(
+    shape: Sequence[int | None],
+    name: str,
+    *,
+    preferred: Layout,
+    layout: str | None = None,
+    input_size: Sequence[int] | None = None,
+) -> ImageInput:
+    """How a graph whose input has that shape, None where it is open, takes images.
+
+    ``preferred`` is the layout where both would fit. Raises ModelFileError for an input that is no image, and where its
+    size is open or another than the caller's.
+
+    >>> find_input((None, 3, 224, 224), "a.onnx", preferred="NHWC").layout
     'NCHW'
     """
     if layout is not None:
         choice("layout", layout, ("NHWC", "NCHW"))
+    if len(shape) == 2:
+        return _rows(shape, name, layout, preferred, input_size)
+    order = _find_layout(shape, layout, preferred, name)
+    return ImageInput(_known_shape(shape, name, order, input_size), order)
+
+
+def _rows(
+    shape: Sequence[int | None], name: str, layout: Any, preferred: Layout, input_size: Sequence[int] | None
+) -> ImageInput:
+    """The images that are the rows of an input of ``(N, numbers)``."""
+    batch, numbers = shape
+    if input_size is None or numbers is None:
+        raise ModelFileError(
+            f"{name} takes rows of {'any number of' if numbers is None else numbers} numbers and no images; if they "
+            "are the pixels of an image, give input_size=(height, width)"
+        )
+    height, width = input_size
+    if numbers not in (height * width, 3 * height * width):
+        raise ModelFileError(
+            f"{name} takes rows of {numbers} numbers, and images of {height} x {width} have {height * width} in gray "
+            f"and {3 * height * width} in color; give another input_size=(height, width)"
+        )
+    if numbers == height * width:
+        return ImageInput((batch, height, width), "NHW", flat=True)
+    if layout is None:
+        raise ModelFileError(
+            f"{name} takes rows of {numbers} numbers and does not say their order; give layout='NHWC' if the three "
+            "colors of a pixel follow each other, as in Keras, or layout='NCHW' if all of one color come first, as in "
+            "PyTorch"
+        )
+    sides = (height, width, 3) if layout == "NHWC" else (3, height, width)
+    return ImageInput((batch, *sides), layout, flat=True)
+
+
+def _find_layout(shape: Sequence[int | None], layout: str | None, preferred: Layout, name: str) -> Layout:
     if len(shape) == 3:
         return "NHW"
     fitting: list[Layout] = []
@@ -172,13 +241,10 @@ def find_layout(shape: Sequence[int | None], layout: str | None, preferred: Layo
     return fitting[0]
 
 
-def known_shape(
+def _known_shape(
     shape: Sequence[int | None], name: str, order: Layout, input_size: Sequence[int] | None
 ) -> tuple[int | None, ...]:
-    """The shape with ``input_size`` where its height and width are open; its batch may stay open.
-
-    Raises ModelFileError where they are open, or another size than the caller's.
-    """
+    """The shape with ``input_size`` where its height and width are open; its batch may stay open."""
     sides = list(shape)
     first = 2 if order == "NCHW" else 1
     for axis, side in zip((first, first + 1), input_size or (None, None), strict=True):
@@ -194,24 +260,83 @@ def known_shape(
     return tuple(side if axis == 0 else side or 3 for axis, side in enumerate(sides))
 
 
-def probe(
-    run: Callable[[NDArray[Any]], Sequence[NDArray[Any]]], shape: Sequence[int | None], dtype: str
-) -> tuple[list[tuple[int, ...]], int | None]:
-    """The shapes of what a graph gives for one image, and how many images it takes at once, None for any number.
+class Output(NamedTuple):
+    """An output of a graph, one of perhaps several."""
 
-    A graph may say that it takes any number, and fail with two.
+    name: str
+    dtype: str
+    """Empty for what is no tensor."""
+    function: Function | None = None
+    """That gives it, where it is known."""
+    quantized: bool = False
+    """Whether its integers stand for numbers."""
+
+
+def scores_among(outputs: Sequence[Output], name: str) -> int:
+    """Which of the outputs gives the scores: the only one of numbers, or the only one of a softmax or a sigmoid.
+
+    Raises ModelFileError where that is none or several.
+
+    >>> scores_among([Output("features", "float32"), Output("probabilities", "float32", "softmax")], "a.onnx")
+    1
     """
-    fixed = shape[0]
+    numbers = [place for place, each in enumerate(outputs) if "float" in each.dtype or each.quantized]
+    shown = ", ".join(f"{each.name!r} ({each.dtype or 'no tensor'})" for each in outputs[:8])
+    if not numbers:
+        raise ModelFileError(
+            f"{name} gives no scores: its output is {shown}; export it with the scores of all classes as its output"
+        )
+    ends = [place for place in numbers if outputs[place].function is not None]
+    found = numbers if len(numbers) == 1 else ends
+    if len(found) != 1:
+        raise ModelFileError(
+            f"{name} has {len(outputs)} outputs, {shown}, and {'several' if ends else 'none'} of them ends in a "
+            "softmax or a sigmoid, which would tell the scores; export it with the scores as its only output"
+        )
+    return found[0]
+
+
+class Probe(NamedTuple):
+    """What a graph gave for noise."""
+
+    shapes: list[tuple[int, ...]]
+    """Of each output, for one image."""
+    batch: int | None
+    """How many images it takes at once; None for any number."""
+    probabilities: bool
+    """Whether the first output is within 0 to 1 and sums to 1."""
+
+
+def probe(run: Callable[[NDArray[Any]], Sequence[NDArray[Any]]], given: ImageInput, dtype: str, name: str) -> Probe:
+    """Run noise through a graph, which may say that it takes any number of images, and fail with two.
+
+    Raises ModelFileError for outputs that do not tell images apart.
+    """
+    fixed = given.shape[0]
     count = fixed or 1
-    one = [values.shape for values in run(_noise((count, *shape[1:]), dtype))]
-    one = [(1, *sides[1:]) if sides[:1] == (count,) else sides for sides in one]
+    found = list(run(_noise((count, *given.taken[1:]), dtype)))
+    if count == 1:  # an output without an axis of images is of the one
+        one = [values.shape if values.shape[:1] == (1,) else (1, values.size) for values in found]
+    else:
+        one = [(1, *values.shape[1:]) for values in found]
+        for values in found:
+            if values.shape[:1] != (count,):
+                raise ModelFileError(f"{name} gives {values.shape} for {count} images, and not one row for each")
+    is_whole = _sums_to_one(found[0].reshape(count, -1))
     if fixed is not None:
-        return one, fixed
+        return Probe(one, fixed, is_whole)
     try:
-        two = [values.shape for values in run(_noise((2, *shape[1:]), dtype))]
+        two = [values.shape for values in run(_noise((2, *given.taken[1:]), dtype))]
     except Exception:  # each runtime raises its own
-        return one, 1
-    return one, None if two == [(2, *sides[1:]) for sides in one] else 1
+        return Probe(one, 1, is_whole)
+    return Probe(one, None if two == [(2, *sides[1:]) for sides in one] else 1, is_whole)
+
+
+def _sums_to_one(scores: NDArray[Any]) -> bool:
+    if scores.dtype.kind != "f" or scores.shape[1] < 2:
+        return False
+    sums = scores.astype(np.float64).sum(axis=1)
+    return bool((scores >= 0).all() and (scores <= 1).all() and (np.abs(sums - 1) <= EXACT).all())
 
 
 def _noise(shape: Sequence[Any], dtype: str) -> NDArray[Any]:
@@ -286,10 +411,11 @@ def adapt(
     function: Function | None = None
     if from_logits:
         function = "sigmoid" if multi_label or graph.width == 1 else "softmax"
-        if graph.ends_in is not None:
+        if graph.ends_in is not None or graph.probabilities:
+            by = "and sum to 1" if graph.ends_in is None else f"by its {graph.ends_in}"
             raise InvalidArgumentError(
-                f"from_logits=True, but the outputs of {name} are probabilities already, from 0 to 1, by its "
-                f"{graph.ends_in}; leave from_logits out"
+                f"from_logits=True, but the outputs of {name} are probabilities already, from 0 to 1, {by}; "
+                "leave from_logits out"
             )
     scores = Source(
         place=0,
@@ -303,6 +429,7 @@ def adapt(
     return Adapter(
         dtype=graph.input.dtype,
         layout=graph.layout,
+        flat=graph.flat,
         outputs=outputs,
         scaling=scaling,
         quantization=quantization,
@@ -317,8 +444,8 @@ def _scaling(
     chosen = choose_preprocess(preprocess, *numbers)
     if chosen is not None and not isinstance(chosen, PixelScaling):
         raise InvalidArgumentError(
-            f"preprocess={preprocess!r} is a function of Keras, and {name} is no Keras file; give scale=..., mean=... "
-            f"and std=..., or the name of a preset:\n{presets_table()}"
+            f"preprocess={preprocess!r} is a function, and the graph of {name} takes numbers only; give scale=..., "
+            f"mean=... and std=..., or the name of a preset:\n{presets_table()}"
         )
     if chosen is not None and chosen.by_numbers:
         return chosen, graph.input.quantization

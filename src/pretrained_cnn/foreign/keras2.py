@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import json
 import math
 import shutil
+import tempfile
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,16 +19,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn.errors import ModelFileError, import_package
+from pretrained_cnn.foreign.keras2_operations import OPERATIONS, REPLAYED, check_functions, is_tensor, replayed
 
-__all__ = ["rebuild"]
+__all__ = ["export", "export_object", "rebuild", "rebuild_object"]
 
 TOLERANCE = 1e-5
 """Of the largest value."""
 
 PROBES = 16
-CONSTANT = "_CONSTANT_VALUE"
 MODELS = ("Functional", "Model", "Sequential")
-OPERATIONS = ("TFOpLambda", "SlicingOpLambda")
+RENAMED = {
+    "BatchNormalizationV1": "BatchNormalization",
+    "SyncBatchNormalization": "BatchNormalization",
+    "ThresholdedReLU": "ReLU",
+}
 OF_EVERY_LAYER = ("name", "trainable", "dtype")
 OF_THE_FILE = ("module", "registered_name", "build_config", "shared_object_id")
 """Where Keras 2 found a class, and what Keras 3 finds out by itself."""
@@ -51,10 +58,51 @@ def rebuild(path: Path, config: Mapping[str, Any], custom_objects: Mapping[str, 
     return model
 
 
+def rebuild_object(model: Any) -> keras.Model:
+    """The model of Keras 3 that computes what ``model``, an object of tf_keras, computes; raises as `rebuild` does."""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # HDF5 is legacy, tf_keras says
+        path = Path(folder, "model.h5")
+        model.save(path, save_format="h5")
+        with h5py.File(path) as file:
+            config = json.loads(file.attrs["model_config"])
+        found = _build(config, {})
+        found.load_weights(path)
+    _compare(found, model)
+    return found
+
+
+def export(path: Path, config: Mapping[str, Any], custom_objects: Mapping[str, Any]) -> Path:
+    """A SavedModel of what tf_keras loads from a file, for a model that cannot be rebuilt, in the folder of the file.
+
+    tf_keras calls whatever function of TensorFlow the ``config`` names: raises ModelFileError for one that does more
+    than compute.
+    """
+    tf_keras = import_package("tf_keras", extra="keras2")
+    check_functions(config)
+    model = tf_keras.models.load_model(path, dict(custom_objects), compile=False)
+    return export_object(model, path.with_name("exported"))
+
+
+def export_object(model: Any, folder: Path) -> Path:
+    """A SavedModel of ``model``, an object of tf_keras, in ``folder``, with a signature for any number of images."""
+    tf = import_package("tensorflow", extra=None)
+    given = model.save_spec()  # of the images that the model was called with, or was made for
+    if given is None:
+        raise ModelFileError(f"{model.name} does not know the shape of its input; call it on images first")
+    (images, *_), _ = given
+    spec = tf.TensorSpec(images.shape, images.dtype, name="images")
+    module = tf.Module()
+    module.kept = list(model.variables)
+    serve = tf.function(lambda images: model(images, training=False), input_signature=[spec])
+    tf.saved_model.save(module, str(folder), signatures=serve.get_concrete_function())
+    return folder
+
+
 def _build(config: Mapping[str, Any], custom_objects: Mapping[str, Any]) -> keras.Model:
     mended = _mended(_without_slashes(config))
     kind = keras.Sequential if mended["class_name"] == "Sequential" else keras.Model
-    return kind.from_config(mended["config"], custom_objects=dict(custom_objects))
+    return kind.from_config(mended["config"], custom_objects={**custom_objects, **REPLAYED})
 
 
 def _weights_of(path: Path) -> Path:
@@ -102,12 +150,13 @@ def _mended(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     if node.get("class_name") in OPERATIONS:
-        return _operation(node)
+        return replayed(node)
     found = {key: _mended(value) for key, value in node.items()}
     if "class_name" not in found or not isinstance(found.get("config"), dict):
         return found
     for key in OF_THE_FILE:
         found.pop(key, None)
+    _rename(found)
     name, config = found["class_name"], found["config"]
     if name == "Sequential":
         config["layers"] = _with_input(node["config"]["layers"], config["layers"])
@@ -128,6 +177,18 @@ def _mended(node: Any) -> Any:
     return found
 
 
+def _rename(layer: dict[str, Any]) -> None:
+    """Call a layer, and its arguments, as Keras 3 does."""
+    name, config = layer["class_name"], layer["config"]
+    layer["class_name"] = RENAMED.get(name, name)
+    if name == "LeakyReLU" and "alpha" in config:
+        config["negative_slope"] = config.pop("alpha")
+    elif name == "ThresholdedReLU":
+        config["threshold"] = config.pop("theta")
+    elif name == "SyncBatchNormalization":
+        config["synchronized"] = True
+
+
 def _with_input(written: list[dict[str, Any]], layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The layers of a Sequential after an input, whose shape the first of the ``written`` ones may know instead."""
     shape = written[0]["config"].get("batch_input_shape") if written else None
@@ -144,7 +205,7 @@ def _count_calls(layers: list[dict[str, Any]]) -> None:
         for node in layer.get("inbound_nodes", [])
         if isinstance(node, list)
         for place in node
-        if _is_tensor(place[:3])
+        if is_tensor(place[:3])
     ]
     for layer in layers:
         calls = [place for place in places if layer["class_name"] in MODELS and place[0] == layer.get("name")]
@@ -160,71 +221,6 @@ def _parameters(kind: type) -> set[str]:
         if "__init__" in vars(each) and each is not keras.Layer:
             found |= set(inspect.signature(vars(each)["__init__"]).parameters)
     return found - {"self", "args", "kwargs"}
-
-
-ARITHMETIC = {
-    "math.multiply": "Multiply",
-    "math.add": "Add",
-    "__operators__.add": "Add",
-    "math.subtract": "Subtract",
-    "math.truediv": None,
-    "math.divide": None,
-    "nn.bias_add": "Add",
-}
-"""Operations of TensorFlow, and the layer that does the same with two tensors."""
-
-ACTIVATIONS = {"nn.relu": "relu", "nn.relu6": "relu6", "nn.softmax": "softmax", "math.sigmoid": "sigmoid"}
-
-
-def _operation(node: dict[str, Any]) -> dict[str, Any]:
-    """The layer of Keras 3 that does what an operation of TensorFlow does within a network of Keras 2."""
-    function, name = node["config"]["function"], node["config"]["name"].replace(".", "_")
-    calls = node["inbound_nodes"]
-    if len(calls) != 1:
-        raise ModelFileError(f"the operation {function!r} is shared")
-    call = calls[0]
-    first, arguments = call[:3], call[3]
-    other = arguments.get("y", arguments.get("bias"))
-    if function in ACTIVATIONS:
-        return _layer(node, name, "Activation", {"activation": ACTIVATIONS[function]}, first)
-    if function not in ARITHMETIC:
-        raise ModelFileError(f"the operation {function!r} of TensorFlow is not known")
-    if first[0] == CONSTANT:
-        return _layer(node, name, "Rescaling", _rescaled(function, first[2], reverse=True), other)
-    if _is_tensor(other):
-        if ARITHMETIC[function] is None:
-            raise ModelFileError(f"the operation {function!r} of two tensors is not known")
-        return _layer(node, name, ARITHMETIC[function], {}, first, other)
-    return _layer(node, name, "Rescaling", _rescaled(function, other), first)
-
-
-def _is_tensor(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 3 and isinstance(value[0], str)
-
-
-def _rescaled(function: str, constant: Any, *, reverse: bool = False) -> dict[str, Any]:
-    """``x * scale + offset`` for an operation of ``x`` and a constant; ``reverse`` for one of a constant and ``x``."""
-    value = np.asarray(constant, np.float64)
-    if ARITHMETIC[function] == "Multiply":
-        scale, offset = value, np.zeros_like(value)
-    elif ARITHMETIC[function] == "Add":
-        scale, offset = np.ones_like(value), value
-    elif ARITHMETIC[function] == "Subtract":
-        scale, offset = (-np.ones_like(value), value) if reverse else (np.ones_like(value), -value)
-    elif not reverse:
-        scale, offset = 1 / value, np.zeros_like(value)
-    else:
-        raise ModelFileError(f"the operation {function!r} of a constant and a tensor is not known")
-    return {"scale": scale.tolist(), "offset": offset.tolist()}
-
-
-def _layer(node: dict[str, Any], name: str, kind: Any, config: dict[str, Any], *inputs: list[Any]) -> dict[str, Any]:
-    return {
-        "class_name": kind,
-        "config": {"name": name, **config},
-        "name": node["name"],
-        "inbound_nodes": [[[*place[:3], {}] for place in inputs]],
-    }
 
 
 def _compare(model: keras.Model, expected: Any) -> None:

@@ -40,7 +40,10 @@ VALUES = (
 )
 """What Keras calls plain values."""
 
-OF_KERAS_2 = ("TFOpLambda", "SlicingOpLambda", "Model", "Functional", "Sequential", "Policy", "BatchNormalizationV1")
+OF_KERAS_2 = (
+    *("TFOpLambda", "SlicingOpLambda", "Model", "Functional", "Sequential", "Policy", "BatchNormalizationV1"),
+    *("SyncBatchNormalization", "ThresholdedReLU", "RandomHeight", "RandomWidth", "LocallyConnected2D"),
+)
 """Names of the files of Keras 2 that stand for no code."""
 
 

@@ -20,7 +20,17 @@ from numpy.typing import NDArray
 from pretrained_cnn.bundle.description import KEY
 from pretrained_cnn.errors import ModelFileError, import_package
 from pretrained_cnn.foreign.beside import said_by_us
-from pretrained_cnn.foreign.graph import Graph, Port, Step, beginning, faults_named, find_layout, known_shape, probe
+from pretrained_cnn.foreign.graph import (
+    Graph,
+    Output,
+    Port,
+    Step,
+    beginning,
+    faults_named,
+    find_input,
+    probe,
+    scores_among,
+)
 
 __all__ = ["read"]
 
@@ -51,14 +61,19 @@ def read(
     with faults_named(name, "LiteRT"):
         interpreter = Interpreter(str(copied))
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-    for ports, what in ((inputs, "input"), (outputs, "output")):
-        if len(ports) != 1:
-            raise ModelFileError(f"{name} has {len(ports)} {what}s, and a classifier of images has one {what}")
-    given, found = inputs[0], outputs[0]
+    if len(inputs) != 1:
+        raise ModelFileError(f"{name} has {len(inputs)} inputs, and a classifier of images has one input")
+    graph, given = _Schema(copied), inputs[0]
+    ports = [
+        Output(port["name"], np.dtype(port["dtype"]).name, FUNCTIONS.get(graph.last(place)), _pair(port) is not None)
+        for place, port in enumerate(outputs)
+    ]
+    place = scores_among(ports, name)
+    source = outputs[place]
     signature = given.get("shape_signature", given["shape"])
     sides = signature if len(signature) == len(given["shape"]) else given["shape"]
-    order = find_layout([None if side < 0 else int(side) for side in sides], layout, "NHWC", name)
-    shape = known_shape([None if side < 0 else int(side) for side in sides], name, order, input_size)
+    shape = [None if side < 0 else int(side) for side in sides]
+    taken = find_input(shape, name, preferred="NHWC", layout=layout, input_size=input_size)
     dtype = np.dtype(given["dtype"]).name
 
     def run(batch: NDArray[Any]) -> list[NDArray[Any]]:
@@ -66,15 +81,14 @@ def read(
         interpreter.allocate_tensors()
         interpreter.set_tensor(given["index"], batch)
         interpreter.invoke()
-        return [interpreter.get_tensor(found["index"])]
+        return [interpreter.get_tensor(source["index"])]
 
     with faults_named(name, "LiteRT"):
-        (answer,), batch = probe(run, shape, dtype)
-    graph = _Schema(copied)
+        found = probe(run, taken, dtype, name)
+    if len(outputs) > 1:
+        graph.write(copied, [source["index"]])
     begins, scales = graph.first()
-    input_port = Port(shape=shape, dtype=dtype, quantization=_pair(given))
-    output_port = Port(shape=answer, dtype=np.dtype(found["dtype"]).name, quantization=_pair(found))
-    metadata, labels = _metadata(copied, graph.metadata("TFLITE_METADATA"))
+    metadata, labels = _metadata(Path(path), graph.metadata("TFLITE_METADATA"))
     said: dict[str, Any] = {"metadata": metadata, "labels": labels}
     with contextlib.suppress(ValueError, RecursionError):
         ours = json.loads(graph.metadata(KEY) or b"null")
@@ -82,13 +96,15 @@ def read(
     described = Graph(
         format="litert",
         dtype="int8" if graph.has_integers() else "float32",
-        input=input_port,
-        output=output_port,
-        batch=batch,
-        layout=order,
+        input=Port(shape=taken.shape, dtype=dtype, quantization=_pair(given)),
+        output=Port(shape=found.shapes[0], dtype=ports[place].dtype, quantization=_pair(source)),
+        batch=found.batch,
+        layout=taken.layout,
+        flat=taken.flat,
         begins=begins,
         scales=scales,
-        ends_in=FUNCTIONS.get(graph.last()),
+        ends_in=ports[place].function,
+        probabilities=found.probabilities,
         **said,
     )
     return dataclasses.asdict(described)
@@ -136,9 +152,9 @@ class _Schema:
             return None
         return name, buffer.DataAsNumpy().view(np.float32), inputs[0] == other
 
-    def last(self) -> str:
-        """The name of the operation that gives the output."""
-        tensor = self._graph.Outputs(0)
+    def last(self, place: int) -> str:
+        """The name of the operation that gives an output."""
+        tensor = self._graph.Outputs(place)
         for _ in range(self._graph.OperatorsLength()):
             makers = [each for each in self._operators() if tensor in each.OutputsAsNumpy().tolist()]
             if not makers:
@@ -148,6 +164,18 @@ class _Schema:
                 return name
             tensor = makers[0].Inputs(0)
         return ""
+
+    def write(self, path: Path, outputs: list[int]) -> None:
+        """Write the same graph with other outputs, the numbers of tensors."""
+        import flatbuffers
+        from ai_edge_litert import schema_py_generated as schema
+
+        model = schema.ModelT.InitFromObj(self._model)
+        model.subgraphs[0].outputs = outputs
+        model.signatureDefs = None  # which name the outputs of before
+        builder = flatbuffers.Builder(1024)
+        builder.Finish(model.Pack(builder), b"TFL3")
+        path.write_bytes(bytes(builder.Output()))
 
     def has_integers(self) -> bool:
         """Whether a tensor is of 8-bit integers."""

@@ -19,7 +19,17 @@ from numpy.typing import NDArray
 
 from pretrained_cnn.errors import ModelFileError, import_package
 from pretrained_cnn.foreign.beside import said_by_timm, said_by_us
-from pretrained_cnn.foreign.graph import Graph, Port, Step, beginning, faults_named, find_layout, known_shape, probe
+from pretrained_cnn.foreign.graph import (
+    Graph,
+    Output,
+    Port,
+    Step,
+    beginning,
+    faults_named,
+    find_input,
+    probe,
+    scores_among,
+)
 
 __all__ = ["read"]
 
@@ -59,13 +69,12 @@ def read(
     _inline(model, Path(path).parent, name)
     graph = _Graph(model.graph)
     given = [port for port in model.graph.input if port.name not in graph.constants]
-    for ports, what in ((given, "input"), (list(model.graph.output), "output")):
-        if len(ports) != 1:
-            raise ModelFileError(f"{name} has {len(ports)} {what}s, and a classifier of images has one {what}")
+    if len(given) != 1:
+        raise ModelFileError(f"{name} has {len(given)} inputs, and a classifier of images has one input")
     sides, dtype = _port(given[0], name)
-    order = find_layout(sides, layout, "NCHW", name)
-    shape = known_shape(sides, name, order, input_size)
-    embedding = graph.embedding(model.graph.output[0].name)
+    taken = find_input(sides, name, preferred="NCHW", layout=layout, input_size=input_size)
+    source, sink = given[0].name, _keep_scores(model.graph, graph, name)
+    embedding = graph.embedding(sink)
     if embedding is not None:
         model.graph.output.append(onnx.ValueInfoProto(name=embedding))
     copied = Path(folder, "model.onnx")
@@ -78,14 +87,13 @@ def read(
         kinds: list[str] = []
 
         def run(batch: NDArray[Any]) -> list[NDArray[Any]]:
-            found = list(session.run(None, {given[0].name: batch}))
+            found = list(session.run(None, {source: batch}))
             kinds[:] = [values.dtype.name for values in found]
             return found
 
-        answers, batch = probe(run, shape, dtype)
-    source, sink = given[0].name, model.graph.output[0].name
+        found = probe(run, taken, dtype, name)
     begins, scales = graph.first(source)
-    width = answers[1] if embedding is not None else ()
+    width = found.shapes[1] if embedding is not None else ()
     if embedding is not None and math.prod(width[1:]) != max(width[1:], default=0):  # of each token, or a map
         del model.graph.output[1]
         copied.write_bytes(model.SerializeToString())
@@ -94,17 +102,36 @@ def read(
     described = Graph(
         format="onnx",
         dtype="int8" if graph.has_integers() else "float32",
-        input=Port(shape=shape, dtype=dtype, quantization=graph.quantization_of_input(source)),
-        output=Port(shape=answers[0], dtype=kinds[0], quantization=graph.quantization_of_output(sink)),
-        batch=batch,
-        layout=order,
+        input=Port(shape=taken.shape, dtype=dtype, quantization=graph.quantization_of_input(source)),
+        output=Port(shape=found.shapes[0], dtype=kinds[0], quantization=graph.quantization_of_output(sink)),
+        batch=found.batch,
+        layout=taken.layout,
+        flat=taken.flat,
         embedding=math.prod(width[1:]) if embedding is not None else None,
         begins=begins,
         scales=scales,
         ends_in=graph.last(sink),
+        probabilities=found.probabilities,
         **said_by(metadata),
     )
     return dataclasses.asdict(described)
+
+
+def _keep_scores(proto: Any, graph: _Graph, name: str) -> str:
+    """Leave the scores as the only output of a graph, and give its name."""
+    outputs = [
+        Output(
+            port.name,
+            _dtype(port.type) if port.HasField("type") else "float32",
+            graph.last(port.name),
+            graph.quantization_of_output(port.name) is not None,
+        )
+        for port in proto.output
+    ]
+    kept = proto.output[scores_among(outputs, name)]
+    del proto.output[:]
+    proto.output.append(kept)
+    return str(kept.name)
 
 
 def _session(path: Path) -> Any:
@@ -196,16 +223,22 @@ def _inline(model: Any, folder: Path, name: str) -> None:
 
 def _port(port: Any, name: str) -> tuple[list[int | None], str]:
     """The shape of an input, None where it is open, and its type."""
+    kind, dtype = port.type.tensor_type, _dtype(port.type)
+    if dtype not in ("float16", "float32", "float64", "uint8", "int8", "int32", "int64"):
+        raise ModelFileError(f"{name} takes an input that is no tensor of numbers, and a classifier takes an image")
+    if not kind.HasField("shape"):
+        raise ModelFileError(f"the input of {name} leaves its number of axes open; export it with a shape")
+    return [side.dim_value if side.dim_value > 0 else None for side in kind.shape.dim], dtype
+
+
+def _dtype(kind: Any) -> str:
+    """The type of a tensor's numbers, as NumPy names it; empty for what is no tensor."""
     from onnx.helper import tensor_dtype_to_np_dtype
 
-    kind = port.type.tensor_type
     try:
-        dtype = np.dtype(tensor_dtype_to_np_dtype(kind.elem_type))
+        return str(np.dtype(tensor_dtype_to_np_dtype(kind.tensor_type.elem_type)).name)
     except (KeyError, ValueError):
-        dtype = np.dtype(object)
-    if dtype.name not in ("float16", "float32", "float64", "uint8", "int8", "int32", "int64"):
-        raise ModelFileError(f"{name} takes an input that is no tensor of numbers, and a classifier takes an image")
-    return [side.dim_value if side.dim_value > 0 else None for side in kind.shape.dim], dtype.name
+        return ""
 
 
 class _Graph:

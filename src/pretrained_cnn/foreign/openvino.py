@@ -17,7 +17,17 @@ from numpy.typing import NDArray
 from pretrained_cnn.bundle.description import KEY
 from pretrained_cnn.errors import ModelFileError, import_package
 from pretrained_cnn.foreign.beside import said_by_us
-from pretrained_cnn.foreign.graph import Graph, Port, Step, beginning, faults_named, find_layout, known_shape, probe
+from pretrained_cnn.foreign.graph import (
+    Graph,
+    Output,
+    Port,
+    Step,
+    beginning,
+    faults_named,
+    find_input,
+    probe,
+    scores_among,
+)
 
 __all__ = ["read"]
 
@@ -30,7 +40,8 @@ ENDS = {*PASSED, "Softmax", "LogSoftmax", "Sigmoid", "Add"}
 
 FUNCTIONS: dict[str, Any] = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
 
-TYPES = {"f32": "float32", "f16": "float16", "f64": "float64", "u8": "uint8", "i8": "int8", "i32": "int32"}
+TYPES = {"f32": "float32", "f16": "float16", "f64": "float64", "u8": "uint8", "i8": "int8"}
+TYPES |= {"i32": "int32", "i64": "int64"}
 
 
 def read(
@@ -51,50 +62,62 @@ def read(
         )
     with faults_named(name, "OpenVINO"):
         model = ov.Core().read_model(path)
-    for ports, what in ((model.inputs, "input"), (model.outputs, "output")):
-        if len(ports) != 1:
-            raise ModelFileError(f"{name} has {len(ports)} {what}s, and a classifier of images has one {what}")
+    if len(model.inputs) != 1:
+        raise ModelFileError(f"{name} has {len(model.inputs)} inputs, and a classifier of images has one input")
+    outputs = [
+        Output(port.any_name if port.names else str(place), _dtype(port), _last(port.get_node().input_value(0)))
+        for place, port in enumerate(model.outputs)
+    ]
+    kept = scores_among(outputs, name)
+    keys = [key for key in ("library", "labels", "resize") if model.has_rt_info([KEY, key])]
+    said = said_by_us({key: model.get_rt_info([KEY, key]).astype(str) for key in keys})
+    if len(outputs) > 1:
+        model = ov.Model([model.outputs[kept].get_node()], model.get_sinks(), model.get_parameters())
     source, sink = model.input(), model.output()
-    dtype, kind = (TYPES.get(port.get_element_type().get_type_name(), "") for port in (source, sink))
-    if not dtype or not kind:
+    dtype = _dtype(source)
+    if not dtype:
         raise ModelFileError(f"{name} takes an input that is no tensor of numbers, and a classifier takes an image")
     if source.get_partial_shape().rank.is_dynamic:
         raise ModelFileError(f"the input of {name} leaves its number of axes open; export it with a shape")
     sides = [side.get_length() if side.is_static else None for side in source.get_partial_shape()]
-    order = find_layout(sides, layout, "NCHW", name)
-    shape = known_shape(sides, name, order, input_size)
-    kept = [key for key in ("library", "labels", "resize") if model.has_rt_info([KEY, key])]
-    said = said_by_us({key: model.get_rt_info([KEY, key]).astype(str) for key in kept})
+    taken = find_input(sides, name, preferred="NCHW", layout=layout, input_size=input_size)
     begins, scales = _first(source)
     ends_in = _last(sink.get_node().input_value(0))
     embedding = _embedding(sink.get_node().input_value(0))
     with faults_named(name, "OpenVINO"):
         if None in sides[1:]:
-            model.reshape([-1 if side is None else side for side in shape])
+            model.reshape([-1 if side is None else side for side in taken.taken])
         if embedding is not None:
             model.add_outputs(embedding)
         compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
         def run(batch: NDArray[Any]) -> list[NDArray[Any]]:
-            found = compiled(batch)
-            return [np.array(found[place]) for place in range(len(compiled.outputs))]
+            results = compiled(batch)
+            return [np.array(results[place]) for place in range(len(compiled.outputs))]
 
-        answers, batch = probe(run, shape, dtype)
+        found = probe(run, taken, dtype, name)
         ov.save_model(model, Path(folder, "model.xml"), compress_to_fp16=False)
     described = Graph(
         format="openvino",
         dtype="int8" if any(node.get_type_name() == "FakeQuantize" for node in model.get_ops()) else "float32",
-        input=Port(shape=shape, dtype=dtype),
-        output=Port(shape=answers[0], dtype=kind),
-        batch=batch,
-        layout=order,
-        embedding=math.prod(answers[1][1:]) if embedding is not None else None,
+        input=Port(shape=taken.shape, dtype=dtype),
+        output=Port(shape=found.shapes[0], dtype=outputs[kept].dtype),
+        batch=found.batch,
+        layout=taken.layout,
+        flat=taken.flat,
+        embedding=math.prod(found.shapes[1][1:]) if embedding is not None else None,
         begins=begins,
         scales=scales,
         ends_in=ends_in,
+        probabilities=found.probabilities,
         **said,
     )
     return dataclasses.asdict(described)
+
+
+def _dtype(port: Any) -> str:
+    """The type of a tensor's numbers, as NumPy names it; empty for any other."""
+    return TYPES.get(port.get_element_type().get_type_name(), "")
 
 
 def _first(port: Any) -> tuple[str, bool]:

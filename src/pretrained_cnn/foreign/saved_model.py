@@ -14,7 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn.errors import InvalidArgumentError, ModelFileError, import_package
-from pretrained_cnn.foreign.graph import Graph, Port, Step, beginning, faults_named, find_layout, known_shape, probe
+from pretrained_cnn.foreign.graph import (
+    Graph,
+    Output,
+    Port,
+    Step,
+    beginning,
+    faults_named,
+    find_input,
+    probe,
+    scores_among,
+)
 
 __all__ = ["ALLOWED", "SAVING", "check_operations", "read"]
 
@@ -43,6 +53,10 @@ StatelessRandomNormalV2 StatelessRandomUniform StatelessRandomUniformV2 Stateles
 StringJoin Sub Sum Switch Tan Tanh TensorListFromTensor TensorListGetItem TensorListReserve TensorListSetItem
 TensorListStack Tile TopK TopKV2 Transpose TruncateDiv TruncateMod TruncatedNormal Unpack VarHandleOp
 VarIsInitializedOp Variable VariableShape VariableV2 Where While Xdivy Xlogy ZerosLike _Arg _Retval
+AdjustContrastv2 AdjustHue AdjustSaturation HSVToRGB RGBToHSV RngReadAndSkip RngSkip StatefulStandardNormalV2
+StatefulUniform StatefulUniformInt StatelessRandomGetAlg StatelessRandomGetKeyCounterAlg StatelessRandomNormal
+StatelessRandomUniformFullInt StatelessRandomUniformFullIntV2 StatelessRandomUniformInt StatelessRandomUniformIntV2
+StatelessShuffle StatelessTruncatedNormal StatelessTruncatedNormalV2 RandomShuffle
 """
 
 ALLOWED = frozenset(_COMPUTING.split())
@@ -80,37 +94,39 @@ def read(
     with faults_named(name, "TensorFlow"):
         loaded = tf.saved_model.load(path)
     function = _choose(loaded.signatures, name, signature)
-    ((key, given),) = function.structured_input_signature[1].items()
-    (kind,) = function.structured_outputs
-    dtype = given.dtype.as_numpy_dtype
-    sides = given.shape.as_list()
-    order = find_layout(sides, layout, "NHWC", name)
-    shape = known_shape(sides, name, order, input_size)
-
-    def give(images: Any) -> dict[str, Any]:
-        return {"scores": function(**{key: images})[kind]}
-
-    serving_default = tf.function(give, input_signature=[tf.TensorSpec(shape, given.dtype, name="images")])
-
-    def run(batch: NDArray[Any]) -> list[NDArray[Any]]:
-        return [serving_default(tf.constant(batch))["scores"].numpy()]
+    (given,) = function.structured_input_signature[1].values()
+    dtype = np.dtype(given.dtype.as_numpy_dtype).name
+    taken = find_input(given.shape.as_list(), name, preferred="NHWC", layout=layout, input_size=input_size)
+    with faults_named(name, "TensorFlow"):
+        frozen = _Frozen(function)
+    keys = sorted(function.structured_outputs)
+    kinds = [function.structured_outputs[each].dtype.name for each in keys]
+    outputs = [Output(key, kind, frozen.last(place)) for place, (key, kind) in enumerate(zip(keys, kinds, strict=True))]
+    place = scores_among(outputs, name)
 
     with faults_named(name, "TensorFlow"):
-        (answer,), batch = probe(run, shape, np.dtype(dtype).name)
-        begins, scales, ends_in = _look(serving_default)
-        module = tf.Module()
-        module.loaded = loaded  # what keeps its variables
-        tf.saved_model.save(module, str(Path(folder, "model", "1")), signatures=serving_default)
+        give = frozen.function(place)
+        spec = tf.TensorSpec(taken.taken, given.dtype, name="images")
+        serving_default = tf.function(lambda images: {"output_0": give(images)}, input_signature=[spec])
+
+        def run(batch: NDArray[Any]) -> list[NDArray[Any]]:
+            return [serving_default(tf.constant(batch))["output_0"].numpy()]
+
+        found = probe(run, taken, dtype, name)
+        begins, scales = frozen.first()
+        tf.saved_model.save(tf.Module(), str(Path(folder, "model", "1")), signatures=serving_default)
     described = Graph(
         format="saved_model",
         dtype="float32",
-        input=Port(shape=shape, dtype=np.dtype(dtype).name),
-        output=Port(shape=answer, dtype=function.structured_outputs[kind].dtype.name),
-        batch=batch,
-        layout=order,
+        input=Port(shape=taken.shape, dtype=dtype),
+        output=Port(shape=found.shapes[0], dtype=kinds[place]),
+        batch=found.batch,
+        layout=taken.layout,
+        flat=taken.flat,
         begins=begins,
         scales=scales,
-        ends_in=ends_in,
+        ends_in=outputs[place].function,
+        probabilities=found.probabilities,
     )
     return dataclasses.asdict(described)
 
@@ -191,14 +207,13 @@ def _called(nodes: Iterable[Any]) -> Iterator[str]:
 
 
 def _choose(signatures: Any, name: str, wanted: str | None) -> Any:
-    """The signature that takes one image and gives one tensor. Raises for none, and for several."""
+    """The signature that takes one image. Raises for none, and for several."""
     fitting = [key for key, function in signatures.items() if _fits(function)]
-    names = ", ".join(map(repr, signatures)) or "none"
+    names = ", ".join(f"{key!r} of {_inputs(function)}" for key, function in signatures.items()) or "none"
     if wanted is not None:
         if wanted not in fitting:
             raise InvalidArgumentError(
-                f"signature={wanted!r} does not take one image and give one tensor, or does not exist; the signatures "
-                f"of {name} are {names}"
+                f"signature={wanted!r} does not take one image, or does not exist; the signatures of {name} are {names}"
             )
         return signatures[wanted]
     if "serving_default" in fitting or len(fitting) == 1:
@@ -206,44 +221,68 @@ def _choose(signatures: Any, name: str, wanted: str | None) -> Any:
     if fitting:
         raise InvalidArgumentError(f"{name} has several signatures; give signature=..., one of {', '.join(fitting)}")
     raise ModelFileError(
-        f"{name} has no signature that takes one image and gives one tensor; its signatures are {names}"
+        f"{name} has no signature that takes one image as numbers; its signatures are {names}; export it again with a "
+        "signature of float32 (N, height, width, channels)"
     )
 
 
 def _fits(function: Any) -> bool:
     inputs = list(function.structured_input_signature[1].values())
-    outputs = function.structured_outputs
     return (
-        len(inputs) == len(outputs) == 1
+        len(inputs) == 1
         and inputs[0].dtype.name in ("float16", "float32", "float64", "uint8", "int8", "int32")
-        and inputs[0].shape.rank in (3, 4)
+        and inputs[0].shape.rank in (2, 3, 4)
     )
 
 
-def _look(serving: Any) -> tuple[str, bool, Any]:
-    """How the graph begins, whether that scales pixel values, and the function that gives the scores."""
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+def _inputs(function: Any) -> str:
+    """What a signature takes, as part of a sentence."""
+    inputs = function.structured_input_signature[1].values()
+    return " and ".join(f"{each.dtype.name} {each.shape}" for each in inputs) or "no inputs"
 
-    frozen = convert_variables_to_constants_v2(serving.get_concrete_function())
-    nodes = {node.name: node for node in frozen.graph.as_graph_def().node}
-    name = frozen.outputs[0].op.name
-    while nodes[name].op in PASSED:
-        name = _source(nodes[name].input[0])
-    ends_in = FUNCTIONS.get(nodes[name].op)
-    tensor, steps = frozen.inputs[0].op.name, list[Step]()
-    while True:
-        takers = [
-            node
-            for node in nodes.values()
-            if node.op != "Shape" and tensor in [_source(port) for port in node.input if not port.startswith("^")]
-        ]
-        operation = takers[0].op if len(takers) == 1 else "several operations"
-        step = _step(takers[0], tensor, nodes) if operation in ARITHMETIC else None
-        if step is not None:
-            steps.append(step)
-        elif operation not in PASSED:
-            return *beginning(steps, operation if takers else "nothing"), ends_in
-        tensor = takers[0].name
+
+class _Frozen:
+    """The graph of a signature, with its variables as constants."""
+
+    def __init__(self, function: Any) -> None:
+        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+        frozen = convert_variables_to_constants_v2(function)
+        self._graph = frozen.graph.as_graph_def()
+        self._nodes = {node.name: node for node in self._graph.node}
+        self._input = frozen.inputs[0].op.name
+        self._outputs = [port.name for port in frozen.outputs]
+
+    def function(self, place: int) -> Any:
+        """The function of TensorFlow that gives an output."""
+        import tensorflow as tf
+
+        imported = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(self._graph, name=""), [])
+        return imported.prune(f"{self._input}:0", self._outputs[place])
+
+    def first(self) -> tuple[str, bool]:
+        """The first operation that changes values, and whether it is arithmetic that scales pixel values."""
+        tensor, steps = self._input, list[Step]()
+        while True:
+            takers = [
+                node
+                for node in self._nodes.values()
+                if node.op != "Shape" and tensor in [_source(port) for port in node.input if not port.startswith("^")]
+            ]
+            operation = takers[0].op if len(takers) == 1 else "several operations"
+            step = _step(takers[0], tensor, self._nodes) if operation in ARITHMETIC else None
+            if step is not None:
+                steps.append(step)
+            elif operation not in PASSED:
+                return beginning(steps, operation if takers else "nothing")
+            tensor = takers[0].name
+
+    def last(self, place: int) -> Any:
+        """The function that gives an output, one of those in the order of their names, where it is known."""
+        name = _source(self._outputs[place])
+        while self._nodes[name].op in PASSED:
+            name = _source(self._nodes[name].input[0])
+        return FUNCTIONS.get(self._nodes[name].op)
 
 
 def _step(node: Any, tensor: str, nodes: dict[str, Any]) -> Step | None:

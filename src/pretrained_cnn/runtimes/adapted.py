@@ -70,6 +70,10 @@ class Adapter:
     """Of the input, where `scaling` is not None."""
     batch: int | None = None
     """How many images the foreign graph takes at once; None for any number."""
+    reason: str | None = None
+    """Why a graph is run in place of the network in Keras that it was made from, if it was."""
+    flat: bool = False
+    """Whether the foreign graph takes each image as one row of numbers, in the order of `layout`."""
 
     def __post_init__(self) -> None:
         np.dtype(self.dtype)
@@ -94,6 +98,8 @@ class Adapter:
             x = x.transpose(0, 3, 1, 2)
         elif self.layout == "NHW":
             x = x[..., 0]
+        if self.flat:
+            x = x.reshape(len(x), -1)
         return np.ascontiguousarray(x, dtype=dtype)
 
     def to_dict(self) -> dict[str, Any]:
@@ -151,6 +157,8 @@ class AdaptedRuntime:
         if count < size:
             given = np.concatenate([given, np.repeat(given[-1:], size - count, axis=0)])
         found = self._inner.run(given)
+        if size == 1:  # what it gives is of this image, also without an axis of images
+            found = tuple(values.reshape(1, -1) for values in found)
         if any(len(values) != size for values in found):
             raise ValueError(f"the graph gives {[values.shape for values in found]} for {size} images")
         return [values[:count] for values in found]

@@ -20,13 +20,15 @@ __all__ = ["Head", "WithHead"]
 class Head:
     """Dense layers as ``(kernel, bias)``: all but the last are followed by ReLU and dropout, the last by a softmax.
 
-    Raises ValueError unless each layer takes what the one before it gives.
+    With ``multi_label``, where an image may have several labels, the last is followed by a sigmoid. Raises
+    ValueError unless each layer takes what the one before it gives.
 
     >>> Head([(np.eye(2, dtype=np.float32), np.zeros(2, np.float32))])(np.array([[1.0, 1.0]])).tolist()
     [[0.5, 0.5]]
     """
 
     layers: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
+    multi_label: bool = False
 
     def __post_init__(self) -> None:
         shapes = [kernel.shape for kernel, _ in self.layers]
@@ -46,6 +48,8 @@ class Head:
             x = np.maximum(x @ kernel + bias, 0)
         kernel, bias = self.layers[-1]
         logits = x @ kernel + bias
+        if self.multi_label:
+            return np.asarray(np.exp(-np.logaddexp(0, -logits)))
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
@@ -55,10 +59,11 @@ class Head:
         return dict(zip(names, (array for layer in self.layers for array in layer), strict=True))
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Head:
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], *, multi_label: bool = False) -> Head:
         """The head whose `to_arrays` gave ``arrays``. Raises ValueError or KeyError for anything else."""
         count = len(arrays) // 2
-        return cls([(arrays[f"kernel_{number}"], arrays[f"bias_{number}"]) for number in range(count)])
+        layers = [(arrays[f"kernel_{number}"], arrays[f"bias_{number}"]) for number in range(count)]
+        return cls(layers, multi_label)
 
 
 class WithHead:

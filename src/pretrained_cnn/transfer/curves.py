@@ -18,25 +18,24 @@ except ImportError:
 
 __all__ = ["draw_history"]
 
-METRICS = {"loss": "log loss", "accuracy": "accuracy"}
-
 
 def draw_history(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw loss and accuracy over the epochs or strengths, a row of axes for each stage; dots mark the best."""
     stages = list(dict.fromkeys(row["stage"] for row in rows))
     figure = NotebookFigure(figsize=(9.0, 3.2 * len(stages)), layout="constrained")
-    grid = figure.subplots(len(stages), len(METRICS), squeeze=False)
+    metrics = ["loss", *(name for name in ("accuracy", "mean_average_precision") if f"validation_{name}" in rows[0])]
+    grid = figure.subplots(len(stages), len(metrics), squeeze=False)
     for line, stage in zip(grid, stages, strict=True):
         of_stage = [row for row in rows if row["stage"] == stage]
         over = "C" if "C" in of_stage[0] else "epoch"
         best = min(of_stage, key=lambda row: row["validation_loss"])[over]
-        for ax, (metric, name) in zip(line, METRICS.items(), strict=True):
+        for ax, metric in zip(line, metrics, strict=True):
             for label, key in (("train", metric), ("validation", f"validation_{metric}")):
                 ax.plot(
                     [row[over] for row in of_stage], [row.get(key, np.nan) for row in of_stage], label=label, marker="."
                 )
             ax.axvline(best, color="gray", linestyle=":")
-            ax.set(xlabel=over, ylabel=name, title=stage)
+            ax.set(xlabel=over, ylabel=metric.replace("_", " "), title=stage)
             if over == "C":
                 ax.set_xscale("log")
             ax.legend()

@@ -18,9 +18,10 @@ from pretrained_cnn._process import warn
 from pretrained_cnn.errors import DataError, ImageError
 from pretrained_cnn.images.decode import check_header
 from pretrained_cnn.images.inputs import content
-from pretrained_cnn.images.labeled import Labeled
+from pretrained_cnn.images.labeled import Labeled, LabeledSets
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item, is_address, iter_items
+from pretrained_cnn.images.tables import as_label
 
 SHARE = 0.2
 """The part of each class that is set aside where no validation images are given."""
@@ -34,24 +35,40 @@ FOLDS = 5
 
 @dataclass
 class Images:
-    """Images and their classes, by index."""
+    """Images, and the classes of each."""
 
     name: str
     items: list[Item]
-    targets: NDArray[np.intp]
+    targets: NDArray[Any]
+    """The index of each image's class, ``(n,)``; or ``(n, C)``, which labels it has, where it may have several."""
     digests: list[bytes | None]
     """SHA-256 of what each image is; None for what can be read only once, or may be another one next time."""
     weights: NDArray[np.float64]
     """What each image counts."""
+    things: list[str] | None = None
+    """The thing that each image is of; None if every image is of another."""
 
     def keep(self, which: Sequence[bool] | NDArray[np.bool_]) -> Images:
         kept = np.flatnonzero(which).tolist()
         items, digests = [self.items[i] for i in kept], [self.digests[i] for i in kept]
-        return Images(self.name, items, self.targets[kept], digests, self.weights[kept])
+        things = None if self.things is None else [self.things[i] for i in kept]
+        return Images(self.name, items, self.targets[kept], digests, self.weights[kept], things)
 
     def weighted(self, by_class: NDArray[np.float64]) -> Images:
         """The same images, each counting as its class says too."""
         return replace(self, weights=self.weights * by_class[self.targets])
+
+    def moved(self, places: NDArray[np.intp], count: int) -> Images:
+        """The same images where there are ``count`` classes, and class i is at ``places[i]``."""
+        if self.targets.ndim == 1:
+            return replace(self, targets=places[self.targets])
+        targets = np.zeros((len(self.items), count), bool)
+        targets[:, places] = self.targets
+        return replace(self, targets=targets)
+
+    def without_pixels(self) -> Images:
+        """The same images, of which only the names are kept."""
+        return replace(self, items=[replace(item, image=None) for item in self.items])
 
     def contents(self) -> list[bytes | str]:
         """What tells one content from another: the digest, or the name of an image that has none."""
@@ -59,14 +76,31 @@ class Images:
 
     def counts(self, classes: Sequence[str]) -> dict[str, int]:
         """How many images each class has."""
-        return dict(zip(classes, np.bincount(self.targets, minlength=len(classes)).tolist(), strict=True))
+        several = self.targets.ndim == 2
+        counts = self.targets.sum(axis=0) if several else np.bincount(self.targets, minlength=len(classes))
+        return dict(zip(classes, counts.tolist(), strict=True))
 
 
-def find_classes(train: Labeled, validation: Labeled | None = None) -> tuple[str, ...]:
+def concatenate(first: Images, second: Images) -> Images:
+    """The images of both, those of ``first`` before the others."""
+    return Images(
+        second.name,
+        [*first.items, *second.items],
+        np.concatenate([first.targets, second.targets]),
+        [*first.digests, *second.digests],
+        np.concatenate([first.weights, second.weights]),
+        None if first.things is None else [*first.things, *(second.things or (item.name for item in second.items))],
+    )
+
+
+def find_classes(train: Labeled, validation: Labeled | None = None, *, beside: Sequence[str] = ()) -> tuple[str, ...]:
     """The classes to learn, sorted. Raises DataError unless each can be learnt and validation has no others."""
     if train.empty:
         raise DataError(f"{train.name}: no image is in {_list(train.empty)}; put images there, or remove the folder")
-    classes = tuple(sorted(set(train.labels)))
+    classes = train.classes
+    if beside:  # those that are known keep their order
+        classes = (*beside, *(name for name in classes if name not in beside))
+        classes = tuple(sorted(classes)) if list(beside) == sorted(beside) else classes
     if len(classes) < 2:
         raise DataError(f"{train.name}: all images are of one class, {classes[0]!r}; at least two are needed")
     _warn_of_look_alikes(train.name, classes)
@@ -75,6 +109,23 @@ def find_classes(train: Labeled, validation: Labeled | None = None) -> tuple[str
             f"{validation.name}: {_list(unknown)} is not in {train.name}, whose classes are {_list(classes)}"
         )
     return classes
+
+
+def find_labels(
+    train: LabeledSets, validation: LabeledSets | None = None, *, beside: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """The labels to learn, sorted. Raises DataError if there is none, or validation has others."""
+    labels = tuple(sorted({label for each in train.labels for label in each}.union(beside)))
+    if not labels:
+        raise DataError(f"{train.name}: no image has a label, so there is nothing to learn")
+    _warn_of_look_alikes(train.name, labels)
+    if validation is not None:
+        unknown = sorted({label for each in validation.labels for label in each} - set(labels))
+        if unknown:
+            raise DataError(
+                f"{validation.name}: {_list(unknown)} is not in {train.name}, whose labels are {_list(labels)}"
+            )
+    return labels
 
 
 def _warn_of_look_alikes(name: str, classes: Sequence[str]) -> None:
@@ -89,24 +140,39 @@ def _warn_of_look_alikes(name: str, classes: Sequence[str]) -> None:
 
 
 def read(
-    data: Labeled, classes: Sequence[str], policy: ImagePolicy, weights: NDArray[np.float64] | None = None
+    data: Labeled | LabeledSets,
+    classes: Sequence[str],
+    policy: ImagePolicy,
+    weights: NDArray[np.float64] | None = None,
+    things: list[str] | None = None,
 ) -> tuple[Images, list[ImageError]]:
     """The images of ``data`` whose files are there and begin as images do, and the errors of the others."""
     index = {name: i for i, name in enumerate(classes)}
     images = list(iter_items(data.images))
     with ThreadPoolExecutor() as pool:
         looks = list(pool.map(lambda item: _look(item, policy), images))
-    targets = np.array([index[label] for label in data.labels], np.intp)
+    targets: NDArray[Any]
+    if isinstance(data, LabeledSets):
+        targets = np.zeros((len(images), len(classes)), bool)
+        for row, labels in zip(targets, data.labels, strict=True):
+            row[[index[label] for label in labels]] = True
+    else:
+        targets = np.array([index[label] for label in data.labels], np.intp)
     errors = [look for look in looks if isinstance(look, ImageError)]
     digests = [None if isinstance(look, ImageError) else look for look in looks]
-    found = Images(data.name, images, targets, digests, np.ones(len(images)) if weights is None else weights)
+    found = Images(data.name, images, targets, digests, np.ones(len(images)) if weights is None else weights, things)
     return found.keep([not isinstance(look, ImageError) for look in looks]), errors
 
 
-def check_left(parts: Sequence[Images], classes: Sequence[str], skipped: Sequence[ImageError]) -> None:
-    """Raise DataError if no image of some class is left to train with, or none to validate with."""
+def check_left(
+    parts: Sequence[Images], classes: Sequence[str], skipped: Sequence[ImageError], *, beside: Sequence[str] = ()
+) -> None:
+    """Raise DataError if no image of some class is left to train with, or none to validate with.
+
+    The classes ``beside`` need none.
+    """
     train, *validation = parts
-    empty = [name for name, count in train.counts(classes).items() if not count]
+    empty = [name for name, count in train.counts(classes).items() if not count and name not in beside]
     if empty:
         raise DataError(
             f"{train.name}: no image of {_list(empty)} can be read; {len(skipped)} failed, such as {skipped[0]}"
@@ -150,43 +216,61 @@ def find_copies(train: Images, validation: Images | None = None) -> Copies:
 
 
 def find_groups(images: Images) -> NDArray[np.intp]:
-    """A number for each image, the same for images of one content, which belong on one side of a split."""
-    numbers: dict[bytes | str, int] = {}
-    return np.array([numbers.setdefault(key, len(numbers)) for key in images.contents()], np.intp)
+    """A number for each image, the same for images that belong on one side of a split.
+
+    These are images of one content, images of one thing, and whatever these two connect.
+    """
+    contents = images.contents()
+    joined: dict[Any, Any] = {}
+
+    def first(key: Any) -> Any:
+        while (next_ := joined.setdefault(key, key)) != key:
+            joined[key] = joined[next_]
+            key = next_
+        return key
+
+    for known, thing in zip(contents, images.things or (), strict=False):
+        joined[first(known)] = first(("thing", thing))
+    numbers: dict[Any, int] = {}
+    return np.array([numbers.setdefault(first(known), len(numbers)) for known in contents], np.intp)
 
 
-def deal(targets: NDArray[np.intp], groups: NDArray[np.intp], shares: Sequence[float], seed: int) -> NDArray[np.intp]:
+def deal(targets: NDArray[Any], groups: NDArray[np.intp], shares: Sequence[float], seed: int) -> NDArray[np.intp]:
     """The part, 0 and up, that each image goes to, so that each part has its share of every class; -1 for no part.
 
     A group goes to one part as a whole, drawn by ``seed``, the smallest groups first. The first parts are served first:
     of two images of a class, part 0 and part 1 get one each. A class of one group is in no part, so that each class is
-    left when any part is taken away.
+    left when any part is taken away. ``targets`` are those of `Images`; to have no label counts as a class.
     """
+    several = targets.ndim == 2
+    if several:
+        targets = np.column_stack([targets, ~targets.any(axis=1)])
     order = np.random.default_rng(seed).permutation(len(targets))
     _, first, number, sizes = np.unique(groups[order], return_index=True, return_inverse=True, return_counts=True)
     members = np.split(order[np.argsort(number, kind="stable")], np.cumsum(sizes)[:-1])
     parts = np.empty(len(targets), np.intp)
-    filled = np.zeros((len(shares), int(targets.max()) + 1))
+    filled = np.zeros((len(shares), targets.shape[1] if several else int(targets.max()) + 1))
     for group in np.lexsort((first, sizes)):
-        classes, counts = np.unique(targets[members[group]], return_counts=True)
+        found = targets[members[group]]
+        classes, counts = np.unique(np.nonzero(found)[1] if several else found, return_counts=True)
         part = np.argmin(filled[:, classes] @ counts / shares)
         parts[members[group]] = part
         filled[part, classes] += counts
     for target in np.flatnonzero((filled > 0).sum(axis=0) == 1):
-        parts[np.isin(groups, groups[targets == target])] = -1
+        parts[np.isin(groups, groups[targets[:, target] if several else targets == target])] = -1
     return parts
 
 
 def hold_out(
-    targets: NDArray[np.intp], groups: NDArray[np.intp], seed: int, *, once: bool | None = None
+    targets: NDArray[Any], groups: NDArray[np.intp], seed: int, *, once: bool | None = None, share: float = SHARE
 ) -> list[NDArray[np.bool_]]:
-    """Which images validate, ``(n,)`` each: those of a fold for each of `FOLDS` folds, or, ``once``, a `SHARE` of all.
+    """Which images validate, ``(n,)`` each: those of a fold for each of `FOLDS` folds, or, ``once``, a share of all.
 
     Without ``once``, that is where a share has `ENOUGH` images. Empty if no class has two groups.
     """
     if once is None:
         once = SHARE * len(targets) >= ENOUGH
-    parts = deal(targets, groups, [SHARE, 1 - SHARE] if once else [1 / FOLDS] * FOLDS, seed)
+    parts = deal(targets, groups, [share, 1 - share] if once else [1 / FOLDS] * FOLDS, seed)
     held = [parts == part for part in range(1 if once else FOLDS)]
     return [which for which in held if which.any()]
 
@@ -212,7 +296,15 @@ def class_weights(
     return weights
 
 
-def sample_weights(given: Any, data: Labeled) -> NDArray[np.float64]:
+def groups_of(given: Any, data: Labeled | LabeledSets) -> list[str]:
+    """The thing that each image of ``data`` is of, from an array or a list ``(n,)``. Raises DataError for others."""
+    values = np.asarray(given).tolist() if hasattr(given, "shape") else list(given)
+    if len(values) != len(data.images):
+        raise DataError(f"groups: {len(values)} of them do not fit the {len(data.images)} images of {data.name}")
+    return [str(as_label(value, f"groups: number {i}")) for i, value in enumerate(values)]
+
+
+def sample_weights(given: Any, data: Labeled | LabeledSets) -> NDArray[np.float64]:
     """What each image of ``data`` counts, float64 ``(n,)``. Raises DataError for what cannot be that."""
     try:
         weights = np.asarray(given, np.float64)
@@ -226,9 +318,12 @@ def sample_weights(given: Any, data: Labeled) -> NDArray[np.float64]:
     wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
     if wrong.size:
         raise DataError(f"sample_weight of number {wrong[0]} is {weights[wrong[0]]}; give a number of at least 0")
-    counted = {label for label, weight in zip(data.labels, weights.tolist(), strict=True) if weight}
-    if missing := sorted(set(data.labels) - counted):
-        raise DataError(f"sample_weight: all images of {_list(missing)} count 0; remove the class, or give it weight")
+    sets = data.labels if isinstance(data, LabeledSets) else [(label,) for label in data.labels]
+    counted = {label for labels, weight in zip(sets, weights.tolist(), strict=True) if weight for label in labels}
+    if missing := sorted({label for labels in sets for label in labels} - counted):
+        raise DataError(
+            f"sample_weight: all weights of {_list(missing)} are zero; remove the class, or give its images weight"
+        )
     return weights
 
 

@@ -19,7 +19,8 @@ from pretrained_cnn._process import warn
 from pretrained_cnn._settings import CACHE
 from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import ImageError
-from pretrained_cnn.transfer.data import Images
+from pretrained_cnn.images.sources import Item
+from pretrained_cnn.transfer.data import Images, find_digests
 
 T = TypeVar("T")
 
@@ -32,14 +33,30 @@ PROGRESS_SECONDS = 10.0
 """How often the log says how far the embedding is."""
 
 
-def embed(engine: Engine, images: Images, store: Store) -> tuple[NDArray[np.float32], list[bool], list[ImageError]]:
+def embed_cached(engine: Engine, items: Sequence[Item], *, batch_size: int | None = None) -> NDArray[np.float32]:
+    """The embedding of each image, float32 ``(N, D)``; what is in the engine's store is not computed again.
+
+    Raises the ImageError of the first bad image.
+    """
+    digests = find_digests(items, engine.image_policy)
+    count = len(items)
+    images = Images("images", list(items), np.zeros(count, np.intp), digests, np.ones(count))
+    vectors, _, errors = embed(engine, images, open_store(engine.identity()), batch_size=batch_size)
+    if errors:
+        raise errors[0]
+    return vectors
+
+
+def embed(
+    engine: Engine, images: Images, store: Store, *, batch_size: int | None = None
+) -> tuple[NDArray[np.float32], list[bool], list[ImageError]]:
     """The embedding ``(n, D)`` of each image that can be used; which images those are; the errors of the others."""
     known = store.get(images.digests)
     vectors = [None if digest is None else known.get(digest) for digest in images.digests]
     missing = [i for i, vector in enumerate(vectors) if vector is None]
     errors: list[ImageError] = []
     done, last_logged = 0, time.monotonic()
-    batches = engine.batches_of(images.items[i] for i in missing)
+    batches = engine.batches_of((images.items[i] for i in missing), batch_size=batch_size)
     with contextlib.closing(engine.rows(batches, ("embedding",))) as stream:
         for rows in stream:
             computed = iter(rows.outputs[0])

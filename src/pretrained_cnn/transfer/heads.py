@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn.runtimes.head import Head
+from pretrained_cnn.scores import average_precision
 
 if TYPE_CHECKING:
     import keras
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HeadData:
-    """Embeddings ``(n, D)``, the index of each image's class, and what each image counts."""
+    """Embeddings ``(n, D)``, the classes of each image as in `Images.targets`, and what each image counts."""
 
     vectors: NDArray[np.float32]
-    targets: NDArray[np.intp]
+    targets: NDArray[Any]
     weights: NDArray[np.float64]
 
     def keep(self, which: NDArray[np.bool_]) -> HeadData:
@@ -81,18 +82,51 @@ def attach(head: AnyHead, trunk: keras.Model, dropout: float = 0.0) -> keras.Mod
             built.append(keras.layers.Dense(kernel.shape[1], activation="relu", name=name))
             x = keras.layers.Dropout(dropout, name=free_name(f"head_dropout_{number}", taken))(built[-1](x))
         weights = [list(layer) for layer in head.layers]
-    classes = weights[-1][0].shape[1]
-    built.append(keras.layers.Dense(classes, activation="softmax", dtype="float32", name=free_name("head", taken)))
+    classes, name = weights[-1][0].shape[1], free_name("head", taken)
+    activation = "sigmoid" if isinstance(head, Head) and head.multi_label else "softmax"
+    built.append(keras.layers.Dense(classes, activation=activation, dtype="float32", name=name))
     model = keras.Model(trunk.inputs, built[-1](x), name=trunk.name)
     for layer, values in zip(built, weights, strict=True):
         layer.set_weights(values)
     return model
 
 
+def metric_names(multi_label: bool) -> tuple[str, str]:
+    """What the two numbers of `measure` are called."""
+    return ("loss", "mean_average_precision" if multi_label else "accuracy")
+
+
 def measure(
-    probabilities: NDArray[np.floating], targets: NDArray[np.intp], weights: NDArray[np.float64] | None = None
+    probabilities: NDArray[np.floating], targets: NDArray[Any], weights: NDArray[np.float64] | None = None
 ) -> tuple[float, float]:
-    """The mean log loss in nats, in which each image counts its weight, and the part whose best class is true."""
+    """The mean log loss in nats, in which each image counts its weight, and the part whose best class is true.
+
+    Where an image may have several labels, the log loss is the mean over them, and the second number their mean average
+    precision.
+    """
+    if targets.ndim == 2:
+        true = np.where(targets, probabilities, 1 - probabilities)
+        losses = -np.log(np.maximum(true, 1e-12)).mean(axis=1)
+        columns = np.flatnonzero(targets.any(axis=0))
+        precisions = [average_precision(targets[:, i], probabilities[:, i]) for i in columns]
+        return float(np.average(losses, weights=weights)), float(np.mean(precisions))
     true = probabilities[np.arange(len(targets)), targets].astype(np.float64)
     losses = -np.log(np.maximum(true, 1e-12))
     return float(np.average(losses, weights=weights)), float((probabilities.argmax(axis=1) == targets).mean())
+
+
+def best_thresholds(probabilities: NDArray[np.floating], targets: NDArray[np.bool_]) -> tuple[float, ...]:
+    """For each label the threshold with the greatest F1 on these images, the nearest to 0.5 of equals.
+
+    It lies halfway between the scores of two images. 0.5 for a label that no image has.
+    """
+    found = []
+    for scores, true in zip(probabilities.T.astype(np.float64), targets.T, strict=True):
+        order = np.argsort(-scores)
+        sorted_scores, right = scores[order], np.cumsum(true[order])
+        halfway = (sorted_scores + np.append(sorted_scores[1:], 0.0)) / 2
+        f1 = 2 * right / (np.arange(1, len(scores) + 1) + true.sum())
+        f1[np.diff(sorted_scores, append=-1.0) == 0] = 0  # no threshold tells equal scores apart
+        equals = np.flatnonzero(f1 > f1.max() - 1e-12)
+        found.append(float(halfway[equals[np.abs(halfway[equals] - 0.5).argmin()]]) if true.any() else 0.5)
+    return tuple(found)

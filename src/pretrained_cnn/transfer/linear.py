@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn.runtimes.head import Head
-from pretrained_cnn.transfer.heads import HeadData, measure
+from pretrained_cnn.transfer.heads import HeadData, measure, metric_names
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,11 @@ class Fitted(NamedTuple):
     strength: float
     """The inverse strength of regularization that was chosen, scikit-learn's ``C``."""
     rows: list[dict[str, Any]]
-    """For each strength that was tried, log loss and accuracy, on the images of the fits and on those held out."""
+    """For each strength that was tried, what `measure` says of the images of the fits and of those held out."""
+    scores: NDArray[np.float64]
+    """The probabilities of the images of all trials that were held out, at the strength that was chosen."""
+    targets: NDArray[Any]
+    """The classes of these images."""
 
 
 def fit_linear(train: HeadData, trials: Sequence[tuple[HeadData, HeadData]], classes: int) -> Fitted:
@@ -55,7 +59,9 @@ def fit_linear(train: HeadData, trials: Sequence[tuple[HeadData, HeadData]], cla
 
     targets, weights = (np.concatenate([getattr(held, of) for _, held in trials]) for of in ("targets", "weights"))
 
+    names = metric_names(train.targets.ndim == 2)
     on_train: dict[float, NDArray[np.float64]] = {}
+    on_held: dict[float, NDArray[np.float64]] = {}
 
     def loss_of(strength: float) -> tuple[float, float]:
         scores, fits = [], []
@@ -64,18 +70,20 @@ def fit_linear(train: HeadData, trials: Sequence[tuple[HeadData, HeadData]], cla
             scores.append(head(held.vectors))
             fits.append(problem.measure(head))
         on_train[strength] = np.mean(fits, axis=0)
-        found = measure(np.concatenate(scores), targets, weights)
-        log.info("head: C=%.3g gives a log loss of %.4f and an accuracy of %.4f", strength, *found)
+        on_held[strength] = np.concatenate(scores)
+        found = measure(on_held[strength], targets, weights)
+        log.info("head: C=%.3g gives %s %.4f and %s %.4f", strength, names[0], found[0], names[1], found[1])
         return found
 
     strength, tried = _search(loss_of)
-    names = ("loss", "accuracy", "validation_loss", "validation_accuracy")
+    keys = (*names, *(f"validation_{name}" for name in names))
     rows = [
-        {"stage": "head", "C": c, **dict(zip(names, (*on_train[c].tolist(), *found), strict=True))}
+        {"stage": "head", "C": c, **dict(zip(keys, (*on_train[c].tolist(), *found), strict=True))}
         for c, found in sorted(tried.items())
     ]
     start = heads[0] if len(heads) == 1 else None
-    return Fitted(Regression(train, classes, np.float64).fit(strength, start=start, tolerance=CLOSELY), strength, rows)
+    head = Regression(train, classes, np.float64).fit(strength, start=start, tolerance=CLOSELY)
+    return Fitted(head, strength, rows, on_held[strength], targets)
 
 
 def _search(
@@ -103,12 +111,16 @@ def _search(
 
 
 class Regression:
-    """Logistic regression on some embeddings, ready to be fitted with any strength."""
+    """Logistic regression on some embeddings, ready to be fitted with any strength.
+
+    Where an image may have several labels, these are independent regressions, one a label.
+    """
 
     def __init__(self, data: HeadData, classes: int, dtype: type[np.floating] | None = None) -> None:
         counted = data.weights > 0
         weights, self._targets, self._classes = data.weights[counted], data.targets[counted], classes
         vectors = data.vectors[counted].astype(np.float64)
+        self._several = self._targets.ndim == 2
         self._total = weights.sum()
         self._mean = weights @ vectors / self._total
         vectors -= self._mean
@@ -129,7 +141,7 @@ class Regression:
         """
         from scipy.optimize import minimize
 
-        penalty = (2 if self._classes == 2 else 1) / (strength * self._total)
+        penalty = (2 if self._classes == 2 and not self._several else 1) / (strength * self._total)
         kernel = np.zeros((len(self._variances) + 1, self._classes)) if start is None else self._inner(start)
         # In the axes of the images, with steps that fit the curvature in each, L-BFGS takes few of them.
         scores, _ = self._scores(kernel)
@@ -142,7 +154,10 @@ class Regression:
             nonlocal gap
             kernel = steps[:, None] * point.reshape(-1, self._classes)
             scores, losses = self._scores(kernel)
-            scores[images, self._targets] -= 1
+            if self._several:
+                scores -= self._targets
+            else:
+                scores[images, self._targets] -= 1
             scores *= self._weights[:, None].astype(scores.dtype)
             slope = np.vstack([self._features.T @ scores, scores.sum(axis=0)]).astype(np.float64)
             slope[:-1] += penalty * kernel[:-1]
@@ -165,14 +180,17 @@ class Regression:
         return self._outer(steps[:, None] * found.x.reshape(-1, self._classes))
 
     def measure(self, head: Head) -> tuple[float, float]:
-        """The weighted mean log loss in nats and the accuracy of a head, on the images that it was fitted on."""
-        scores, losses = self._scores(self._inner(head))
-        return float(self._weights @ losses), float((scores.argmax(axis=1) == self._targets).mean())
+        """What `measure` says of a head, on the images that it was fitted on."""
+        scores, _ = self._scores(self._inner(head))
+        return measure(scores, self._targets, self._weights)
 
     def _scores(self, kernel: NDArray[np.float64]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         """The probabilities and the log losses of the images."""
         kernel = kernel.astype(self._features.dtype)
         scores = self._features @ kernel[:-1] + kernel[-1]
+        if self._several:
+            losses = np.logaddexp(0, scores) - self._targets * scores
+            return np.exp(-np.logaddexp(0, -scores)), losses.sum(axis=1)
         scores -= scores.max(axis=1, keepdims=True)
         true = scores[np.arange(len(scores)), self._targets]
         np.exp(scores, out=scores)
@@ -183,7 +201,8 @@ class Regression:
     def _outer(self, kernel: NDArray[np.float64]) -> Head:
         """The head for embeddings as they are, from a kernel with its bias below, for the axes of the images."""
         outer = self._basis @ kernel[:-1] / self._scale
-        return Head([(outer.astype(np.float32), (kernel[-1] - self._mean @ outer).astype(np.float32))])
+        bias = kernel[-1] - self._mean @ outer
+        return Head([(outer.astype(np.float32), bias.astype(np.float32))], self._several)
 
     def _inner(self, head: Head) -> NDArray[np.float64]:
         """The opposite of `_outer`."""

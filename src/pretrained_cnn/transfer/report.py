@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from pretrained_cnn.bundle.store import CARD, TRAINING, Bundle
 from pretrained_cnn.engine import Engine
+from pretrained_cnn.errors import BundleError
 from pretrained_cnn.spec import ModelSpec
 from pretrained_cnn.transfer.history import TrainingHistory
 
-__all__ = ["Trained", "TrainingReport", "model_card"]
+__all__ = ["Trained", "TrainingReport", "model_card", "read_training", "training_texts"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,8 @@ class TrainingReport:
     """The arguments, and what was chosen where one was left open, such as ``C``, the strength of regularization."""
     metrics: Mapping[str, float]
     """``validation_loss``, the log loss in nats, in which images count as ``class_weight`` and ``sample_weight`` say,
-    and ``validation_accuracy``, of the validation images. Unless ``split`` says otherwise, these chose the settings
+    and ``validation_accuracy``, or with ``multi_label=True`` ``validation_mean_average_precision``, of the validation
+    images; the log loss is the mean over the labels then. Unless ``split`` says otherwise, these chose the settings
     too: so these figures are somewhat too good."""
     skipped: Sequence[str]
     """The images that could not be read, each with the reason."""
@@ -68,19 +73,54 @@ class Trained:
     report: TrainingReport
     digests: frozenset[bytes] = frozenset()
     """SHA-256 of the images that chose its weights and its settings: it must not be judged by them."""
+    known: Any = None
+    """What `add_classes` goes on from: embeddings, and no images."""
+    checkpoint: Path | None = None
+    """The state of fine-tuning, from which the same call ends at once. It is of no use once the network is saved."""
+
+
+def training_texts(report: TrainingReport, history: TrainingHistory, spec: ModelSpec) -> dict[str, str]:
+    """What a bundle says of a training, by the name of the file: a page for people, and all of it as JSON."""
+    data = {"report": report.to_dict(), "history": list(history)}
+    return {CARD: model_card(report, spec), TRAINING: json.dumps(data, indent=1, default=_plain) + "\n"}
+
+
+def read_training(bundle: Bundle) -> tuple[TrainingReport, TrainingHistory] | None:
+    """What `training_texts` wrote; None for a bundle of a classifier that was not trained here."""
+    data = bundle.training()
+    if data is None:
+        return None
+    try:
+        report = TrainingReport(**{**data["report"], "classes": tuple(data["report"]["classes"])})
+        return report, TrainingHistory(data["history"])
+    except (KeyError, TypeError) as error:
+        raise BundleError(f"{bundle.path / TRAINING} does not describe a training: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy's as Python's; anything else by its text."""
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 def model_card(report: TrainingReport, spec: ModelSpec) -> str:
     """A page in Markdown that tells the user of a trained classifier what it is."""
     height, width = spec.input_size
     train, validation = (report.counts[part] for part in ("train", "validation"))
-    loss, accuracy = (report.metrics[f"validation_{name}"] for name in ("loss", "accuracy"))
+    loss = report.metrics["validation_loss"]
+    if spec.multi_label:
+        kind = "An image may have several of these labels, or none: each gets a probability of its own."
+        figure = (
+            f"The mean average precision on validation is {report.metrics['validation_mean_average_precision']:.3f}"
+        )
+    else:
+        kind = "Each class gets a probability; an image of something else is given one of these classes all the same."
+        figure = f"{100 * report.metrics['validation_accuracy']:.1f} % of the validation images are named rightly"
     lines = [
         f"# An image classifier of {len(report.classes)} classes",
         "",
         f"{report.model}, pretrained on other images, with a head for these classes. An image of any size becomes",
-        f"{height} x {width} pixels ({spec.resize.method}, {spec.resize.interpolation}), and each class gets a",
-        "probability. An image of something else is given one of these classes all the same.",
+        f"{height} x {width} pixels ({spec.resize.method}, {spec.resize.interpolation}).",
+        kind,
         "",
         "## Classes",
         "",
@@ -102,7 +142,7 @@ def model_card(report: TrainingReport, spec: ModelSpec) -> str:
         "",
         "## How good it is",
         "",
-        f"{100 * accuracy:.1f} % of the validation images are named rightly; the log loss is {loss:.3f} nats.",
+        f"{figure}; the log loss is {loss:.3f} nats.",
         "These images also chose the settings: expect a little less on others.",
         "",
         "## How it was trained",

@@ -80,6 +80,7 @@ class Settings:
     class_weight: Literal["balanced"] | Mapping[str, float] | None = None
     seed: int = 0
     cache: bool = True
+    multi_label: bool = False
     patience: int | None = None
     batch_size: int | None = None
     optimizer: Any = None
@@ -92,7 +93,7 @@ class Settings:
         if isinstance(self.head, str):
             put("head", choice("head", self.head, ("linear", "mlp")))
         elif not isinstance(self.head, MLP):
-            from pretrained_cnn.transfer.layers import as_layers
+            from pretrained_cnn.transfer.given import as_layers
 
             put("head", as_layers(self.head))
         if not isinstance(self.unfreeze, str):
@@ -113,6 +114,10 @@ class Settings:
             raise InvalidArgumentError(
                 f'class_weight={self.class_weight!r} is not known; give "balanced" or a number for each class'
             )
+        if not isinstance(self.multi_label, bool):
+            raise InvalidArgumentError(f"multi_label={self.multi_label!r} is neither True nor False")
+        if self.multi_label:
+            self._check_several_labels()
         if self.augment is not None and not self.unfreeze:
             raise InvalidArgumentError(
                 "augment=... needs unfreeze: without it the network sees each image once, and the head embeddings"
@@ -125,13 +130,24 @@ class Settings:
                         'leave it out, or give head="mlp" or unfreeze'
                     )
 
+    def _check_several_labels(self) -> None:
+        if not self.is_linear or self.unfreeze:
+            raise InvalidArgumentError(
+                'multi_label=True goes with head="linear" and without unfreeze: a logistic regression for each label'
+            )
+        if self.class_weight is not None:
+            raise InvalidArgumentError(
+                "class_weight=... needs one class an image, and with multi_label=True an image may have several; "
+                "give sample_weight=..., a number for each image"
+            )
+
     def _check_what_is_of_keras(self) -> None:
         put = partial(object.__setattr__, self)
         if self.learning_rate is not None and not hasattr(self.learning_rate, "get_config"):
             put("learning_rate", number("learning_rate", self.learning_rate, above=0))
         given = (self.optimizer, self.callbacks, self.learning_rate)
         if any(value is not None and not isinstance(value, float) for value in given):
-            from pretrained_cnn.transfer.layers import as_callbacks, check_learning_rate, check_optimizer
+            from pretrained_cnn.transfer.given import as_callbacks, check_learning_rate, check_optimizer
 
             check_learning_rate(self.learning_rate)
             check_optimizer(self.optimizer, self.learning_rate)
