@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
@@ -131,10 +131,10 @@ def audit(
     """
     seed = whole_number("seed", seed, least=0)
     engine = _engine(model, arguments)
-    given, others = _given(source, against)
+    given, others = _given(source, against, engine)
     engine.open(("embedding",))
     identity = engine.identity() if cache else None
-    classes = sorted({*given.labels, *(others.labels if others else ()), *given.empty})
+    classes = list(dict.fromkeys([*given.classes, *given.empty, *(others.classes if others else ())]))
     parts, findings = [], []
     for data in filter(None, (given, others)):
         images, looks, broken = _look(engine, data, classes)
@@ -173,35 +173,25 @@ def _engine(model: Any, arguments: dict[str, Any]) -> Engine:
     return open_model(model, options=arguments, **own)
 
 
-def _given(source: Any, against: Any) -> tuple[Labeled, Labeled | None]:
+def _given(source: Any, against: Any, engine: Engine) -> tuple[Labeled, Labeled | None]:
     """The images to audit, and those that must not be among them."""
     if against is None and (parts := dataset_parts(source)) is not None:
-        others = [labeled(path) for part, path in parts.items() if part != "train"]
-        merged = Labeled(
-            others[0].name,
-            list(chain.from_iterable(each.images for each in others)),
-            list(chain.from_iterable(each.labels for each in others)),
-            [],
-        )
-        return _labeled(parts["train"]), merged
-    return _labeled(source), None if against is None else _labeled(against)
+        others = [_labeled(each, engine) for part, each in parts.items() if part != "train"]
+        labels = list(chain.from_iterable(each.labels for each in others))
+        images = list(chain.from_iterable(each.images for each in others))
+        return _labeled(parts["train"], engine), Labeled(others[0].name, images, labels, tuple(dict.fromkeys(labels)))
+    return _labeled(source, engine), None if against is None else _labeled(against, engine)
 
 
-def _labeled(source: Any) -> Labeled:
+def _labeled(source: Any, engine: Engine) -> Labeled:
     """Labeled images; what has several labels an image is refused in a sentence of its own."""
-    if not isinstance(source, str | os.PathLike) and isinstance(source, Iterable):
-        source = list(source)
-        for pair in source:
-            if (
-                isinstance(pair, tuple | list)
-                and len(pair) == 2
-                and isinstance(pair[1], tuple | list | set | frozenset)
-            ):
-                raise DataError(
-                    f"<pairs>: an image has the labels {pair[1]!r}; audit judges images of one class each, so give one "
-                    "str as the label of each image"
-                )
-    return labeled(source)
+    for pair in source if isinstance(source, list) else ():
+        if isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[1], tuple | list | set | frozenset):
+            raise DataError(
+                f"<pairs>: an image has the labels {pair[1]!r}; audit judges images of one class each, so give one "
+                "label for each image"
+            )
+    return labeled(source, policy=engine.image_policy)
 
 
 def _look(engine: Engine, data: Labeled, classes: Sequence[str]) -> tuple[Images, Looks, list[Finding]]:
