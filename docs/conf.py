@@ -52,7 +52,8 @@ nitpick_ignore_regex = [
     (r"py:class", r"Backbone|(pretrained_cnn\.bundle\.store\.)?Bundle|(pretrained_cnn\.images\.batch\.)?Batch"),
     (r"py:class", r"Explainer"),
     (r"py:class", r"pretrained_cnn\.(results\.stream|spec)\.(T|Origin)"),
-    (r"py:class", r"ImageLike|ImagesLike|LabeledImages|SupportsArray|Sources"),  # ours, which each argument's text says
+    # Ours, as the text of each argument says.
+    (r"py:class", r"ImageLike|ImagesLike|LabeledImages|Model|SupportsArray|SupportsItems|Sources"),
 ]
 
 _sentences: dict[str, list[str]] = {}

@@ -560,12 +560,6 @@ NOT_ONE = "those of one image sum to"
 NOT_FINITE = "the network gives NaN or infinite values"
 NEVER_BUILT = "the model has never been built, so it has no trained weights"
 ALREADY = "are probabilities already, from 0 to 1"
-TF_KERAS = "not a Sequential of tf_keras (Keras 2); save it with model.export(path), and wrap keras.Model(inputs, "
-
-
-def tf_keras_model() -> type:
-    """What stands for a class of Keras 2, which is seldom installed."""
-    return type("Model", (), {"__module__": "tf_keras.src.engine.training"})
 
 
 REFUSED = [
@@ -674,8 +668,6 @@ REFUSED = [
     ("empty label", net, {"labels": ["a", "", "c"]}, "is an empty name"),
     ("too few labels", net, {"labels": ["a", "b"]}, "2 labels do not match the network's 3 outputs"),
     ("a path", lambda: "my.keras", {}, "load it first: Classifier.from_keras(keras.saving.load_model('my.keras')"),
-    ("tf_keras", lambda: type("Sequential", (), {"__module__": "tf_keras.src.engine.sequential"})(), {}, TF_KERAS),
-    ("tf_keras, a subclass", lambda: type("Mine", (tf_keras_model(),), {})(), {}, "not a Mine of tf_keras (Keras 2)"),
     ("a layer", lambda: layers.Dense(3), {}, "make a model of it: inputs = keras.Input"),
     ("something else", lambda: 3, {}, "from_keras takes a keras.Model, not an object of type int"),
 ]

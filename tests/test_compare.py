@@ -194,6 +194,11 @@ def test_the_command_fails_only_if_it_is_told_to(files: tuple[Path, Path, Path],
     code, out, err = main("compare", a, b, truth)
     assert (code, err) == (0, "")
     assert "b.jsonl is worse than a.csv" in out
+    page = a.with_name("page.html")
+    code, _, err = main("compare", a, b, truth, "-o", page)
+    assert (code, err) == (0, f"pretrained-cnn: {page} is written\n")
+    assert page.read_text("utf-8").count("<li>") == Comparison.from_results(a, b, truth).only_a
+    assert main("compare", a, b, truth, "-o", page)[2].startswith(f"pretrained-cnn: {page} already exists; replace it")
     assert main("compare", a, b, truth, "--fail-if-worse")[0] == cli.Status.CHECK
     assert main("compare", b, a, truth, "--fail-if-worse")[0] == 0
     code, out, _ = main("compare", a, a, truth, "--json", "--fail-if-worse")
@@ -249,3 +254,62 @@ def test_several_labels_count_as_right_if_they_are_exactly_those(tmp_path: Path)
     image[..., :2] = 255
     result = clf.compare(clf, [(image, ["red", "green"]), (image, ["red"])])
     assert (result.truth, result.a, result.a_accuracy) == (["red,green", "red"], ["red,green"] * 2, 0.5)
+
+
+def test_the_page_shows_what_each_names_rightly_alone(tmp_path: Path) -> None:
+    from paths import EXAMPLES
+
+    from pretrained_cnn import OutputError
+
+    hostile = '<script>hacked</script>&\udcff".png'
+    images = [str(EXAMPLES / "clock.png"), np.zeros((20, 30, 3), np.uint8), None, "gone.png"]
+    result = Comparison(
+        [images[0], "<array 1>", hostile, "gone.png"],
+        ["clock", "black", "<b>", "n02123045"],
+        a=["clock", "white", "<i>", "dog"],
+        b=["candle", "black", "<b>", "n02123045"],
+        names=("old & sound", "new"),
+        images=images,
+    )
+    path = tmp_path / "compare.html"
+    result.write_html(path)
+    text = path.read_text("utf-8")
+    assert "<script" not in text
+    assert "default-src 'none'" in text
+    assert "style=" not in text.replace("style-src", "")  # the policy allows none
+    assert "&lt;script&gt;hacked&lt;/script&gt;&amp;" in text
+    gained, lost = (
+        text.index("Right only in <bdi>new</bdi>: 3"),
+        text.index("Right only in <bdi>old &amp; sound</bdi>: 1"),
+    )
+    assert gained < text.index("<bdi>black</bdi></b>") < lost < text.index("<bdi>clock</bdi></b>")
+    assert text.count("data:image/webp;base64,") == 2
+    assert "not shown: <bdi>it could be read only once</bdi>" in text
+    assert "not shown: <bdi>there is no such file</bdi>" in text
+    assert "<bdi>tabby (n02123045)</bdi>" in text
+    with pytest.raises(OutputError, match="already exists; replace it with overwrite=True"):
+        result.write_html(path)
+    result.write_html(path, overwrite=True)
+
+
+@pytest.mark.slow
+def test_the_page_in_a_browser(tmp_path: Path, chromium: Any) -> None:
+    count = 40
+    names, truth = (
+        [f"{'long' * 20}/{i}.png" for i in range(count)],
+        [f"class {i % 7} of a long name" for i in range(count)],
+    )
+    image = np.full((40, 60, 3), 128, np.uint8)
+    result = Comparison(names, truth, ["no"] * count, truth, names=("o" * 60, "new"), images=[image] * count)
+    result.write_html(tmp_path / "compare.html")
+    for width, scheme in ((1400, "light"), (390, "dark")):
+        context = chromium.new_context(offline=True, viewport={"width": width, "height": 900}, color_scheme=scheme)
+        page, said = context.new_page(), []
+        page.on("console", lambda message, said=said: said.append(message.text))
+        page.goto((tmp_path / "compare.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate("[...document.images].every(each => each.complete && each.naturalWidth == 224)")
+        dark = page.evaluate("getComputedStyle(document.documentElement).backgroundColor").startswith("rgb(18")
+        assert dark == (scheme == "dark")
+        assert said == []
+        context.close()

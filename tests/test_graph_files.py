@@ -113,7 +113,7 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], type[Exception], str]] = [
     ({"last": "LOGISTIC"}, UNIT, ARGUMENT, "sum to .* multi_label=True"),
     ({}, LOGITS, ARGUMENT, "probabilities already.*softmax; leave"),
     ({"channels": 1}, {"preprocess": "keras_caffe"}, ARGUMENT, "is for 3 channels, and the network takes 1"),
-    ({}, {"preprocess": abs}, ARGUMENT, "is no Keras file"),
+    ({}, {"preprocess": abs}, ARGUMENT, "takes numbers only"),
     ({}, {"preprocess": "unit", "labels": ["a"]}, ARGUMENT, "1 labels do not match the 4 classes"),
     ({}, {"preprocess": "unit", "labels": None}, ARGUMENT, "with 4 names"),
     ({}, {"preprocess": "unit", "input_size": (8, 8)}, FILE, r"takes images of \(6, 4\)"),

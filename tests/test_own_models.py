@@ -590,21 +590,13 @@ import keras
 import numpy as np
 import tf_keras
 from own_models import IMAGES, LABELS
-from pretrained_cnn import Classifier, InvalidArgumentError
+from pretrained_cnn import Classifier
 
 inputs = tf_keras.Input((24, 24, 3))
 pooled = tf_keras.layers.GlobalAveragePooling2D()(tf_keras.layers.Rescaling(1 / 255)(inputs))
 model = tf_keras.Model(inputs, tf_keras.layers.Dense(3, activation="softmax", use_bias=False)(pooled))
 model.set_weights([12 * np.eye(3)])
 
-class Mine(tf_keras.Model):
-    pass
-
-for each in (model, tf_keras.Sequential([model]), Mine()):
-    try:
-        Classifier.from_keras(each, labels=LABELS)
-    except InvalidArgumentError as error:
-        print(error)
 model.export(sys.argv[2])
 inputs = keras.Input((24, 24, 3))
 layer = keras.layers.TFSMLayer(sys.argv[2], call_endpoint="serve")
@@ -645,14 +637,9 @@ def test_with_and_without_eager_execution() -> None:
 
 @pytest.mark.slow
 def test_models_of_keras_2(tmp_path: Path) -> None:
-    """The sentence for models of tf_keras, and that what it says works."""
+    """A layer of Keras 3 that runs what tf_keras exported."""
     pytest.importorskip("tf_keras", reason="tf_keras is not installed", exc_type=ImportError)
-    sentences = [line for line in answers(TF_KERAS, tmp_path / "exported") if line.startswith("from_keras")]
-    for kind, sentence in zip(("Functional", "Sequential", "Mine"), sentences, strict=True):
-        assert sentence == (
-            f"from_keras takes a keras.Model, not a {kind} of tf_keras (Keras 2); save it with model.export(path), and "
-            "wrap keras.Model(inputs, keras.layers.TFSMLayer(path, call_endpoint='serve')(inputs))"
-        )
+    answers(TF_KERAS, tmp_path / "exported")
 
 
 # Training on top

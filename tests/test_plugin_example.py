@@ -1,4 +1,4 @@
-"""The package in examples/plugin, as its users have it: installed in a new virtual environment."""
+"""The packages in examples/plugin and examples/plugin-kerashub, as users have them: installed in a new environment."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from paths import EXAMPLES, ROOT
 pytestmark = pytest.mark.slow
 
 PLUGIN = ROOT / "examples" / "plugin"
+KERAS_HUB = ROOT / "examples" / "plugin-kerashub"
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """The library and the plugin, installed; what these need comes from where the tests run."""
-    environment = Environment(tmp_path_factory.mktemp("plugin") / "venv", str(PLUGIN))
+    return install(PLUGIN, tmp_path_factory.mktemp("plugin"))
+
+
+def install(plugin: Path, folder: Path) -> Environment:
+    """The library and a plugin, installed; what these need comes from where the tests run."""
+    environment = Environment(folder / "venv", str(plugin))
     site = environment.run("python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
     theirs = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     Path(site, "theirs.pth").write_text("".join(f"{path}\n" for path in theirs), "utf-8")
@@ -48,5 +53,14 @@ def test_the_how_to_page_shows_what_is_printed(installed: Environment) -> None:
 
 def test_its_own_tests_pass(installed: Environment) -> None:
     printed = installed.run("python", "-m", "pytest", "-p", "no:cacheprovider", str(PLUGIN), cwd=PLUGIN)
+    assert " passed" in printed
+    assert "skipped" not in printed
+
+
+def test_models_of_keras_hub(tmp_path: Path) -> None:
+    pytest.importorskip("keras_hub")  # of the dependency group "slow"
+    printed = install(KERAS_HUB, tmp_path).run(
+        "python", "-m", "pytest", "-p", "no:cacheprovider", str(KERAS_HUB), cwd=KERAS_HUB
+    )
     assert " passed" in printed
     assert "skipped" not in printed

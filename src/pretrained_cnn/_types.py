@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import IO, TYPE_CHECKING, Protocol, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["ImageLike", "ImagesLike", "LabeledImages", "SupportsArray"]
+__all__ = ["ImageLike", "ImagesLike", "LabeledImages", "SupportsArray", "SupportsItems"]
 
 
 class SupportsArray(Protocol):
@@ -33,6 +33,17 @@ ImagesLike: TypeAlias = "str | os.PathLike[str] | Iterable[ImageLike | tuple[str
 """Several images: a folder, a glob, a tar or zip archive, a ``.txt`` file of paths, ``"-"`` for paths on standard
 input; or an iterable of images or of ``(name, image)`` pairs; or an array of shape ``(N, h, w, c)``."""
 
-LabeledImages: TypeAlias = "str | os.PathLike[str] | Iterable[tuple[ImageLike | tuple[str, ImageLike], str]]"
-"""Images whose classes are known: a folder with a folder of images for each class; a CSV file with the columns
-``path`` and ``label``; or pairs of an image and a label."""
+
+class SupportsItems(Protocol):
+    """A data set or a table: of PyTorch, Hugging Face, pandas, Polars or Arrow, or a mapping of columns."""
+
+    def __getitem__(self, index: Any, /) -> Any:
+        """One image with its label, or a column."""
+
+
+LabeledImages: TypeAlias = (
+    "str | os.PathLike[str] | tuple[ImagesLike, Iterable[Any]] | "
+    "Iterable[tuple[ImageLike | tuple[str, ImageLike], Any]] | SupportsItems"
+)
+"""Images whose classes are known, in any form that `Classifier.train` takes: a folder with a folder of images for each
+class, or an archive of one; a CSV file; a table; ``(X, y)``; a data set; or pairs of an image and a label."""

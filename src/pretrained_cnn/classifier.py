@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from pretrained_cnn._check import choice, number, whole_number
 from pretrained_cnn._lazy import Reference
+from pretrained_cnn._process import warn
 from pretrained_cnn._types import ImageLike, ImagesLike, LabeledImages
 from pretrained_cnn.bundle.formats import Dtype
 from pretrained_cnn.bundle.manifest import ExportCheck
@@ -28,6 +29,7 @@ from pretrained_cnn.foreign.files import ModelFile
 from pretrained_cnn.foreign.labels import NUMBERS
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item, iter_items, single_item
+from pretrained_cnn.images.tables import Columns
 from pretrained_cnn.labels import Label, Prediction
 from pretrained_cnn.models import find_model
 from pretrained_cnn.results.result import EmbeddingResult, Result, ResultList, status_of
@@ -37,7 +39,7 @@ from pretrained_cnn.results.stream import ResultStream, Sources
 from pretrained_cnn.runtimes import Precision
 from pretrained_cnn.spec import HeatMapMethod, ModelSpec, Output, ResizePolicy
 from pretrained_cnn.transfer.history import TrainingHistory
-from pretrained_cnn.transfer.report import Trained, TrainingReport, model_card
+from pretrained_cnn.transfer.report import Trained, TrainingReport, read_training, training_texts
 from pretrained_cnn.trust import (
     OUTPUTS,
     Calibrated,
@@ -143,7 +145,7 @@ class Classifier:
     @classmethod
     def from_keras(
         cls,
-        model: keras.Model,
+        model: Any,
         *,
         labels: Sequence[str | tuple[str, str]],
         preprocess: Any = None,
@@ -154,7 +156,7 @@ class Classifier:
         input_size: tuple[int, int] | None = None,
         from_logits: bool = False,
         multi_label: bool = False,
-        runtime: str = "keras",
+        runtime: str | None = None,
         precision: Precision | Literal["auto"] = "float32",
         quantize: Any = None,
         image_policy: ImagePolicy = ImagePolicy(),
@@ -162,8 +164,9 @@ class Classifier:
         """Wrap a trained Keras model with classes of its own.
 
         Args:
-            model: One image input, RGB or gray, and one output: probabilities ``(N, C)``, or ``(N, 1)``, the
-                probability of the second of two labels.
+            model: A ``keras.Model`` with one image input, RGB or gray, and one output: probabilities ``(N, C)``, or
+                ``(N, 1)``, the probability of the second of two labels. A model of tf_keras (Keras 2) is rebuilt in
+                Keras 3 and compared, as `from_file` does with files of Keras 2.
             labels: ``C`` names, or ``(id, name)`` pairs, in the order of the outputs; or a mapping between names
                 and indices, as the ``class_indices`` of Keras's generators.
             preprocess: From RGB float32 in 0..255 to what the model was trained with: a function, or the name of a
@@ -195,22 +198,12 @@ class Classifier:
         >>> clf.predict_proba(["examples/images/clock.png"]).shape
         (1, 2)
         """
-        from pretrained_cnn.backbones.wrap import wrap
-
-        spec = wrap(
-            model,
-            labels=labels,
-            preprocess=preprocess,
-            scale=scale,
-            mean=mean,
-            std=std,
-            resize=resize,
-            input_size=input_size,
-            from_logits=from_logits,
-            multi_label=multi_label,
+        arguments = {"labels": labels, "preprocess": preprocess, "scale": scale, "mean": mean, "std": std}
+        arguments |= {"resize": resize, "input_size": input_size, "from_logits": from_logits}
+        arguments |= {"multi_label": multi_label}
+        engine = Engine.from_object(
+            model, runtime=runtime, precision=precision, quantize=quantize, image_policy=image_policy, **arguments
         )
-        engine = Engine(spec, runtime=runtime, precision=precision, quantize=quantize, image_policy=image_policy)
-        engine.backbone()  # so that a model that does not fit is refused here
         return cls(engine)
 
     @classmethod
@@ -351,8 +344,11 @@ class Classifier:
         cls,
         data: LabeledImages,
         model: str | os.PathLike[str] | ModelSpec | Classifier = "Xception",
-        validation: LabeledImages | None = None,
+        validation: LabeledImages | float | None = None,
         *,
+        path_column: str | None = None,
+        label_column: str | None = None,
+        groups: str | Iterable[Any] | None = None,
         head: Literal["linear", "mlp"] | MLP | keras.Layer | Sequence[keras.Layer] = "linear",
         epochs: int | None = None,
         patience: int | None = None,
@@ -373,14 +369,28 @@ class Classifier:
         """Make a classifier of your own classes: a pretrained network with a head that is fitted to your images.
 
         Args:
-            data: A folder with a folder of images for each class; a CSV file with the columns ``path``, relative to
-                the file, and ``label``, between commas, semicolons or tabs; or pairs of an image and a label. Of a
-                folder with the parts of a data set, ``train``, ``validation`` (or ``val``, ``valid``) and ``test``, the
-                first two are taken, each with a folder for each class.
+            data: Images with their classes, as one of these:
+
+                - A folder with a folder of images for each class, or a zip or tar archive of one; ``data.zip/train`` is
+                  a folder within an archive. Where its folders are the parts of a data set, ``train``, ``validation``
+                  (or ``val``, ``valid``) and ``test``, the first two are taken, each with a folder for each class.
+                - A CSV or TSV file with the columns ``path``, relative to the file, and ``label``, between commas,
+                  semicolons or tabs, in UTF-8, UTF-16 or Latin-1; or the same as a data frame of pandas or Polars, a
+                  table of Arrow, or a mapping of columns. Keras's ``filename`` and ``class`` are known too.
+                - ``(X, y)``, a tuple: images as `predict_batch` takes them, such as paths or an array ``(N, h, w, 3)``,
+                  and a label for each: text or a whole number, ``(N,)`` or ``(N, 1)``, or one-hot ``(N, C)``.
+                - A ``tf.data.Dataset``; a data set of PyTorch, such as an ``ImageFolder``; a data set of Hugging Face.
+                  Images are taken before any transform where the data set has them so.
+                - Pairs of an image and a label.
             model: What to start from: what `Classifier` takes, or a `Classifier`, which is not changed.
-            validation: Images, given like ``data``, that choose the settings. By default, ``"mlp"`` and ``unfreeze``
+            validation: Images, given like ``data``, that choose the settings; or a share of ``data``, such as 0.2, that
+                is set aside of each class, and not fitted on. By default, ``"mlp"`` and ``unfreeze``
                 set a fifth of each class of ``data`` aside; ``"linear"`` is fitted on all of ``data``, with settings
                 that 5-fold cross-validation chose, or, from 1,000 images on, a fifth of each class.
+            path_column: The column of a table that holds the images, where it has another name.
+            label_column: The column of a table that holds the classes, where it has another name.
+            groups: What each image of ``data`` is of, ``(n,)``, in the order given, or the column of a table that
+                says so: several images of one person or one thing stay on one side wherever images are set aside.
             head: ``"linear"``, logistic regression fitted to convergence, with the strength of its regularization
                 chosen by the log loss on validation (by cross-validation if fewer than 200 images are given there, and
                 more in ``data``). Or a head that is trained epoch by epoch: an `MLP` of hidden layers with dropout;
@@ -409,7 +419,8 @@ class Classifier:
             class_weight: What an image of each class counts: ``"balanced"`` lets all classes count the same, a mapping
                 gives classes a number other than 1. It counts on validation too.
             sample_weight: What each image of ``data`` counts, in the order given, ``(n,)``: numbers of at least 0. An
-                image of weight 2 counts like two images.
+                image of weight 2 counts like two images. By default, what the column ``weight`` of a table says, or the
+                third part of a ``tf.data.Dataset``, if it has one.
             multi_label: An image may have several labels, or none: ``data`` is as `evaluate` takes it then, such as a
                 CSV file whose cells of ``label`` hold ``"cat,dog"``. A logistic regression is fitted for each label,
                 with the same ``C`` for all. ``spec.thresholds`` are the probabilities from which each label counts as
@@ -456,7 +467,50 @@ class Classifier:
             if isinstance(find_model(model), ModelFile):  # whose own classes do not matter here
                 arguments = {"labels": NUMBERS, **arguments}
             engine = cls(model, **arguments).engine
-        return cls(transfer.train(engine, data, validation, settings, sample_weight))
+        columns = Columns(path_column, label_column, groups if isinstance(groups, str) else None)
+        things = None if isinstance(groups, str) else groups
+        return cls(transfer.train(engine, data, validation, settings, sample_weight, columns, things))
+
+    def add_classes(
+        self,
+        data: LabeledImages,
+        original: LabeledImages | None = None,
+        *,
+        validation: LabeledImages | None = None,
+        sample_weight: Any = None,
+    ) -> Classifier:
+        """A classifier that knows the classes of ``data`` too; this one is not changed.
+
+        Only the images of ``data`` are embedded. The head is fitted anew for all classes, with the settings of the
+        first training. Images of classes that are known already count as more images of these.
+
+        Args:
+            data: Images of the new classes, as for `train`.
+            original: The images of the known classes. They are needed where the embeddings of the first training are
+                not at hand: for a classifier that was loaded, or not trained by `train`. The settings are the default
+                ones of `train` then.
+            validation: As for `train`; given exactly where the first training was given validation images, or with
+                ``original`` for all classes.
+            sample_weight: What each image of ``data`` counts, as for `train`; with ``original``, of that first.
+
+        A calibration is dropped, with a `PretrainedCNNWarning`: it holds for the classes before. Raises
+        InvalidArgumentError for a fine-tuned network, whose images have other embeddings than those of its training;
+        and what `train` raises.
+
+        >>> pairs = [(f"examples/images/{name}.png", name) for name in ("clock", "candle", "hourglass")]
+        >>> clf = Classifier.train(pairs[:2], "EfficientNetLite0", validation=pairs[:2])
+        >>> more = clf.add_classes(pairs[2:], validation=pairs[2:])
+        >>> [label.name for label in more.labels], len(clf.labels)
+        (['candle', 'clock', 'hourglass'], 2)
+        """
+        from pretrained_cnn import transfer
+
+        trained = transfer.add_classes(
+            self.engine, self._trained, data, original=original, validation=validation, sample_weight=sample_weight
+        )
+        if self._calibration is not None:
+            warn("the calibration is dropped: it holds for the classes before; calibrate the new classifier")
+        return Classifier(trained)
 
     @property
     def engine(self) -> Engine:
@@ -516,21 +570,25 @@ class Classifier:
     def history(self) -> TrainingHistory:
         """What `train` tried, in its order: a row for each strength of regularization, or each epoch; else empty.
 
+        A bundle keeps it.
+
         ``history.plot()`` draws loss and accuracy of train and validation, ``history.to_frame()`` makes a pandas frame.
 
         >>> Classifier("MobileNet").history
         []
         """
-        return TrainingHistory() if self._trained is None else self._trained.history
+        training = self._training()
+        return TrainingHistory() if training is None else training[1]
 
     @property
     def report(self) -> TrainingReport | None:
-        """What `train` did; None for a classifier that was not trained here.
+        """What `train` did; None for a classifier that `train` did not make. A bundle keeps it.
 
         >>> Classifier("MobileNet").report is None
         True
         """
-        return None if self._trained is None else self._trained.report
+        training = self._training()
+        return None if training is None else training[0]
 
     def __call__(self, image: ImageLike, *, top: int = 5, min_score: float | None = None) -> Result:
         """The same as `predict`.
@@ -750,17 +808,24 @@ class Classifier:
         return self._engine.features(images, layers, batch_size=batch_size)
 
     def evaluate(
-        self, source: LabeledImages, labels: Iterable[Any] | None = None, *, batch_size: int | None = None
+        self,
+        source: LabeledImages,
+        labels: Iterable[Any] | None = None,
+        *,
+        path_column: str | None = None,
+        label_column: str | None = None,
+        batch_size: int | None = None,
     ) -> Evaluation | MultiLabelEvaluation:
         """How often the classifier is right about images whose classes are known, and where it is wrong.
 
         Args:
-            source: A folder with a folder of images for each class, a CSV file with the columns ``path`` and
-                ``label``, or pairs of an image and a label. For ImageNet's classes, a WordNet id in the name of a
-                folder or an image is its label.
+            source: Labeled images, in any form that `train` takes. For ImageNet's classes, a WordNet id in the name of
+                a folder or an image is its label.
             labels: Where given, the class of each image, and ``source`` is images as `predict_batch` takes them. A
                 list, a generator, a column of a frame, or an array or tensor, ``(N,)``, ``(N, 1)`` or one-hot
                 ``(N, C)``; a whole number is the index of a class.
+            path_column: As for `train`.
+            label_column: As for `train`.
             batch_size: As for `stream`.
 
         A label is a class's id, or its name if no other class has it. Bad images are listed in `Evaluation.failed`.
@@ -773,7 +838,7 @@ class Classifier:
         >>> clf.evaluate([("examples/images/clock.png", "analog_clock"), ("examples/images/candle.png", "candle")])
         Evaluation(2 images, top1=1.000 (0.342 to 1.000))
         """
-        return evaluate(self._engine, source, labels, batch_size=batch_size)
+        return evaluate(self._engine, source, labels, Columns(path_column, label_column), batch_size=batch_size)
 
     def compare(
         self,
@@ -781,6 +846,8 @@ class Classifier:
         source: LabeledImages,
         labels: Iterable[Any] | None = None,
         *,
+        path_column: str | None = None,
+        label_column: str | None = None,
         batch_size: int | None = None,
     ) -> Comparison:
         """Whether another classifier is better than this one, judged by the same labeled images.
@@ -793,6 +860,8 @@ class Classifier:
                 images. In the comparison it is B, and this classifier is A.
             source: As for `evaluate`. Images that were trained on favor the classifier that has seen them.
             labels: As for `evaluate`.
+            path_column: As for `train`.
+            label_column: As for `train`.
             batch_size: As for `stream`.
 
         `Comparison.from_results` compares two files of results. Raises what `evaluate` raises; InvalidArgumentError
@@ -803,7 +872,8 @@ class Classifier:
         >>> clf.compare(clf, pairs).verdict
         'not told apart'
         """
-        return compare(self._engine, _competitor(other), source, labels, batch_size=batch_size)
+        columns = Columns(path_column, label_column)
+        return compare(self._engine, _competitor(other), source, labels, columns, batch_size=batch_size)
 
     def calibrate(
         self,
@@ -811,6 +881,8 @@ class Classifier:
         labels: Iterable[Any] | None = None,
         *,
         coverage: float = 0.95,
+        path_column: str | None = None,
+        label_column: str | None = None,
         batch_size: int | None = None,
     ) -> Classifier:
         """A classifier that knows which images are of none of its classes, and gives sets of classes.
@@ -825,6 +897,8 @@ class Classifier:
                 coverage of 0.95; some hundreds are better. Bad images are left out, with a warning.
             labels: As for `evaluate`.
             coverage: The share of images, above 0 and below 1, for which each of the two promises is kept.
+            path_column: As for `train`.
+            label_column: As for `train`.
             batch_size: As for `stream`.
 
         This classifier stays as it is. `save` keeps the calibration in the bundle. Scores and embedding take one pass
@@ -847,6 +921,7 @@ class Classifier:
             self._engine,
             source,
             labels,
+            Columns(path_column, label_column),
             coverage=coverage,
             batch_size=batch_size,
             trained_on=self._trained_on(),
@@ -949,8 +1024,8 @@ class Classifier:
         """
         if self._calibration is not None:
             output = _both(output, quantize)
-        card = None if self._trained is None else model_card(self._trained.report, self.spec)
-        return self._engine.save(
+        training = self._training()
+        check = self._engine.save(
             Path(path),
             format=format,
             dtype=dtype,
@@ -958,15 +1033,24 @@ class Classifier:
             quantize=quantize,
             min_agreement=min_agreement,
             overwrite=overwrite,
-            card=card,
+            texts=None if training is None else training_texts(*training, self.spec),
             calibration=None if self._calibration is None else self._calibration.to_arrays(),
             trained_on=self._trained_on(),
         )
+        if self._trained is not None and self._trained.checkpoint is not None:
+            self._trained.checkpoint.unlink(missing_ok=True)
+        return check
 
     @property
     def _outputs(self) -> tuple[Output, ...]:
         """What the network gives in one pass for a result."""
         return ("scores",) if self._calibration is None else OUTPUTS
+
+    def _training(self) -> tuple[TrainingReport, TrainingHistory] | None:
+        """What is known of its training, here or before it was saved."""
+        if self._trained is not None:
+            return self._trained.report, self._trained.history
+        return None if self._engine.bundle is None else read_training(self._engine.bundle)
 
     def _trained_on(self) -> Collection[bytes]:
         """The digests of the images that the classifier was trained on, as far as they are known."""

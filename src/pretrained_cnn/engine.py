@@ -315,6 +315,13 @@ class Engine:
         with self._lock:
             if self._backbone is None:
                 if self.bundle is not None:
+                    if self.bundle.adapter is not None and self.bundle.adapter.reason is not None:
+                        raise BundleError(
+                            f"{self.spec.name} is a network of Keras 2 that cannot be rebuilt in Keras 3: "
+                            f"{self.bundle.adapter.reason}; so a graph of it is run, which gives "
+                            f"{' and '.join(self.bundle.outputs)} only: it predicts, evaluates and is saved as "
+                            f"{self.bundle.manifest.format!r}, and cannot explain, embed or be trained on"
+                        )
                     if self.bundle.adapter is not None:
                         raise BundleError(
                             f"{self.spec.name} is a graph of format={self.bundle.manifest.format!r} and gives "
@@ -504,14 +511,14 @@ class Engine:
         quantize: ImagesLike | None = None,
         min_agreement: float | None = None,
         overwrite: bool = False,
-        card: str | None = None,
+        texts: Mapping[str, str] | None = None,
         calibration: Mapping[str, NDArray[Any]] | None = None,
         trained_on: Collection[bytes] = (),
     ) -> ExportCheck:
         """Write a bundle; the arguments are those of `pretrained_cnn.Classifier.save`.
 
-        ``card`` is a page of Markdown, which becomes the bundle's README.md. ``calibration`` holds arrays that are kept
-        with the network, ``trained_on`` the SHA-256 of the images that it was trained on.
+        ``texts`` are files that lie in the bundle too, by name. ``calibration`` holds arrays that are kept with the
+        network, ``trained_on`` the SHA-256 of the images that it was trained on.
         """
         if self.graph is not None:
             _refuse_conversion(self.graph, format, dtype, outputs, quantize)
@@ -521,7 +528,7 @@ class Engine:
                 self.image_policy,
                 calibration=calibration,
                 trained_on=trained_on,
-                card=card,
+                texts=texts,
                 overwrite=overwrite,
             )
         backbone, images = self.backbone(), None
@@ -542,7 +549,7 @@ class Engine:
             dtype=dtype,
             images=images,
             min_agreement=min_agreement,
-            card=card,
+            texts=texts,
             calibration=calibration,
             trained_on=trained_on,
             overwrite=overwrite,
@@ -637,6 +644,32 @@ class Engine:
         with keras_is_needed():
             found = open_file(file, image_policy, **arguments)
         return cls.from_opened(found, runtime, image_policy, precision=precision, quantize=quantize, threads=threads)
+
+    @classmethod
+    def from_object(
+        cls,
+        model: Any,
+        *,
+        runtime: str | None = None,
+        precision: Precision | Literal["auto"] = "float32",
+        quantize: Any = None,
+        image_policy: ImagePolicy = ImagePolicy(),
+        **arguments: Any,
+    ) -> Self:
+        """The engine of a model of Keras or of tf_keras; ``arguments`` are those of ``Classifier.from_keras``.
+
+        Raises InvalidArgumentError for a model that is no classifier of images, or not what the arguments say.
+        """
+        with keras_is_needed():
+            if any(base.__module__.startswith("tf_keras.") for base in type(model).__mro__):
+                from pretrained_cnn.foreign.keras_file import open_tf_keras
+
+                found = open_tf_keras(model, image_policy, **arguments)
+            else:
+                from pretrained_cnn.backbones.wrap import wrap
+
+                found = wrap(model, **arguments)
+        return cls.from_opened(found, runtime, image_policy, precision=precision, quantize=quantize)
 
     @classmethod
     def from_opened(

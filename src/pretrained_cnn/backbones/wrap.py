@@ -125,11 +125,6 @@ def _input_shape(model: keras.Model, input_size: tuple[int, int] | None) -> tupl
 def _what_it_is(model: Any) -> str:
     """What was given in place of a Keras model, with the way to one."""
     kind = type(model)
-    if any(base.__module__.startswith("tf_keras.") for base in kind.__mro__):
-        return (
-            f"not a {kind.__name__} of tf_keras (Keras 2); save it with model.export(path), and wrap "
-            "keras.Model(inputs, keras.layers.TFSMLayer(path, call_endpoint='serve')(inputs))"
-        )
     if isinstance(model, str | bytes) or hasattr(model, "__fspath__"):
         return f"not a path; load it first: Classifier.from_keras(keras.saving.load_model({model!r}), labels=[...])"
     if isinstance(model, keras.Layer):

@@ -8,13 +8,13 @@ from pathlib import Path
 from pretrained_cnn.cli.console import kept, log_to_stderr, quiet, say
 from pretrained_cnn.cli.images import ImageOptions
 from pretrained_cnn.cli.options import Command, Share, argument, flag, option
-from pretrained_cnn.cli.shared import FOLLOW_LINKS, RUNTIME, ModelOptions, load_classifier
+from pretrained_cnn.cli.shared import FOLLOW_LINKS, RUNTIME, ColumnOptions, ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
 from pretrained_cnn.errors import InvalidArgumentError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(ImageOptions):
+class Options(ImageOptions, ColumnOptions):
     """What ``calibrate`` takes."""
 
     bundle: str = argument("Folder of the bundle, which stays as it is.", metavar="BUNDLE")
@@ -46,7 +46,12 @@ def _run(options: Options) -> Status:
     with quiet():
         clf.predict_proba([])
     with kept(lambda: f"{options.output} was not written"):
-        calibration = clf.calibrate(options.data, coverage=options.coverage).calibration
+        calibration = clf.calibrate(
+            options.data,
+            path_column=options.path_column,
+            label_column=options.label_column,
+            coverage=options.coverage,
+        ).calibration
     bundle = clf.engine.bundle
     assert calibration is not None
     assert bundle is not None

@@ -7,10 +7,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pretrained_cnn._check import check_free
 from pretrained_cnn.cli.console import complain, log_to_stderr, quiet, say
 from pretrained_cnn.cli.images import ImageOptions
 from pretrained_cnn.cli.options import Command, argument, flag, option
-from pretrained_cnn.cli.shared import FOLLOW_LINKS, RUNTIME, ModelOptions, load_classifier
+from pretrained_cnn.cli.shared import FOLLOW_LINKS, RUNTIME, ColumnOptions, ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ COMPETITOR = "Bundle, name of a backbone, or file of results that `classify --ou
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(ImageOptions):
+class Options(ImageOptions, ColumnOptions):
     """What ``compare`` takes."""
 
     a: str = argument(COMPETITOR, metavar="A")
@@ -30,17 +31,30 @@ class Options(ImageOptions):
     follow_links: bool = flag(FOLLOW_LINKS, group="model")
     fail_if_worse: bool = flag("Exit with 3 if B is worse than A and chance does not explain it (p < 0.05).")
     json: bool = flag("Print one JSON object.")
+    output: str | None = option(
+        "Page to write, such as compare.html, with the images that only one names rightly (default: none).",
+        short="-o",
+        metavar="FILE",
+    )
+    overwrite: bool = flag("Replace FILE if it exists.")
 
 
 def _run(options: Options) -> Status:
     log_to_stderr()
+    from pretrained_cnn.images.tables import Columns
     from pretrained_cnn.trust import compare
 
+    if options.output is not None:
+        check_free(Path(options.output), overwrite=options.overwrite)  # before the work
+    columns = Columns(options.path_column, options.label_column)
     a, b = (_competitor(name, options) for name in (options.a, options.b))
-    result = compare(a, b, options.source, names=_names(options.a, options.b))
+    result = compare(a, b, options.source, columns=columns, names=_names(options.a, options.b))
     for error in result.failed:
         complain(error)
     say(json.dumps(result.to_dict()) if options.json else result)
+    if options.output is not None:
+        result.write_html(options.output, overwrite=options.overwrite)
+        complain(f"{options.output} is written")
     if options.fail_if_worse and result.verdict == "worse":
         return Status.CHECK
     return Status.FAILED if result.failed else Status.OK
@@ -72,5 +86,8 @@ COMMAND = Command(
     "Tell whether one classifier is better than another on the same images.",
     Options,
     _run,
-    examples=("old.bundle new.bundle clothes/test --fail-if-worse", "old.csv new.csv clothes/test"),
+    examples=(
+        "old.bundle new.bundle clothes/test --fail-if-worse",
+        "old.csv new.csv clothes/test -o compare.html",
+    ),
 )

@@ -7,17 +7,16 @@ import json
 
 from pretrained_cnn.cli.console import complain, log_to_stderr, quiet, say
 from pretrained_cnn.cli.options import Command, argument, flag
-from pretrained_cnn.cli.shared import ModelOptions, load_classifier
+from pretrained_cnn.cli.shared import LABELED, ColumnOptions, ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(ModelOptions):
+class Options(ModelOptions, ColumnOptions):
     """What ``evaluate`` takes."""
 
     source: str = argument(
-        "Folder with a folder for each class, or CSV file with the columns path and label; for ImageNet's classes also "
-        "a folder of images whose names contain their WordNet id.",
+        f"{LABELED}; for ImageNet's classes also a folder of images whose names contain their WordNet id.",
         metavar="SOURCE",
     )
     json: bool = flag("Print one JSON object.")
@@ -28,7 +27,7 @@ def _run(options: Options) -> Status:
     clf = load_classifier(options)
     with quiet():
         clf.predict_proba([])  # builds or loads the network
-    result = clf.evaluate(options.source)
+    result = clf.evaluate(options.source, path_column=options.path_column, label_column=options.label_column)
     for error in result.failed:
         complain(error)
     say(json.dumps(result.to_dict()) if options.json else result)

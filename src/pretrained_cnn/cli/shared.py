@@ -62,6 +62,24 @@ class ModelOptions(ImageOptions, FileOptions):
     follow_links: bool = flag(FOLLOW_LINKS, group="model")
 
 
+LABELED = (
+    "Folder with a folder of images for each class, zip or tar archive of one, or CSV or TSV file with the columns "
+    "path and label"
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ColumnOptions:
+    """The columns of a table of labeled images."""
+
+    path_column: str | None = option(
+        "Column of a CSV file with the paths (default: path, filename, file or image).", metavar="NAME"
+    )
+    label_column: str | None = option(
+        "Column of a CSV file with the classes (default: label, class, target or category).", metavar="NAME"
+    )
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StreamOptions(ModelOptions):
     """Which images go through the network, how fast, and how a file of results is continued."""

@@ -17,6 +17,7 @@ from pretrained_cnn.evaluate.multilabel import MultiLabelEvaluation
 from pretrained_cnn.evaluate.targets import columns_of, indicators, label_sets
 from pretrained_cnn.images.labeled import WNID, labeled, labeled_sets
 from pretrained_cnn.images.sources import iter_items
+from pretrained_cnn.images.tables import Columns
 from pretrained_cnn.labels import Label, class_indices
 from pretrained_cnn.scores import one_class_only
 
@@ -24,24 +25,39 @@ __all__ = ["evaluate", "read_labeled"]
 
 
 def evaluate(
-    engine: Engine, source: LabeledImages, labels: Any = None, *, batch_size: int | None = None
+    engine: Engine,
+    source: LabeledImages,
+    labels: Any = None,
+    columns: Columns = Columns(),
+    *,
+    batch_size: int | None = None,
 ) -> Evaluation | MultiLabelEvaluation:
     """Run labeled images through an engine; the arguments are those of `Classifier.evaluate`."""
     spec = engine.spec
     read: Any = _read_label_sets if spec.multi_label else read_labeled
-    images, targets = read(engine, source, labels)
+    images, targets = read(engine, source, labels, columns)
     scores, names, errors = engine.scored(images, batch_size=batch_size)
     good = [error is None for error in errors]
     sources, failed = list(compress(names, good)), list(filter(None, errors))
+    shown = dict(enumerate(map(_shown, compress(images, good))))
     if spec.multi_label:
-        return MultiLabelEvaluation(spec.labels, targets[good], scores, sources, failed, spec.thresholds)
-    return Evaluation(spec.labels, targets[good], scores, sources, failed)
+        return MultiLabelEvaluation(spec.labels, targets[good], scores, sources, failed, spec.thresholds, shown)
+    return Evaluation(spec.labels, targets[good], scores, sources, failed, shown)
 
 
-def read_labeled(engine: Engine, source: LabeledImages, labels: Any = None) -> tuple[list[Any], NDArray[np.intp]]:
+def _shown(image: Any) -> Any:
+    """What shows an image again; None for an open file, which is read only once."""
+    image = image[1] if isinstance(image, tuple) else image
+    return None if hasattr(image, "read") else image
+
+
+def read_labeled(
+    engine: Engine, source: LabeledImages, labels: Any = None, columns: Columns = Columns()
+) -> tuple[list[Any], NDArray[np.intp]]:
     """The images of a labeled source, not yet decoded, and the column of each one's class.
 
-    Raises DataError for labels that are not the engine's.
+    A whole number is the class of that name, else the one with that index. Raises DataError for labels that are not the
+    engine's.
     """
     if engine.spec.multi_label:
         one_class_only("one label an image")
@@ -49,18 +65,23 @@ def read_labeled(engine: Engine, source: LabeledImages, labels: Any = None) -> t
     if labels is not None:
         targets = columns_of(labels, table)
         return _images(engine, source, len(targets), "labels"), targets
-    name, images, names, _ = labeled(source, wnids=all(WNID.fullmatch(label.id) for label in table))
-    return images, np.array(class_indices(names, table, name), np.intp)
+    wnids = all(WNID.fullmatch(label.id) for label in table)
+    found = labeled(source, columns, wnids=wnids, policy=engine.image_policy)
+    if found.numbers is not None and not {label.id for label in table}.issuperset(found.labels):
+        return found.images, columns_of(found.numbers, table)
+    return found.images, np.array(class_indices(found.labels, table, found.name), np.intp)
 
 
-def _read_label_sets(engine: Engine, source: LabeledImages, labels: Any) -> tuple[list[Any], NDArray[np.bool_]]:
+def _read_label_sets(
+    engine: Engine, source: LabeledImages, labels: Any, columns: Columns
+) -> tuple[list[Any], NDArray[np.bool_]]:
     """The same where an image has any number of labels: ``(N, C)``, which labels each one has."""
     table = _labels_of(engine)
     if labels is not None:
         targets = label_sets(labels, table)
         return _images(engine, source, len(targets), "sets of labels"), targets
-    name, images, sets = labeled_sets(source)
-    return images, indicators(sets, table, name)
+    found = labeled_sets(source, columns, policy=engine.image_policy)
+    return found.images, indicators(found.labels, table, found.name)
 
 
 def _labels_of(engine: Engine) -> Sequence[Label]:

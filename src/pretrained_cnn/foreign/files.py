@@ -61,7 +61,7 @@ def open_file(file: ModelFile, image_policy: ImagePolicy, **arguments: Any) -> M
     if file.kind in KERAS_KINDS:
         from pretrained_cnn.foreign.keras_file import open_keras
 
-        return open_keras(file.path, **given)
+        return open_keras(file.path, image_policy, **given)
     return open_graph(file.path, file.kind, image_policy, **given)
 
 
@@ -75,12 +75,15 @@ def inspect_file(
     given = {name: value for name, value in _given(file, arguments).items() if name in OF_READERS}
     if file.kind in KERAS_KINDS:
         from pretrained_cnn.foreign import keras_file
-        from pretrained_cnn.foreign.keras_load import load
+        from pretrained_cnn.foreign.keras_load import Exported, loaded
 
         size = given.pop("input_size", None)
-        model = load(file.path, **given)
-        open_model = functools.partial(keras_file.as_spec, model, file.path.name, input_size=size)
-        return keras_file.describe(model, file.path.name), open_model
+        with loaded(file.path, **given) as found, tempfile.TemporaryDirectory() as folder:
+            if isinstance(found, Exported):
+                graph = read_graph(found.path, SAVED_MODEL, Path(folder), input_size=size)
+                return graph.describe(), functools.partial(open_file, file, image_policy, input_size=size, **given)
+            open_model = functools.partial(keras_file.as_spec, found, file.path.name, input_size=size)
+            return keras_file.describe(found, file.path.name), open_model
     with tempfile.TemporaryDirectory() as folder:
         graph = read_graph(file.path, file.kind, Path(folder), **given)
     return graph.describe(), functools.partial(open_graph, file.path, file.kind, image_policy, **given)

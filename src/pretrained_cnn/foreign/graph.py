@@ -468,8 +468,8 @@ def _scaling(
     chosen = choose_preprocess(preprocess, *numbers)
     if chosen is not None and not isinstance(chosen, PixelScaling):
         raise InvalidArgumentError(
-            f"preprocess={preprocess!r} is a function of Keras, and {name} is no Keras file; give scale=..., mean=... "
-            f"and std=..., or the name of a preset:\n{presets_table()}"
+            f"preprocess={preprocess!r} is a function, and the graph of {name} takes numbers only; give scale=..., "
+            f"mean=... and std=..., or the name of a preset:\n{presets_table()}"
         )
     if chosen is not None and chosen.by_numbers:
         return chosen, graph.input.quantization

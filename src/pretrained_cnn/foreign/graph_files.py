@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import tempfile
 from pathlib import Path
@@ -41,7 +42,8 @@ FORMATS = {LITERT: "litert", ONNX: "onnx", OPENVINO: "openvino", SAVED_MODEL: "s
 def open_graph(path: Path, kind: FileKind, image_policy: ImagePolicy = ImagePolicy(), **arguments: Any) -> Path:
     """A new temporary folder, a bundle that runs the graph in a file; it is the caller's to remove.
 
-    The arguments are those of `Classifier.from_file`.
+    The arguments are those of `Classifier.from_file`; ``name`` is what the classifier is called, by default as the
+    file, and ``reason`` why a graph is run in place of the network in Keras that it was made from.
 
     Raises ModelFileError for a file that cannot be run or is no classifier of images, InvalidArgumentError for
     arguments that do not fit it.
@@ -74,12 +76,14 @@ def _write(
     from_logits: bool = False,
     multi_label: bool = False,
     signature: str | None = None,
+    name: str | None = None,
+    reason: str | None = None,
 ) -> None:
-    name = path.name
+    name = name or path.name
     more = {"signature": signature} if kind is SAVED_MODEL else {}
     if signature is not None and not more:
         raise InvalidArgumentError(f"signature={signature!r} is for a SavedModel, and {name} is {kind.what}")
-    graph = describe(path, kind, folder, layout=layout, input_size=input_size, **more)
+    graph = describe(path, kind, folder, name=name, layout=layout, input_size=input_size, **more)
     adapter = adapt(
         graph,
         name,
@@ -91,6 +95,7 @@ def _write(
         from_logits=from_logits,
         multi_label=multi_label,
     )
+    adapter = dataclasses.replace(adapter, reason=reason)
     width = graph.width
     given = graph.labels if labels is None else labels
     spec = ModelSpec(
@@ -119,7 +124,7 @@ def describe(path: Path, kind: FileKind, folder: Path, **arguments: Any) -> Grap
     """What a reader says of a file, and the model in ``folder``, by the name that its format gives it."""
     request = {"path": str(path), "name": path.name, "folder": str(folder), **arguments}
     try:
-        found = child.call(READERS[kind], request, purpose=f"opening {path.name}", seconds=MAX_SECONDS)
+        found = child.call(READERS[kind], request, purpose=f"opening {request['name']}", seconds=MAX_SECONDS)
     except child.NoChildError:
         from pretrained_cnn._lazy import Reference
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import json
 import math
 import shutil
+import tempfile
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn.errors import ModelFileError, import_package
-from pretrained_cnn.foreign.keras2_operations import OPERATIONS, REPLAYED, is_tensor, replayed
+from pretrained_cnn.foreign.keras2_operations import OPERATIONS, REPLAYED, check_functions, is_tensor, replayed
 
-__all__ = ["rebuild"]
+__all__ = ["export", "export_object", "rebuild", "rebuild_object"]
 
 TOLERANCE = 1e-5
 """Of the largest value."""
@@ -53,6 +56,47 @@ def rebuild(path: Path, config: Mapping[str, Any], custom_objects: Mapping[str, 
         return model  # `load_weights` found each variable under its name, with its shape
     _compare(model, expected)
     return model
+
+
+def rebuild_object(model: Any) -> keras.Model:
+    """The model of Keras 3 that computes what ``model``, an object of tf_keras, computes; raises as `rebuild` does."""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # HDF5 is legacy, tf_keras says
+        path = Path(folder, "model.h5")
+        model.save(path, save_format="h5")
+        with h5py.File(path) as file:
+            config = json.loads(file.attrs["model_config"])
+        found = _build(config, {})
+        found.load_weights(path)
+    _compare(found, model)
+    return found
+
+
+def export(path: Path, config: Mapping[str, Any], custom_objects: Mapping[str, Any]) -> Path:
+    """A SavedModel of what tf_keras loads from a file, for a model that cannot be rebuilt, in the folder of the file.
+
+    tf_keras calls whatever function of TensorFlow the ``config`` names: raises ModelFileError for one that does more
+    than compute.
+    """
+    tf_keras = import_package("tf_keras", extra="keras2")
+    check_functions(config)
+    model = tf_keras.models.load_model(path, dict(custom_objects), compile=False)
+    return export_object(model, path.with_name("exported"))
+
+
+def export_object(model: Any, folder: Path) -> Path:
+    """A SavedModel of ``model``, an object of tf_keras, in ``folder``, with a signature for any number of images."""
+    tf = import_package("tensorflow", extra=None)
+    given = model.save_spec()  # of the images that the model was called with, or was made for
+    if given is None:
+        raise ModelFileError(f"{model.name} does not know the shape of its input; call it on images first")
+    (images, *_), _ = given
+    spec = tf.TensorSpec(images.shape, images.dtype, name="images")
+    module = tf.Module()
+    module.kept = list(model.variables)
+    serve = tf.function(lambda images: model(images, training=False), input_signature=[spec])
+    tf.saved_model.save(module, str(folder), signatures=serve.get_concrete_function())
+    return folder
 
 
 def _build(config: Mapping[str, Any], custom_objects: Mapping[str, Any]) -> keras.Model:

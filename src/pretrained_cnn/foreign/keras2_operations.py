@@ -16,7 +16,7 @@ from typing_extensions import override
 from pretrained_cnn._compat import record_call
 from pretrained_cnn.errors import ModelFileError
 
-__all__ = ["FUNCTIONS", "OPERATIONS", "REPLAYED", "is_tensor", "replayed"]
+__all__ = ["FUNCTIONS", "OPERATIONS", "REPLAYED", "check_functions", "is_tensor", "replayed"]
 
 OPERATIONS = ("TFOpLambda", "SlicingOpLambda")
 CONSTANT = "_CONSTANT_VALUE"
@@ -227,6 +227,50 @@ class Replayed(keras.Operation):  # type: ignore[misc]  # Keras has no types
 
 REPLAYED = {"Replayed": Replayed}
 """The classes that a description made by `replayed` names."""
+
+
+COMPUTE = ("math.", "nn.", "linalg.", "signal.", "image.", "bitwise.")
+"""How the names of functions begin that only compute."""
+
+ALSO_COMPUTE = {
+    *(
+        "argsort",
+        "boolean_mask",
+        "broadcast_to",
+        "einsum",
+        "eye",
+        "fill",
+        "gather",
+        "gather_nd",
+        "linspace",
+        "meshgrid",
+    ),
+    *("norm", "one_hot", "ones", "ones_like", "range", "rank", "repeat", "roll", "searchsorted", "sequence_mask"),
+    *("shape", "size", "slice", "sort", "space_to_batch", "strided_slice", "tensordot", "zeros", "zeros_like"),
+    *("space_to_depth", "depth_to_space", "unique", "cumsum", "saturate_cast"),
+}
+
+
+def check_functions(config: Any) -> None:
+    """Raise ModelFileError if a description by Keras 2 names a function of TensorFlow that may do more than compute.
+
+    >>> check_functions({"class_name": "TFOpLambda", "config": {"function": "io.write_file"}})
+    Traceback (most recent call last):
+    ...
+    pretrained_cnn.errors.ModelFileError: the function 'io.write_file' of TensorFlow may do more than compute
+    """
+    pending = [config]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, list):
+            pending += node
+        elif isinstance(node, dict):
+            pending += node.values()
+            if node.get("class_name") in OPERATIONS:
+                name = str(node["config"].get("function"))
+                short = name.removeprefix("compat.v1.")
+                if short not in FUNCTIONS and short not in ALSO_COMPUTE and not short.startswith(COMPUTE):
+                    raise ModelFileError(f"the function {name!r} of TensorFlow may do more than compute")
 
 
 def replayed(node: Mapping[str, Any]) -> dict[str, Any]:

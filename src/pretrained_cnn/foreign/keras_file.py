@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,21 +16,58 @@ from pretrained_cnn.backbones.graph import calls, is_graph, simple
 from pretrained_cnn.backbones.wrap import wrap
 from pretrained_cnn.errors import InvalidArgumentError, ModelFileError
 from pretrained_cnn.foreign.description import FileDescription, tensor
-from pretrained_cnn.foreign.keras_load import load
+from pretrained_cnn.foreign.graph_files import open_graph
+from pretrained_cnn.foreign.keras_load import Exported, loaded
+from pretrained_cnn.foreign.kinds import SAVED_MODEL
 from pretrained_cnn.foreign.labels import choose_labels
+from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.presets import PixelScaling, choose_preprocess, presets_table
 from pretrained_cnn.spec import ModelSpec, ResizePolicy
 
-__all__ = ["as_spec", "describe", "open_keras", "said_by"]
+__all__ = ["as_spec", "describe", "open_keras", "open_tf_keras", "said_by"]
 
 
 def open_keras(
-    path: Path, *, custom_objects: Mapping[str, Any] | None = None, trust: bool = False, **arguments: Any
-) -> ModelSpec:
-    """The spec whose builder gives the model in a file; the arguments are those of `Classifier.from_file`."""
+    path: Path,
+    image_policy: ImagePolicy,
+    *,
+    custom_objects: Mapping[str, Any] | None = None,
+    trust: bool = False,
+    **arguments: Any,
+) -> ModelSpec | Path:
+    """The spec whose builder gives the model in a file; the arguments are those of `Classifier.from_file`.
+
+    For a model of Keras 2 that cannot be rebuilt in Keras 3, the temporary folder of a bundle that runs a SavedModel.
+    """
     numbers = (arguments.get(name) for name in ("preprocess", "scale", "mean", "std"))
     choose_preprocess(*numbers)  # before the work of loading
-    return as_spec(load(path, custom_objects=custom_objects, trust=trust), path.name, **arguments)
+    with loaded(path, custom_objects=custom_objects, trust=trust) as found:
+        if isinstance(found, Exported):
+            return open_graph(found.path, SAVED_MODEL, image_policy, name=path.name, reason=found.reason, **arguments)
+        return as_spec(found, path.name, **arguments)
+
+
+def open_tf_keras(model: Any, image_policy: ImagePolicy, **arguments: Any) -> ModelSpec | Path:
+    """The same for an object of tf_keras; the arguments are those of `Classifier.from_keras`."""
+    from pretrained_cnn.foreign.keras2 import export_object, rebuild_object
+
+    try:
+        found = rebuild_object(model)
+    except Exception as error:  # Keras raises whatever its layers do
+        reason = " ".join(str(error).split()).partition(". ")[0][:300]
+    else:
+        return wrap(found, **arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            exported = export_object(model, Path(folder, "exported"))
+        except Exception as error:
+            raise ModelFileError(
+                f"the model {model.name!r} of tf_keras (Keras 2) can neither be rebuilt in Keras 3 ({reason}) nor be "
+                f"exported: {' '.join(str(error).split())[:300]}"
+            ) from error
+        if all(arguments.get(name) is None for name in ("preprocess", "scale")):
+            arguments["preprocess"] = "none"
+        return open_graph(exported, SAVED_MODEL, image_policy, name=model.name, reason=reason, **arguments)
 
 
 def as_spec(

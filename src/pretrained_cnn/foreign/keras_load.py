@@ -6,15 +6,16 @@ TensorFlow, and then only that process ends. This process loads what passed ther
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -24,7 +25,7 @@ from pretrained_cnn.bundle.convert import use_defaults_of_keras
 from pretrained_cnn.errors import BundleError, MissingDependencyError, ModelFileError
 from pretrained_cnn.foreign.keras_config import ForeignCodeError, check_config, read_config
 
-__all__ = ["load"]
+__all__ = ["Exported", "loaded"]
 
 MAX_SECONDS = 600
 """How long a file may take to open: a damaged one may make a loader run for ever."""
@@ -36,24 +37,36 @@ OF_KERAS_2 = ("1.", "2.")
 """How the versions begin whose files may need tf_keras."""
 
 
-def load(path: Path, *, custom_objects: Mapping[str, Any] | None = None, trust: bool = False) -> keras.Model:
-    """The model in a file. Raises ModelFileError for one that holds foreign code, is damaged, or cannot be loaded.
+class Exported(NamedTuple):
+    """A SavedModel of a network of Keras 2 that cannot be rebuilt in Keras 3."""
+
+    path: Path
+    reason: str
+    """Why it cannot be rebuilt."""
+
+
+@contextlib.contextmanager
+def loaded(
+    path: Path, *, custom_objects: Mapping[str, Any] | None = None, trust: bool = False
+) -> Iterator[keras.Model | Exported]:
+    """The model in a file, or a SavedModel of it, which exists as long as the context lasts.
 
     What is judged is a copy of the file, so that nobody changes it between the judgement and the loading. A file with
-    classes of the caller's program is loaded in this process alone, once all else in it was judged.
+    classes of the caller's program is loaded in this process alone, once all else in it was judged. Raises
+    ModelFileError for a file that holds foreign code, is damaged, or cannot be loaded.
     """
-    own = dict(custom_objects or {})
     with tempfile.TemporaryDirectory() as folder:
         suffix = ".keras" if zipfile.is_zipfile(path) else ".h5"  # Keras goes by the name
         copied = Path(folder, f"model{suffix}")
         shutil.copyfile(path, copied)
         try:
-            return _load(path, copied, own, trust=trust)
+            found = _load(path, copied, custom_objects or {}, trust=trust)
         except ForeignCodeError as error:
             raise ModelFileError(str(error)) from None
+        yield found
 
 
-def _load(path: Path, copied: Path, own: Mapping[str, Any], *, trust: bool) -> keras.Model:
+def _load(path: Path, copied: Path, own: Mapping[str, Any], *, trust: bool) -> keras.Model | Exported:
     try:
         found = _load_elsewhere(path, copied, trust=trust)
     except ForeignCodeError:
@@ -62,11 +75,11 @@ def _load(path: Path, copied: Path, own: Mapping[str, Any], *, trust: bool) -> k
     except child.NoChildError:
         pass
     else:
-        return _load_again(path, found, trust=trust)
+        return found if isinstance(found, Exported) else _load_again(path, found, trust=trust)
     return _load_here(path, copied, own, trust=trust)[0]
 
 
-def _load_elsewhere(path: Path, copied: Path, *, trust: bool) -> Path:
+def _load_elsewhere(path: Path, copied: Path, *, trust: bool) -> Path | Exported:
     """A file that Keras 3 loads to the model in ``copied``: that file, or one that a child process made of it."""
     if find_spec("tensorflow") is None:
         raise child.NoChildError("the child process computes with TensorFlow, which is not installed")
@@ -78,21 +91,26 @@ def _load_elsewhere(path: Path, copied: Path, *, trust: bool) -> Path:
         raise ModelFileError(f"{path.name} is damaged, or too large for the memory: {error}") from error
     if "refused" in answer:
         raise ForeignCodeError(answer["refused"])
-    return Path(answer["file"])
+    return Exported(Path(answer["file"]), answer["reason"]) if "reason" in answer else Path(answer["file"])
 
 
 def convert(path: str, copied: str, trust: bool) -> dict[str, str]:
-    """Try a file, in the child: ``file`` is what Keras 3 loads, ``refused`` why foreign code in it is not loaded."""
+    """Try a file, in the child: ``file`` is what Keras 3 loads, ``refused`` why foreign code in it is not loaded.
+
+    With a ``reason``, ``file`` is a SavedModel.
+    """
     use_defaults_of_keras()
     try:
-        model, is_rebuilt = _load_here(Path(path), Path(copied), {}, trust=trust)
+        found, is_rebuilt = _load_here(Path(path), Path(copied), {}, trust=trust)
     except ForeignCodeError as error:
         return {"refused": str(error)}
-    _run(model)
+    if isinstance(found, Exported):
+        return {"file": str(found.path), "reason": found.reason}
+    _run(found)
     if not is_rebuilt:
         return {"file": copied}
     rebuilt = Path(copied).with_name("rebuilt.keras")
-    model.save(rebuilt)
+    found.save(rebuilt)
     return {"file": str(rebuilt)}
 
 
@@ -121,7 +139,7 @@ def _load_here(path: Path, copied: Path, custom_objects: Mapping[str, Any], *, t
         if not _version(copied).startswith(OF_KERAS_2):
             raise ModelFileError(_not_loaded(path, copied, error)) from error
         model, is_rebuilt = _rebuilt(path, copied, config, custom_objects), True
-    if not isinstance(model, keras.Model):
+    if not isinstance(model, keras.Model | Exported):
         raise ModelFileError(f"{path} holds a {type(model).__name__} and not a model of Keras")
     return model, is_rebuilt
 
@@ -142,29 +160,34 @@ def _run(model: keras.Model) -> None:
         return
 
 
-def _rebuilt(path: Path, copied: Path, config: dict[str, Any], custom_objects: Mapping[str, Any]) -> keras.Model:
-    from pretrained_cnn.foreign.keras2 import rebuild
+def _rebuilt(
+    path: Path, copied: Path, config: dict[str, Any], custom_objects: Mapping[str, Any]
+) -> keras.Model | Exported:
+    from pretrained_cnn.foreign.keras2 import export, rebuild
 
     try:
         return rebuild(copied, config, custom_objects)
     except MissingDependencyError:
         raise
     except Exception as error:  # Keras raises whatever its layers do
-        raise ModelFileError(_not_loaded(path, copied, error)) from error
+        reason = _brief(error)
+        try:
+            return Exported(export(copied, config, custom_objects), reason)
+        except Exception as second:
+            raise ModelFileError(f"{_not_loaded(path, copied, error)} ({_brief(second)})") from error
 
 
 def _not_loaded(path: Path, copied: Path, error: Exception) -> str:
-    text = str(error).rpartition("Exception encountered: ")[2].strip().partition("\n")[0][:300]
     version = _version(copied)
     writer = f"which Keras {version} wrote" if version else "which does not say what wrote it"
-    way_out = (
-        "load it where tf_keras is installed, write it with model.export('exported'), and wrap "
-        "keras.Model(inputs, keras.layers.TFSMLayer('exported', call_endpoint='serve')(inputs)) with "
-        "Classifier.from_keras"
-        if version.startswith(OF_KERAS_2)
-        else "load it with the version of Keras that wrote it, and save it again"
+    return (
+        f"Keras {keras.__version__} cannot load {path}, {writer}: {_brief(error)}; load it with the version of Keras "
+        "that wrote it, and save it again"
     )
-    return f"Keras {keras.__version__} cannot load {path}, {writer}: {text}; {way_out}"
+
+
+def _brief(error: Exception) -> str:
+    return str(error).rpartition("Exception encountered: ")[2].strip().partition("\n")[0][:300]
 
 
 def _version(path: Path) -> str:

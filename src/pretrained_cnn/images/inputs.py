@@ -80,7 +80,7 @@ def _inner(item: Item, image: Any) -> Any:
     if getattr(image, "shape", None) == () and hasattr(image, "dtype"):  # a tensor of TensorFlow, or numpy's
         value = _as_numpy(image)[()]
         if isinstance(value, bytes):
-            return value if _is_content(value) else os.fsdecode(value)
+            return value if is_content(value) else os.fsdecode(value)
         return value if isinstance(value, str) else image
     if hasattr(image, "read") and inspect.iscoroutinefunction(image.read):
         if hasattr(image, "file") and hasattr(image.file, "read"):  # an UploadFile of Starlette or FastAPI
@@ -89,7 +89,7 @@ def _inner(item: Item, image: Any) -> Any:
     return image
 
 
-def _is_content(value: bytes) -> bool:
+def is_content(value: bytes) -> bool:
     """Whether bytes are those of a file rather than its path."""
     return len(value) > MAX_PATH or b"\0" in value or value[:2] in (b"\xff\xd8", b"BM") or value.startswith(b"GIF8")
 

@@ -70,6 +70,8 @@ class Adapter:
     """Of the input, where `scaling` is not None."""
     batch: int | None = None
     """How many images the foreign graph takes at once; None for any number."""
+    reason: str | None = None
+    """Why a graph is run in place of the network in Keras that it was made from, if it was."""
     flat: bool = False
     """Whether the foreign graph takes each image as one row of numbers, in the order of `layout`."""
 

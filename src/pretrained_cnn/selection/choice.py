@@ -66,7 +66,8 @@ class Choice:
     def not_told_apart(self) -> list[Candidate]:
         """The candidates within the budget that may be as good as the chosen one, the quickest first.
 
-        The truly best candidate is the chosen one or among these in at least 95 % of choices.
+        The truly best candidate is the chosen one or among these in at least 95 % of choices, as far as the test's
+        assumptions hold.
         """
         return [each for each in self.candidates if each.verdict == "not told apart"]
 

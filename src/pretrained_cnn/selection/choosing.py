@@ -87,7 +87,7 @@ def choose(
         budget_ms: The longest time for one image, in milliseconds, as a median; None for no limit.
         runtime: As for `Classifier`, for all candidates but `Classifier`\\ s. ``"auto"`` takes the quickest for each.
         download: Whether to download weights that are not on this machine: those of ``models``, or without ``models``
-            also those of the ten small backbones of `pretrained_cnn.bench`.
+            also those of the ten small backbones that ``pretrained-cnn bench`` measures.
         image_policy: An `ImagePolicy`, for all candidates but `Classifier`\\ s.
         rounds: How many images each candidate is timed with. In a round all take turns.
         seed: Of the parts for cross-validation.
@@ -113,10 +113,11 @@ def choose(
     within = [each for each in timed if budget_ms is None or each.candidate.milliseconds <= budget_ms]
     if budget_ms is not None and not within:
         quickest = min((each.candidate for each in timed), key=lambda each: each.milliseconds)
+        other = "" if runtime == "auto" else "runtime='auto' or "
         raise DataError(
             f"no candidate takes at most {budget_ms:g} ms for one of these images; the quickest, {quickest.name}, "
-            f"takes {quickest.milliseconds:.1f} ms with {quickest.runtime}: allow more, or try runtime='auto' or other "
-            "models"
+            f"takes {quickest.milliseconds:.1f} ms with {quickest.runtime}: allow more, or try "
+            f"{other}other models"
         )
     for each in timed:
         if each not in within:

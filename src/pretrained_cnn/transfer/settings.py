@@ -93,7 +93,7 @@ class Settings:
         if isinstance(self.head, str):
             put("head", choice("head", self.head, ("linear", "mlp")))
         elif not isinstance(self.head, MLP):
-            from pretrained_cnn.transfer.layers import as_layers
+            from pretrained_cnn.transfer.given import as_layers
 
             put("head", as_layers(self.head))
         if not isinstance(self.unfreeze, str):
@@ -147,7 +147,7 @@ class Settings:
             put("learning_rate", number("learning_rate", self.learning_rate, above=0))
         given = (self.optimizer, self.callbacks, self.learning_rate)
         if any(value is not None and not isinstance(value, float) for value in given):
-            from pretrained_cnn.transfer.layers import as_callbacks, check_learning_rate, check_optimizer
+            from pretrained_cnn.transfer.given import as_callbacks, check_learning_rate, check_optimizer
 
             check_learning_rate(self.learning_rate)
             check_optimizer(self.optimizer, self.learning_rate)

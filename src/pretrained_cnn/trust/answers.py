@@ -15,8 +15,9 @@ from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import DataError, ImageError, InvalidArgumentError
 from pretrained_cnn.evaluate import MultiLabelEvaluation, evaluate
-from pretrained_cnn.images.labeled import WNID, labeled
+from pretrained_cnn.images.labeled import WNID, labeled, labeled_sets
 from pretrained_cnn.images.sources import iter_items
+from pretrained_cnn.images.tables import Columns
 from pretrained_cnn.labels import Label
 from pretrained_cnn.results.file import by_image, status_of_row
 from pretrained_cnn.results.formats import FORMATS, find_format
@@ -41,6 +42,8 @@ class Answers(NamedTuple):
     b: list[str]
     failed: list[ImageError]
     """The images that one of them could not read."""
+    images: list[Any]
+    """What shows each image again that exactly one of the two names rightly; None for all others."""
 
 
 class _Side(NamedTuple):
@@ -57,6 +60,7 @@ def ask_both(
     b: Competitor,
     source: LabeledImages,
     labels: Any = None,
+    columns: Columns = Columns(),
     *,
     batch_size: int | None = None,
 ) -> Answers:
@@ -75,8 +79,8 @@ def ask_both(
             "a file of results does not say which labels were given to an image that may have several; compare the "
             "classifiers instead"
         )
-    if not isinstance(source, str | os.PathLike) and not hasattr(source, "shape"):
-        source = list(source)  # it is gone through twice
+    if not isinstance(source, str | os.PathLike):  # it is gone through twice, and may give another order then
+        source, columns = _kept(source, labels, columns, True in several)
     if labels is not None and not hasattr(labels, "shape"):
         labels = list(labels)
     files = {each: _best_rows(each) for each in (a, b) if isinstance(each, Path)}
@@ -84,9 +88,9 @@ def ask_both(
         label for each in (a, b) for label in (each.spec.labels if isinstance(each, Engine) else _classes(files[each]))
     )
     found = [
-        _from_file(each, files[each], list(known), source, labels)
+        _from_file(each, files[each], list(known), source, labels, columns)
         if isinstance(each, Path)
-        else _from_engine(each, source, labels, batch_size)
+        else _from_engine(each, source, labels, columns, batch_size)
         for each in (a, b)
     ]
     first, second = found
@@ -97,12 +101,16 @@ def ask_both(
                 f"{first.sources[key]}: its class is {first.truth[key]!r} for A and {second.truth[key]!r} for B; give "
                 "both classifiers the same ids for the same classes"
             )
+    truth, given, others = ([each[key] for key in both] for each in (first.truth, first.given, second.given))
+    differ = [(x == z) != (y == z) for x, y, z in zip(given, others, truth, strict=True)]
+    images = _images(source, labels, columns, several=True in several) if any(differ) else {}
     return Answers(
         sources=[first.sources[key] for key in both],
-        truth=[first.truth[key] for key in both],
-        a=[first.given[key] for key in both],
-        b=[second.given[key] for key in both],
+        truth=truth,
+        a=given,
+        b=others,
         failed=list({**second.failed, **first.failed}.values()),
+        images=[images.get(key) if shown else None for key, shown in zip(both, differ, strict=True)],
     )
 
 
@@ -111,8 +119,26 @@ def is_results_file(path: str | os.PathLike[str]) -> bool:
     return Path(path).suffix.lower() in FORMATS and not os.path.isdir(path)
 
 
-def _from_engine(engine: Engine, source: Any, labels: Any, batch_size: int | None) -> _Side:
-    found = evaluate(engine, source, labels, batch_size=batch_size)
+def _kept(source: Any, labels: Any, columns: Columns, several: bool) -> tuple[Any, Columns]:
+    """The same images and labels in memory, and the columns of the table that they still are."""
+    if labels is not None:
+        return (source if hasattr(source, "shape") else list(source)), columns
+    if several:
+        return (source if isinstance(source, Sequence) or hasattr(source, "shape") else list(source)), columns
+    found = labeled(source, columns)
+    return list(zip(found.images, found.labels if found.numbers is None else found.numbers, strict=True)), Columns()
+
+
+def _images(source: Any, labels: Any, columns: Columns, *, several: bool) -> dict[Key, Any]:
+    """The images of ``source``, as they were given."""
+    if labels is None:
+        source = labeled_sets(source, columns).images if several else labeled(source, columns, wnids=True).images
+    items = list(iter_items(source))
+    return dict(zip(_keys([item.name for item in items]), (item.image for item in items), strict=True))
+
+
+def _from_engine(engine: Engine, source: Any, labels: Any, columns: Columns, batch_size: int | None) -> _Side:
+    found = evaluate(engine, source, labels, columns, batch_size=batch_size)
     ids = [label.id for label in found.labels]
     if isinstance(found, MultiLabelEvaluation):
         truth, given = _sets(found.targets, ids), _sets(found.given, ids)
@@ -128,10 +154,12 @@ def _sets(which: np.ndarray[Any, Any], ids: Sequence[str]) -> list[str]:
     return [",".join(ids[i] for i in np.flatnonzero(row).tolist()) for row in which]
 
 
-def _from_file(path: Path, rows: Mapping[str, Row], known: Sequence[Label], source: Any, labels: Any) -> _Side:
+def _from_file(
+    path: Path, rows: Mapping[str, Row], known: Sequence[Label], source: Any, labels: Any, columns: Columns
+) -> _Side:
     """The best class of each image of ``source``, as the rows of a file have it."""
     wnids = bool(known) and all(WNID.fullmatch(label.id) for label in known)
-    where, images, truth = _labeled(source, labels, wnids=wnids)
+    where, images, truth = _labeled(source, labels, columns, wnids=wnids)
     shared = Counter(label.name for label in known)
     ids = {label.name: label.id for label in known if shared[label.name] == 1} | {id_: id_ for id_, _ in known}
     if not ids.keys() & set(truth):
@@ -158,10 +186,10 @@ def _classes(rows: Mapping[str, Row]) -> Iterator[Label]:
             yield Label(unescape(row["id"]), unescape(row["label"]))
 
 
-def _labeled(source: Any, labels: Any, *, wnids: bool) -> tuple[str, list[str], list[str]]:
+def _labeled(source: Any, labels: Any, columns: Columns, *, wnids: bool) -> tuple[str, list[str], list[str]]:
     """What messages call the source, the names of its images, and their labels."""
     if labels is None:
-        found = labeled(source, wnids=wnids)
+        found = labeled(source, columns, wnids=wnids)
         return found.name, [item.name for item in iter_items(found.images)], found.labels
     names = [item.name for item in iter_items(source)]
     if len(names) != len(labels):

@@ -15,6 +15,7 @@ from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import BundleError, DataError, ImageError, InvalidArgumentError
 from pretrained_cnn.evaluate import read_labeled
 from pretrained_cnn.images.sources import Item, iter_items
+from pretrained_cnn.images.tables import Columns
 from pretrained_cnn.spec import Output
 from pretrained_cnn.transfer.data import find_digests
 from pretrained_cnn.transfer.report import Trained
@@ -38,6 +39,7 @@ def calibrate(
     engine: Engine,
     source: LabeledImages,
     labels: Any = None,
+    columns: Columns = Columns(),
     *,
     coverage: float = 0.95,
     batch_size: int | None = None,
@@ -52,7 +54,7 @@ def calibrate(
             "calibrate needs classes of which each image has exactly one, and this classifier has multi_label=True; "
             "a threshold for each label decides there, see ModelSpec.thresholds"
         )
-    images, targets = read_labeled(engine, source, labels)
+    images, targets = read_labeled(engine, source, labels, columns)
     items = list(iter_items(images, engine.image_policy))
     _refuse_seen(engine, items, trained_on)
     widths = engine.open(OUTPUTS).widths

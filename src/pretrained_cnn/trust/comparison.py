@@ -17,7 +17,9 @@ from typing_extensions import override
 from pretrained_cnn._statistics import LEVEL, Z, exact_mcnemar, wilson
 from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.errors import DataError, ImageError
+from pretrained_cnn.images.tables import Columns
 from pretrained_cnn.trust.answers import Competitor, ask_both
+from pretrained_cnn.trust.comparison_page import ClassCounts, Shown, write_page
 
 __all__ = ["Comparison", "Disagreement", "compare"]
 
@@ -85,6 +87,9 @@ class Comparison:
     """The images that could not be read."""
     names: tuple[str, str] = ("A", "B")
     """What the two are called."""
+    images: Sequence[Any] = field(default=(), repr=False)
+    """What shows each image again, such as its path; None for images that need not be shown. If it is empty,
+    ``sources`` are taken for paths."""
 
     def __post_init__(self) -> None:
         if not self.sources:
@@ -92,6 +97,8 @@ class Comparison:
         lengths = [len(column) for column in (self.sources, self.truth, self.a, self.b)]
         if len(set(lengths)) > 1:
             raise DataError(f"sources, truth, a and b have {lengths} entries; expected one for each image")
+        if len(self.images) not in (0, self.count):
+            raise DataError(f"images has {len(self.images)} entries; expected one for each of {self.count} images")
 
     @classmethod
     def from_results(
@@ -239,6 +246,35 @@ write_results
             "failed": [str(error) for error in self.failed],
         }
 
+    def write_html(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write a page that shows the verdict, each class, and the images that exactly one of the two names rightly.
+
+        The page holds everything, thumbnails of up to 500 images for each of the two included, and needs no network.
+        An image that cannot be read again has its reason in place of a thumbnail.
+
+        Args:
+            path: The HTML file.
+            overwrite: Replace a file that is there already.
+
+        Raises OutputError if the file cannot be written.
+
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "compare.html"
+        >>> Comparison(["examples/images/clock.png"], ["clock"], a=["candle"], b=["clock"]).write_html(path)
+        >>> "Right only in" in path.read_text()
+        True
+        """
+        lost, gained = (self.a_right & ~self.b_right), (self.b_right & ~self.a_right)
+        write_page(
+            Path(path),
+            self.to_dict(),
+            self.sentence(),
+            self._classes(),
+            self._shown(gained, self.a),
+            self._shown(lost, self.b),
+            overwrite=overwrite,
+        )
+
     def sentence(self) -> str:
         """The verdict in one sentence, with what it rests on.
 
@@ -285,6 +321,17 @@ write_results
     def __repr__(self) -> str:
         return f"Comparison({self.count} images: {self.sentence()})"
 
+    def _classes(self) -> list[ClassCounts]:
+        """A row for each class; with several labels, for each set of labels."""
+        names, place = np.unique(np.array(self.truth, dtype=object).astype(str), return_inverse=True)
+        a, b = self.a_right, self.b_right
+        columns = (np.bincount(place, each, len(names)).astype(int) for each in (None, a, b, a & ~b, b & ~a))
+        return [ClassCounts(str(name), *map(int, row)) for name, *row in zip(names, *columns, strict=True)]
+
+    def _shown(self, which: NDArray[np.bool_], wrong: Sequence[str]) -> list[Shown]:
+        images = self.images or self.sources
+        return [Shown(self.sources[i], self.truth[i], wrong[i], images[i]) for i in np.flatnonzero(which).tolist()]
+
     def _disagreements(self, which: NDArray[np.bool_]) -> list[Disagreement]:
         columns = (self.sources, self.truth, self.a, self.b)
         return [Disagreement(*(column[i] for column in columns)) for i in np.flatnonzero(which).tolist()]
@@ -295,6 +342,7 @@ def compare(
     b: Competitor,
     source: LabeledImages,
     labels: Any = None,
+    columns: Columns = Columns(),
     *,
     names: tuple[str, str] = ("A", "B"),
     batch_size: int | None = None,
@@ -303,7 +351,8 @@ def compare(
 
     ``names`` are what the two are called where the comparison is shown.
     """
-    return Comparison(*ask_both(a, b, source, labels, batch_size=batch_size), names)
+    found = ask_both(a, b, source, labels, columns, batch_size=batch_size)
+    return Comparison(found.sources, found.truth, found.a, found.b, found.failed, names, found.images)
 
 
 def _same(given: Sequence[str], truth: Sequence[str]) -> NDArray[np.bool_]:

@@ -1,0 +1,306 @@
+"""Tables of labeled images: CSV and TSV files, data frames, and mappings of columns."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import math
+import numbers
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pretrained_cnn._process import warn
+from pretrained_cnn.errors import DataError
+from pretrained_cnn.images.sources import is_address
+
+__all__ = ["Columns", "Table", "as_label", "as_table", "is_table_file", "read_table"]
+
+DELIMITERS = ",;\t|"
+
+PATHS = ("path", "filename", "file", "filepath", "file_path", "image_path", "image", "img")
+LABELS = ("label", "class", "target", "category")
+"""The usual names of columns, in lower case. The first name of each is taken where several are there."""
+
+WEIGHT = "weight"
+
+MISSING = frozenset({"nan", "<na>", "nat"})
+"""What pandas and NumPy make of a missing value where they make text of it, in lower case."""
+
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a table; None for those that have one of the usual names."""
+
+    path: str | None = None
+    label: str | None = None
+    group: str | None = None
+    """The things that images are of: images of one thing stay on one side of a split. None for no such column."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not (value is None or isinstance(value, str)):
+                raise DataError(f"{name}_column={value!r} is not the name of a column, which is a str")
+
+    @property
+    def given(self) -> list[str]:
+        """The names that are given."""
+        return [value for value in vars(self).values() if value is not None]
+
+
+class Table(NamedTuple):
+    """Columns of the same length, by their names."""
+
+    name: str
+    """What errors call it."""
+    columns: Mapping[str, Sequence[Any]]
+    rows: Sequence[str]
+    """What errors call each row, such as ``"line 2"``."""
+    folder: str | None = None
+    """The folder that paths are relative to; None for paths that are taken as they are."""
+
+    def find(self, given: str | None, usual: Sequence[str], argument: str) -> str:
+        """The name of a column: ``given``, or the one with a usual name. Raises DataError if that is not one."""
+        if given is not None:
+            if given in self.columns:
+                return given
+            raise DataError(f"{self.name}: it has no column {given!r}; its columns are {_names(self.columns)}")
+        found = [name for name in self.columns if name.strip().lower() in usual]
+        first = [name for name in found if name.strip().lower() == usual[0]]
+        if len(found) == 1 or len(first) == 1:
+            return (first or found)[0]
+        if found:
+            raise DataError(f"{self.name}: {_names(found)} may all be the {usual[0]}; choose one by {argument}=...")
+        raise DataError(
+            f"{self.name}: no column is named {usual[0]}; its columns are {_names(self.columns)}: choose one by "
+            f"{argument}=..." + ("; the first line must name the columns" if self.folder is not None else "")
+        )
+
+    def images(self, columns: Columns) -> list[Any]:
+        """The column of images. Paths of a file are relative to its folder; an empty cell is refused."""
+        cells = self.columns[self.find(columns.path, PATHS, "path_column")]
+        for row, cell in zip(self.rows, cells, strict=True):
+            if is_missing(cell):
+                raise DataError(f"{self.name}: {row} lacks its path")
+        if self.folder is None:
+            return list(cells)
+        return [self._path(cell, row) for row, cell in zip(self.rows, cells, strict=True)]
+
+    def texts(self, columns: Columns) -> list[str]:
+        """The column of labels as text, in which an empty cell is ``""``."""
+        cells = self.columns[self.find(columns.label, LABELS, "label_column")]
+        return ["" if is_missing(cell) else str(cell) for cell in cells]
+
+    def labels(self, columns: Columns) -> list[str | int]:
+        """The column of labels. Raises DataError for an empty cell, and for what is no label."""
+        cells = self.columns[self.find(columns.label, LABELS, "label_column")]
+        return [as_label(cell, f"{self.name}: {row}") for row, cell in zip(self.rows, cells, strict=True)]
+
+    def weights(self) -> list[float] | None:
+        """The column ``weight`` as numbers; None without one."""
+        names = [name for name in self.columns if name.strip().lower() == WEIGHT]
+        if len(names) != 1:
+            return None
+        found = []
+        for row, cell in zip(self.rows, self.columns[names[0]], strict=True):
+            try:
+                found.append(float(cell))
+            except (TypeError, ValueError):
+                raise DataError(f"{self.name}: {row} has the weight {cell!r}, which is not a number") from None
+        return found
+
+    def groups(self, columns: Columns) -> list[str] | None:
+        """The column of groups as text; None where none is chosen. Raises DataError for an empty cell."""
+        if columns.group is None:
+            return None
+        cells = self.columns[self.find(columns.group, (), "groups")]
+        for row, cell in zip(self.rows, cells, strict=True):
+            if is_missing(cell):
+                raise DataError(f"{self.name}: {row} has no {columns.group}, by which images are grouped")
+        return [str(cell) for cell in cells]
+
+    def _path(self, cell: str, row: str) -> str:
+        """The path of a cell. Backslashes of Windows are understood elsewhere, where no file has them in its name."""
+        if is_address(cell):
+            return cell
+        assert self.folder is not None
+        path = os.path.join(self.folder, os.path.expanduser(cell))
+        if "\\" in cell and os.sep == "/" and not os.path.lexists(path):
+            if _DRIVE.match(cell):
+                raise DataError(
+                    f"{self.name}: {row} has the path {cell!r} of a Windows computer; make the paths relative to the "
+                    "folder of this file"
+                )
+            return os.path.join(self.folder, cell.replace("\\", "/"))
+        return path
+
+
+def is_table_file(path: str) -> bool:
+    """Whether a file of this name is read as a table."""
+    return path.lower().endswith((".csv", ".tsv"))
+
+
+def read_table(path: str) -> Table:
+    """A CSV or TSV file with the names of its columns in the first line; every cell is text.
+
+    The file is UTF-8, UTF-16, or else Latin-1, as Excel writes them; the cells stand between commas, semicolons, tabs
+    or bars. Raises DataError for a file that is not such a table, and for rows that do not fit its first line.
+    """
+    text = _text(path)
+    if text[:4].lower() == "sep=":  # a first line for Excel alone
+        text = text.partition("\n")[2]
+    delimiter = _delimiter(text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+    names: list[str] = []
+    cells, rows = [], []
+    for line, row in _lines(path, reader):
+        if not names:
+            names = [name.strip() for name in row]
+        elif len(row) > len(names):
+            raise DataError(
+                f"{path}: line {line} has more cells than the first line; put what holds {delimiter!r} between double "
+                "quotes"
+            )
+        else:
+            cells.append(row + [""] * (len(names) - len(row)))
+            rows.append(f"line {line}")
+    repeated = [name for name in names if name and names.count(name) > 1]
+    if repeated:
+        raise DataError(f"{path}: several columns are named {repeated[0]!r}; give each a name of its own")
+    columns = {name: [row[i] for row in cells] for i, name in enumerate(names) if name}
+    return Table(path, columns, rows, os.path.dirname(path))
+
+
+def as_table(source: Any) -> Table | None:
+    """A data frame of pandas or Polars, a table of Arrow, or a mapping of columns as a table; None for anything else.
+
+    Columns are lists in a mapping. The frame's index does not matter.
+    """
+    if isinstance(source, Mapping):
+        names = [name for name, column in source.items() if isinstance(name, str) and _is_column(column)]
+        if not names or len(names) < len(source):
+            return None
+    elif hasattr(source, "column_names") and hasattr(source, "to_pydict"):
+        names = list(source.column_names)
+    elif hasattr(source, "columns") and hasattr(source, "dtypes"):
+        names = [name for name in source.columns if isinstance(name, str)]
+    else:
+        return None
+    name = f"<{type(source).__name__}>"
+    columns = {each: _cells(source[each]) for each in names}
+    lengths = {len(column) for column in columns.values()}
+    if len(lengths) > 1:
+        raise DataError(f"{name}: its columns have {' and '.join(map(str, sorted(lengths)))} cells; give as many each")
+    return Table(name, columns, [f"row {i}" for i in range(max(lengths, default=0))])
+
+
+def _is_column(value: Any) -> bool:
+    return isinstance(value, list | tuple | np.ndarray) or (hasattr(value, "__len__") and hasattr(value, "dtype"))
+
+
+def _cells(column: Any) -> Sequence[Any]:
+    return column.to_pylist() if hasattr(column, "to_pylist") else list(column)
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell or a label is empty: None, NaN, pandas' NA and NaT, or blank text."""
+    if isinstance(value, str):
+        return not value.strip()
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float | np.floating) and math.isnan(value)
+
+
+def as_label(value: Any, what: str) -> str | int:
+    """A label: text, or a whole number. Raises DataError, which names ``what``, for anything else.
+
+    >>> as_label("cat", "row 0"), as_label(np.int64(3), "row 0"), as_label(2.0, "row 0"), as_label(b"dog", "row 0")
+    ('cat', 3, 2, 'dog')
+    """
+    if (
+        not isinstance(value, str | bytes)
+        and hasattr(value, "__array__")
+        and getattr(value, "shape", None) in ((), (1,))
+    ):
+        value = np.asarray(value).reshape(())[()]
+    if isinstance(value, bytes):  # as TensorFlow has text
+        value = value.decode("utf-8", "replace")
+    if is_missing(value):
+        raise DataError(f"{what} has an empty label; give it one, or leave it out")
+    if isinstance(value, str):
+        if value.strip().lower() in MISSING:
+            raise DataError(
+                f"{what} has the label {value!r}, which stands for a missing one; give it one, or leave it out. If a "
+                "class has this name, give it another"
+            )
+        return str(value)
+    if isinstance(value, bool | np.bool_):
+        return str(bool(value))
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        if float(value).is_integer():
+            return int(float(value))
+        raise DataError(f"{what} has the label {value!r}, which is no class; expected text or a whole number")
+    raise DataError(f"{what} has a label of type {type(value).__name__}; expected text or a whole number")
+
+
+def _text(path: str) -> str:
+    """What a file says."""
+    with open(path, "rb") as file:
+        data = file.read()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as Excel and PowerShell write it
+        encoding = "utf-16"
+    elif b"\0" in data[:2]:  # the same without a mark
+        encoding = "utf-16-le" if data[1:2] == b"\0" else "utf-16-be"
+    else:
+        encoding = "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        if encoding != "utf-8-sig":
+            raise DataError(f"{path} is not {encoding}: {error.reason}; save it as UTF-8") from None
+    warn(f"{path} is not UTF-8, and is read as Latin-1; if its letters come out wrong, save it as UTF-8")
+    try:
+        return data.decode("cp1252")
+    except UnicodeDecodeError:  # which lacks five bytes
+        return data.decode("latin-1")
+
+
+def _lines(path: str, reader: Any) -> Iterator[tuple[int, list[str]]]:
+    """The rows that are not blank, each with its line."""
+    while True:
+        start = reader.line_num + 1
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise DataError(
+                f"{path}: the row that begins in line {start} cannot be read: {error}; look for a double quote that is "
+                "not closed"
+            ) from None
+        if any("\0" in cell for cell in row):
+            raise DataError(f"{path}: line {reader.line_num} holds a NUL, as no text does; save the file as UTF-8")
+        if any(cell.strip() for cell in row):
+            yield reader.line_num, row
+
+
+def _delimiter(text: str) -> str:
+    """What stands between the names of the columns in the first line: what parts it into most, among equals a comma."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    counts = {mark: len(next(csv.reader([first], delimiter=mark), [])) for mark in DELIMITERS}
+    return max(counts, key=lambda mark: counts[mark])
+
+
+def _names(names: Any) -> str:
+    shown = list(names)
+    text = ", ".join(map(repr, shown[:10]))
+    return f"{text} and {len(shown) - 10} more" if len(shown) > 10 else text
