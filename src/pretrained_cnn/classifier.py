@@ -463,18 +463,9 @@ class Classifier:
             seed=seed,
             cache=cache,
         )
-        if isinstance(model, Classifier):
-            _refuse(arguments, "a Classifier to go on from")
-            engine = model.engine.copy()
-        else:
-            _refuse_options_of_head(arguments)
-            if isinstance(find_model(model), ModelFile):  # whose own classes do not matter here
-                arguments = {"labels": NUMBERS, **arguments}
-            engine = cls(model, **arguments).engine
-        columns = Columns(path_column, label_column, groups if isinstance(groups, str) else None)
-        things = None if isinstance(groups, str) else groups
+        engine, columns = _engine_to_train(model, arguments), Columns(path_column, label_column)
         with showing(progress):
-            return cls(transfer.train(engine, data, validation, settings, sample_weight, columns, things))
+            return cls(transfer.train(engine, data, validation, settings, sample_weight, columns, groups))
 
     def add_classes(
         self,
@@ -1140,6 +1131,17 @@ def _both(output: Output | Sequence[Output] | None, quantize: object) -> list[Ou
             "scores and embedding"
         )
     return list(OUTPUTS)
+
+
+def _engine_to_train(model: Any, arguments: dict[str, Any]) -> Engine:
+    """The network that training starts from: that of a classifier, copied, or that of what `Classifier` takes."""
+    if isinstance(model, Classifier):
+        _refuse(arguments, "a Classifier to go on from")
+        return model.engine.copy()
+    _refuse_options_of_head(arguments)
+    if isinstance(find_model(model), ModelFile):  # whose own classes do not matter here
+        arguments = {"labels": NUMBERS, **arguments}
+    return Classifier(model, **arguments).engine
 
 
 def _length(images: Any) -> int | None:
