@@ -1,4 +1,4 @@
-"""How far `classify --output` and `report` are, on stderr: a bar on a terminal, else a line every minute."""
+"""How far a command is, on stderr: a bar on a terminal, else a line every minute."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any
 
+from pretrained_cnn._progress import Progress, describe
 from pretrained_cnn.cli.console import complain
 from pretrained_cnn.errors import ImageError
 
@@ -93,6 +94,19 @@ def _bar() -> Iterator[Show]:
         yield lambda text, done, total: bar.update(task, total=total, completed=done, description=text)
 
 
+@contextlib.contextmanager
+def stages() -> Iterator[Progress]:
+    """Show how far a call with ``progress=`` is."""
+    starts: dict[str, float] = {}
+    with (_bar if sys.stderr is not None and sys.stderr.isatty() else _lines)() as show:
+
+        def tell(stage: str, done: int, total: int | None) -> None:
+            start = starts.setdefault(stage, time.monotonic())
+            show(describe(stage, done, total, time.monotonic() - start), done, total)
+
+        yield tell
+
+
 def count_images(sources: Iterable[str]) -> int | None:
     """How many images there are, or None if only reading them would tell."""
     from pretrained_cnn.images.sources import count
@@ -102,18 +116,29 @@ def count_images(sources: Iterable[str]) -> int | None:
 
 
 def summary(
-    path: str, images: int, failed: int, uncertain: int | None, seconds: float, before: int = 0, skipped: int = 0
+    path: str,
+    images: int,
+    failed: int,
+    seconds: float,
+    *,
+    uncertain: int | None = None,
+    unknown: int | None = None,
+    before: int = 0,
+    skipped: int = 0,
 ) -> str:
     """What a run did, in a sentence; ``before`` is how many of the images are from the run that it went on with.
 
-    >>> summary("r.csv", 100, 2, None, 10.0, skipped=3)
-    '100 images are in r.csv: 2 failed, 3 files skipped; 0:00:10, 10.0 a second'
+    What is None was not asked for.
+
+    >>> summary("r.csv", 100, 2, 10.0, unknown=5, skipped=3)
+    '100 images are in r.csv: 2 failed, 5 unknown, 3 files skipped; 0:00:10, 10.0 a second'
     """
     what = "1 image is" if images == 1 else f"{images:,} images are"
     there = f", {before:,} of them from before" if before else ""
-    unsure = "" if uncertain is None else f", {uncertain:,} uncertain"
+    counts = {"failed": failed, "uncertain": uncertain, "unknown": unknown}
+    found = ", ".join(f"{number:,} {status}" for status, number in counts.items() if number is not None)
     other = f", {skipped:,} file{'' if skipped == 1 else 's'} skipped" if skipped else ""
     return (
-        f"{what} in {path}{there}: {failed:,} failed{unsure}{other}; "
+        f"{what} in {path}{there}: {found}{other}; "
         f"{timedelta(seconds=round(seconds))}, {(images - before) / max(seconds, TICK):,.1f} a second"
     )
