@@ -46,7 +46,7 @@ class Options(ImageOptions):
         metavar="NAME",
     )
     runtime: str | None = option(
-        f'{RUNTIME}, or "auto" for the quickest of each candidate (default: keras, or the one that a bundle is made for).'
+        f'{RUNTIME}, or "auto" for the quickest of each candidate (default: keras, or what a bundle is made for).'
     )
     download: bool = flag("Download weights that are not on this machine; without --model, of ten small backbones.")
     rounds: Count = option("Number of images that each candidate is timed with.", default=15)
