@@ -464,12 +464,14 @@ class Classifier:
             engine = model.engine.copy()
         else:
             _refuse_options_of_head(arguments)
-            if isinstance(find_model(model), ModelFile):  # whose own classes do not matter here
-                arguments = {"labels": NUMBERS, **arguments}
-            engine = cls(model, **arguments).engine
-        columns = Columns(path_column, label_column, groups if isinstance(groups, str) else None)
-        things = None if isinstance(groups, str) else groups
-        return cls(transfer.train(engine, data, validation, settings, sample_weight, columns, things))
+            own = {"labels": NUMBERS} if isinstance(find_model(model), ModelFile) else {}  # classes do not matter here
+            engine = cls(model, **{**own, **arguments}).engine
+        column, things = (groups, None) if isinstance(groups, str) else (None, groups)
+        return cls(
+            transfer.train(
+                engine, data, validation, settings, sample_weight, Columns(path_column, label_column, column), things
+            )
+        )
 
     def add_classes(
         self,
