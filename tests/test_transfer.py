@@ -933,6 +933,11 @@ def test_saved_and_loaded_in_every_format(format: Any, patterns: Path, tmp_path:
     assert loaded.evaluate(patterns / "test").top1 == pytest.approx(clf.evaluate(patterns / "test").top1, abs=0.02)
     np.testing.assert_allclose(loaded.predict_proba(patterns / "test"), clf.predict_proba(patterns / "test"), atol=1e-4)
     assert (tmp_path / "a.bundle" / "README.md").read_text("utf-8") == model_card(clf.report, clf.spec)
+    assert (loaded.report, loaded.history) == (clf.report, clf.history)
+    assert not {"README.md", "training.json"} & dict(loaded.engine.bundle.model_checksums()).keys()
+    loaded.save(tmp_path / "b.bundle")
+    again = Classifier.load(tmp_path / "b.bundle")
+    assert (again.report, again.history) == (clf.report, clf.history)
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from pretrained_cnn._check import choice, number, whole_number
 from pretrained_cnn._lazy import Reference
+from pretrained_cnn._process import warn
 from pretrained_cnn._types import ImageLike, ImagesLike, LabeledImages
 from pretrained_cnn.bundle.formats import Dtype
 from pretrained_cnn.bundle.manifest import ExportCheck
@@ -39,7 +40,7 @@ from pretrained_cnn.results.stream import ResultStream, Sources
 from pretrained_cnn.runtimes import Precision
 from pretrained_cnn.spec import HeatMapMethod, ModelSpec, Output, ResizePolicy
 from pretrained_cnn.transfer.history import TrainingHistory
-from pretrained_cnn.transfer.report import Trained, TrainingReport, model_card
+from pretrained_cnn.transfer.report import Trained, TrainingReport, read_training, training_texts
 from pretrained_cnn.trust import (
     OUTPUTS,
     Calibrated,
@@ -467,6 +468,47 @@ class Classifier:
             transfer.train(engine, data, validation, settings, sample_weight, Columns(path_column, label_column))
         )
 
+    def add_classes(
+        self,
+        data: LabeledImages,
+        original: LabeledImages | None = None,
+        *,
+        validation: LabeledImages | None = None,
+        sample_weight: Any = None,
+    ) -> Classifier:
+        """A classifier that knows the classes of ``data`` too; this one is not changed.
+
+        Only the images of ``data`` are embedded. The head is fitted anew for all classes, with the settings of the
+        first training. Images of classes that are known already count as more images of these.
+
+        Args:
+            data: Images of the new classes, as for `train`.
+            original: The images of the known classes. They are needed where the embeddings of the first training are
+                not at hand: for a classifier that was loaded, or not trained by `train`. The settings are the default
+                ones of `train` then.
+            validation: As for `train`; given exactly where the first training was given validation images, or with
+                ``original`` for all classes.
+            sample_weight: What each image of ``data`` counts, as for `train`; with ``original``, of that first.
+
+        A calibration is dropped, with a `PretrainedCNNWarning`: it holds for the classes before. Raises
+        InvalidArgumentError for a fine-tuned network, whose images have other embeddings than those of its training;
+        and what `train` raises.
+
+        >>> pairs = [(f"examples/images/{name}.png", name) for name in ("clock", "candle", "hourglass")]
+        >>> clf = Classifier.train(pairs[:2], "EfficientNetLite0", validation=pairs[:2])
+        >>> more = clf.add_classes(pairs[2:], validation=pairs[2:])
+        >>> [label.name for label in more.labels], len(clf.labels)
+        (['candle', 'clock', 'hourglass'], 2)
+        """
+        from pretrained_cnn import transfer
+
+        trained = transfer.add_classes(
+            self.engine, self._trained, data, original=original, validation=validation, sample_weight=sample_weight
+        )
+        if self._calibration is not None:
+            warn("the calibration is dropped: it holds for the classes before; calibrate the new classifier")
+        return Classifier(trained)
+
     @property
     def engine(self) -> Engine:
         """The network with what runs it: opens it for other outputs, streams batches through it.
@@ -525,21 +567,25 @@ class Classifier:
     def history(self) -> TrainingHistory:
         """What `train` tried, in its order: a row for each strength of regularization, or each epoch; else empty.
 
+        A bundle keeps it.
+
         ``history.plot()`` draws loss and accuracy of train and validation, ``history.to_frame()`` makes a pandas frame.
 
         >>> Classifier("MobileNet").history
         []
         """
-        return TrainingHistory() if self._trained is None else self._trained.history
+        training = self._training()
+        return TrainingHistory() if training is None else training[1]
 
     @property
     def report(self) -> TrainingReport | None:
-        """What `train` did; None for a classifier that was not trained here.
+        """What `train` did; None for a classifier that `train` did not make. A bundle keeps it.
 
         >>> Classifier("MobileNet").report is None
         True
         """
-        return None if self._trained is None else self._trained.report
+        training = self._training()
+        return None if training is None else training[0]
 
     def __call__(self, image: ImageLike, *, top: int = 5, min_score: float | None = None) -> Result:
         """The same as `predict`.
@@ -975,7 +1021,7 @@ class Classifier:
         """
         if self._calibration is not None:
             output = _both(output, quantize)
-        card = None if self._trained is None else model_card(self._trained.report, self.spec)
+        training = self._training()
         return self._engine.save(
             Path(path),
             format=format,
@@ -984,7 +1030,7 @@ class Classifier:
             quantize=quantize,
             min_agreement=min_agreement,
             overwrite=overwrite,
-            card=card,
+            texts=None if training is None else training_texts(*training, self.spec),
             calibration=None if self._calibration is None else self._calibration.to_arrays(),
             trained_on=self._trained_on(),
         )
@@ -993,6 +1039,12 @@ class Classifier:
     def _outputs(self) -> tuple[Output, ...]:
         """What the network gives in one pass for a result."""
         return ("scores",) if self._calibration is None else OUTPUTS
+
+    def _training(self) -> tuple[TrainingReport, TrainingHistory] | None:
+        """What is known of its training, here or before it was saved."""
+        if self._trained is not None:
+            return self._trained.report, self._trained.history
+        return None if self._engine.bundle is None else read_training(self._engine.bundle)
 
     def _trained_on(self) -> Collection[bytes]:
         """The digests of the images that the classifier was trained on, as far as they are known."""

@@ -19,7 +19,7 @@ from pretrained_cnn._cache import cache_folder
 from pretrained_cnn._process import warn
 from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.engine import Engine
-from pretrained_cnn.errors import DataError, ImageError, import_package
+from pretrained_cnn.errors import DataError, ImageError, InvalidArgumentError, import_package
 from pretrained_cnn.images.labeled import columns_of_each, dataset_parts, labeled, labeled_sets
 from pretrained_cnn.images.tables import Columns
 from pretrained_cnn.runtimes.head import Head
@@ -43,7 +43,7 @@ from pretrained_cnn.transfer.settings import Settings
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["Settings", "Trained", "TrainingReport", "model_card", "train"]
+__all__ = ["Settings", "Trained", "TrainingReport", "add_classes", "model_card", "train"]
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +66,17 @@ class _Data:
     """What was wrong with the images that are left out."""
     split: str = "given"
     """Where the validation images are from."""
+    beside: Sequence[str] = ()
+    """Classes that need no images here, since those of an earlier training are at hand."""
+
+
+class Known(NamedTuple):
+    """What a training has found out, for another one with more classes."""
+
+    engine: Engine
+    """The network that gave the embeddings."""
+    images: _Data
+    settings: Settings
 
 
 def train(
@@ -92,10 +103,80 @@ def train(
     identity = engine.identity() if settings.cache else None
     with _clock(seconds, "embed"):
         images = _embed(engine, images, identity)
+    return _fit(engine, images, settings, identity, seconds)
+
+
+def add_classes(
+    engine: Engine,
+    first: Trained | None,
+    source: LabeledImages,
+    *,
+    original: LabeledImages | None,
+    validation: LabeledImages | None,
+    sample_weight: Any,
+) -> Trained:
+    """Train for more classes; the arguments are those of `Classifier.add_classes`, ``first`` the training of before."""
+    if original is not None:
+        settings = Settings(multi_label=engine.spec.multi_label)
+        pairs = _both(original, source, [label.name for label in engine.spec.labels], settings)
+        return train(engine.copy(), pairs, validation, settings, sample_weight)
+    if first is None or first.known is None:
+        raise InvalidArgumentError(
+            f"{engine.spec.name} does not have the embeddings of its training images, which no bundle keeps; give the "
+            "images of its classes too: add_classes(data, original=...)"
+        )
+    return _add(first.known, source, validation, sample_weight)
+
+
+def _add(known: Known, source: LabeledImages, validation: LabeledImages | None, sample_weight: Any) -> Trained:
+    """Train again, with the same settings, on the embeddings that are known and on the images of ``source``."""
+    engine, images, settings = known
+    if settings.unfreeze:
+        raise InvalidArgumentError(
+            "a fine-tuned network gives other embeddings than those of its training; train again on all images: "
+            "Classifier.train"
+        )
+    if (validation is not None) != (len(images.parts) > 1):
+        raise InvalidArgumentError(
+            "the classifier was trained with validation images, which have none of the new classes; give some: "
+            "validation=..."
+            if validation is None
+            else "the classifier was trained without validation images; leave validation out"
+        )
+    seconds: dict[str, float] = {}
+    with _clock(seconds, "read"):
+        added = _read(engine, source, validation, settings, sample_weight, Columns(), beside=images.classes)
+    identity = engine.identity() if settings.cache else None
+    with _clock(seconds, "embed"):
+        added = _embed(engine, added, identity)
+    places = np.array([added.classes.index(name) for name in images.classes])
+    parts = [
+        data.concatenate(old.moved(places, len(added.classes)), new)
+        for old, new in zip(images.parts, added.parts, strict=True)
+    ]
+    vectors = [np.concatenate(both) for both in zip(images.vectors, added.vectors, strict=True)]
+    failed = [*images.failed, *added.failed]
+    joined = replace(added, parts=parts, vectors=vectors, failed=failed, copies=_copies(parts))
+    return _fit(engine, joined, settings, identity, seconds)
+
+
+def _both(original: LabeledImages, source: LabeledImages, classes: Sequence[str], settings: Settings) -> list[Any]:
+    """The pairs of two sources. Raises DataError if the first one lacks one of ``classes``."""
+    read = labeled_sets if settings.multi_label else labeled
+    first, second = read(original), read(source)
+    found = {label for labels in first.labels for label in ([labels] if isinstance(labels, str) else labels)}
+    if missing := [name for name in classes if name not in found]:
+        raise DataError(f"{first.name}: no image is of {missing[0]!r}, which the classifier knows; give images of it")
+    return [pair for part in (first, second) for pair in zip(part.images, part.labels, strict=True)]
+
+
+def _fit(engine: Engine, images: _Data, settings: Settings, identity: str | None, seconds: dict[str, float]) -> Trained:
+    """Train on images whose embeddings are known."""
+    known = Known(engine, replace(images, parts=[part.without_pixels() for part in images.parts]), settings)
     if settings.class_weight is not None:
         weights = data.class_weights(settings.class_weight, images.parts[0].targets, images.classes)
         images = replace(images, parts=[part.weighted(weights) for part in images.parts])
-    if validation is None and (not settings.is_linear or settings.unfreeze):
+    if len(images.parts) == 1 and (not settings.is_linear or settings.unfreeze):
         images = _set_aside(images, settings)
     with _clock(seconds, "head"):
         stage = _linear(images, settings) if settings.is_linear else _layers(images, settings)
@@ -111,7 +192,7 @@ def train(
     network = {}
     if engine.graph is not None and isinstance(stage.head, Head):
         network["bundle"] = engine.graph.with_head(stage.head, spec)
-    return Trained(engine.derived(spec, **network), TrainingHistory(history), report, digests)
+    return Trained(engine.derived(spec, **network), TrainingHistory(history), report, digests, known)
 
 
 def _read(
@@ -121,25 +202,29 @@ def _read(
     settings: Settings,
     sample_weight: Any,
     columns: Columns,
+    beside: Sequence[str] = (),
 ) -> _Data:
-    """The images whose files can be read. Raises DataError for data from which nothing can be learnt."""
+    """The images whose files can be read. Raises DataError for data from which nothing can be learnt.
+
+    The classes ``beside`` are known already, and need no images.
+    """
     sources = [source] if validation is None else [source, validation]
     chosen = columns_of_each(columns, *sources)
     given: list[Any]
     if settings.multi_label:
         given = [labeled_sets(each, of, policy=engine.image_policy) for each, of in zip(sources, chosen, strict=True)]
-        classes = data.find_labels(*given)
+        classes = data.find_labels(*given, beside=beside)
     else:
         given = [labeled(each, of, policy=engine.image_policy) for each, of in zip(sources, chosen, strict=True)]
-        classes = data.find_classes(*given)
+        classes = data.find_classes(*given, beside=beside)
     data.class_weights(settings.class_weight, np.empty(0, np.intp), classes)  # a class that does not exist is refused
     counts = [sample_weight, None] if sample_weight is not None else [part.weights for part in given]
     weights = [None if of is None else data.sample_weights(of, part) for of, part in zip(counts, given, strict=False)]
     read = [data.read(part, classes, engine.image_policy, of) for part, of in zip(given, weights, strict=True)]
     parts = [images for images, _ in read]
     failed = [error for _, errors in read for error in errors]
-    data.check_left(parts, classes, failed)
-    return _Data(classes, _copies(parts), parts, failed=failed)
+    data.check_left(parts, classes, failed, beside=beside)
+    return _Data(classes, data.Copies([], [], []) if beside else _copies(parts), parts, failed=failed, beside=beside)
 
 
 def _copies(parts: Sequence[data.Images]) -> data.Copies:
@@ -191,7 +276,7 @@ def _embed(engine: Engine, images: _Data, identity: str | None) -> _Data:
         parts.append(part.keep(usable))
         vectors.append(found)
         failed += errors
-    data.check_left(parts, images.classes, failed)
+    data.check_left(parts, images.classes, failed, beside=images.beside)
     if failed:
         warn(f"{len(failed)} images cannot be read and are left out, such as {failed[0]}; report.skipped lists all")
     for error in failed:

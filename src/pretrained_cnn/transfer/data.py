@@ -54,6 +54,18 @@ class Images:
         """The same images, each counting as its class says too."""
         return replace(self, weights=self.weights * by_class[self.targets])
 
+    def moved(self, places: NDArray[np.intp], count: int) -> Images:
+        """The same images where there are ``count`` classes, and class i is at ``places[i]``."""
+        if self.targets.ndim == 1:
+            return replace(self, targets=places[self.targets])
+        targets = np.zeros((len(self.items), count), bool)
+        targets[:, places] = self.targets
+        return replace(self, targets=targets)
+
+    def without_pixels(self) -> Images:
+        """The same images, of which only the names are kept."""
+        return replace(self, items=[replace(item, image=None) for item in self.items])
+
     def contents(self) -> list[bytes | str]:
         """What tells one content from another: the digest, or the name of an image that has none."""
         return [item.name if digest is None else digest for item, digest in zip(self.items, self.digests, strict=True)]
@@ -65,11 +77,25 @@ class Images:
         return dict(zip(classes, counts.tolist(), strict=True))
 
 
-def find_classes(train: Labeled, validation: Labeled | None = None) -> tuple[str, ...]:
+def concatenate(first: Images, second: Images) -> Images:
+    """The images of both, those of ``first`` before the others."""
+    return Images(
+        second.name,
+        [*first.items, *second.items],
+        np.concatenate([first.targets, second.targets]),
+        [*first.digests, *second.digests],
+        np.concatenate([first.weights, second.weights]),
+    )
+
+
+def find_classes(train: Labeled, validation: Labeled | None = None, *, beside: Sequence[str] = ()) -> tuple[str, ...]:
     """The classes to learn, sorted. Raises DataError unless each can be learnt and validation has no others."""
     if train.empty:
         raise DataError(f"{train.name}: no image is in {_list(train.empty)}; put images there, or remove the folder")
     classes = train.classes
+    if beside:  # those that are known keep their order
+        classes = (*beside, *(name for name in classes if name not in beside))
+        classes = tuple(sorted(classes)) if list(beside) == sorted(beside) else classes
     if len(classes) < 2:
         raise DataError(f"{train.name}: all images are of one class, {classes[0]!r}; at least two are needed")
     _warn_of_look_alikes(train.name, classes)
@@ -80,9 +106,11 @@ def find_classes(train: Labeled, validation: Labeled | None = None) -> tuple[str
     return classes
 
 
-def find_labels(train: LabeledSets, validation: LabeledSets | None = None) -> tuple[str, ...]:
+def find_labels(
+    train: LabeledSets, validation: LabeledSets | None = None, *, beside: Sequence[str] = ()
+) -> tuple[str, ...]:
     """The labels to learn, sorted. Raises DataError if there is none, or validation has others."""
-    labels = tuple(sorted({label for each in train.labels for label in each}))
+    labels = tuple(sorted({label for each in train.labels for label in each}.union(beside)))
     if not labels:
         raise DataError(f"{train.name}: no image has a label, so there is nothing to learn")
     _warn_of_look_alikes(train.name, labels)
@@ -130,10 +158,15 @@ def read(
     return found.keep([not isinstance(look, ImageError) for look in looks]), errors
 
 
-def check_left(parts: Sequence[Images], classes: Sequence[str], skipped: Sequence[ImageError]) -> None:
-    """Raise DataError if no image of some class is left to train with, or none to validate with."""
+def check_left(
+    parts: Sequence[Images], classes: Sequence[str], skipped: Sequence[ImageError], *, beside: Sequence[str] = ()
+) -> None:
+    """Raise DataError if no image of some class is left to train with, or none to validate with.
+
+    The classes ``beside`` need none.
+    """
     train, *validation = parts
-    empty = [name for name, count in train.counts(classes).items() if not count]
+    empty = [name for name, count in train.counts(classes).items() if not count and name not in beside]
     if empty:
         raise DataError(
             f"{train.name}: no image of {_list(empty)} can be read; {len(skipped)} failed, such as {skipped[0]}"
