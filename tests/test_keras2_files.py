@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from mutated_models import survive
 
 from pretrained_cnn import BundleError, Classifier, MissingDependencyError, ModelFileError
 from pretrained_cnn.foreign import keras2
@@ -227,6 +228,16 @@ def test_an_object_of_tf_keras_takes_the_same_road(case: str) -> None:
     np.testing.assert_allclose(clf.predict_proba(IMAGES), expected, atol=1e-6)
     assert clf.embed(IMAGES).shape[0] == len(IMAGES)
     assert clf.spec.name == model.name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["keras2.h5", "keras2.keras"])
+def test_mutated_files(kind: str) -> None:
+    """A changed file is opened, or one of our errors, unless it ends the process, which is a child's elsewhere."""
+    ends, failures = survive(kind, 250)
+    assert not failures
+    assert ends["opened"], "no changed file was opened: the changes are too hard"
+    assert ends["error"], "no change did any harm: the changes are too weak"
 
 
 def test_without_tf_keras_its_install_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
