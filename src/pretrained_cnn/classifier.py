@@ -345,10 +345,11 @@ class Classifier:
         cls,
         data: LabeledImages,
         model: str | os.PathLike[str] | ModelSpec | Classifier = "Xception",
-        validation: LabeledImages | None = None,
+        validation: LabeledImages | float | None = None,
         *,
         path_column: str | None = None,
         label_column: str | None = None,
+        groups: str | Iterable[Any] | None = None,
         head: Literal["linear", "mlp"] | MLP | keras.Layer | Sequence[keras.Layer] = "linear",
         epochs: int | None = None,
         patience: int | None = None,
@@ -383,11 +384,14 @@ class Classifier:
                   Images are taken before any transform where the data set has them so.
                 - Pairs of an image and a label.
             model: What to start from: what `Classifier` takes, or a `Classifier`, which is not changed.
-            validation: Images, given like ``data``, that choose the settings. By default, ``"mlp"`` and ``unfreeze``
+            validation: Images, given like ``data``, that choose the settings; or a share of ``data``, such as 0.2, that
+                is set aside of each class, and not fitted on. By default, ``"mlp"`` and ``unfreeze``
                 set a fifth of each class of ``data`` aside; ``"linear"`` is fitted on all of ``data``, with settings
                 that 5-fold cross-validation chose, or, from 1,000 images on, a fifth of each class.
             path_column: The column of a table that holds the images, where it has another name.
             label_column: The column of a table that holds the classes, where it has another name.
+            groups: What each image of ``data`` is of, ``(n,)``, in the order given, or the column of a table that
+                says so: several images of one person or one thing stay on one side wherever images are set aside.
             head: ``"linear"``, logistic regression fitted to convergence, with the strength of its regularization
                 chosen by the log loss on validation (by cross-validation if fewer than 200 images are given there, and
                 more in ``data``). Or a head that is trained epoch by epoch: an `MLP` of hidden layers with dropout;
@@ -461,11 +465,13 @@ class Classifier:
             engine = model.engine.copy()
         else:
             _refuse_options_of_head(arguments)
-            if isinstance(find_model(model), ModelFile):  # whose own classes do not matter here
-                arguments = {"labels": NUMBERS, **arguments}
-            engine = cls(model, **arguments).engine
+            own = {"labels": NUMBERS} if isinstance(find_model(model), ModelFile) else {}  # classes do not matter here
+            engine = cls(model, **{**own, **arguments}).engine
+        column, things = (groups, None) if isinstance(groups, str) else (None, groups)
         return cls(
-            transfer.train(engine, data, validation, settings, sample_weight, Columns(path_column, label_column))
+            transfer.train(
+                engine, data, validation, settings, sample_weight, Columns(path_column, label_column, column), things
+            )
         )
 
     def add_classes(
@@ -1022,7 +1028,7 @@ class Classifier:
         if self._calibration is not None:
             output = _both(output, quantize)
         training = self._training()
-        return self._engine.save(
+        check = self._engine.save(
             Path(path),
             format=format,
             dtype=dtype,
@@ -1034,6 +1040,9 @@ class Classifier:
             calibration=None if self._calibration is None else self._calibration.to_arrays(),
             trained_on=self._trained_on(),
         )
+        if self._trained is not None and self._trained.checkpoint is not None:
+            self._trained.checkpoint.unlink(missing_ok=True)
+        return check
 
     @property
     def _outputs(self) -> tuple[Output, ...]:

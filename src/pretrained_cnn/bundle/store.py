@@ -652,8 +652,13 @@ def _read_listed(file: Path, shapes: Mapping[str, list[int]]) -> dict[str, NDArr
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:
-    """Raise BundleError unless a bundle may be written to ``path``."""
+    """Raise BundleError unless a bundle may be written to ``path``, and can be, as far as that is known before."""
     if not os.path.lexists(path):
+        above = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+        if not above.is_dir():
+            raise BundleError(f"{path} cannot be written: {above} is a file and not a folder; choose another folder")
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise BundleError(f"{path} cannot be written: nothing may be written to {above}; choose another folder")
         return
     if not overwrite:
         raise BundleError(f"{path} already exists; choose another name, or pass overwrite=True to replace it")

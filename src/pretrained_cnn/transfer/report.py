@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pretrained_cnn.bundle.store import CARD, TRAINING, Bundle
@@ -74,6 +75,8 @@ class Trained:
     """SHA-256 of the images that chose its weights and its settings: it must not be judged by them."""
     known: Any = None
     """What `add_classes` goes on from: embeddings, and no images."""
+    checkpoint: Path | None = None
+    """The state of fine-tuning, from which the same call ends at once. It is of no use once the network is saved."""
 
 
 def training_texts(report: TrainingReport, history: TrainingHistory, spec: ModelSpec) -> dict[str, str]:
