@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,8 +29,13 @@ def form(*files: tuple[str, bytes]) -> bytes:
 class Service:
     """``pretrained-cnn serve`` on this machine, at a port that the system chooses."""
 
-    def __init__(self, *arguments: str | Path, environment: Mapping[str, str] | None = None) -> None:
-        command = [sys.executable, "-m", "pretrained_cnn", "serve", *map(str, arguments), "--port", "0"]
+    def __init__(
+        self,
+        *arguments: str | Path,
+        environment: Mapping[str, str] | None = None,
+        python: Sequence[str | Path] = (sys.executable,),
+    ) -> None:
+        command = [*map(str, python), "-m", "pretrained_cnn", "serve", *map(str, arguments), "--port", "0"]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read)

@@ -276,7 +276,7 @@ def test_what_cannot_be_calibrated_is_refused(trained: Any, folder: Path, tmp_pa
 def test_the_command_copies_a_bundle_and_calibrates_it(
     trained: Any, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pretrained_cnn import Classifier, cli
+    from pretrained_cnn import Classifier, cli, write_results
 
     def main(*words: object) -> tuple[int, str, str]:
         code = cli.main([str(word) for word in words])
@@ -305,6 +305,12 @@ def test_the_command_copies_a_bundle_and_calibrates_it(
     rows = tmp_path / "rows.csv"
     code, _, err = main("classify", gray, known, "-m", new, "-o", rows, "--unknown-to", tmp_path / "others")
     assert code == 0, err
+    assert f"2 images are in {rows}: 0 failed, 1 unknown; " in err
+    code, _, err = main("report", gray, known, "-m", new, "-o", tmp_path / "r.html", "--no-heat-maps")
+    assert (code, "2 images are in" in err, ": 0 failed, 1 unknown; " in err) == (0, True, True)
+    assert write_results(clf.stream([gray, known]), tmp_path / "rows.jsonl").unknown == 1
+    code, _, err = main("classify", gray, "-m", new, "-o", tmp_path / "r.csv", "--on", "ray", "--unknown-to", "x")
+    assert (code, "--unknown-to does not go with --on ray; sort by the rows" in err) == (cli.Status.USAGE, True)
     assert [file.name for file in (tmp_path / "others").iterdir()] == ["gray.png"]
     assert not (tmp_path / "others" / "gray.png").is_symlink()
     sorted_ = ("--link-to", tmp_path / "sorted", "--unknown-to", tmp_path / "links")

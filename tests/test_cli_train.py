@@ -47,8 +47,8 @@ def test_train_evaluate_classify(main: Any, folder: Path, tmp_path: Path) -> Non
     validation = ("--validation", folder / "validation")
     code, out, err = main("train", folder / "train", *validation, *MODEL, "--output", bundle)
     assert code == 0, err
-    path, classes, accuracy = out.rstrip("\n").split("\t")
-    assert (path, classes) == (str(bundle), "3 classes")
+    path, classes, accuracy, names = out.rstrip("\n").split("\t")
+    assert (path, classes, names) == (str(bundle), "3 classes", "across, down, squares")
     assert (bundle / "README.md").read_text("utf-8").startswith("# An image classifier of 3 classes\n")
 
     code, out, err = main("evaluate", folder / "validation", "--model", bundle, "--json")

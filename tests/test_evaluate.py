@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,7 @@ from pretrained_cnn import (
     Classifier,
     DataError,
     Evaluation,
+    ImageError,
     InvalidArgumentError,
     Label,
     MissingDependencyError,
@@ -206,6 +208,30 @@ def test_to_frame_without_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(MissingDependencyError, match=r'needs the package pandas: pip install "pretrained-cnn\[pandas'):
         evaluation([0], [[1.0, 0.0]]).to_frame()
+
+
+def test_in_a_notebook_the_worst_mistakes_are_seen(tmp_path: Path) -> None:
+    """Those that are files, and those that were kept; a name is escaped, and what cannot be read is said."""
+    Image.new("RGB", (30, 20), "red").save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_text("hello")
+    sources = [str(tmp_path / "a.png"), str(tmp_path / "b.png"), "<array 2>", "gone.png", "right.png"]
+    scores = np.array([[0, 0.9, 0.1], [0, 0.8, 0.2], [0, 0.7, 0.3], [0, 0.6, 0.4], [1, 0, 0]])
+    labels = [Label("n1", "<b>"), Label("n2", "crane"), Label("n3", "crane")]
+    kept = {2: np.zeros((9, 9, 3), np.uint8)}
+    failed = [ImageError("x.png", "it is <empty>")]
+    result = evaluation([0] * 5, scores, labels=labels, sources=sources, images=kept, failed=failed)
+    page = result._repr_html_()
+    assert page.count("data:image/jpeg;base64,") == 2
+    assert "0.900  &lt;b&gt; taken for crane (n2)" in page
+    assert "b.png" in page
+    assert "this is not an image" in page
+    assert "it is &lt;empty&gt;" in page
+    assert "top-1   20.0 %" in page
+    assert "right.png" not in page
+    assert not re.search("<(b|array|empty)>", page)
+    several = MultiLabelEvaluation(labels, np.eye(3)[[0, 0]], np.array([[0.1, 0, 0], [1, 0.9, 0]]), sources[:2])
+    assert "0.900  crane (n2) given to" in several._repr_html_()
+    assert several._repr_html_().count("data:image/jpeg;base64,") == 1
 
 
 # The image of the confusion matrix
@@ -445,6 +471,9 @@ def test_folders_csv_pairs_and_labels_say_the_same(tmp_path: Path) -> None:
     rows = [f"{path.relative_to(tmp_path)},{label},x" for path, label in paths]
     (tmp_path / "table.csv").write_text("\n".join(["path,label,note", *rows]) + "\n", "utf-8")
     expected = clf.evaluate(folder)
+    in_memory = clf.evaluate([Image.open(path).convert("RGB") for path, _ in paths], labels=[0] * 9)
+    for result in (expected, in_memory):
+        assert result._repr_html_().count("data:image/jpeg;base64,") == len(result.mistakes(12)) > 0
     assert expected.targets.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     for result in (
         clf.evaluate(tmp_path / "table.csv"),

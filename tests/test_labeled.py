@@ -16,8 +16,9 @@ from warned import messages
 
 from pretrained_cnn import DataError
 from pretrained_cnn.images.labeled import dataset_parts, labeled
+from pretrained_cnn.images.sources import Item
 from pretrained_cnn.images.tables import Columns
-from pretrained_cnn.transfer.data import find_classes
+from pretrained_cnn.transfer.data import Images, find_classes, find_groups
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -388,3 +389,13 @@ def test_classes_that_look_alike_are_warned_of(pair: Any) -> None:
     assert warned == [
         f"<pairs>: the classes {names} differ only by blanks, case or Unicode form; if they are one, rename it"
     ]
+
+
+def test_contents_and_things_connect_images() -> None:
+    digests = [b"1", b"2", b"1", b"3", None, None]
+    items = [Item(i, f"{i}.png", None) for i in range(6)]
+    things = ["a", "b", "c", "c", "d", "d"]  # the first and the fourth image meet by the third
+    images = Images("images", items, np.zeros(6, np.intp), digests, np.ones(6), things)
+    assert find_groups(images).tolist() == [0, 1, 0, 0, 2, 2]
+    images.things = None
+    assert find_groups(images).tolist() == [0, 1, 0, 2, 3, 4]

@@ -62,7 +62,7 @@ def test_where_the_cache_is(
 
 def test_a_clock_that_stands_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "monotonic", lambda: 100.0)
-    assert progress.summary("x.csv", 3, 0, None, 0.0, before=3).endswith("0:00:00, 0.0 a second")
+    assert progress.summary("x.csv", 3, 0, 0.0, before=3).endswith("0:00:00, 0.0 a second")
     assert progress.line(64, 0, 0, 128, 0.0) == "64 of 128 images, 4,096.0 a second, 0:00:00 left, 0 failed"
     command = ["classify", "-m", "EfficientNetLite0", CLOCK, "--output", str(tmp_path / "x.csv"), "--resume"]
     assert [cli.main(command), cli.main(command)] == [0, 0]

@@ -21,7 +21,8 @@ from paths import EXAMPLES
 from servers import Handler, serve
 from serving import FORM, JSON, Service, form
 
-from pretrained_cnn import Classifier, _http
+from pretrained_cnn import Classifier, _http, _settings
+from pretrained_cnn.cli.serve import COMMAND
 from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.images import fetch
 from pretrained_cnn.serve.app import create_app
@@ -47,8 +48,14 @@ def clf(bundle: Path) -> Classifier:
 
 
 @pytest.fixture(scope="module")
-def service(bundle: Path) -> Iterator[Service]:
-    with Service(bundle, "--max-body", str(MAX_BODY), "--max-images", "8") as running:
+def service(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """In a process that has neither TensorFlow nor Keras."""
+    hidden = tmp_path_factory.mktemp("hidden")
+    for name in ("tensorflow", "keras"):
+        (hidden / f"{name}.py").write_text("raise ImportError('it is not here')")
+    path = os.pathsep.join([str(hidden), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": path}
+    with Service(bundle, "--max-body", str(MAX_BODY), "--max-images", "8", environment=environment) as running:
         yield running
 
 
@@ -286,8 +293,6 @@ def test_the_key_is_asked_for(clf: Classifier, clock: Path) -> None:
 
 
 def test_a_key_that_cannot_be_sent_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pretrained_cnn import _settings
-
     monkeypatch.setenv("PRETRAINED_CNN_API_KEY", "two words")
     with pytest.raises(InvalidArgumentError, match="PRETRAINED_CNN_API_KEY has blanks or other") as caught:
         _settings.check()
@@ -417,7 +422,7 @@ def run_batches(
 ) -> list[Any]:
     async def check() -> list[Any]:
         with ThreadPoolExecutor(1) as executor:
-            batcher = Batcher(run, executor, size)
+            batcher = Batcher(run, executor, size, lanes=1)
             tasks = [asyncio.create_task(batcher.put(thing)) for thing in things]
             await asyncio.sleep(0.02)
             for place in cancel:
@@ -460,3 +465,71 @@ def test_nothing_of_a_service_is_imported_before_it_is_asked_for() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60, env=dict(os.environ))
     assert done.returncode == 0
+
+
+# The files for containers
+
+CONTAINERS = EXAMPLES.parent / "serve"
+
+
+def dockerfile() -> dict[str, str]:
+    """The instructions of the Dockerfile, those of one name joined; a line that ends in a backslash goes on."""
+    found: dict[str, str] = {}
+    for line in (CONTAINERS / "Dockerfile").read_text().replace("\\\n", " ").splitlines():
+        if line and not line.startswith("#"):
+            name, _, rest = line.partition(" ")
+            found[name] = f"{found[name]} {rest}" if name in found else rest
+    return found
+
+
+def test_the_image_is_lean_and_runs_as_nobody(service: Service) -> None:
+    image = dockerfile()
+    installed = set(image["RUN"].split()) - {"pip", "install", "--no-cache-dir", "--no-deps", "pretrained-cnn"}
+    served = {"fastapi", "uvicorn", "python-multipart"}
+    assert installed == {"numpy", "pillow", "typing-extensions", "filelock", "openvino"} | served
+    assert image["USER"] == "65532:65532"
+    program, command, *arguments = json.loads(image["ENTRYPOINT"])
+    options = COMMAND.parse(arguments)
+    assert (program, command, options.host, str(options.port)) == (
+        "pretrained-cnn",
+        "serve",
+        "0.0.0.0",
+        image["EXPOSE"],
+    )
+    assert image["COPY"].split()[1] == options.model
+    probe = json.loads(image["HEALTHCHECK"].partition("CMD ")[2])
+    code = probe[-1].replace(f":{options.port}/", f":{service.port}/")
+    assert code != probe[-1]
+    for status, tried in ((0, code), (1, code.replace("/health", "/nowhere"))):
+        done = subprocess.run([sys.executable, "-c", tried], capture_output=True, timeout=30)
+        assert done.returncode == status
+
+
+def test_compose_and_kubernetes_agree_with_the_service(service: Service) -> None:
+    import yaml
+
+    arguments = json.loads(dockerfile()["ENTRYPOINT"])[2:]
+    (composed,) = yaml.safe_load((CONTAINERS / "compose.yaml").read_text())["services"].values()
+    options = COMMAND.parse([*arguments, *composed["command"]])
+    assert int(composed["stop_grace_period"].removesuffix("s")) > 2 * options.timeout + 1
+    assert (composed["read_only"], composed["cap_drop"]) == (True, ["ALL"])
+    assert composed["ports"] == [f"127.0.0.1:8000:{options.port}"]
+    deployment, balanced = yaml.safe_load_all((CONTAINERS / "kubernetes.yaml").read_text())
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    options = COMMAND.parse([*arguments, *container["args"]])
+    pause = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert pod["terminationGracePeriodSeconds"] > pause + 2 * options.timeout + 1
+    assert pod["securityContext"]["runAsUser"] == int(dockerfile()["USER"].partition(":")[0])
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    (port,) = container["ports"]
+    assert (port["containerPort"], balanced["spec"]["ports"][0]["targetPort"]) == (options.port, port["name"])
+    assert balanced["spec"]["selector"].items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"]["port"] == port["name"]
+        assert service.get(container[probe]["httpGet"]["path"])[0] == 200
+    assert service.get(deployment["spec"]["template"]["metadata"]["annotations"]["prometheus.io/path"])[0] == 200
+    known = [
+        name for composed in (composed["environment"], [each["name"] for each in container["env"]]) for name in composed
+    ]
+    assert set(known) == {_settings.API_KEY}

@@ -41,6 +41,7 @@ from pretrained_cnn import (
 from pretrained_cnn.backbones.build import weights_digest
 from pretrained_cnn.results.settings import settings_of
 from pretrained_cnn.transfer import Settings, fit, model_card
+from pretrained_cnn.transfer import data as transfer_data
 from pretrained_cnn.transfer.embeddings import Store
 
 QUICK = {"unfreeze": 2, "learning_rate": 3e-3, "epochs": 4}
@@ -282,6 +283,44 @@ def test_a_csv_file_pairs_and_images_in_memory(patterns: Path, tmp_path: Path) -
     np.testing.assert_array_equal(weighted.predict_proba(patterns / "test"), same.predict_proba(patterns / "test"))
     assert np.abs(weighted.predict_proba(patterns / "test") - expected).max() > 1e-3
     assert weighted.evaluate(tmp_path / "train.csv", label_column="kind").top1 > 0.5
+
+
+def test_a_share_validates(patterns: Path) -> None:
+    for head in ("linear", "mlp"):
+        clf = Classifier.train(
+            patterns / "train", SMALL, validation=0.25, head=head, **({"epochs": 1} if head == "mlp" else {})
+        )
+        assert clf.report.split.startswith("25 % of each class, set aside by seed 0")
+        assert clf.report.counts == {"train": dict.fromkeys(CLASSES, 18), "validation": dict.fromkeys(CLASSES, 6)}
+    for share in (0, 1, -0.2, float("nan")):
+        with pytest.raises(InvalidArgumentError, match=r"validation=.* is not a number above 0 and of at most 0.9"):
+            Classifier.train(patterns / "train", SMALL, validation=share)
+
+
+def test_images_of_one_thing_stay_on_one_side(patterns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = sorted((patterns / "train").rglob("*.png"))
+    labels, things = (
+        [path.parent.name for path in paths],
+        [f"{path.parent.name}{i % 6}" for i, path in enumerate(paths)],
+    )
+    rows = [f"{path},{label},{thing}\n" for path, label, thing in zip(paths, labels, things, strict=True)]
+    (tmp_path / "a.csv").write_text("path,label,thing\n" + "".join(rows))
+    held: list[np.ndarray] = []
+    original = transfer_data.hold_out
+    monkeypatch.setattr(
+        transfer_data, "hold_out", lambda *of, **more: held.extend(found := original(*of, **more)) or found
+    )
+    by_column = Classifier.train(tmp_path / "a.csv", SMALL, validation=0.4, groups="thing")
+    by_array = Classifier.train((paths, labels), SMALL, validation=0.4, groups=np.array(things))
+    np.testing.assert_array_equal(held[0], held[len(held) // 2])
+    aside = {thing for thing, out in zip(things, held[0], strict=True) if out}
+    assert aside.isdisjoint(thing for thing, out in zip(things, held[0], strict=True) if not out)
+    assert by_column.report.counts == by_array.report.counts
+    assert by_column.report.counts["validation"] == dict.fromkeys(CLASSES, 12)
+    with pytest.raises(DataError, match="groups: 3 of them do not fit the 72 images of"):
+        Classifier.train((paths, labels), SMALL, groups=[1, 2, 3])
+    with pytest.raises(DataError, match="it has no column 'person'; its columns are 'path', 'label', 'thing'"):
+        Classifier.train(tmp_path / "a.csv", SMALL, groups="person")
 
 
 def test_whole_numbers_are_classes_by_name_or_by_index(patterns: Path) -> None:
@@ -653,7 +692,7 @@ def test_bad_data_is_said_before_any_work(spoil: Any, message: str, tmp_path: Pa
 
 
 def test_one_image_a_class_cannot_be_split(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"with one image a class, none can be set aside .*, or validation=\.\.\."):
+    with pytest.raises(DataError, match=r"with one image, or one group, a class, none can be set aside"):
         Classifier.train(draw(tmp_path, 1), SMALL)
 
 
@@ -846,11 +885,17 @@ def test_a_killed_training_goes_on_to_the_same_bits(
     assert len(list((cache / "training").iterdir())) == 1
     resumed = train(patterns, **options)
     assert "training goes on after epoch 2, from " in caplog.text
-    assert list((cache / "training").iterdir()) == [], "a training that is done needs no checkpoint"
+    with pytest.raises(BundleError):
+        resumed.save(cache)  # a folder that is no bundle
+    again = train(patterns, **options)
+    assert "training goes on after epoch 3, from " in caplog.text, "a checkpoint outlives a save that failed"
+    assert weights_digest(again.keras_model) == weights_digest(resumed.keras_model)
+    again.save(cache / "a.bundle")
+    assert list((cache / "training").iterdir()) == [], "a network that is saved needs no checkpoint"
 
     monkeypatch.setenv("PRETRAINED_CNN_CACHE", str(cache / "other"))
     uninterrupted = train(patterns, **options)
-    assert caplog.text.count("training goes on") == 1
+    assert caplog.text.count("training goes on") == 2
     assert resumed.history == uninterrupted.history
     assert weights_digest(resumed.keras_model) == weights_digest(uninterrupted.keras_model)
 
@@ -877,7 +922,7 @@ def test_the_state_of_the_optimizer_counts(patterns: Path, cache: Path, monkeypa
     with path.open("wb") as file:
         np.savez(file, **spoilt)
     resumed = train(patterns, **QUICK)
-    assert weights_digest(resumed.keras_model) != weights_digest(train(patterns, **QUICK).keras_model)
+    assert weights_digest(resumed.keras_model) != weights_digest(train(patterns, **QUICK, cache=False).keras_model)
 
 
 # What is told
@@ -932,6 +977,11 @@ def test_saved_and_loaded_in_every_format(format: Any, patterns: Path, tmp_path:
     assert loaded.evaluate(patterns / "test").top1 == pytest.approx(clf.evaluate(patterns / "test").top1, abs=0.02)
     np.testing.assert_allclose(loaded.predict_proba(patterns / "test"), clf.predict_proba(patterns / "test"), atol=1e-4)
     assert (tmp_path / "a.bundle" / "README.md").read_text("utf-8") == model_card(clf.report, clf.spec)
+    assert (loaded.report, loaded.history) == (clf.report, clf.history)
+    assert not {"README.md", "training.json"} & dict(loaded.engine.bundle.model_checksums()).keys()
+    loaded.save(tmp_path / "b.bundle")
+    again = Classifier.load(tmp_path / "b.bundle")
+    assert (again.report, again.history) == (clf.report, clf.history)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,8 +18,10 @@ import numpy as np
 import pytest
 from environments import Environment
 from paths import ASSETS, EXAMPLES, ROOT
+from serving import FORM, Service, form
 
 from pretrained_cnn import Classifier
+from pretrained_cnn.testing import RuntimeConformance
 
 pytestmark = pytest.mark.slow
 
@@ -244,3 +247,41 @@ def test_the_first_line_of_the_page_is_enough(case: Case, tmp_path: Path) -> Non
         assert status == 1, (command, printed)
         assert f"this needs the package {package}: pip install" in printed, (command, printed)
         assert "Traceback" not in printed, (command, printed)
+
+
+CONTAINER = """
+mount --bind "$1" /mnt && mount -o remount,bind,ro / && mount -o remount,bind,ro /mnt && shift
+mount -t tmpfs -o ro none /tmp && mount -t tmpfs -o ro none /dev/shm && cd /
+exec setpriv --reuid 65532 --regid 65532 --clear-groups --bounding-set -all --inh-caps -all --no-new-privs "$@"
+"""
+"""What a container engine does for a service: no user of the system, no capability, and nothing that it could write."""
+
+
+def test_a_service_as_in_a_container(lean: Lean, clock: Path) -> None:
+    """With the packages of the Dockerfile; where this is not Linux, or we are not root, as the user that we are."""
+    root = lean.scripts.parent
+    Classifier(RuntimeConformance.spec).save(root / "served.bundle", format="openvino")
+    served = [f"{package}=={version(package)}" for package in ("fastapi", "uvicorn", "python-multipart")]
+    lean.run("python", "-m", "pip", "install", "-q", "--target", str(root / "served"), *served)
+    contained = ["unshare", "-m", "sh", "-ec", CONTAINER, "sh", str(root)]
+    can = shutil.which("setpriv") and shutil.which("unshare")
+    if can and subprocess.run([*contained, "true"], capture_output=True).returncode == 0:
+        python, place = [*contained, "/mnt/bin/python"], Path("/mnt")
+    else:
+        python, place = [str(lean.scripts / "python")], root
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(place / "served"), "HOME": "/nonexistent"}
+    environment |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+    with Service(place / "served.bundle", python=python, environment=environment) as service:
+        if place == Path("/mnt"):
+            status = dict(
+                line.split(":\t", 1) for line in Path(f"/proc/{service.process.pid}/status").read_text().splitlines()
+            )
+            assert status["Uid"].split() == ["65532"] * 4
+            assert int(status["CapEff"], 16) == 0
+        answer = service.post("/predict", clock.read_bytes())[1]
+        expected = Classifier.load(root / "served.bundle").predict(clock).to_dict()
+        assert [each["label"] for each in answer["predictions"]] == [each["label"] for each in expected["predictions"]]
+        large = b"P6 1700 1700 255 " + bytes(3 * 1700**2)  # more than what servers often put on the disk
+        assert service.post("/predict", form(("large.ppm", large)), FORM)[0] == 200
+        assert service.end() == 0
+        assert not [line for line in service.lines if "Warning" in line or "Error" in line or "cannot" in line]

@@ -39,7 +39,7 @@ from pretrained_cnn.results.stream import ResultStream, Sources
 from pretrained_cnn.runtimes import Precision
 from pretrained_cnn.spec import HeatMapMethod, ModelSpec, Output, ResizePolicy
 from pretrained_cnn.transfer.history import TrainingHistory
-from pretrained_cnn.transfer.report import Trained, TrainingReport, model_card
+from pretrained_cnn.transfer.report import Trained, TrainingReport, read_training, training_texts
 from pretrained_cnn.trust import (
     OUTPUTS,
     Calibrated,
@@ -345,10 +345,11 @@ class Classifier:
         cls,
         data: LabeledImages,
         model: str | os.PathLike[str] | ModelSpec | Classifier = "Xception",
-        validation: LabeledImages | None = None,
+        validation: LabeledImages | float | None = None,
         *,
         path_column: str | None = None,
         label_column: str | None = None,
+        groups: str | Iterable[Any] | None = None,
         head: Literal["linear", "mlp"] | MLP | keras.Layer | Sequence[keras.Layer] = "linear",
         epochs: int | None = None,
         patience: int | None = None,
@@ -384,11 +385,14 @@ class Classifier:
                   Images are taken before any transform where the data set has them so.
                 - Pairs of an image and a label.
             model: What to start from: what `Classifier` takes, or a `Classifier`, which is not changed.
-            validation: Images, given like ``data``, that choose the settings. By default, ``"mlp"`` and ``unfreeze``
+            validation: Images, given like ``data``, that choose the settings; or a share of ``data``, such as 0.2, that
+                is set aside of each class, and not fitted on. By default, ``"mlp"`` and ``unfreeze``
                 set a fifth of each class of ``data`` aside; ``"linear"`` is fitted on all of ``data``, with settings
                 that 5-fold cross-validation chose, or, from 1,000 images on, a fifth of each class.
             path_column: The column of a table that holds the images, where it has another name.
             label_column: The column of a table that holds the classes, where it has another name.
+            groups: What each image of ``data`` is of, ``(n,)``, in the order given, or the column of a table that
+                says so: several images of one person or one thing stay on one side wherever images are set aside.
             head: ``"linear"``, logistic regression fitted to convergence, with the strength of its regularization
                 chosen by the log loss on validation (by cross-validation if fewer than 200 images are given there, and
                 more in ``data``). Or a head that is trained epoch by epoch: an `MLP` of hidden layers with dropout;
@@ -469,9 +473,9 @@ class Classifier:
             if isinstance(find_model(model), ModelFile):  # whose own classes do not matter here
                 arguments = {"labels": NUMBERS, **arguments}
             engine = cls(model, **arguments).engine
-        return cls(
-            transfer.train(engine, data, validation, settings, sample_weight, Columns(path_column, label_column))
-        )
+        columns = Columns(path_column, label_column, groups if isinstance(groups, str) else None)
+        things = None if isinstance(groups, str) else groups
+        return cls(transfer.train(engine, data, validation, settings, sample_weight, columns, things))
 
     def preview_augmentation(
         self, image: ImageLike, augment: Any = "default", *, copies: int = 7, seed: int = 0
@@ -588,21 +592,25 @@ class Classifier:
     def history(self) -> TrainingHistory:
         """What `train` tried, in its order: a row for each strength of regularization, or each epoch; else empty.
 
+        A bundle keeps it.
+
         ``history.plot()`` draws loss and accuracy of train and validation, ``history.to_frame()`` makes a pandas frame.
 
         >>> Classifier("MobileNet").history
         []
         """
-        return TrainingHistory() if self._trained is None else self._trained.history
+        training = self._training()
+        return TrainingHistory() if training is None else training[1]
 
     @property
     def report(self) -> TrainingReport | None:
-        """What `train` did; None for a classifier that was not trained here.
+        """What `train` did; None for a classifier that `train` did not make. A bundle keeps it.
 
         >>> Classifier("MobileNet").report is None
         True
         """
-        return None if self._trained is None else self._trained.report
+        training = self._training()
+        return None if training is None else training[0]
 
     def __call__(self, image: ImageLike, *, top: int = 5, min_score: float | None = None) -> Result:
         """The same as `predict`.
@@ -1038,8 +1046,8 @@ class Classifier:
         """
         if self._calibration is not None:
             output = _both(output, quantize)
-        card = None if self._trained is None else model_card(self._trained.report, self.spec)
-        return self._engine.save(
+        training = self._training()
+        check = self._engine.save(
             Path(path),
             format=format,
             dtype=dtype,
@@ -1047,15 +1055,24 @@ class Classifier:
             quantize=quantize,
             min_agreement=min_agreement,
             overwrite=overwrite,
-            card=card,
+            texts=None if training is None else training_texts(*training, self.spec),
             calibration=None if self._calibration is None else self._calibration.to_arrays(),
             trained_on=self._trained_on(),
         )
+        if self._trained is not None and self._trained.checkpoint is not None:
+            self._trained.checkpoint.unlink(missing_ok=True)
+        return check
 
     @property
     def _outputs(self) -> tuple[Output, ...]:
         """What the network gives in one pass for a result."""
         return ("scores",) if self._calibration is None else OUTPUTS
+
+    def _training(self) -> tuple[TrainingReport, TrainingHistory] | None:
+        """What is known of its training, here or before it was saved."""
+        if self._trained is not None:
+            return self._trained.report, self._trained.history
+        return None if self._engine.bundle is None else read_training(self._engine.bundle)
 
     def _trained_on(self) -> Collection[bytes]:
         """The digests of the images that the classifier was trained on, as far as they are known."""

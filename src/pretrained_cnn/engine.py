@@ -511,14 +511,14 @@ class Engine:
         quantize: ImagesLike | None = None,
         min_agreement: float | None = None,
         overwrite: bool = False,
-        card: str | None = None,
+        texts: Mapping[str, str] | None = None,
         calibration: Mapping[str, NDArray[Any]] | None = None,
         trained_on: Collection[bytes] = (),
     ) -> ExportCheck:
         """Write a bundle; the arguments are those of `pretrained_cnn.Classifier.save`.
 
-        ``card`` is a page of Markdown, which becomes the bundle's README.md. ``calibration`` holds arrays that are kept
-        with the network, ``trained_on`` the SHA-256 of the images that it was trained on.
+        ``texts`` are files that lie in the bundle too, by name. ``calibration`` holds arrays that are kept with the
+        network, ``trained_on`` the SHA-256 of the images that it was trained on.
         """
         if self.graph is not None:
             _refuse_conversion(self.graph, format, dtype, outputs, quantize)
@@ -528,7 +528,7 @@ class Engine:
                 self.image_policy,
                 calibration=calibration,
                 trained_on=trained_on,
-                card=card,
+                texts=texts,
                 overwrite=overwrite,
             )
         backbone, images = self.backbone(), None
@@ -549,7 +549,7 @@ class Engine:
             dtype=dtype,
             images=images,
             min_agreement=min_agreement,
-            card=card,
+            texts=texts,
             calibration=calibration,
             trained_on=trained_on,
             overwrite=overwrite,

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     import keras
 
 LABELS, CHECK, CARD, CALIBRATION = "labels.json", "check.npz", "README.md", "calibration.npz"
-HEAD, SEEN = "head.npz", "trained_on.npz"
+HEAD, SEEN, TRAINING = "head.npz", "trained_on.npz", "training.json"
 
 DIGEST_BYTES = 8
 """Bytes of the SHA-256 of each image that a bundle was trained on."""
@@ -185,7 +185,8 @@ class Bundle:
         """The path and the SHA-256 of each file of the model, which determine its outputs but for those of a head."""
         files = self.manifest.files
         return [
-            (name, files[name].sha256) for name in sorted(files.keys() - {LABELS, CHECK, CARD, CALIBRATION, HEAD, SEEN})
+            (name, files[name].sha256)
+            for name in sorted(files.keys() - {LABELS, CHECK, CARD, CALIBRATION, HEAD, SEEN, TRAINING})
         ]
 
     def calibration(self) -> dict[str, NDArray[Any]] | None:
@@ -202,6 +203,13 @@ class Bundle:
         if digests is None or digests.dtype != np.uint8 or digests.shape[1:] != (DIGEST_BYTES,):
             raise BundleError(f"{self.path / SEEN} does not hold the digests of images")
         return frozenset(row.tobytes() for row in digests)
+
+    def training(self) -> dict[str, Any] | None:
+        """What `TRAINING` says of the training; None if it is not there."""
+        if TRAINING not in self.manifest.files:
+            return None
+        found: dict[str, Any] = json.loads((self.path / TRAINING).read_text("utf-8"))
+        return found
 
     def load_graph(self) -> keras.Model:
         """The serving graph of a bundle of format ``"keras"``. Code in the file, such as a lambda's, is not run."""
@@ -239,7 +247,7 @@ def write_bundle(
     min_agreement: float | None = None,
     calibration: Mapping[str, NDArray[Any]] | None = None,
     trained_on: Collection[bytes] = (),
-    card: str | None = None,
+    texts: Mapping[str, str] | None = None,
     overwrite: bool = False,
     sums_within: float | None = EXACT,
 ) -> ExportCheck:
@@ -247,7 +255,8 @@ def write_bundle(
 
     The bundle gives the outputs of ``graph``, by name. ``images``, uint8 ``(N, H, W, C)``, are for ``dtype="int8"``: a
     fifth of them is held back, and judges the result. ``min_agreement`` is the share of images, 0 to 1, that must keep
-    their best class; ``calibration`` holds arrays that are kept with the model, ``trained_on`` the SHA-256 of images.
+    their best class; ``calibration`` holds arrays that are kept with the model, ``trained_on`` the SHA-256 of images,
+    ``texts`` the content of files, by name.
     ``overwrite`` replaces a bundle.
     ``sums_within`` is how far the probabilities of one image may sum from 1, None for scores of any kind.
 
@@ -280,8 +289,8 @@ def write_bundle(
         if calibration is not None:
             _write_arrays(folder / CALIBRATION, calibration)
         _write_digests(folder, trained_on)
-        if card is not None:
-            _write_text(folder / CARD, card)
+        for name, text in (texts or {}).items():
+            _write_text(folder / name, text)
         manifest = _manifest(
             folder,
             spec,
@@ -406,7 +415,7 @@ def write_copy(
     *,
     calibration: Mapping[str, NDArray[Any]] | None = None,
     trained_on: Collection[bytes] = (),
-    card: str | None = None,
+    texts: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> ExportCheck:
     """Write ``bundle``, whose model need not be in Keras, to ``path``, with the spec and the head that it has now.
@@ -431,8 +440,8 @@ def write_copy(
             if kept is not None:
                 _write_arrays(folder / file, kept)
         _write_digests(folder, trained_on)
-        if card is not None:
-            _write_text(folder / CARD, card)
+        for name, text in (texts or {}).items():
+            _write_text(folder / name, text)
         manifest = dataclasses.replace(
             bundle.manifest,
             kind=_kind(bundle.spec),
@@ -624,8 +633,13 @@ def _read_listed(file: Path, shapes: Mapping[str, list[int]]) -> dict[str, NDArr
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:
-    """Raise BundleError unless a bundle may be written to ``path``."""
+    """Raise BundleError unless a bundle may be written to ``path``, and can be, as far as that is known before."""
     if not os.path.lexists(path):
+        above = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+        if not above.is_dir():
+            raise BundleError(f"{path} cannot be written: {above} is a file and not a folder; choose another folder")
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise BundleError(f"{path} cannot be written: nothing may be written to {above}; choose another folder")
         return
     if not overwrite:
         raise BundleError(f"{path} already exists; choose another name, or pass overwrite=True to replace it")

@@ -63,6 +63,7 @@ def _run(options: Options) -> int:
             stream,
             lambda: clf.predict_proba([]),
             min_score=options.min_score,
+            calibrated=clf.calibration is not None,
             opened=lambda file: _sort_existing(sorter, file),
             before=lambda result: _sort(sorter, result),
         )

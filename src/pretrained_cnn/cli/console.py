@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import sys
-import tempfile
 import threading
 import unicodedata
 import warnings
@@ -241,10 +240,10 @@ def quiet() -> Iterator[None]:
     python = sys.stderr
     encoding, errors = getattr(python, "encoding", None), getattr(python, "errors", None) or "backslashreplace"
     with (
-        tempfile.TemporaryFile() as held,
+        open(os.devnull, "wb") as nowhere,  # not a temporary file: a container may have no place for one
         open(os.dup(stderr), "w", buffering=1, encoding=encoding, errors=errors) as sys.stderr,
     ):
-        os.dup2(held.fileno(), 2)
+        os.dup2(nowhere.fileno(), 2)
         try:
             yield
         finally:

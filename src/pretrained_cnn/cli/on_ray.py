@@ -72,7 +72,8 @@ def run(clf: Classifier, options: Options) -> Status:
             shards.discard()
             raise
         shards.finish()
-        return ended(shards, options.min_score, time.monotonic() - start, skipped.total())
+        seconds, calibrated = time.monotonic() - start, clf.calibration is not None
+        return ended(shards, seconds, min_score=options.min_score, calibrated=calibrated, skipped=skipped.total())
 
 
 @contextlib.contextmanager

@@ -102,18 +102,29 @@ def count_images(sources: Iterable[str]) -> int | None:
 
 
 def summary(
-    path: str, images: int, failed: int, uncertain: int | None, seconds: float, before: int = 0, skipped: int = 0
+    path: str,
+    images: int,
+    failed: int,
+    seconds: float,
+    *,
+    uncertain: int | None = None,
+    unknown: int | None = None,
+    before: int = 0,
+    skipped: int = 0,
 ) -> str:
     """What a run did, in a sentence; ``before`` is how many of the images are from the run that it went on with.
 
-    >>> summary("r.csv", 100, 2, None, 10.0, skipped=3)
-    '100 images are in r.csv: 2 failed, 3 files skipped; 0:00:10, 10.0 a second'
+    What is None was not asked for.
+
+    >>> summary("r.csv", 100, 2, 10.0, unknown=5, skipped=3)
+    '100 images are in r.csv: 2 failed, 5 unknown, 3 files skipped; 0:00:10, 10.0 a second'
     """
     what = "1 image is" if images == 1 else f"{images:,} images are"
     there = f", {before:,} of them from before" if before else ""
-    unsure = "" if uncertain is None else f", {uncertain:,} uncertain"
+    counts = {"failed": failed, "uncertain": uncertain, "unknown": unknown}
+    found = ", ".join(f"{number:,} {status}" for status, number in counts.items() if number is not None)
     other = f", {skipped:,} file{'' if skipped == 1 else 's'} skipped" if skipped else ""
     return (
-        f"{what} in {path}{there}: {failed:,} failed{unsure}{other}; "
+        f"{what} in {path}{there}: {found}{other}; "
         f"{timedelta(seconds=round(seconds))}, {(images - before) / max(seconds, TICK):,.1f} a second"
     )

@@ -64,9 +64,17 @@ def _run(options: Options) -> Status:
             progress=show,
         )
     seconds = time.monotonic() - start
-    uncertain = None if options.min_score is None else report.uncertain
-    skipped = sum(report.skipped.values())
-    complain(summary(options.output, report.images, len(report.failed), uncertain, seconds, skipped=skipped))
+    complain(
+        summary(
+            options.output,
+            report.images,
+            len(report.failed),
+            seconds,
+            uncertain=None if options.min_score is None else report.uncertain,
+            unknown=None if clf.calibration is None else report.unknown,
+            skipped=sum(report.skipped.values()),
+        )
+    )
     if report.failed:
         more = len(report.failed) - 1
         complain(f"{report.failed[0]}{f'; {more:,} more under Errors in the page' if more else ''}")

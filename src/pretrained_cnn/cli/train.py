@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Literal
 
-from pretrained_cnn.bundle.formats import list_formats
-from pretrained_cnn.cli.console import kept, log_to_stderr, quiet, say
+from pretrained_cnn.bundle.formats import get_format, list_formats
+from pretrained_cnn.cli.console import escaped, kept, log_to_stderr, quiet, say
 from pretrained_cnn.cli.options import Command, Count, Number, argument, flag, option
 from pretrained_cnn.cli.shared import LABELED, ColumnOptions, ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
 
 TRAINING = "training"
+
+NAMES = 20
+"""So many class names are printed."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,7 +26,14 @@ class Options(ModelOptions, ColumnOptions):
 
     data: str = argument(f"{LABELED}; or a folder with the folders train, validation and test.", metavar="DATA")
     validation: str | None = option(
-        "Images that choose the settings (default: a fifth of each class is set aside).", metavar="DATA"
+        "Images that choose the settings, or the share of each class that is set aside for that, such as 0.2 (default: "
+        "the linear head is fitted on all images, with settings that parts of them chose in turn; else a fifth).",
+        metavar="DATA",
+    )
+    groups: str | None = option(
+        "Column of a CSV file with what each image is of: images of one thing are never on both "
+        "sides of a split (default: every image is of another).",
+        metavar="COLUMN",
     )
     output: str = option("Folder of the new bundle.", short="-o", required=True, metavar="DIR")
     format: str | None = option(
@@ -64,6 +75,8 @@ def _run(options: Options) -> Status:
 
     check_free(Path(options.output), overwrite=options.overwrite)  # before hours of training
     model = load_classifier(options, need_labels=False)
+    if options.format is not None:
+        get_format(options.format).require()
     if model.engine.graph is None:
         with quiet():
             import keras  # noqa: F401 - what it prints when it is imported is kept quiet
@@ -72,7 +85,8 @@ def _run(options: Options) -> Status:
         clf = Classifier.train(
             options.data,
             model,
-            options.validation,
+            _share_or_data(options.validation),
+            groups=options.groups,
             path_column=options.path_column,
             label_column=options.label_column,
             head=options.head,
@@ -96,8 +110,20 @@ def _run(options: Options) -> Status:
         if options.multi_label:
             precision = report.metrics["validation_mean_average_precision"]
             found = f"{len(report.classes)} labels\t{precision:.4f} mean average precision on validation"
-        say(f"{options.output}\t{found}")
+        names = ", ".join(map(escaped, report.classes[:NAMES]))
+        more = f" and {len(report.classes) - NAMES:,} more" if len(report.classes) > NAMES else ""
+        say(f"{options.output}\t{found}\t{names}{more}")
     return Status.OK
+
+
+def _share_or_data(validation: str | None) -> str | float | None:
+    """A number, unless there is a file or a folder of this name."""
+    if validation is None or os.path.exists(validation):
+        return validation
+    try:
+        return float(validation)
+    except ValueError:
+        return validation
 
 
 COMMAND = Command(

@@ -31,6 +31,7 @@ def write(
     network: Callable[[], object],
     *,
     min_score: float | None = None,
+    calibrated: bool = False,
     opened: Callable[[ResultsFile], None] = lambda file: None,
     before: Callable[[Any], None] = lambda result: None,
 ) -> Status:
@@ -55,7 +56,8 @@ def write(
         start = time.monotonic()
         with shown(file, stream.search.count) as report:
             fill(file, stream, before=before, after=report)
-        return ended(file, min_score, time.monotonic() - start, sum(stream.skipped.values()))
+        seconds, skipped = time.monotonic() - start, sum(stream.skipped.values())
+        return ended(file, seconds, min_score=min_score, calibrated=calibrated, skipped=skipped)
 
 
 @contextlib.contextmanager
@@ -68,8 +70,18 @@ def shown(file: Destination, count: Callable[[], int | None]) -> Iterator[Callab
         yield lambda: report(file.images, file.failed)
 
 
-def ended(file: Destination, min_score: float | None, seconds: float, skipped: int = 0) -> Status:
-    """Say on stderr what came of a run."""
-    uncertain = None if min_score is None else file.uncertain
-    complain(summary(str(file.path), file.images, file.failed, uncertain, seconds, file.before, skipped))
+def ended(file: Destination, seconds: float, *, min_score: float | None, calibrated: bool, skipped: int) -> Status:
+    """Say on stderr what came of a run; of the uncertain and the unknown only if these were asked for."""
+    complain(
+        summary(
+            str(file.path),
+            file.images,
+            file.failed,
+            seconds,
+            uncertain=None if min_score is None else file.uncertain,
+            unknown=file.unknown if calibrated else None,
+            before=file.before,
+            skipped=skipped,
+        )
+    )
     return Status.FAILED if file.failed else Status.OK

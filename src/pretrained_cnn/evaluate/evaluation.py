@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -95,6 +95,9 @@ class Evaluation(Table):
     """The name of each image."""
     failed: Sequence[ImageError] = ()
     """The images that could not be read. They are not among the N, and count neither as right nor as wrong."""
+    images: Mapping[int, Any] = field(default_factory=dict, repr=False)
+    """What shows images again in a notebook, by the place among the N; an image that is not there is shown if its name
+    is that of a file. Those of the 12 worst mistakes are kept."""
 
     def __post_init__(self) -> None:
         targets, scores = np.asarray(self.targets, np.intp), as_floats(self.scores)
@@ -112,6 +115,7 @@ class Evaluation(Table):
             raise DataError("some scores are not finite numbers; leave their images out")
         object.__setattr__(self, "targets", targets)  # the class is frozen
         object.__setattr__(self, "scores", scores)
+        object.__setattr__(self, "images", self._kept_images())
 
     @cached_property
     def predicted(self) -> NDArray[np.intp]:
@@ -161,7 +165,11 @@ class Evaluation(Table):
 
     @property
     def top5_interval(self) -> tuple[float, float]:
-        """The confidence interval of 95 % of `top5`, by Wilson."""
+        """The confidence interval of 95 % of `top5`, by Wilson.
+
+        >>> Evaluation([Label("cat", "cat")], [0], np.ones((1, 1)), ["a.jpg"]).top5_interval[1]
+        1.0
+        """
         return self.top_k_interval(5)
 
     @property
@@ -246,10 +254,7 @@ class Evaluation(Table):
 
         Raises InvalidArgumentError unless ``top`` is a whole number of at least 1.
         """
-        top = whole_number("top", top)
         confidence = self.scores.max(axis=1)
-        wrong = np.flatnonzero(self.predicted != self.targets)
-        worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:top]
         return [
             Mistake(
                 self.sources[i],
@@ -257,7 +262,21 @@ class Evaluation(Table):
                 self.labels[self.predicted[i]].id,
                 float(confidence[i]),
             )
-            for i in worst
+            for i in self._mistaken(whole_number("top", top))
+        ]
+
+    def _mistaken(self, top: int) -> list[int]:
+        """The places of the ``top`` worst mistakes."""
+        wrong = np.flatnonzero(self.predicted != self.targets)
+        order = np.argsort(-self.scores.max(axis=1)[wrong], kind="stable")
+        return [int(place) for place in wrong[order][:top]]
+
+    @override
+    def _worst(self, top: int) -> list[tuple[int, str]]:
+        names, confidence = self.names, self.scores.max(axis=1)
+        return [
+            (i, f"{confidence[i]:.3f}  {names[self.targets[i]]} taken for {names[self.predicted[i]]}")
+            for i in self._mistaken(top)
         ]
 
     def to_dict(self) -> dict[str, Any]:
@@ -320,10 +339,14 @@ class Evaluation(Table):
     @override
     def __str__(self) -> str:
         """A table: the totals, the 20 worst classes by F1, worst first, and the most confident mistakes."""
+        return self._text("most confident mistakes")
+
+    @override
+    def _table(self) -> list[str]:
         met = self._worst_first()
         shown = [(self.names[i], self.classes[i]) for i in met[:WORST]]
         width = max(12, *(len(name) for name, _ in shown))
-        lines = [
+        return [
             f"{self.count} images, {len(np.unique(self.targets))} classes",
             f"top-1  {_percent(self.top1, self.top1_interval)}",
             *([f"top-5  {_percent(self.top5, self.top5_interval)}"] if len(self.labels) > 5 else []),
@@ -337,14 +360,6 @@ class Evaluation(Table):
             ),
             *more(len(met), "classes"),
         ]
-        if mistakes := self.mistakes(5):
-            names = dict(zip((label.id for label in self.labels), self.names, strict=True))
-            lines += ["", "most confident mistakes"]
-            lines += [
-                f"{score:.3f}  {names[label]} taken for {names[wrong]}  {name}"
-                for name, label, wrong, score in mistakes
-            ]
-        return "\n".join([*lines, *self.failures()])
 
     def _worst_first(self) -> list[int]:
         """The classes that were met, by F1; those without an image last."""

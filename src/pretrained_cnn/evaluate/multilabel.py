@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, NoReturn
@@ -91,6 +91,9 @@ class MultiLabelEvaluation(Table):
     """The images that could not be read. They are not among the N, and count neither as right nor as wrong."""
     thresholds: Sequence[float] = ()
     """``(C,)``: the probability from which a label counts as given; 0.5 for each if empty."""
+    images: Mapping[int, Any] = field(default_factory=dict, repr=False)
+    """What shows images again in a notebook, by the place among the N; an image that is not there is shown if its name
+    is that of a file. Those of the 12 worst mistakes are kept."""
 
     def __post_init__(self) -> None:
         targets, scores = np.asarray(self.targets, bool), as_floats(self.scores)
@@ -108,6 +111,7 @@ class MultiLabelEvaluation(Table):
         object.__setattr__(self, "targets", targets)  # the class is frozen
         object.__setattr__(self, "scores", scores)
         object.__setattr__(self, "thresholds", thresholds)
+        object.__setattr__(self, "images", self._kept_images())
 
     @cached_property
     def given(self) -> NDArray[np.bool_]:
@@ -185,18 +189,23 @@ class MultiLabelEvaluation(Table):
 
         Raises InvalidArgumentError unless ``top`` is a whole number of at least 1.
         """
-        top = whole_number("top", top)
-        margin = np.abs(self.scores - np.asarray(self.thresholds))
-        images, columns = np.nonzero(self.given != self.targets)
-        worst = np.argsort(-margin[images, columns], kind="stable")[:top]
         return [
-            LabelMistake(
-                self.sources[images[i]],
-                self.labels[columns[i]].id,
-                bool(self.given[images[i], columns[i]]),
-                float(self.scores[images[i], columns[i]]),
-            )
-            for i in worst
+            LabelMistake(self.sources[i], self.labels[j].id, bool(self.given[i, j]), float(self.scores[i, j]))
+            for i, j in self._mistaken(whole_number("top", top))
+        ]
+
+    def _mistaken(self, top: int) -> list[tuple[int, int]]:
+        """The place of the image and the column of the label of the ``top`` worst mistakes."""
+        margin = np.abs(self.scores - np.asarray(self.thresholds))
+        wrong = np.argwhere(self.given != self.targets)
+        order = np.argsort(-margin[tuple(wrong.T)], kind="stable")[:top]
+        return [(i, j) for i, j in wrong[order].tolist()]
+
+    @override
+    def _worst(self, top: int) -> list[tuple[int, str]]:
+        return [
+            (i, f"{self.scores[i, j]:.3f}  {self.names[j]} {'given to' if self.given[i, j] else 'missed in'}")
+            for i, j in self._mistaken(top)
         ]
 
     def to_dict(self) -> dict[str, Any]:
@@ -221,11 +230,15 @@ class MultiLabelEvaluation(Table):
     @override
     def __str__(self) -> str:
         """A table: the totals, the 20 worst labels by average precision, worst first, and the farthest mistakes."""
+        return self._text("farthest mistakes")
+
+    @override
+    def _table(self) -> list[str]:
         found = sorted((i for i, row in enumerate(self.classes) if row.support), key=self._average_precision)
         order = found + [i for i, row in enumerate(self.classes) if not row.support]
         rows = [(self.names[i], self.classes[i]) for i in order[:WORST]]
         width = max(12, *(len(name) for name, _ in rows))
-        lines = [
+        return [
             f"{self.count} images, {len(self.labels)} labels",
             f"mean average precision  {self.mean_average_precision:.3f}",
             f"F1                      {self.f1_macro:.3f} (mean of the labels), {self.f1_micro:.3f} (all together)",
@@ -233,21 +246,13 @@ class MultiLabelEvaluation(Table):
             f"log loss                {self.log_loss:.3f}",
             "",
             f"{'label':<{width}}  avg.prec.  precision  recall     F1  support",
+            *(
+                f"{name:<{width}}  {row.average_precision:9.3f}  {row.precision:9.3f}{row.recall:8.3f}{row.f1:7.3f}"
+                f"{row.support:9}"
+                for name, row in rows
+            ),
+            *more(len(order), "labels"),
         ]
-        lines += [
-            f"{name:<{width}}  {row.average_precision:9.3f}  {row.precision:9.3f}{row.recall:8.3f}{row.f1:7.3f}"
-            f"{row.support:9}"
-            for name, row in rows
-        ]
-        lines += more(len(order), "labels")
-        if mistakes := self.mistakes(5):
-            names = dict(zip((label.id for label in self.labels), self.names, strict=True))
-            lines += ["", "farthest mistakes"]
-            lines += [
-                f"{score:.3f}  {names[label]} {'given to' if given else 'missed in'} {name}"
-                for name, label, given, score in mistakes
-            ]
-        return "\n".join([*lines, *self.failures()])
 
     def _average_precision(self, column: int) -> float:
         precision: float = self.classes[column].average_precision

@@ -39,9 +39,16 @@ def evaluate(
     scores, names, errors = engine.scored(images, batch_size=batch_size)
     good = [error is None for error in errors]
     sources, failed = list(compress(names, good)), list(filter(None, errors))
+    shown = dict(enumerate(map(_shown, compress(images, good))))
     if spec.multi_label:
-        return MultiLabelEvaluation(spec.labels, targets[good], scores, sources, failed, spec.thresholds)
-    return Evaluation(spec.labels, targets[good], scores, sources, failed)
+        return MultiLabelEvaluation(spec.labels, targets[good], scores, sources, failed, spec.thresholds, shown)
+    return Evaluation(spec.labels, targets[good], scores, sources, failed, shown)
+
+
+def _shown(image: Any) -> Any:
+    """What shows an image again; None for an open file, which is read only once."""
+    image = image[1] if isinstance(image, tuple) else image
+    return None if hasattr(image, "read") else image
 
 
 def read_labeled(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import html
+import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pretrained_cnn.errors import ImageError, import_package
 from pretrained_cnn.labels import Label
+from pretrained_cnn.results import drawing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +21,9 @@ __all__ = ["WORST", "Table", "more"]
 WORST = 20
 """Up to so many classes are shown, the worst ones first."""
 
+SHOWN = 12
+"""So many of the worst mistakes are drawn in a notebook."""
+
 
 class Table:
     """A row for each class, by its id."""
@@ -25,6 +31,7 @@ class Table:
     labels: Sequence[Label]
     sources: Sequence[str]
     failed: Sequence[ImageError]
+    images: Mapping[int, Any]
     classes: Any
 
     @property
@@ -53,7 +60,37 @@ class Table:
         frame = import_package("pandas", extra="pandas").DataFrame(self.classes, columns=list(self.classes[0]._fields))
         return frame.set_index("id")
 
-    def failures(self) -> Iterator[str]:
+    def _table(self) -> list[str]:
+        """The lines of the table as text: the totals, and the worst classes."""
+        raise NotImplementedError
+
+    def _worst(self, top: int) -> list[tuple[int, str]]:
+        """The place and a line of text of each of the ``top`` worst mistakes, worst first."""
+        raise NotImplementedError
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the table, and the worst mistakes with their images."""
+        text = html.escape("\n".join([*self._table(), *self._failures()]))
+        cards = [drawing.card(self.sources[place], self._image(place), [line]) for place, line in self._worst(SHOWN)]
+        mistakes = f'<div style="display:flex;flex-wrap:wrap;gap:1em">{"".join(cards)}</div>' if cards else ""
+        return f'<pre style="white-space:pre;overflow-x:auto">{text}</pre>{mistakes}'
+
+    def _kept_images(self) -> dict[int, Any]:
+        """The images of the worst mistakes, so that the others need not stay in memory."""
+        return {place: self.images[place] for place, _ in self._worst(SHOWN) if place in self.images}
+
+    def _image(self, place: int) -> Any:
+        """What shows an image again; None if nothing does."""
+        source = self.sources[place]
+        return self.images.get(place, source if os.path.isfile(source) else None)
+
+    def _text(self, mistakes: str) -> str:
+        lines = self._table()
+        if worst := self._worst(5):
+            lines += ["", mistakes, *(f"{line}  {self.sources[place]}" for place, line in worst)]
+        return "\n".join([*lines, *self._failures()])
+
+    def _failures(self) -> Iterator[str]:
         """The last lines of the table as text: the images that could not be read, if there are any."""
         if self.failed:
             yield from ("", f"could not be read: {len(self.failed)}", *map(str, self.failed))

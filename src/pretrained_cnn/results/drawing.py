@@ -74,6 +74,17 @@ def show(result: Drawable, size: int) -> None:
     _Sheet(1, 1, size, None).draw([result], lambda *_: image).show()
 
 
+def card(source: str, image: Any, lines: Sequence[str], size: int = 160) -> str:
+    """An image for a notebook with lines of text below it, and its name; without the image if it cannot be read."""
+    try:
+        drawn = "" if image is None else _image_tag(_read(source, image, size))
+    except ImageError as error:
+        drawn = f'<div style="color:{ERROR};overflow-wrap:anywhere">{_escape(error.reason)}</div>'
+    texts = "".join(f'<div style="overflow-wrap:anywhere">{_escape(line)}</div>' for line in lines)
+    name = f'<div style="opacity:.7;overflow-wrap:anywhere">{_escape(source, end=True)}</div>'
+    return f'<div style="width:{size}px;font-size:.85em">{drawn}{texts}{name}</div>'
+
+
 def html(result: Drawable) -> str:
     """A result for a notebook, light or dark: a thumbnail, the name, and a bar for each class."""
     try:
@@ -179,9 +190,13 @@ def _thumbnail(result: Drawable, size: int) -> Image.Image:
             "it was not kept, so it cannot be shown; predict keeps an image, and so does predict_batch one in a list; "
             "stream keeps paths and addresses only",
         )
+    return _read(result.source, result.image, size)
+
+
+def _read(source: str, image: Any, size: int) -> Image.Image:
+    """An image, undistorted, as large as it goes into a square. Raises ImageError."""
     square = (size, size)
-    image = decode(Item(0, result.source, result.image), ImagePolicy(), size_needed(square, ResizePolicy("pad")))
-    return fit(image, square)
+    return fit(decode(Item(0, source, image), ImagePolicy(), size_needed(square, ResizePolicy("pad"))), square)
 
 
 def _image_tag(image: Image.Image) -> str:

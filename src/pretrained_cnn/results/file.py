@@ -89,8 +89,8 @@ class Destination:
         self.format.require()
         if not self.path.parent.is_dir():
             raise OutputError(f"{path}: the folder {self.path.parent} does not exist; make it first")
-        self.images = self.failed = self.uncertain = 0
-        """How many images have their rows, how many of them failed, and how many are uncertain."""
+        self.images = self.failed = self.uncertain = self.unknown = 0
+        """How many images have their rows; how many of them failed, are uncertain, and are of none of the classes."""
         self.before = 0
         """How many images had their rows before this run."""
         self.run = run
@@ -133,6 +133,7 @@ class Destination:
         self.images += by
         self.failed += by * (status == "failed")
         self.uncertain += by * (status == "uncertain")
+        self.unknown += by * (status == "unknown")
 
     def _note(self, *, finished: bool) -> None:
         run = {"folder": self.run.folder, "sources": list(self.run.sources), "version": self.run.version}

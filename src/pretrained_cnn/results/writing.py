@@ -34,7 +34,7 @@ class Written:
     """What `write_results` did.
 
     >>> Written(Path("r.csv"), images=1_000, failed=2, uncertain=0, before=400)
-    Written(path=...Path('r.csv'), images=1000, failed=2, uncertain=0, before=400)
+    Written(path=...Path('r.csv'), images=1000, failed=2, uncertain=0, before=400, unknown=0)
     """
 
     path: Path
@@ -47,6 +47,8 @@ class Written:
     """How many of these are uncertain."""
     before: int
     """How many of these had their rows before."""
+    unknown: int = 0
+    """How many of these are of none of the classes, by a calibrated classifier."""
 
 
 def fill(
@@ -227,7 +229,7 @@ def write_results(
         results, path, resume=resume, overwrite=overwrite, retry_failed=retry_failed, settings=settings
     ) as (file, found):
         fill(file, found)
-        return Written(file.path, file.images, file.failed, file.uncertain, file.before)
+        return Written(file.path, file.images, file.failed, file.uncertain, file.before, file.unknown)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """Dynamic batching: the images of many requests pass through the network together.
 
-An image that comes while the network is free runs at once, alone. Those that come meanwhile wait, and go together when
-it is free again. So no time is spent waiting for company, and batches grow with the load.
+An image that comes while the network has a lane free runs at once, alone. Those that come while all lanes are busy
+wait, and go together when one is free again. So no time is spent waiting for company, and batches grow with the load.
 """
 
 from __future__ import annotations
@@ -49,27 +49,32 @@ class Room:
 
 
 class Batcher(Generic[T, R]):
-    """Runs what is given to it in batches, one at a time.
+    """Runs what is given to it in batches.
 
     Args:
         run: Takes up to ``size`` things, and returns what became of each, in order. It runs in ``executor``.
-        executor: Where; batchers that share one of a single thread take turns.
+        executor: Where.
         size: Things at most in a batch.
+        lanes: Batches at most that run at a time.
 
     All methods belong to one event loop.
     """
 
-    def __init__(self, run: Callable[[Sequence[T]], Sequence[R]], executor: Executor, size: int) -> None:
+    def __init__(self, run: Callable[[Sequence[T]], Sequence[R]], executor: Executor, size: int, lanes: int) -> None:
         self._run, self._executor, self._size = run, executor, size
+        self._free = lanes
+        self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
-        self._task: asyncio.Task[None] | None = None
 
     async def put(self, thing: T) -> R:
         """What became of a thing. Raises what ``run`` raised for it."""
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((thing, future))
-        if self._task is None:
-            self._task = asyncio.create_task(self._work())
+        if self._free:
+            self._free -= 1
+            task = asyncio.create_task(self._work())
+            self._tasks.add(task)  # the loop itself keeps a weak reference only
+            task.add_done_callback(self._tasks.discard)
         return await future
 
     async def _work(self) -> None:
@@ -81,7 +86,7 @@ class Batcher(Generic[T, R]):
                 if not future.done():  # else whoever waited has gone
                     batch.append((thing, future))
             await self._answer(batch)
-        self._task = None
+        self._free += 1
 
     async def _answer(self, batch: Sequence[tuple[T, asyncio.Future[R]]]) -> None:
         if not batch:

@@ -7,6 +7,7 @@ needed that a killed worker would keep, and what it had counted stays.
 from __future__ import annotations
 
 import bisect
+from array import array
 from collections.abc import Iterator
 from multiprocessing.sharedctypes import RawArray
 from typing import Any
@@ -58,7 +59,7 @@ class Metrics:
 
     def __init__(self, workers: int, *, numbers: Any = None, worker: int = 0) -> None:
         self._workers, self._start = workers, worker * len(COLUMNS)
-        self._numbers = numbers or RawArray("d", workers * len(COLUMNS))
+        self._numbers = numbers or (RawArray if workers > 1 else _own_memory)("d", workers * len(COLUMNS))
 
     def of(self, worker: int) -> Metrics:
         """The same numbers, to be written by this worker."""
@@ -127,6 +128,11 @@ class Metrics:
 
     def _add(self, name: str, labels: str, amount: float = 1) -> None:
         self._numbers[self._start + COLUMNS[name, labels]] += amount
+
+
+def _own_memory(kind: str, size: int) -> Any:
+    """For a single process, which then needs no place to write: a container may have none."""
+    return array(kind, [0.0] * size)
 
 
 def _line(name: str, labels: str, value: float) -> str:

@@ -1,10 +1,11 @@
-"""The classifier of a service: decodes in threads, and runs what is decoded in batches, in one thread."""
+"""The classifier of a service: decodes in threads, and runs what is decoded in batches."""
 
 from __future__ import annotations
 
 import asyncio
 import io
 import math
+import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,9 @@ __all__ = ["Model", "Upload"]
 
 FETCHERS = 8
 """Threads that wait for other servers: more than those that decode, and not the same."""
+LANES = 2
+"""Batches that are in the network at a time: while one begins or ends, the other keeps the cores busy, and a heat map,
+which takes long, does not hold up answers."""
 SHOWN = 640
 """The longer side at most, in pixels, of an image with its heat map."""
 
@@ -72,19 +76,20 @@ class Model:
         )
         self._decoders = ThreadPoolExecutor(default_workers(), thread_name_prefix="decode")
         self._fetchers = ThreadPoolExecutor(FETCHERS, thread_name_prefix="fetch")
-        self._network = ThreadPoolExecutor(1, thread_name_prefix="network")
+        self._network = ThreadPoolExecutor(LANES, thread_name_prefix="network")
         outputs: tuple[Output, ...] = ("scores",) if classifier.calibration is None else OUTPUTS
-        self._scores = Batcher(partial(self._run, outputs), self._network, settings.batch_size)
-        self._embeddings = Batcher(partial(self._run, ("embedding",)), self._network, settings.batch_size)
-        self._busy_since: float | None = None
+        self._scores = Batcher(partial(self._run, outputs), self._network, settings.batch_size, LANES)
+        self._embeddings = Batcher(partial(self._run, ("embedding",)), self._network, settings.batch_size, LANES)
+        self._began: dict[int, float] = {}
+        """When each thread that is in the network began, by its number."""
         self._seconds = 0.1
         """How long the network takes for an image, as it was lately."""
 
     @property
     def is_stuck(self) -> bool:
         """Whether the network has been busy with one batch for longer than two requests may take."""
-        since = self._busy_since
-        return since is not None and time.monotonic() - since > 2 * self._settings.timeout
+        oldest = min(list(self._began.values()), default=time.monotonic())
+        return time.monotonic() - oldest > 2 * self._settings.timeout
 
     @property
     def retry_after(self) -> int:
@@ -191,9 +196,10 @@ class Model:
         return [next(rows) if error is None else error for error in answered.errors]
 
     def _timed(self, work: Callable[[], T]) -> T:
-        """Do it in the network's thread, and remember since when."""
-        self._busy_since = time.monotonic()
+        """Do it in a thread of the network's, and remember since when."""
+        thread = threading.get_ident()
+        self._began[thread] = time.monotonic()
         try:
             return work()
         finally:
-            self._busy_since = None
+            del self._began[thread]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn._cache import cache_folder
-from pretrained_cnn._check import whole_number
+from pretrained_cnn._check import number, whole_number
 from pretrained_cnn._process import warn
 from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.engine import Engine
@@ -70,6 +70,8 @@ class _Data:
     """Where the validation images are from."""
     changed: NDArray[np.float32] | None = None
     """The embeddings ``(n, copies, D)`` of changed copies of the images to train with."""
+    share: float | None = None
+    """The share of the images that is set aside to validate with, if that is asked for."""
     beside: Sequence[str] = ()
     """Classes that need no images here, since those of an earlier training are at hand."""
 
@@ -86,10 +88,11 @@ class Known(NamedTuple):
 def train(
     engine: Engine,
     source: LabeledImages,
-    validation: LabeledImages | None,
+    validation: LabeledImages | float | None,
     settings: Settings,
     sample_weight: Any = None,
     columns: Columns = Columns(),
+    groups: Any = None,
 ) -> Trained:
     """Fit a head for the classes of ``source``, and fine-tune the last layers of the network if so set.
 
@@ -98,11 +101,14 @@ def train(
     """
     if settings.is_linear:
         import_package("scipy", extra="train")
+    share = None
+    if isinstance(validation, int | float | np.number):
+        share, validation = number("validation", validation, above=0, most=0.9), None
     if validation is None and (parts := dataset_parts(source)) is not None:
-        source, validation = parts["train"], parts.get("validation")
+        source, validation = parts["train"], parts.get("validation") if share is None else None
     seconds: dict[str, float] = {}
     with _clock(seconds, "read"):
-        images = _read(engine, source, validation, settings, sample_weight, columns)
+        images = replace(_read(engine, source, validation, settings, sample_weight, columns, groups), share=share)
     _check_network(engine, settings)
     identity = engine.identity() if settings.cache else None
     with _clock(seconds, "embed"):
@@ -160,7 +166,7 @@ def _add(known: Known, source: LabeledImages, validation: LabeledImages | None, 
     ]
     vectors = [np.concatenate(both) for both in zip(images.vectors, added.vectors, strict=True)]
     failed = [*images.failed, *added.failed]
-    joined = replace(added, parts=parts, vectors=vectors, failed=failed, copies=_copies(parts))
+    joined = replace(added, share=images.share, parts=parts, vectors=vectors, failed=failed, copies=_copies(parts))
     if images.changed is not None and added.changed is not None:
         joined = replace(joined, changed=np.concatenate([images.changed, added.changed]))
     return _fit(engine, joined, settings, identity, seconds)
@@ -182,15 +188,16 @@ def _fit(engine: Engine, images: _Data, settings: Settings, identity: str | None
     if settings.class_weight is not None:
         weights = data.class_weights(settings.class_weight, images.parts[0].targets, images.classes)
         images = replace(images, parts=[part.weighted(weights) for part in images.parts])
-    if len(images.parts) == 1 and (not settings.is_linear or settings.unfreeze):
+    if len(images.parts) == 1 and (images.share is not None or not settings.is_linear or settings.unfreeze):
         images = _set_aside(images, settings)
     with _clock(seconds, "head"):
         stage = _linear(images, settings) if settings.is_linear else _layers(images, settings)
     spec = _spec_with_head(engine, stage, images.classes, settings)
     history, plain, metrics = stage.history, {**settings.to_plain(), **stage.chosen}, stage.metrics
+    checkpoint = None
     if settings.unfreeze:
         with _clock(seconds, "fine-tune"):
-            spec, rows = _fine_tune(engine, spec, stage.head, images.parts, settings, identity)
+            spec, rows, checkpoint = _fine_tune(engine, spec, stage.head, images.parts, settings, identity)
         history, metrics = [*history, *rows], _best(rows)
         plain = {**settings.to_plain("fine-tune"), **stage.chosen}
     report = _report(engine.spec, images, stage, plain, metrics, seconds)
@@ -198,7 +205,7 @@ def _fit(engine: Engine, images: _Data, settings: Settings, identity: str | None
     network = {}
     if engine.graph is not None and isinstance(stage.head, Head):
         network["bundle"] = engine.graph.with_head(stage.head, spec)
-    return Trained(engine.derived(spec, **network), TrainingHistory(history), report, digests, known)
+    return Trained(engine.derived(spec, **network), TrainingHistory(history), report, digests, known, checkpoint)
 
 
 def preview(engine: Engine, image: Any, augment: Any, copies: int, seed: int) -> Figure:
@@ -221,6 +228,7 @@ def _read(
     settings: Settings,
     sample_weight: Any,
     columns: Columns,
+    groups: Any = None,
     beside: Sequence[str] = (),
 ) -> _Data:
     """The images whose files can be read. Raises DataError for data from which nothing can be learnt.
@@ -229,6 +237,7 @@ def _read(
     """
     sources = [source] if validation is None else [source, validation]
     chosen = columns_of_each(columns, *sources)
+    chosen[1:] = [replace(of, group=None) for of in chosen[1:]]  # what is given to validate with is not split
     given: list[Any]
     if settings.multi_label:
         given = [labeled_sets(each, of, policy=engine.image_policy) for each, of in zip(sources, chosen, strict=True)]
@@ -239,7 +248,11 @@ def _read(
     data.class_weights(settings.class_weight, np.empty(0, np.intp), classes)  # a class that does not exist is refused
     counts = [sample_weight, None] if sample_weight is not None else [part.weights for part in given]
     weights = [None if of is None else data.sample_weights(of, part) for of, part in zip(counts, given, strict=False)]
-    read = [data.read(part, classes, engine.image_policy, of) for part, of in zip(given, weights, strict=True)]
+    if groups is not None:
+        given[0].groups = data.groups_of(groups, given[0])
+    read = [
+        data.read(part, classes, engine.image_policy, of, part.groups) for part, of in zip(given, weights, strict=True)
+    ]
     parts = [images for images, _ in read]
     failed = [error for _, errors in read for error in errors]
     data.check_left(parts, classes, failed, beside=beside)
@@ -312,31 +325,34 @@ def _embed(engine: Engine, images: _Data, settings: Settings, identity: str | No
 
 
 def _set_aside(images: _Data, settings: Settings) -> _Data:
-    """The images with a part of each class set aside to validate with."""
+    """The images with a share of each class set aside to validate with."""
+    share = images.share or data.SHARE
     (every,), (vectors,) = images.parts, images.vectors
-    (aside,) = _held_out(every, settings, once=True)
+    (aside,) = _held_out(every, settings, once=True, share=share)
     return replace(
         images,
         parts=[every.keep(~aside), every.keep(aside)],
         vectors=[vectors[~aside], vectors[aside]],
         changed=None if images.changed is None else images.changed[~aside],
-        split=_set_aside_text(settings),
+        split=_set_aside_text(settings, share),
     )
 
 
-def _held_out(images: data.Images, settings: Settings, *, once: bool | None = None) -> list[NDArray[np.bool_]]:
+def _held_out(
+    images: data.Images, settings: Settings, *, once: bool | None = None, share: float = data.SHARE
+) -> list[NDArray[np.bool_]]:
     """Which images validate, in turn. Raises DataError if none can."""
-    held = data.hold_out(images.targets, data.find_groups(images), settings.seed, once=once)
+    held = data.hold_out(images.targets, data.find_groups(images), settings.seed, once=once, share=share)
     if not held:
         raise DataError(
-            f"{images.name}: with one image a class, none can be set aside to choose the settings; give more, "
-            "or validation=..."
+            f"{images.name}: with one image, or one group, a class, none can be set aside to choose the settings; give "
+            "more, or validation=..."
         )
     return held
 
 
-def _set_aside_text(settings: Settings) -> str:
-    return f"{100 * data.SHARE:.0f} % of each class, set aside by seed {settings.seed}"
+def _set_aside_text(settings: Settings, share: float = data.SHARE) -> str:
+    return f"{100 * share:.0f} % of each class, set aside by seed {settings.seed}"
 
 
 class _Stage(NamedTuple):
@@ -455,8 +471,8 @@ def _fine_tune(
     parts: Sequence[data.Images],
     settings: Settings,
     identity: str | None,
-) -> tuple[ModelSpec, list[dict[str, Any]]]:
-    """The spec of the fine-tuned network, and a row for each epoch."""
+) -> tuple[ModelSpec, list[dict[str, Any]], Path | None]:
+    """The spec of the fine-tuned network, a row for each epoch, and the file with the state after the last one."""
     from pretrained_cnn.backbones.build import Backbone
     from pretrained_cnn.transfer.fine_tune import fine_tune, layers_to_unfreeze, leaf_layers
 
@@ -475,9 +491,7 @@ def _fine_tune(
         seed=settings.seed,
         checkpoint=checkpoint,
     )
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
-    return spec.replace(builder=lambda input_shape: network), rows
+    return spec.replace(builder=lambda input_shape: network), rows, checkpoint
 
 
 def _report(

@@ -21,6 +21,7 @@ from pretrained_cnn.images.inputs import content
 from pretrained_cnn.images.labeled import Labeled, LabeledSets
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item, is_address, iter_items
+from pretrained_cnn.images.tables import as_label
 
 SHARE = 0.2
 """The part of each class that is set aside where no validation images are given."""
@@ -44,11 +45,14 @@ class Images:
     """SHA-256 of what each image is; None for what can be read only once, or may be another one next time."""
     weights: NDArray[np.float64]
     """What each image counts."""
+    things: list[str] | None = None
+    """The thing that each image is of; None if every image is of another."""
 
     def keep(self, which: Sequence[bool] | NDArray[np.bool_]) -> Images:
         kept = np.flatnonzero(which).tolist()
         items, digests = [self.items[i] for i in kept], [self.digests[i] for i in kept]
-        return Images(self.name, items, self.targets[kept], digests, self.weights[kept])
+        things = None if self.things is None else [self.things[i] for i in kept]
+        return Images(self.name, items, self.targets[kept], digests, self.weights[kept], things)
 
     def weighted(self, by_class: NDArray[np.float64]) -> Images:
         """The same images, each counting as its class says too."""
@@ -85,6 +89,7 @@ def concatenate(first: Images, second: Images) -> Images:
         np.concatenate([first.targets, second.targets]),
         [*first.digests, *second.digests],
         np.concatenate([first.weights, second.weights]),
+        None if first.things is None else [*first.things, *(second.things or (item.name for item in second.items))],
     )
 
 
@@ -139,6 +144,7 @@ def read(
     classes: Sequence[str],
     policy: ImagePolicy,
     weights: NDArray[np.float64] | None = None,
+    things: list[str] | None = None,
 ) -> tuple[Images, list[ImageError]]:
     """The images of ``data`` whose files are there and begin as images do, and the errors of the others."""
     index = {name: i for i, name in enumerate(classes)}
@@ -154,7 +160,7 @@ def read(
         targets = np.array([index[label] for label in data.labels], np.intp)
     errors = [look for look in looks if isinstance(look, ImageError)]
     digests = [None if isinstance(look, ImageError) else look for look in looks]
-    found = Images(data.name, images, targets, digests, np.ones(len(images)) if weights is None else weights)
+    found = Images(data.name, images, targets, digests, np.ones(len(images)) if weights is None else weights, things)
     return found.keep([not isinstance(look, ImageError) for look in looks]), errors
 
 
@@ -210,9 +216,23 @@ def find_copies(train: Images, validation: Images | None = None) -> Copies:
 
 
 def find_groups(images: Images) -> NDArray[np.intp]:
-    """A number for each image, the same for images of one content, which belong on one side of a split."""
-    numbers: dict[bytes | str, int] = {}
-    return np.array([numbers.setdefault(key, len(numbers)) for key in images.contents()], np.intp)
+    """A number for each image, the same for images that belong on one side of a split.
+
+    These are images of one content, images of one thing, and whatever these two connect.
+    """
+    contents = images.contents()
+    joined: dict[Any, Any] = {}
+
+    def first(key: Any) -> Any:
+        while (next_ := joined.setdefault(key, key)) != key:
+            joined[key] = joined[next_]
+            key = next_
+        return key
+
+    for known, thing in zip(contents, images.things or (), strict=False):
+        joined[first(known)] = first(("thing", thing))
+    numbers: dict[Any, int] = {}
+    return np.array([numbers.setdefault(first(known), len(numbers)) for known in contents], np.intp)
 
 
 def deal(targets: NDArray[Any], groups: NDArray[np.intp], shares: Sequence[float], seed: int) -> NDArray[np.intp]:
@@ -242,15 +262,15 @@ def deal(targets: NDArray[Any], groups: NDArray[np.intp], shares: Sequence[float
 
 
 def hold_out(
-    targets: NDArray[Any], groups: NDArray[np.intp], seed: int, *, once: bool | None = None
+    targets: NDArray[Any], groups: NDArray[np.intp], seed: int, *, once: bool | None = None, share: float = SHARE
 ) -> list[NDArray[np.bool_]]:
-    """Which images validate, ``(n,)`` each: those of a fold for each of `FOLDS` folds, or, ``once``, a `SHARE` of all.
+    """Which images validate, ``(n,)`` each: those of a fold for each of `FOLDS` folds, or, ``once``, a share of all.
 
     Without ``once``, that is where a share has `ENOUGH` images. Empty if no class has two groups.
     """
     if once is None:
         once = SHARE * len(targets) >= ENOUGH
-    parts = deal(targets, groups, [SHARE, 1 - SHARE] if once else [1 / FOLDS] * FOLDS, seed)
+    parts = deal(targets, groups, [share, 1 - share] if once else [1 / FOLDS] * FOLDS, seed)
     held = [parts == part for part in range(1 if once else FOLDS)]
     return [which for which in held if which.any()]
 
@@ -274,6 +294,14 @@ def class_weights(
         for name, weight in given.items():
             weights[classes.index(name)] = number(f"class_weight of {name!r}", weight, above=0)
     return weights
+
+
+def groups_of(given: Any, data: Labeled | LabeledSets) -> list[str]:
+    """The thing that each image of ``data`` is of, from an array or a list ``(n,)``. Raises DataError for others."""
+    values = np.asarray(given).tolist() if hasattr(given, "shape") else list(given)
+    if len(values) != len(data.images):
+        raise DataError(f"groups: {len(values)} of them do not fit the {len(data.images)} images of {data.name}")
+    return [str(as_label(value, f"groups: number {i}")) for i, value in enumerate(values)]
 
 
 def sample_weights(given: Any, data: Labeled | LabeledSets) -> NDArray[np.float64]:

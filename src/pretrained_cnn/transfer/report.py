@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from pretrained_cnn.bundle.store import CARD, TRAINING, Bundle
 from pretrained_cnn.engine import Engine
+from pretrained_cnn.errors import BundleError
 from pretrained_cnn.spec import ModelSpec
 from pretrained_cnn.transfer.history import TrainingHistory
 
-__all__ = ["Trained", "TrainingReport", "model_card"]
+__all__ = ["Trained", "TrainingReport", "model_card", "read_training", "training_texts"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,31 @@ class Trained:
     """SHA-256 of the images that chose its weights and its settings: it must not be judged by them."""
     known: Any = None
     """What `add_classes` goes on from: embeddings, and no images."""
+    checkpoint: Path | None = None
+    """The state of fine-tuning, from which the same call ends at once. It is of no use once the network is saved."""
+
+
+def training_texts(report: TrainingReport, history: TrainingHistory, spec: ModelSpec) -> dict[str, str]:
+    """What a bundle says of a training, by the name of the file: a page for people, and all of it as JSON."""
+    data = {"report": report.to_dict(), "history": list(history)}
+    return {CARD: model_card(report, spec), TRAINING: json.dumps(data, indent=1, default=_plain) + "\n"}
+
+
+def read_training(bundle: Bundle) -> tuple[TrainingReport, TrainingHistory] | None:
+    """What `training_texts` wrote; None for a bundle of a classifier that was not trained here."""
+    data = bundle.training()
+    if data is None:
+        return None
+    try:
+        report = TrainingReport(**{**data["report"], "classes": tuple(data["report"]["classes"])})
+        return report, TrainingHistory(data["history"])
+    except (KeyError, TypeError) as error:
+        raise BundleError(f"{bundle.path / TRAINING} does not describe a training: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy's as Python's; anything else by its text."""
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 def model_card(report: TrainingReport, spec: ModelSpec) -> str:
