@@ -465,14 +465,7 @@ class Classifier:
             seed=seed,
             cache=cache,
         )
-        if isinstance(model, Classifier):
-            _refuse(arguments, "a Classifier to go on from")
-            engine = model.engine.copy()
-        else:
-            _refuse_options_of_head(arguments)
-            if isinstance(find_model(model), ModelFile):  # whose own classes do not matter here
-                arguments = {"labels": NUMBERS, **arguments}
-            engine = cls(model, **arguments).engine
+        engine = _base_engine(model, arguments)
         columns = Columns(path_column, label_column, groups if isinstance(groups, str) else None)
         things = None if isinstance(groups, str) else groups
         return cls(transfer.train(engine, data, validation, settings, sample_weight, columns, things))
@@ -1197,6 +1190,17 @@ def _loaded(path: str, runtime: str, precision: Precision, image_policy: ImagePo
 
 def _unpickled(spec: ModelSpec, settings: dict[str, Any]) -> Classifier:
     return Classifier(Engine(spec, **settings))
+
+
+def _base_engine(model: Any, arguments: dict[str, Any]) -> Engine:
+    """The network that a training starts from, which it does not change."""
+    if isinstance(model, Classifier):
+        _refuse(arguments, "a Classifier to go on from")
+        return model.engine.copy()
+    _refuse_options_of_head(arguments)
+    if isinstance(find_model(model), ModelFile):  # whose own classes do not matter here
+        arguments = {"labels": NUMBERS, **arguments}
+    return Classifier(model, **arguments).engine
 
 
 def _refuse_options_of_head(arguments: Mapping[str, Any]) -> None:
