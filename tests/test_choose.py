@@ -223,6 +223,7 @@ def test_what_cannot_be_chosen_from(photos: Path, monkeypatch: pytest.MonkeyPatc
 
 @LEFT_OUT
 @pytest.mark.usefixtures("networks")
+@pytest.mark.slow
 def test_of_those_at_hand_a_broken_one_is_left_out(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     register(SMALL.replace(name="Broken", builder="no_such_module:build"))
     monkeypatch.setattr(choosing, "list_models", lambda **limits: ["Broken", "Small"] if limits["offline"] else [])
