@@ -88,6 +88,8 @@ def test_copies_stay_on_the_side_of_their_image(patterns: Path) -> None:
     assert copied.report.settings["copies"] == 4
     for name, value in plain.report.metrics.items():
         assert copied.report.metrics[name] == pytest.approx(value, abs=2e-3), name
+    chosen = next(row for row in copied.history if row["C"] == copied.report.settings["C"])
+    assert chosen["validation_loss"] > chosen["loss"] + 0.1, "what is held out is not known"
     mlp = Classifier.train(patterns / "train", SMALL, augment=same, head="mlp", epochs=1)
     assert mlp.report.counts["validation"] == dict.fromkeys(CLASSES, 2)
 
