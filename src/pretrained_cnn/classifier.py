@@ -18,6 +18,7 @@ from typing_extensions import override
 from pretrained_cnn._check import choice, number, whole_number
 from pretrained_cnn._lazy import Reference
 from pretrained_cnn._process import warn
+from pretrained_cnn._progress import Progress, report, showing
 from pretrained_cnn._types import ImageLike, ImagesLike, LabeledImages
 from pretrained_cnn.bundle.formats import Dtype
 from pretrained_cnn.bundle.manifest import ExportCheck
@@ -366,6 +367,7 @@ class Classifier:
         multi_label: bool = False,
         seed: int = 0,
         cache: bool = True,
+        progress: bool | Progress | None = None,
         **arguments: Any,
     ) -> Self:
         """Make a classifier of your own classes: a pretrained network with a head that is fitted to your images.
@@ -434,6 +436,8 @@ class Classifier:
             cache: Keep embeddings on disk, so that fitting again takes seconds, and after each epoch of fine-tuning the
                 state, from which the same call goes on should it be killed; not with ``callbacks``, whose state is not
                 known.
+            progress: True shows on stderr how far it is, with the time left, in one line on a terminal and in a
+                notebook; a function is called with the stage, how much of it is done, and how much there is, or None.
             **arguments: As for `Classifier`: ``weights``, ``runtime``, ``precision``, ``resize``, ``input_size``,
                 ``image_policy``, and builder options.
 
@@ -465,10 +469,9 @@ class Classifier:
             seed=seed,
             cache=cache,
         )
-        engine = _base_engine(model, arguments)
-        columns = Columns(path_column, label_column, groups if isinstance(groups, str) else None)
-        things = None if isinstance(groups, str) else groups
-        return cls(transfer.train(engine, data, validation, settings, sample_weight, columns, things))
+        engine, columns = _engine_to_train(model, arguments), Columns(path_column, label_column)
+        with showing(progress):
+            return cls(transfer.train(engine, data, validation, settings, sample_weight, columns, groups))
 
     def preview_augmentation(
         self, image: ImageLike, augment: Any = "default", *, copies: int = 7, seed: int = 0
@@ -649,6 +652,7 @@ class Classifier:
         min_score: float | None = None,
         batch_size: int | None = None,
         errors: Literal["raise", "return"] = "raise",
+        progress: bool | Progress | None = None,
     ) -> list[Result]:
         """Name what is in several images: one `Result` for each, in their order.
 
@@ -659,6 +663,7 @@ class Classifier:
             batch_size: As for `stream`.
             errors: ``"raise"`` raises the ImageError of the first bad image; ``"return"`` gives a bad
                 image a `Result` with its error, in its place.
+            progress: As for `train`.
 
         In a notebook, the list shows itself as a contact sheet of its first 24 images.
 
@@ -666,7 +671,9 @@ class Classifier:
         >>> clf.predict_batch(["examples/images/clock.png", "no.jpg"], errors="return")[1]
         Result('no.jpg': error: there is no such file)
         """
-        results = ResultList(self.stream(images, top=top, min_score=min_score, batch_size=batch_size, errors=errors))
+        stream = self.stream(images, top=top, min_score=min_score, batch_size=batch_size, errors=errors)
+        with showing(progress):
+            results = ResultList(_counted(stream, _length(images)))
         if isinstance(images, list | tuple | np.ndarray):  # the caller has them all in memory anyway
             kept = map(_kept, iter_items(images, self._engine.image_policy))
             results = ResultList(replace(result, image=image) for result, image in zip(results, kept, strict=True))
@@ -746,13 +753,15 @@ class Classifier:
         layer: str | None = None,
         batch_size: int | None = None,
         errors: Literal["raise", "return"] = "raise",
+        progress: bool | Progress | None = None,
     ) -> NDArray[np.float32]:
         """What the network sees in each image: float32 ``(N, embedding_size)``, in their order.
 
         An embedding is the input of the last dense layer; for weights without a top, the pooled features.
         With ``layer``, the name of one of ``keras_model.layers``, it is what that layer gives, ``(N, D)``, a map as the
         mean over its pixels. ``images`` are as for `predict_batch`. Raises the ImageError of the first bad image; with
-        ``errors="return"`` its row is NaN. Raises InvalidArgumentError if there is no such layer.
+        ``errors="return"`` its row is NaN. Raises InvalidArgumentError if there is no such layer. ``progress``
+        is as for `train`.
 
         >>> clf = Classifier("EfficientNetLite0")
         >>> clf.embed(["examples/images/clock.png"]).shape
@@ -760,7 +769,8 @@ class Classifier:
         >>> clf.embed(["examples/images/clock.png"], layer="block10_add").shape
         (1, 112)
         """
-        return self._engine.run(images, "embedding", layer, batch_size=batch_size, errors=errors)
+        with showing(progress):
+            return self._engine.run(images, "embedding", layer, batch_size=batch_size, errors=errors)
 
     def embed_stream(
         self,
@@ -830,6 +840,7 @@ class Classifier:
         path_column: str | None = None,
         label_column: str | None = None,
         batch_size: int | None = None,
+        progress: bool | Progress | None = None,
     ) -> Evaluation | MultiLabelEvaluation:
         """How often the classifier is right about images whose classes are known, and where it is wrong.
 
@@ -842,6 +853,7 @@ class Classifier:
             path_column: As for `train`.
             label_column: As for `train`.
             batch_size: As for `stream`.
+            progress: As for `train`.
 
         A label is a class's id, or its name if no other class has it. Bad images are listed in `Evaluation.failed`.
         Returns an `Evaluation`; with ``multi_label=True`` a `MultiLabelEvaluation`, for which an image's label is a
@@ -853,7 +865,9 @@ class Classifier:
         >>> clf.evaluate([("examples/images/clock.png", "analog_clock"), ("examples/images/candle.png", "candle")])
         Evaluation(2 images, top1=1.000 (0.342 to 1.000))
         """
-        return evaluate(self._engine, source, labels, Columns(path_column, label_column), batch_size=batch_size)
+        columns = Columns(path_column, label_column)
+        with showing(progress):
+            return evaluate(self._engine, source, labels, columns, batch_size=batch_size)
 
     def compare(
         self,
@@ -1141,6 +1155,29 @@ def _both(output: Output | Sequence[Output] | None, quantize: object) -> list[Ou
     return list(OUTPUTS)
 
 
+def _engine_to_train(model: Any, arguments: dict[str, Any]) -> Engine:
+    """The network that training starts from: that of a classifier, copied, or that of what `Classifier` takes."""
+    if isinstance(model, Classifier):
+        _refuse(arguments, "a Classifier to go on from")
+        return model.engine.copy()
+    _refuse_options_of_head(arguments)
+    if isinstance(find_model(model), ModelFile):  # whose own classes do not matter here
+        arguments = {"labels": NUMBERS, **arguments}
+    return Classifier(model, **arguments).engine
+
+
+def _length(images: Any) -> int | None:
+    return None if isinstance(images, str | os.PathLike) or not hasattr(images, "__len__") else len(images)
+
+
+def _counted(results: Iterable[Result], total: int | None) -> Iterator[Result]:
+    """The results; `report` hears of each."""
+    report("classify", 0, total)
+    for done, result in enumerate(results, 1):
+        report("classify", done, total)
+        yield result
+
+
 def _competitor(other: Classifier | str | os.PathLike[str]) -> Engine | Path:
     """The network of a classifier or a bundle, or the path of a file of results."""
     if isinstance(other, Classifier):
@@ -1190,17 +1227,6 @@ def _loaded(path: str, runtime: str, precision: Precision, image_policy: ImagePo
 
 def _unpickled(spec: ModelSpec, settings: dict[str, Any]) -> Classifier:
     return Classifier(Engine(spec, **settings))
-
-
-def _base_engine(model: Any, arguments: dict[str, Any]) -> Engine:
-    """The network that a training starts from, which it does not change."""
-    if isinstance(model, Classifier):
-        _refuse(arguments, "a Classifier to go on from")
-        return model.engine.copy()
-    _refuse_options_of_head(arguments)
-    if isinstance(find_model(model), ModelFile):  # whose own classes do not matter here
-        arguments = {"labels": NUMBERS, **arguments}
-    return Classifier(model, **arguments).engine
 
 
 def _refuse_options_of_head(arguments: Mapping[str, Any]) -> None:

@@ -101,6 +101,8 @@ def train(
     """
     if settings.is_linear:
         import_package("scipy", extra="train")
+    if isinstance(groups, str):
+        columns, groups = replace(columns, group=groups), None
     share = None
     if isinstance(validation, int | float | np.number):
         share, validation = number("validation", validation, above=0, most=0.9), None
