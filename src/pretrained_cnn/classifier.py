@@ -56,6 +56,7 @@ from pretrained_cnn.trust import (
 
 if TYPE_CHECKING:
     import keras
+    from matplotlib.figure import Figure
 
     from pretrained_cnn.transfer.settings import MLP
 
@@ -361,6 +362,7 @@ class Classifier:
         callbacks: Sequence[keras.callbacks.Callback] | None = None,
         unfreeze: int | str = 0,
         augment: Any = None,
+        copies: int | None = None,
         class_weight: Literal["balanced"] | Mapping[str, float] | None = None,
         sample_weight: Any = None,
         multi_label: bool = False,
@@ -419,6 +421,9 @@ class Classifier:
                 stays as it is, statistics included.
             augment: How images are changed while layers are trained: ``"default"`` flips, zooms, moves and relights
                 them a little; a keras layer that takes RGB ``(N, H, W, 3)`` in 0..255; None for not at all.
+                `preview_augmentation` shows it.
+            copies: With ``augment`` and without ``unfreeze``: how many changed copies of each image of ``data`` are
+                embedded, once, and fitted with it, by default 4. An image and its copies together count like one.
             class_weight: What an image of each class counts: ``"balanced"`` lets all classes count the same, a mapping
                 gives classes a number other than 1. It counts on validation too.
             sample_weight: What each image of ``data`` counts, in the order given, ``(n,)``: numbers of at least 0. An
@@ -459,6 +464,7 @@ class Classifier:
             callbacks=callbacks,
             unfreeze=unfreeze,
             augment=augment,
+            copies=copies,
             class_weight=class_weight,
             multi_label=multi_label,
             seed=seed,
@@ -467,6 +473,22 @@ class Classifier:
         engine, columns = _engine_to_train(model, arguments), Columns(path_column, label_column)
         with showing(progress):
             return cls(transfer.train(engine, data, validation, settings, sample_weight, columns, groups))
+
+    def preview_augmentation(
+        self, image: ImageLike, augment: Any = "default", *, copies: int = 7, seed: int = 0
+    ) -> Figure:
+        """Draw an image as the network gets it, and copies of it as ``augment`` changes them in `train`.
+
+        Returns a figure of matplotlib. Raises ImageError, InvalidArgumentError for what cannot augment, and
+        MissingDependencyError without matplotlib.
+
+        >>> figure = Classifier("EfficientNetLite0").preview_augmentation("examples/images/clock.png", copies=3)
+        >>> [ax.get_title() for ax in figure.axes]
+        ['as it is', 'copy 1', 'copy 2', 'copy 3']
+        """
+        from pretrained_cnn import transfer
+
+        return transfer.preview(self.engine, image, augment, copies, seed)
 
     def add_classes(
         self,
