@@ -760,7 +760,6 @@ def test_settings_take_the_numbers_of_numpy() -> None:
         ),
         ({"learning_rate": 0.1}, 'learning_rate=... has no meaning for head="linear"'),
         ({"head": "mlp", "learning_rate": 0}, "learning_rate=0 is not a number above 0"),
-        ({"augment": "default"}, "augment=... needs unfreeze: without it the network sees each image once"),
         ({"augment": "much", "unfreeze": 1}, "augment='much' is not known; give \"default\", a keras layer or None"),
         ({"augment": abs, "unfreeze": 1}, "augment=<built-in function abs> is not known; give"),
         ({"unfreeze": -1}, "unfreeze=-1 is neither a number of layers nor a layer's name"),

@@ -22,6 +22,7 @@ from pretrained_cnn._progress import Progress, report, showing
 from pretrained_cnn._types import ImageLike, ImagesLike, LabeledImages
 from pretrained_cnn.bundle.formats import Dtype
 from pretrained_cnn.bundle.manifest import ExportCheck
+from pretrained_cnn.bundle.store import unpack
 from pretrained_cnn.engine import Engine, Rows, check_speed, open_model
 from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.evaluate import Evaluation, MultiLabelEvaluation, evaluate
@@ -55,6 +56,7 @@ from pretrained_cnn.trust import (
 
 if TYPE_CHECKING:
     import keras
+    from matplotlib.figure import Figure
 
     from pretrained_cnn.transfer.settings import MLP
 
@@ -360,6 +362,7 @@ class Classifier:
         callbacks: Sequence[keras.callbacks.Callback] | None = None,
         unfreeze: int | str = 0,
         augment: Any = None,
+        copies: int | None = None,
         class_weight: Literal["balanced"] | Mapping[str, float] | None = None,
         sample_weight: Any = None,
         multi_label: bool = False,
@@ -418,6 +421,9 @@ class Classifier:
                 stays as it is, statistics included.
             augment: How images are changed while layers are trained: ``"default"`` flips, zooms, moves and relights
                 them a little; a keras layer that takes RGB ``(N, H, W, 3)`` in 0..255; None for not at all.
+                `preview_augmentation` shows it.
+            copies: With ``augment`` and without ``unfreeze``: how many changed copies of each image of ``data`` are
+                embedded, once, and fitted with it, by default 4. An image and its copies together count like one.
             class_weight: What an image of each class counts: ``"balanced"`` lets all classes count the same, a mapping
                 gives classes a number other than 1. It counts on validation too.
             sample_weight: What each image of ``data`` counts, in the order given, ``(n,)``: numbers of at least 0. An
@@ -458,6 +464,7 @@ class Classifier:
             callbacks=callbacks,
             unfreeze=unfreeze,
             augment=augment,
+            copies=copies,
             class_weight=class_weight,
             multi_label=multi_label,
             seed=seed,
@@ -466,6 +473,22 @@ class Classifier:
         engine, columns = _engine_to_train(model, arguments), Columns(path_column, label_column)
         with showing(progress):
             return cls(transfer.train(engine, data, validation, settings, sample_weight, columns, groups))
+
+    def preview_augmentation(
+        self, image: ImageLike, augment: Any = "default", *, copies: int = 7, seed: int = 0
+    ) -> Figure:
+        """Draw an image as the network gets it, and copies of it as ``augment`` changes them in `train`.
+
+        Returns a figure of matplotlib. Raises ImageError, InvalidArgumentError for what cannot augment, and
+        MissingDependencyError without matplotlib.
+
+        >>> figure = Classifier("EfficientNetLite0").preview_augmentation("examples/images/clock.png", copies=3)
+        >>> [ax.get_title() for ax in figure.axes]
+        ['as it is', 'copy 1', 'copy 2', 'copy 3']
+        """
+        from pretrained_cnn import transfer
+
+        return transfer.preview(self.engine, image, augment, copies, seed)
 
     def add_classes(
         self,
@@ -1090,9 +1113,14 @@ class Classifier:
 
     @override
     def __reduce__(self) -> tuple[object, ...]:
-        """A pickle has a backbone's name and settings, or a bundle's path, and no weights."""
+        """A pickle has a backbone's name and settings, or a bundle's path, and no weights.
+
+        Of a model file that is run as it is, it has the content, since nobody else keeps that.
+        """
         engine = self.engine
         if engine.bundle is not None and self._trained is None and not self._is_calibrated_here:
+            if engine.bundle.is_temporary:
+                return _unpacked, (engine.bundle.content(), self.runtime, self.precision, engine.image_policy)
             return _loaded, (str(engine.bundle.path), self.runtime, self.precision, engine.image_policy)
         if self._trained is not None or self._is_calibrated_here or not isinstance(engine.spec.builder, Reference):
             raise InvalidArgumentError(
@@ -1108,6 +1136,8 @@ class Classifier:
         name, precision = engine.asked  # a representation measures nothing
         runtime = f"runtime={name!r}" + ("" if precision == "float32" else f", precision={precision!r}")
         if engine.bundle is not None and self._trained is None:
+            if engine.bundle.is_temporary:
+                return f"Classifier.from_file(<{engine.spec.name}>, {runtime})"
             return f"Classifier.load({str(engine.bundle.path)!r}, {runtime})"
         if self._trained is not None:
             return f"Classifier.train(..., {self._trained.report.model!r}, {runtime})"
@@ -1201,6 +1231,11 @@ def answers(
 
 def _loaded(path: str, runtime: str, precision: Precision, image_policy: ImagePolicy) -> Classifier:
     return Classifier.load(path, runtime=runtime, precision=precision, image_policy=image_policy)
+
+
+def _unpacked(content: dict[str, bytes], runtime: str, precision: Precision, image_policy: ImagePolicy) -> Classifier:
+    found = unpack(content)
+    return Classifier(Engine.from_opened(found, runtime, image_policy, precision=precision))
 
 
 def _unpickled(spec: ModelSpec, settings: dict[str, Any]) -> Classifier:

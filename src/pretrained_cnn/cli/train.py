@@ -48,7 +48,10 @@ class Options(ModelOptions, ColumnOptions):
         type=lambda text: int(text) if text.isdecimal() else text,
         metavar="N",
     )
-    augment: bool = flag("Change the images a little while layers are fine-tuned.", group=TRAINING)
+    augment: bool = flag(
+        "Train on changed images too: four copies of each, or with --unfreeze anew in each epoch.",
+        group=TRAINING,
+    )
     epochs: Count | None = option(
         "Maximum number of epochs for fine-tuning or the MLP head (default: 20, or 100 for the MLP head).",
         group=TRAINING,
