@@ -6,6 +6,7 @@ import functools
 import gc
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from pretrained_cnn import Classifier
 from pretrained_cnn.errors import BundleError, InvalidArgumentError, ModelFileError
+from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.spec import ResizePolicy
 
 SHARED = Path(__file__).parents[2] / "shared" / "cases" / "models"
@@ -453,3 +455,19 @@ def test_the_temporary_bundle_goes_with_its_classifier(tmp_path: Path, monkeypat
             gc.collect()
     assert [folder.exists() for folder in folders] == [False, True]
     shutil.rmtree(folders[1])
+
+
+def test_a_pickle_has_the_content_of_the_file(tmp_path: Path) -> None:
+    """So it opens on another machine, and after the file and this classifier are gone."""
+    path = write_onnx(tmp_path / "a.onnx")
+    clf = opened(path, **UNIT, image_policy=ImagePolicy(truncated="allow"))
+    expected = clf.predict_proba(images())
+    assert repr(clf) == "Classifier.from_file(<a.onnx>, runtime='onnxruntime')"
+    folder, stored = clf.engine.bundle, pickle.dumps(clf)
+    assert folder is not None
+    shutil.rmtree(folder.path)
+    path.unlink()
+    again = pickle.loads(stored)
+    np.testing.assert_array_equal(again.predict_proba(images()), expected)
+    assert again.engine.image_policy.truncated == "allow"
+    assert pickle.loads(pickle.dumps(again)).spec.labels == clf.spec.labels

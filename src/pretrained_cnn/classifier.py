@@ -22,6 +22,7 @@ from pretrained_cnn._progress import Progress, report, showing
 from pretrained_cnn._types import ImageLike, ImagesLike, LabeledImages
 from pretrained_cnn.bundle.formats import Dtype
 from pretrained_cnn.bundle.manifest import ExportCheck
+from pretrained_cnn.bundle.store import unpack
 from pretrained_cnn.engine import Engine, Rows, check_speed, open_model
 from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.evaluate import Evaluation, MultiLabelEvaluation, evaluate
@@ -1112,9 +1113,14 @@ class Classifier:
 
     @override
     def __reduce__(self) -> tuple[object, ...]:
-        """A pickle has a backbone's name and settings, or a bundle's path, and no weights."""
+        """A pickle has a backbone's name and settings, or a bundle's path, and no weights.
+
+        Of a model file that is run as it is, it has the content, since nobody else keeps that.
+        """
         engine = self.engine
         if engine.bundle is not None and self._trained is None and not self._is_calibrated_here:
+            if engine.bundle.is_temporary:
+                return _unpacked, (engine.bundle.content(), self.runtime, self.precision, engine.image_policy)
             return _loaded, (str(engine.bundle.path), self.runtime, self.precision, engine.image_policy)
         if self._trained is not None or self._is_calibrated_here or not isinstance(engine.spec.builder, Reference):
             raise InvalidArgumentError(
@@ -1130,6 +1136,8 @@ class Classifier:
         name, precision = engine.asked  # a representation measures nothing
         runtime = f"runtime={name!r}" + ("" if precision == "float32" else f", precision={precision!r}")
         if engine.bundle is not None and self._trained is None:
+            if engine.bundle.is_temporary:
+                return f"Classifier.from_file(<{engine.spec.name}>, {runtime})"
             return f"Classifier.load({str(engine.bundle.path)!r}, {runtime})"
         if self._trained is not None:
             return f"Classifier.train(..., {self._trained.report.model!r}, {runtime})"
@@ -1223,6 +1231,11 @@ def answers(
 
 def _loaded(path: str, runtime: str, precision: Precision, image_policy: ImagePolicy) -> Classifier:
     return Classifier.load(path, runtime=runtime, precision=precision, image_policy=image_policy)
+
+
+def _unpacked(content: dict[str, bytes], runtime: str, precision: Precision, image_policy: ImagePolicy) -> Classifier:
+    found = unpack(content)
+    return Classifier(Engine.from_opened(found, runtime, image_policy, precision=precision))
 
 
 def _unpickled(spec: ModelSpec, settings: dict[str, Any]) -> Classifier:

@@ -319,9 +319,8 @@ class Engine:
                     if self.bundle.adapter is not None and self.bundle.adapter.reason is not None:
                         raise BundleError(
                             f"{self.spec.name} is a network of Keras 2 that cannot be rebuilt in Keras 3: "
-                            f"{self.bundle.adapter.reason}; so a graph of it is run, which gives "
-                            f"{' and '.join(self.bundle.outputs)} only: it predicts, evaluates and is saved as "
-                            f"{self.bundle.manifest.format!r}, and cannot explain, embed or be trained on"
+                            f"{self.bundle.adapter.reason}; a graph of it is run, which gives "
+                            f"{' and '.join(self.bundle.outputs)} only, so that it cannot be explained or fine-tuned"
                         )
                     if self.bundle.adapter is not None:
                         raise BundleError(
