@@ -48,6 +48,8 @@ class Kind:
     within: float = 1e-5
     sentence: str | None = None
     slow: bool = False
+    embeds: bool = True
+    """Whether the input of the last dense layer, the mean of every channel, is the embedding."""
 
 
 # -- Keras 3 and tf_keras
@@ -109,6 +111,16 @@ def nested(tool: Any) -> Any:
 
 def gray(tool: Any) -> Any:
     return network(tool, size=(*SIZE, 1))
+
+
+def convolutional(tool: Any) -> Any:
+    """Ends in a convolution of one pixel, as MobileNet does."""
+    pool = tool.layers.GlobalAveragePooling2D(keepdims=True)
+    dense = tool.layers.Conv2D(4, 1)
+    last = [tool.layers.Dropout(0.1), dense, tool.layers.Flatten(), tool.layers.Softmax()]
+    model = tool.Sequential([tool.Input((*SIZE, 3)), pool, *last])
+    dense.set_weights([KERNEL[None, None], BIAS])
+    return model
 
 
 def two_outputs(tool: Any) -> Any:
@@ -414,6 +426,7 @@ KINDS: dict[str, Kind] = {
     "LiteRT: int8 logits": Kind(converted(logit_network, "int8"), {"from_logits": True}, within=2e-2, slow=True),
     "LiteRT: int16": Kind(converted(quantize="int16"), within=1e-3, slow=True),
     "LiteRT: rescales": Kind(converted(rescaling), {}, slow=True),
+    "LiteRT: a convolution as the last layer": Kind(converted(convolutional), slow=True),
     "LiteRT: two outputs": Kind(converted(two_outputs), slow=True),
     "LiteRT: by hand": Kind(lambda folder: write_litert(folder / "a.tflite")),
     "ONNX: constants are inputs": Kind(onnx_file(as_of_old)),
@@ -423,18 +436,20 @@ KINDS: dict[str, Kind] = {
     "ONNX: no axis of images": Kind(onnx_file(then("Squeeze"), batch=1)),
     "ONNX: classes first": Kind(onnx_file(then("Transpose", perm=[1, 0]))),
     "ONNX: (N, 1, C)": Kind(onnx_file(then("Reshape", [-1, 1, 4]))),
-    "ONNX: a softmax by hand": Kind(onnx_file(softmax_by_hand, last=None)),
+    "ONNX: a softmax by hand": Kind(onnx_file(softmax_by_hand, last=None), embeds=False),
     "ONNX: rows of gray": Kind(onnx_file(flat(1), channels=1), FLAT),
     "ONNX: rows of colors": Kind(onnx_file(flat(3)), {**FLAT, "layout": "NCHW"}),
+    "ONNX: a convolution as the last layer": Kind(onnx_file(dense="Conv")),
     "ONNX: float64": Kind(onnx_file(dtype="float64")),
-    "ONNX: weights quantized": Kind(lambda folder: quantized_onnx(folder, "dynamic"), within=FEW),
-    "ONNX: QDQ": Kind(lambda folder: quantized_onnx(folder, "QDQ"), within=2e-2),
-    "ONNX: QOperator": Kind(lambda folder: quantized_onnx(folder, "QOperator"), within=2e-2),
+    "ONNX: weights quantized": Kind(lambda folder: quantized_onnx(folder, "dynamic"), within=FEW, embeds=False),
+    "ONNX: QDQ": Kind(lambda folder: quantized_onnx(folder, "QDQ"), within=2e-2, embeds=False),
+    "ONNX: QOperator": Kind(lambda folder: quantized_onnx(folder, "QOperator"), within=2e-2, embeds=False),
     "OpenVINO: of ONNX, float16": Kind(openvino_file(onnx_file()), within=1e-3),
     "OpenVINO: of TFLite": Kind(openvino_file(lambda folder: write_litert(folder / "a.tflite"))),
     "OpenVINO: of a SavedModel": Kind(openvino_file(lambda folder: write_saved_model(folder / "a")), slow=True),
-    "OpenVINO: prepared": Kind(openvino_file(onnx_file(), prepared), {}),
+    "OpenVINO: prepared": Kind(openvino_file(onnx_file(), prepared), {}, within=1e-4),
     "OpenVINO: scores and features": Kind(openvino_file(onnx_file(), with_features)),
+    "OpenVINO: a convolution as the last layer": Kind(openvino_file(onnx_file(dense="Conv"))),
     "OpenVINO: rows": Kind(openvino_file(onnx_file(flat(1), channels=1)), FLAT),
     "SavedModel: of a function": Kind(lambda folder: write_saved_model(folder / "a"), slow=True),
     "SavedModel: of uint8": Kind(signature(of_integers, dtype="uint8"), {}, slow=True),
@@ -446,6 +461,7 @@ KINDS: dict[str, Kind] = {
     "SavedModel: TensorFlow 1": Kind(of_tensorflow_1, {}, slow=True),
     "SavedModel: tf_keras, augmentation": Kind(saved_model(augmenting), {}, slow=True),
     "SavedModel: tf_keras, two outputs": Kind(saved_model(two_outputs), slow=True),
+    "SavedModel: a convolution as the last layer": Kind(saved_model(convolutional), slow=True),
     "SavedModel: Keras 3": Kind(saved_model(rescaling, old=False), {}, slow=True),
     # what is refused
     "ONNX: the best class alone": Kind(

@@ -184,6 +184,10 @@ def test_the_answer_or_the_sentence(name: str, tmp_path: Path) -> None:
     with Classifier.from_file(path, **arguments) as clf:
         given = images(clf.spec.channels)
         scores = clf.predict_proba(list(given))
+        assert (clf.spec.embedding_size is not None) == kind.embeds or clf.engine.bundle is None
+        if kind.embeds:
+            means = (given / 255).mean(axis=(1, 2))
+            np.testing.assert_allclose(clf.embed(list(given)), means, rtol=0, atol=kind.within)
     expected = kind.answer(given)
     assert np.ptp(expected, axis=0).max() > 0.1, "an answer to everything says nothing"
     np.testing.assert_allclose(scores, expected, rtol=0, atol=kind.within)

@@ -6,6 +6,7 @@ import functools
 import gc
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -17,10 +18,12 @@ import graph_files
 import numpy as np
 import pytest
 from graph_files import images, logits, softmax, write_litert, write_onnx, write_saved_model
+from made_files import KINDS as MADE
 from numpy.typing import NDArray
 
 from pretrained_cnn import Classifier
 from pretrained_cnn.errors import BundleError, InvalidArgumentError, ModelFileError
+from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.spec import ResizePolicy
 
 SHARED = Path(__file__).parents[2] / "shared" / "cases" / "models"
@@ -252,16 +255,25 @@ def test_openvino(tmp_path: Path) -> None:
         ov.save_model(ov.convert_model(write_onnx(tmp_path / "a.onnx", **file)), path, compress_to_fp16=False)
         clf = opened(path, **({} if name == "uint8" else UNIT))
         np.testing.assert_allclose(clf.engine.open().run(images())[0], answer(images()), atol=1e-6)
-        assert (clf.engine.bundle is not None and "embedding" in clf.engine.bundle.outputs) == (name != "Conv")
+        assert clf.spec.embedding_size == 3
     path.with_suffix(".bin").unlink()
     with pytest.raises(ModelFileError, match=r"uint8\.bin is not beside it"):
         opened(path)
 
 
 @pytest.mark.slow
-def test_embed_and_train_on_an_onnx_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tool", ["onnx", "litert", "int8", "saved_model"])
+def test_embed_and_train_on_a_file(tool: str, tmp_path: Path) -> None:
     """The input of the last dense layer is the embedding, here the mean of each channel."""
-    clf = opened(write_onnx(tmp_path / "a.onnx", last=None, batch=1), **LOGITS)
+    if tool == "onnx":
+        clf = opened(write_onnx(tmp_path / "a.onnx", last=None, batch=1), **LOGITS)
+    elif tool == "saved_model":
+        clf = opened(write_saved_model(tmp_path / "a"), **UNIT)
+    else:
+        clf = opened(
+            write_litert(tmp_path / "a", **(takes("int8", 1 / 255, -128) if tool == "int8" else {})),
+            **({} if tool == "int8" else UNIT),
+        )
     given = images(count=8)
     embeddings = clf.embed(list(given))
     np.testing.assert_allclose(embeddings, (given / 255).mean(axis=(1, 2)), atol=1e-6)
@@ -418,15 +430,15 @@ def test_labels_and_normalization_in_metadata(tmp_path: Path) -> None:
 
 
 def test_a_graph_says_what_it_cannot_do(tmp_path: Path) -> None:
-    clf = opened(write_litert(tmp_path / "a.tflite"), preprocess="unit")
+    clf = opened(MADE["ONNX: a softmax by hand"].write(tmp_path), preprocess="unit")
     image = images()[0]
     pairs = [(image, "one"), (255 - image, "two")]
     train = functools.partial(Classifier.train, pairs, clf, pairs, cache=False)
     for use in (lambda: clf.embed([image]), lambda: clf.explain(image), lambda: clf.keras_model, train):
-        with pytest.raises(BundleError, match=r"a\.tflite is a graph of format='litert' and gives scores only"):
+        with pytest.raises(BundleError, match=r"a\.onnx is a graph of format='onnx' and gives scores only"):
             use()
-    with pytest.raises(BundleError, match=r"a\.tflite is of format='litert'.*without format=\.\.\.; another"):
-        clf.save(tmp_path / "b", format="onnx")
+    with pytest.raises(BundleError, match=r"a\.onnx is of format='onnx'.*without format=\.\.\.; another"):
+        clf.save(tmp_path / "b", format="keras")
 
 
 def test_the_temporary_bundle_goes_with_its_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -443,3 +455,19 @@ def test_the_temporary_bundle_goes_with_its_classifier(tmp_path: Path, monkeypat
             gc.collect()
     assert [folder.exists() for folder in folders] == [False, True]
     shutil.rmtree(folders[1])
+
+
+def test_a_pickle_has_the_content_of_the_file(tmp_path: Path) -> None:
+    """So it opens on another machine, and after the file and this classifier are gone."""
+    path = write_onnx(tmp_path / "a.onnx")
+    clf = opened(path, **UNIT, image_policy=ImagePolicy(truncated="allow"))
+    expected = clf.predict_proba(images())
+    assert repr(clf) == "Classifier.from_file(<a.onnx>, runtime='onnxruntime')"
+    folder, stored = clf.engine.bundle, pickle.dumps(clf)
+    assert folder is not None
+    shutil.rmtree(folder.path)
+    path.unlink()
+    again = pickle.loads(stored)
+    np.testing.assert_array_equal(again.predict_proba(images()), expected)
+    assert again.engine.image_policy.truncated == "allow"
+    assert pickle.loads(pickle.dumps(again)).spec.labels == clf.spec.labels

@@ -65,6 +65,7 @@ def test_a_head_of_ones_own_shape(head: Any, layers: list[tuple[str, Any]], patt
         assert not any(layer.weights for layer in np.atleast_1d(head)), "the layers that were given are copied"
 
 
+@pytest.mark.slow
 def test_layers_are_fitted_anew_and_fine_tuned(patterns: Path) -> None:
     layers = [keras.layers.Dense(8, "relu"), keras.layers.Dropout(0.1), keras.layers.BatchNormalization()]
     first, again, other = (train(patterns, head=layers, seed=seed) for seed in (0, 0, 1))
@@ -77,6 +78,7 @@ def test_layers_are_fitted_anew_and_fine_tuned(patterns: Path) -> None:
     assert tuned.report.settings["batch_size"] == 16
 
 
+@pytest.mark.slow
 def test_what_a_student_tunes(patterns: Path) -> None:
     """Each setting comes to where it acts."""
     plain = train(patterns, head=MLP(8))
@@ -201,6 +203,7 @@ def test_an_mlp_that_cannot_be(arguments: dict[str, Any], message: str) -> None:
     assert str(caught.value) == message
 
 
+@pytest.mark.slow
 def test_layers_do_not_go_onto_a_graph_that_is_not_in_keras(patterns: Path, tmp_path: Path) -> None:
     Classifier(SMALL).save(tmp_path / "trunk", format="openvino", output="embedding")
     from pretrained_cnn import BundleError

@@ -92,6 +92,7 @@ def tagged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_from_a_csv_file_to_a_bundle(tagged: Path, tmp_path: Path) -> None:
     clf = Classifier.train(tagged / "train.csv", SMALL, multi_label=True)
     assert [label.name for label in clf.labels] == ["down", "red", "squares"]

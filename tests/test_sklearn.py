@@ -172,6 +172,7 @@ def test_a_table_of_several_columns_is_refused(images: list[str], classes: list[
             act(table.to_numpy(), *([classes] if isinstance(estimator, ImageClassifier) else []))
 
 
+@pytest.mark.slow
 def test_sample_weights_count_as_in_train(images: list[str], classes: list[str]) -> None:
     weights = np.linspace(0.1, 3, len(images))
     clf = ImageClassifier(SMALL).fit(images, classes, sample_weight=pd.Series(weights))
@@ -179,6 +180,7 @@ def test_sample_weights_count_as_in_train(images: list[str], classes: list[str])
     np.testing.assert_allclose(clf.predict_proba(images), expected.predict_proba(images), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_decisions_are_logarithms_of_probabilities(images: list[str], classes: list[str]) -> None:
     clf = ImageClassifier(SMALL).fit(images, classes)
     probabilities = clf.predict_proba(images)
@@ -199,6 +201,7 @@ def test_decisions_are_finite_where_a_probability_is_zero(monkeypatch: pytest.Mo
     assert np.isfinite(clf.decision_function([])).all()
 
 
+@pytest.mark.slow
 def test_a_fitted_classifier_can_be_pickled(images: list[str], classes: list[str]) -> None:
     clf = ImageClassifier(SMALL).fit(images, classes)
     copy = pickle.loads(pickle.dumps(clf))
@@ -214,6 +217,7 @@ def test_a_fitted_classifier_can_be_pickled(images: list[str], classes: list[str
     assert pickle.loads(pickle.dumps(ImageClassifier("MobileNet", alpha=0.25))).alpha == 0.25
 
 
+@pytest.mark.slow
 def test_builder_options_are_parameters() -> None:
     embedder = ImageEmbedder("MobileNet", alpha=0.25, weights=None, input_size=(32, 32))
     assert clone(embedder).get_params()["alpha"] == 0.25

@@ -6,9 +6,9 @@ else. What is decided depends on that description and on the caller's arguments 
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pretrained_cnn._check import choice
 from pretrained_cnn.bundle.formats import Dtype
-from pretrained_cnn.errors import InvalidArgumentError, ModelFileError
+from pretrained_cnn.errors import InvalidArgumentError, ModelFileError, PretrainedCNNError
 from pretrained_cnn.foreign.description import FileDescription, tensor
 from pretrained_cnn.presets import PixelScaling, choose_preprocess, presets_table
 from pretrained_cnn.runtimes.adapted import Adapter, Function, Layout, Quantization, Source
@@ -37,6 +37,7 @@ __all__ = [
     "faults_named",
     "find_input",
     "image_axes",
+    "is_vector",
     "probe",
     "scales_pixels",
     "scores_among",
@@ -60,9 +61,7 @@ class Port:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """The port that `dataclasses.asdict` described, after JSON."""
-        quantization = data["quantization"]
-        pair = None if quantization is None else (float(quantization[0]), int(quantization[1]))
-        return cls(shape=tuple(data["shape"]), dtype=data["dtype"], quantization=pair)
+        return cls(shape=tuple(data["shape"]), dtype=data["dtype"], quantization=_pair(data["quantization"]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +83,8 @@ class Graph:
     """Whether it takes each image as one row of numbers, whose order is that of ``layout``."""
     embedding: int | None = None
     """The width of the embedding, which is the second output, where it was found."""
+    embedding_quantization: Quantization | None = None
+    """Where the embedding is of integers."""
     begins: str = "an operation that changes no values"
     """The first operation that changes values, as part of a sentence."""
     scales: bool = False
@@ -103,7 +104,7 @@ class Graph:
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """The graph that `dataclasses.asdict` described, after JSON."""
         ports = {name: Port.from_dict(data[name]) for name in ("input", "output")}
-        return cls(**{**data, **ports})
+        return cls(**{**data, **ports, "embedding_quantization": _pair(data["embedding_quantization"])})
 
     @property
     def size(self) -> tuple[int, int]:
@@ -146,6 +147,19 @@ class Graph:
             says_values=None if said is None else said[0],
             labels=self.labels,
         )
+
+
+def _pair(quantization: Sequence[Any] | None) -> Quantization | None:
+    return None if quantization is None else (float(quantization[0]), int(quantization[1]))
+
+
+def is_vector(shape: Sequence[int]) -> bool:
+    """Whether an output for one image has one axis of more than one number, as an embedding has and a map has not.
+
+    >>> is_vector((1, 1280, 1, 1)), is_vector((1, 1280, 7, 7))
+    (True, False)
+    """
+    return math.prod(shape[1:]) == max(shape[1:], default=0)
 
 
 def image_axes(shape: Sequence[int | None], layout: Layout) -> tuple[int | None, int | None, int | None]:
@@ -343,20 +357,30 @@ def _noise(shape: Sequence[Any], dtype: str) -> NDArray[Any]:
     return np.random.default_rng(0).integers(0, 127, shape).astype(dtype)
 
 
+Reader = Callable[..., dict[str, Any]]
+"""Describes the graph in a file, a `Graph` as plain data, given its ``path``, ``name`` and more by name."""
+
 Step = tuple[str, NDArray[Any], bool]
 """An operation of arithmetic, its constant, and whether the constant is on the left."""
 
 
-@contextlib.contextmanager
-def faults_named(name: str, runtime: str) -> Iterator[None]:
-    """Raise ModelFileError, which names the file, whatever a runtime raises: each has its own exceptions."""
-    try:
-        yield
-    except ModelFileError:
-        raise
-    except Exception as error:  # each reader raises its own
-        text = " ".join(str(error).split())[:300]
-        raise ModelFileError(f"{name} cannot be run by {runtime}: {text}") from error
+def faults_named(runtime: str) -> Callable[[Reader], Reader]:
+    """Make a reader, which is told the ``name`` of a file, raise ModelFileError for whatever ``runtime`` raises."""
+
+    def wrap(read: Reader) -> Reader:
+        @functools.wraps(read)
+        def read_named(*, name: str, **arguments: Any) -> dict[str, Any]:
+            try:
+                return read(name=name, **arguments)
+            except PretrainedCNNError:
+                raise
+            except Exception as error:  # each runtime has exceptions of its own
+                text = " ".join(str(error).split())[:300]
+                raise ModelFileError(f"{name} cannot be run by {runtime}: {text}") from error
+
+        return read_named
+
+    return wrap
 
 
 def beginning(steps: Sequence[Step], next_operation: str) -> tuple[str, bool]:
@@ -425,7 +449,7 @@ def adapt(
     )
     outputs = {"scores": scores}
     if graph.embedding is not None:
-        outputs["embedding"] = Source(place=1)
+        outputs["embedding"] = Source(place=1, quantization=graph.embedding_quantization)
     return Adapter(
         dtype=graph.input.dtype,
         layout=graph.layout,

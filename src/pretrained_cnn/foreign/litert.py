@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
@@ -46,9 +47,13 @@ PASSED = {
 }
 """Operations that change no values, or only where they are."""
 
+ENDS = {*PASSED, "SOFTMAX", "LOG_SOFTMAX", "LOGISTIC", "ADD"}
+"""What may stand between the last dense layer and the output."""
+
 FUNCTIONS: dict[str, Any] = {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid"}
 
 
+@faults_named("LiteRT")
 def read(
     path: str, name: str, folder: str, layout: str | None = None, input_size: tuple[int, int] | None = None
 ) -> dict[str, Any]:
@@ -58,12 +63,12 @@ def read(
 
     copied = Path(folder, "model.tflite")
     shutil.copyfile(path, copied)
-    with faults_named(name, "LiteRT"):
-        interpreter = Interpreter(str(copied))
-        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    interpreter = Interpreter(str(copied))
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     if len(inputs) != 1:
         raise ModelFileError(f"{name} has {len(inputs)} inputs, and a classifier of images has one input")
-    graph, given = _Schema(copied), inputs[0]
+    given = inputs[0]
+    graph = _Schema(copied)
     ports = [
         Output(port["name"], np.dtype(port["dtype"]).name, FUNCTIONS.get(graph.last(place)), _pair(port) is not None)
         for place, port in enumerate(outputs)
@@ -76,17 +81,20 @@ def read(
     taken = find_input(shape, name, preferred="NHWC", layout=layout, input_size=input_size)
     dtype = np.dtype(given["dtype"]).name
 
+    embedding = graph.embedding(place)
+    given_out = [source["index"], *([] if embedding is None else [embedding])]
+    if len(outputs) > 1 or embedding is not None:
+        graph.write(copied, given_out)
+        interpreter = Interpreter(str(copied))
+
     def run(batch: NDArray[Any]) -> list[NDArray[Any]]:
         interpreter.resize_tensor_input(given["index"], batch.shape)
         interpreter.allocate_tensors()
         interpreter.set_tensor(given["index"], batch)
         interpreter.invoke()
-        return [interpreter.get_tensor(source["index"])]
+        return [interpreter.get_tensor(each) for each in given_out]
 
-    with faults_named(name, "LiteRT"):
-        found = probe(run, taken, dtype, name)
-    if len(outputs) > 1:
-        graph.write(copied, [source["index"]])
+    found = probe(run, taken, dtype, name)
     begins, scales = graph.first()
     metadata, labels = _metadata(Path(path), graph.metadata("TFLITE_METADATA"))
     said: dict[str, Any] = {"metadata": metadata, "labels": labels}
@@ -101,6 +109,8 @@ def read(
         batch=found.batch,
         layout=taken.layout,
         flat=taken.flat,
+        embedding=None if embedding is None else math.prod(found.shapes[1][1:]),
+        embedding_quantization=None if embedding is None else _pair(interpreter.get_output_details()[1]),
         begins=begins,
         scales=scales,
         ends_in=ports[place].function,
@@ -156,14 +166,47 @@ class _Schema:
         """The name of the operation that gives an output."""
         tensor = self._graph.Outputs(place)
         for _ in range(self._graph.OperatorsLength()):
-            makers = [each for each in self._operators() if tensor in each.OutputsAsNumpy().tolist()]
-            if not makers:
+            maker = self._maker(tensor)
+            if maker is None:
                 break
-            name = self._name(makers[0])
+            name = self._name(maker)
             if name not in PASSED:
                 return name
-            tensor = makers[0].Inputs(0)
+            tensor = maker.Inputs(0)
         return ""
+
+    def embedding(self, place: int) -> int | None:
+        """The tensor that the last dense layer before an output takes; None where something else gives the scores."""
+        if any(self._model.Buffers(i).Offset() for i in range(self._model.BuffersLength())):
+            return None  # such a file keeps weights behind the graph, which is written without them
+        tensor = self._graph.Outputs(place)
+        for _ in range(self._graph.OperatorsLength()):
+            maker = self._maker(tensor)
+            if maker is None:
+                return None
+            inputs, name = [each for each in maker.InputsAsNumpy().tolist() if each >= 0], self._name(maker)
+            if name in ("FULLY_CONNECTED", "CONV_2D"):
+                found, kernel = inputs[0], self._graph.Tensors(inputs[1]).ShapeAsNumpy().tolist()
+                width = math.prod(self._graph.Tensors(found).ShapeAsNumpy().tolist()[1:])
+                dense = self._is_constant(inputs[1]) and kernel[1:-1] in ([], [1, 1]) and width == kernel[-1]
+                return found if dense and self._maker(found) is not None else None
+            rest = [each for each in inputs if not self._is_constant(each)]
+            if len(rest) != 1 or name not in ENDS:
+                return None
+            tensor = rest[0]
+        return None
+
+    def _maker(self, tensor: int) -> Any:
+        """The operation that gives a tensor; None if none does."""
+        return next((each for each in self._operators() if tensor in each.OutputsAsNumpy().tolist()), None)
+
+    def _is_constant(self, tensor: int) -> bool:
+        """Whether a tensor is stored, or is one that is and is dequantized."""
+        maker = self._maker(tensor)
+        if maker is not None:
+            return self._name(maker) == "DEQUANTIZE" and self._is_constant(maker.Inputs(0))
+        buffer = self._graph.Tensors(tensor).Buffer()
+        return bool(self._model.Buffers(buffer).DataLength())
 
     def write(self, path: Path, outputs: list[int]) -> None:
         """Write the same graph with other outputs, the numbers of tensors."""

@@ -27,6 +27,7 @@ from pretrained_cnn.foreign.graph import (
     beginning,
     faults_named,
     find_input,
+    is_vector,
     probe,
     scores_among,
 )
@@ -53,6 +54,7 @@ ENDS = {*PASSED, "Softmax", "LogSoftmax", "Sigmoid"}
 FUNCTIONS: dict[str, Any] = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
 
 
+@faults_named("ONNX Runtime")
 def read(
     path: str, name: str, folder: str, layout: str | None = None, input_size: Sequence[int] | None = None
 ) -> dict[str, Any]:
@@ -82,19 +84,17 @@ def read(
         copied.write_bytes(model.SerializeToString())
     except ValueError as error:  # protobuf's limit
         raise ModelFileError(f"{name} is larger than the 2 GB that one ONNX file can hold") from error
-    with faults_named(name, "ONNX Runtime"):
-        session = _session(copied)
-        kinds: list[str] = []
+    session = _session(copied)
+    kinds: list[str] = []
 
-        def run(batch: NDArray[Any]) -> list[NDArray[Any]]:
-            found = list(session.run(None, {source: batch}))
-            kinds[:] = [values.dtype.name for values in found]
-            return found
+    def run(batch: NDArray[Any]) -> list[NDArray[Any]]:
+        found = list(session.run(None, {source: batch}))
+        kinds[:] = [values.dtype.name for values in found]
+        return found
 
-        found = probe(run, taken, dtype, name)
+    found = probe(run, taken, dtype, name)
     begins, scales = graph.first(source)
-    width = found.shapes[1] if embedding is not None else ()
-    if embedding is not None and math.prod(width[1:]) != max(width[1:], default=0):  # of each token, or a map
+    if embedding is not None and not is_vector(found.shapes[1]):  # of each token, or a map
         del model.graph.output[1]
         copied.write_bytes(model.SerializeToString())
         embedding = None
@@ -107,7 +107,7 @@ def read(
         batch=found.batch,
         layout=taken.layout,
         flat=taken.flat,
-        embedding=math.prod(width[1:]) if embedding is not None else None,
+        embedding=math.prod(found.shapes[1][1:]) if embedding is not None else None,
         begins=begins,
         scales=scales,
         ends_in=graph.last(sink),
@@ -288,11 +288,26 @@ class _Graph:
                 dense = self._is_constant(node.input[1]) and not self._is_constant(found)
                 transposed = any(each.name == "transA" and each.i for each in node.attribute)
                 return found if dense and not transposed and found in self._makers else None
+            if node.op_type == "Conv":
+                return str(node.input[0]) if self._is_dense(node) else None
             rest = [name for name in node.input if name and not self._is_constant(name)]
             if len(rest) != 1 or node.op_type not in {*ENDS, "Add"}:
                 return None
             tensor = rest[0]
         return None
+
+    def _is_dense(self, node: Any) -> bool:
+        """Whether a convolution looks at one pixel, so that of a map of one pixel it is a dense layer."""
+        sides = self._sides(node.input[1])
+        groups = [each.i for each in node.attribute if each.name == "group"]
+        return node.input[0] in self._makers and sides[2:] == [1, 1] and groups in ([], [1])
+
+    def _sides(self, name: str) -> list[int]:
+        """The shape of a constant, also of a quantized one; empty for anything else."""
+        node = self._makers.get(name)
+        if name not in self.constants and node is not None and node.op_type == "DequantizeLinear":
+            name = node.input[0]
+        return list(self.constants[name].dims) if name in self.constants else []
 
     def quantization_of_input(self, tensor: str) -> tuple[float, int] | None:
         """By the operator that makes numbers of the integers."""

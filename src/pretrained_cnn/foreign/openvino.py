@@ -44,6 +44,7 @@ TYPES = {"f32": "float32", "f16": "float16", "f64": "float64", "u8": "uint8", "i
 TYPES |= {"i32": "int32", "i64": "int64"}
 
 
+@faults_named("OpenVINO")
 def read(
     path: str, name: str, folder: str, layout: str | None = None, input_size: Sequence[int] | None = None
 ) -> dict[str, Any]:
@@ -60,8 +61,7 @@ def read(
             f"{name} has no weights: {Path(path).with_suffix('.bin').name} is not beside it; copy that file into the "
             "same folder"
         )
-    with faults_named(name, "OpenVINO"):
-        model = ov.Core().read_model(path)
+    model = ov.Core().read_model(path)
     if len(model.inputs) != 1:
         raise ModelFileError(f"{name} has {len(model.inputs)} inputs, and a classifier of images has one input")
     outputs = [
@@ -84,19 +84,18 @@ def read(
     begins, scales = _first(source)
     ends_in = _last(sink.get_node().input_value(0))
     embedding = _embedding(sink.get_node().input_value(0))
-    with faults_named(name, "OpenVINO"):
-        if None in sides[1:]:
-            model.reshape([-1 if side is None else side for side in taken.taken])
-        if embedding is not None:
-            model.add_outputs(embedding)
-        compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    if None in sides[1:]:
+        model.reshape([-1 if side is None else side for side in taken.taken])
+    if embedding is not None:
+        model.add_outputs(embedding)
+    compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
-        def run(batch: NDArray[Any]) -> list[NDArray[Any]]:
-            results = compiled(batch)
-            return [np.array(results[place]) for place in range(len(compiled.outputs))]
+    def run(batch: NDArray[Any]) -> list[NDArray[Any]]:
+        results = compiled(batch)
+        return [np.array(results[place]) for place in range(len(compiled.outputs))]
 
-        found = probe(run, taken, dtype, name)
-        ov.save_model(model, Path(folder, "model.xml"), compress_to_fp16=False)
+    found = probe(run, taken, dtype, name)
+    ov.save_model(model, Path(folder, "model.xml"), compress_to_fp16=False)
     described = Graph(
         format="openvino",
         dtype="int8" if any(node.get_type_name() == "FakeQuantize" for node in model.get_ops()) else "float32",
@@ -163,6 +162,9 @@ def _embedding(port: Any) -> Any:
         rest = [each for each in inputs if not _is_constant(each.get_node())]
         if len(rest) != 1:
             return None
+        if node.get_type_name() == "Convolution":  # of one pixel: a dense layer
+            pixel = all(shape.rank.is_static and list(shape)[2:] == [1, 1] for shape in _shapes(inputs))
+            return rest[0] if pixel and inputs[0] == rest[0] else None
         if node.get_type_name() == "MatMul":
             found = rest[0]
             shape = found.get_partial_shape()
@@ -172,6 +174,10 @@ def _embedding(port: Any) -> Any:
         if node.get_type_name() not in ENDS:
             return None
         port = rest[0]
+
+
+def _shapes(ports: Sequence[Any]) -> list[Any]:
+    return [port.get_partial_shape() for port in ports]
 
 
 def _is_constant(node: Any) -> bool:

@@ -6,6 +6,7 @@ Runs in a child process: TensorFlow may crash on a damaged file.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from pretrained_cnn.foreign.graph import (
     beginning,
     faults_named,
     find_input,
+    is_vector,
     probe,
     scores_among,
 )
@@ -77,9 +79,14 @@ SAVING = WRITING | {
 ARITHMETIC = {"Mul": "Mul", "Add": "Add", "AddV2": "Add", "Sub": "Sub", "RealDiv": "Div", "Div": "Div"}
 PASSED = {"Cast", "Transpose", "Pad", "PadV2", "MirrorPad", "Reshape", "Squeeze", "ExpandDims", "Identity"}
 PASSED |= {"ResizeBilinear", "ResizeBicubic", "ResizeNearestNeighbor", "ResizeArea", "StopGradient", "EnsureShape"}
+ENDS = {*PASSED, "Softmax", "LogSoftmax", "Sigmoid", "BiasAdd", "Add", "AddV2"}
+"""What may stand between the last dense layer and the output."""
+
+DENSE = {"MatMul", "Conv2D"}
 FUNCTIONS: dict[str, Any] = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
 
 
+@faults_named("TensorFlow")
 def read(
     path: str,
     name: str,
@@ -91,30 +98,31 @@ def read(
     """Describe the graph of a signature, a `Graph` as plain data, and write it to ``folder`` as the only signature."""
     tf = import_package("tensorflow", extra=None)
     check_operations(Path(path), name)
-    with faults_named(name, "TensorFlow"):
-        loaded = tf.saved_model.load(path)
+    loaded = tf.saved_model.load(path)
     function = _choose(loaded.signatures, name, signature)
     (given,) = function.structured_input_signature[1].values()
     dtype = np.dtype(given.dtype.as_numpy_dtype).name
     taken = find_input(given.shape.as_list(), name, preferred="NHWC", layout=layout, input_size=input_size)
-    with faults_named(name, "TensorFlow"):
-        frozen = _Frozen(function)
+    frozen = _Frozen(function)
     keys = sorted(function.structured_outputs)
     kinds = [function.structured_outputs[each].dtype.name for each in keys]
     outputs = [Output(key, kind, frozen.last(place)) for place, (key, kind) in enumerate(zip(keys, kinds, strict=True))]
     place = scores_among(outputs, name)
 
-    with faults_named(name, "TensorFlow"):
-        give = frozen.function(place)
-        spec = tf.TensorSpec(taken.taken, given.dtype, name="images")
-        serving_default = tf.function(lambda images: {"output_0": give(images)}, input_signature=[spec])
+    spec = tf.TensorSpec(taken.taken, given.dtype, name="images")
+    embedding = frozen.embedding(place)
 
-        def run(batch: NDArray[Any]) -> list[NDArray[Any]]:
-            return [serving_default(tf.constant(batch))["output_0"].numpy()]
+    def run(batch: NDArray[Any]) -> list[NDArray[Any]]:
+        results = serving_default(tf.constant(batch))
+        return [results[key].numpy() for key in sorted(results)]
 
-        found = probe(run, taken, dtype, name)
-        begins, scales = frozen.first()
-        tf.saved_model.save(tf.Module(), str(Path(folder, "model", "1")), signatures=serving_default)
+    serving_default = frozen.function(spec, place, embedding)
+    found = probe(run, taken, dtype, name)
+    if embedding is not None and not is_vector(found.shapes[1]):
+        embedding = None
+        serving_default = frozen.function(spec, place)
+    begins, scales = frozen.first()
+    tf.saved_model.save(tf.Module(), str(Path(folder, "model", "1")), signatures=serving_default)
     described = Graph(
         format="saved_model",
         dtype="float32",
@@ -123,6 +131,7 @@ def read(
         batch=found.batch,
         layout=taken.layout,
         flat=taken.flat,
+        embedding=math.prod(found.shapes[1][1:]) if embedding is not None else None,
         begins=begins,
         scales=scales,
         ends_in=outputs[place].function,
@@ -253,12 +262,44 @@ class _Frozen:
         self._input = frozen.inputs[0].op.name
         self._outputs = [port.name for port in frozen.outputs]
 
-    def function(self, place: int) -> Any:
-        """The function of TensorFlow that gives an output."""
+    def function(self, spec: Any, place: int, embedding: str | None = None) -> Any:
+        """The function of TensorFlow that gives an output, and the embedding if it has a name."""
         import tensorflow as tf
 
-        imported = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(self._graph, name=""), [])
-        return imported.prune(f"{self._input}:0", self._outputs[place])
+        wanted = [self._outputs[place], *([embedding] if embedding else [])]
+
+        def give(images: Any) -> dict[str, Any]:
+            given = {f"{self._input}:0": images}
+            found = tf.graph_util.import_graph_def(self._graph, given, return_elements=wanted, name="")
+            return {f"output_{number}": values for number, values in enumerate(found)}
+
+        return tf.function(give, input_signature=[spec], autograph=False)
+
+    def embedding(self, place: int) -> str | None:
+        """What the last dense layer before an output takes; None where something else gives the scores."""
+        port = self._outputs[place]
+        for _ in self._nodes:
+            node = self._nodes[_source(port)]
+            inputs = [each for each in node.input if not each.startswith("^")]
+            constants = [self._constant(each) for each in inputs]
+            if node.op in DENSE:
+                transposed = "transpose_a" in node.attr and node.attr["transpose_a"].b
+                plain = not transposed and _source(inputs[0]) != self._input
+                found = constants[0] is None and constants[1] is not None and plain
+                found = found and (node.op == "MatMul" or _is_pixel(constants[1]))
+                return (inputs[0] if ":" in inputs[0] else f"{inputs[0]}:0") if found else None
+            rest = [each for each, constant in zip(inputs, constants, strict=True) if constant is None]
+            if len(rest) != 1 or node.op not in ENDS:
+                return None
+            port = rest[0]
+        return None
+
+    def _constant(self, port: str) -> Any:
+        """The node that holds a constant; None for what is none."""
+        node = self._nodes[_source(port)]
+        while node.op in ("Identity", "Cast", "Transpose"):
+            node = self._nodes[_source(node.input[0])]
+        return node if node.op == "Const" else None
 
     def first(self) -> tuple[str, bool]:
         """The first operation that changes values, and whether it is arithmetic that scales pixel values."""
@@ -293,6 +334,11 @@ def _step(node: Any, tensor: str, nodes: dict[str, Any]) -> Step | None:
     while other.op == "Identity":
         other = nodes[_source(other.input[0])]
     return (ARITHMETIC[node.op], MakeNdarray(other.attr["value"].tensor), left) if other.op == "Const" else None
+
+
+def _is_pixel(kernel: Any) -> bool:
+    """Whether a convolution looks at one pixel, so that of a map of one pixel it is a dense layer."""
+    return [side.size for side in kernel.attr["value"].tensor.tensor_shape.dim][:2] == [1, 1]
 
 
 def _source(port: str) -> str:
