@@ -17,7 +17,7 @@ from sybil.parsers.myst import PythonCodeBlockParser
 ROOT = Path(__file__).parent
 SLOW = {
     ROOT / "docs/how-to" / page
-    for page in ("coreml.md", "deploy.md", "own-classes.md", "runtimes-and-bundles.md", "use-the-file.md")
+    for page in ("choose.md", "coreml.md", "deploy.md", "own-classes.md", "runtimes-and-bundles.md", "use-the-file.md")
 }
 """Pages that convert a network to every format, or train."""
 

@@ -23,7 +23,8 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from pretrained_cnn import Calibration, Classifier, Comparison
+import pretrained_cnn
+from pretrained_cnn import Calibration, Classifier, Comparison, list_models
 from pretrained_cnn.trust.ranking import select, unsureness
 
 SPLITS = 40
@@ -176,6 +177,26 @@ def label_next(photos: Photos) -> None:
         show(f"label-next: accuracy with 50 to 450 labels {way}", " ".join(f"{x:.3f}"[1:] for x in found), advance)
 
 
+def choose(clothes: Path) -> None:
+    """What is chosen by the train photos, and whether that holds on photos that had no part in the choice."""
+    networks = {name: Classifier(name) for name in list_models(offline=True)}
+    if "MobileNet" in networks:
+        networks["MobileNet (2)"] = Classifier("MobileNet", alpha=0.25)
+    choice = pretrained_cnn.choose(clothes / "train", networks.values())
+    tests = {
+        name: Classifier.train(clothes / "train", network).compare(choice.classifier, clothes / "validation")
+        for name, network in networks.items()
+    }
+    for each in choice.candidates:
+        accuracy, (low, high) = each.accuracy or 0.0, each.interval or (0.0, 1.0)
+        print(
+            f"| choose: {each.name}, {each.milliseconds:.1f} ms, {each.verdict}, of {each.judged} photos "
+            f"| {accuracy:.1%}, {low:.1%} to {high:.1%} | on {tests[each.name].count} others "
+            f"{tests[each.name].a_accuracy:.1%}, the chosen one is {tests[each.name].verdict} |",
+            flush=True,
+        )
+
+
 def auroc(low: NDArray[np.floating], high: NDArray[np.floating]) -> float:
     """How often a value of ``low`` is below one of ``high``, 0 to 1; ties count half."""
     less, same = low[:, np.newaxis] < high, low[:, np.newaxis] == high
@@ -199,6 +220,7 @@ def main() -> None:
     references(photos)
     leave_one_out(photos)
     label_next(photos)
+    choose(options.clothes)
 
 
 if __name__ == "__main__":

@@ -67,6 +67,22 @@ def test_the_threshold_is_the_quantile_of_split_conformal_prediction(seed: int, 
     np.testing.assert_array_equal(inside[np.arange(count), scores.argmax(axis=1)], True)
 
 
+@given(st.integers(0, 10_000), st.integers(19, 120), st.sampled_from([0.5, 0.8, 0.9, 0.95]))
+@settings(max_examples=25, deadline=None)
+def test_label_sets_are_those_of_crepes(seed: int, count: int, coverage: float) -> None:
+    crepes = pytest.importorskip("crepes", reason="crepes is not installed; it is in the extra test")
+    scores, embeddings, targets = sample(count, seed)
+    new = sample(30, seed + 1)[0]
+    reference = crepes.ConformalClassifier()
+    reference.fit(1 - scores[np.arange(count), targets])
+    expected = (
+        reference.predict_p(1 - new, smoothing=False) > 1 - coverage + 1e-9
+    )  # its sets take 1 - 0.9 for 0.0999...
+    expected[np.arange(len(new)), new.argmax(axis=1)] = True  # a set of ours is never empty
+    found = Calibration.fit(scores, embeddings, targets, coverage).in_set(new)
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("coverage", [0.8, 0.95])
 def test_both_promises_are_kept_over_many_draws(coverage: float) -> None:
     """One image is judged by each of 400 calibrations, so the counts are binomial."""

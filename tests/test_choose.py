@@ -212,6 +212,9 @@ def test_what_cannot_be_chosen_from(photos: Path, monkeypatch: pytest.MonkeyPatc
         choose(photos, [])
     with pytest.raises(InvalidArgumentError, match="budget_ms=0 is not a number above 0"):
         choose(photos, "Small", budget_ms=0)
+    few = [(path, path.parent.name) for path in photos.glob("*/00[01].png")]
+    with pytest.raises(DataError, match="<pairs>: these are too few images to judge a head by"):
+        choose(few, "Small")
     file = io.BytesIO((photos / CLASSES[0] / "000.png").read_bytes())
     pairs = [(path, path.parent.name) for path in photos.glob("*/0*.png")]
     with pytest.raises(DataError, match="each candidate reads each image; give paths or bytes in place of open files"):
@@ -258,3 +261,5 @@ def test_a_choice_without_a_budget_is_told_in_a_sentence() -> None:
     a, b = timed("A", "B")
     choice = Choice(judge([a, b], {"A": np.array([True] * 4), "B": np.array([True] * 4)}, {}), 4, ("x", "y"), None)  # type: ignore[arg-type]
     assert choice.sentence() == "A is most often right; B is not told apart from it"
+    alone = Choice(judge([a, b], {"A": np.array([True] * 4)}, {}), 4, ("x", "y"), None, 10.5)  # type: ignore[arg-type]
+    assert alone.sentence() == "A is the only candidate within 10.5 ms"

@@ -78,6 +78,7 @@ def test_train_with_every_option(main: Any, folder: Path, tmp_path: Path) -> Non
         "class_weight": "balanced",
         "seed": 3,
         "multi_label": False,
+        "copies": None,
         "patience": 5,
         "batch_size": 16,
         "optimizer": None,

@@ -14,12 +14,18 @@ from PIL import Image
 
 EXPECTED = {
     "clothes.py": ["classes: dress, pants, shorts, t-shirt", "32 images, 4 classes", "dress is taken for dress"],
+    "lesson.py": [
+        "8.5 a head on a frozen network: ",
+        "8.9 dropout 0.5: ",
+        "8.10 augmentation: ",
+        "dress is taken for dress",
+    ],
     "own_backbone.py": ["Result('", "round", "square", "embedding: (1, 32)"],
     "similar.py": ["clock.png            is most like ", "umbrella.png         is most like "],
 }
 
 
-SLOW = {"similar.py", "clothes.py"}
+SLOW = {"similar.py", "clothes.py", "lesson.py"}
 SHOWN = {"answers.py"}
 
 
@@ -28,7 +34,7 @@ SHOWN = {"answers.py"}
 )
 def test_an_example_runs(name: str) -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "examples" / name], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, ROOT / "examples" / name], capture_output=True, text=True, check=True, timeout=300
     )
     assert [part for part in EXPECTED[name] if part not in done.stdout] == []
 
@@ -54,5 +60,5 @@ def test_the_readme_shows_what_is_answered(tmp_path: Path) -> None:
 
 def test_every_example_is_tested() -> None:
     elsewhere = {"draw.py"}  # by test_golden.py
-    used = {"draw_clothes.py"}  # by clothes.py
+    used = {"draw_clothes.py"}  # by clothes.py and lesson.py
     assert {path.name for path in (ROOT / "examples").glob("*.py")} == elsewhere | used | SHOWN | set(EXPECTED)

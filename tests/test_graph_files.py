@@ -6,6 +6,7 @@ import functools
 import gc
 import json
 import os
+import pickle
 import re
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from pretrained_cnn import Classifier
 from pretrained_cnn.errors import BundleError, InvalidArgumentError, ModelFileError
+from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.spec import ResizePolicy
 
 SHARED = Path(__file__).parents[2] / "shared" / "cases" / "models"
@@ -361,7 +363,7 @@ def test_a_file_that_takes_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_mutated_files(name: str, files: int, tmp_path: Path) -> None:
     """A changed file gives an answer or one of our errors, unless it ends the process, which is a child's elsewhere."""
     path = MADE[name].write(tmp_path)
-    program = Path(__file__).parents[1] / "benchmarks" / "mutated_models.py"
+    program = Path(__file__).parents[1] / "benchmarks" / "mutated_graphs.py"
     done = subprocess.run(
         [sys.executable, str(program), str(path), "--files", str(files)], capture_output=True, text=True, check=False
     )
@@ -427,3 +429,19 @@ def test_the_temporary_bundle_goes_with_its_classifier(tmp_path: Path, monkeypat
             gc.collect()
     assert [folder.exists() for folder in folders] == [False, True]
     shutil.rmtree(folders[1])
+
+
+def test_a_pickle_has_the_content_of_the_file(tmp_path: Path) -> None:
+    """So it opens on another machine, and after the file and this classifier are gone."""
+    path = write_onnx(tmp_path / "a.onnx")
+    clf = opened(path, **UNIT, image_policy=ImagePolicy(truncated="allow"))
+    expected = clf.predict_proba(images())
+    assert repr(clf) == "Classifier.from_file(<a.onnx>, runtime='onnxruntime')"
+    folder, stored = clf.engine.bundle, pickle.dumps(clf)
+    assert folder is not None
+    shutil.rmtree(folder.path)
+    path.unlink()
+    again = pickle.loads(stored)
+    np.testing.assert_array_equal(again.predict_proba(images()), expected)
+    assert again.engine.image_policy.truncated == "allow"
+    assert pickle.loads(pickle.dumps(again)).spec.labels == clf.spec.labels

@@ -19,6 +19,7 @@ from PIL import Image
 
 from pretrained_cnn import Classifier, InvalidArgumentError, ModelFileError, cli
 from pretrained_cnn.foreign.kinds import DAMAGED_HDF5, KERAS_HDF5, WEIGHTS, kind_of
+from pretrained_cnn.foreign.labels import choose_labels
 from pretrained_cnn.presets import PRESETS
 
 COLORS = ["red", "green", "blue"]
@@ -263,6 +264,52 @@ def test_labels_as_people_have_them(tmp_path: Path) -> None:
         clf = Classifier.from_file(path, labels=given, preprocess="unit")
         assert [label.name for label in clf.spec.labels] == COLORS, case
     assert Classifier.from_file(path, labels="numbers", preprocess="unit").predict(IMAGES[2]).top.label == "2"
+
+
+# labels, the number of outputs, and a part of the sentence
+COUNTS: list[tuple[Any, int, str]] = [
+    (
+        ["a", "b"],
+        3,
+        "2 labels do not match the 3 classes of m.tflite; one is missing: networks of TensorFlow often have",
+    ),
+    (["background", "a", "b", "c"], 3, "the network has no class 'background': leave this first label out"),
+    (
+        ["Class", "a", "b", "c"],
+        3,
+        "one is too many: look for a heading or an empty class (the first one here is 'Class')",
+    ),
+    (["a"], 3, "give 3 names in the order of the outputs"),
+    (["background", "a"], 3, "give 3 names in the order of the outputs"),
+    (None, 3, "m.tflite does not name its classes; give labels=[...] with 3 names"),
+    (None, 1, "give labels=[...] with 2 names"),
+]
+
+
+@pytest.mark.parametrize(("labels", "outputs", "message"), COUNTS, ids=lambda value: None)
+def test_another_number_of_labels(labels: Any, outputs: int, message: str) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        choose_labels(labels, outputs, "m.tflite")
+    assert message in str(caught.value)
+
+
+def test_names_of_labels_stay_as_they_are(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lines = [
+        "background",
+        "Danaus plexippus (Monarch)",
+        "Vanessa atalanta (Red Admiral)",
+        "crane",
+        "crane",
+        "Buddha's Han...",
+    ]
+    (tmp_path / "labels.txt").write_text("\n".join(lines))
+    labels = choose_labels(tmp_path / "labels.txt", 6, "m.tflite")
+    assert [label.name for label in labels] == lines
+    assert [label.id for label in labels] == [*lines[:3], "3", "4", lines[5]]
+    for outputs, first in ((1000, "n01440764"), (1001, "background")):
+        labels = choose_labels(None, outputs, "m.tflite")
+        assert (len(labels), labels[0].id) == (outputs, first)
+        assert f"m.tflite has {outputs} outputs and no labels: ImageNet's are taken" in caplog.text
 
 
 def test_the_other_doors_are_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import logging
 import pickle
+import re
 import shutil
 import signal
 import sqlite3
@@ -283,6 +284,43 @@ def test_a_csv_file_pairs_and_images_in_memory(patterns: Path, tmp_path: Path) -
     np.testing.assert_array_equal(weighted.predict_proba(patterns / "test"), same.predict_proba(patterns / "test"))
     assert np.abs(weighted.predict_proba(patterns / "test") - expected).max() > 1e-3
     assert weighted.evaluate(tmp_path / "train.csv", label_column="kind").top1 > 0.5
+
+
+def test_progress(patterns: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, int, int | None]] = []
+
+    def note(*of: Any) -> None:
+        seen.append(of)
+
+    clf = train(patterns, unfreeze=1, epochs=1, cache=False, progress=note)
+    assert list(dict.fromkeys(stage for stage, *_ in seen)) == ["embed", "head", "fine-tune"]
+    for stage, first, last in (("embed", (0, 72), (36, 36)), ("head", (0, None), None), ("fine-tune", (0, 1), (1, 1))):
+        of_stage = [of for name, *of in seen if name == stage]
+        assert tuple(of_stage[0]) == first
+        assert last is None or tuple(of_stage[-1]) == last
+    paths = [str(path) for path in sorted((patterns / "test").rglob("*.png"))]
+    for call, stage in ((clf.predict_batch, "classify"), (clf.embed, "embed")):
+        seen.clear()
+        call(paths, progress=note)
+        assert (seen[0], seen[-1]) == ((stage, 0, 90), (stage, 90, 90))
+        assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
+    seen.clear()
+    clf.evaluate(patterns / "test", progress=note)
+    assert seen[-1] == ("evaluate", 90, 90)
+    with pytest.raises(
+        InvalidArgumentError, match=r"progress='yes' is not known; give True, or f\(stage, done, total\)"
+    ):
+        clf.embed(paths, progress="yes")
+
+    capsys.readouterr()
+    clf.embed(paths, progress=True)
+    assert capsys.readouterr().err == "", "no terminal: a line a minute"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    clf.embed(paths, progress=True)
+    shown = r"\rembed: 0 of 90 images.*\rembed: 90 of 90 images, .* a second, 0:00:00 left *\n"
+    assert re.fullmatch(shown, capsys.readouterr().err)
+    clf.embed(paths)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_share_validates(patterns: Path) -> None:
@@ -722,7 +760,6 @@ def test_settings_take_the_numbers_of_numpy() -> None:
         ),
         ({"learning_rate": 0.1}, 'learning_rate=... has no meaning for head="linear"'),
         ({"head": "mlp", "learning_rate": 0}, "learning_rate=0 is not a number above 0"),
-        ({"augment": "default"}, "augment=... needs unfreeze: without it the network sees each image once"),
         ({"augment": "much", "unfreeze": 1}, "augment='much' is not known; give \"default\", a keras layer or None"),
         ({"augment": abs, "unfreeze": 1}, "augment=<built-in function abs> is not known; give"),
         ({"unfreeze": -1}, "unfreeze=-1 is neither a number of layers nor a layer's name"),

@@ -64,12 +64,13 @@ if TYPE_CHECKING:
     from pretrained_cnn.transfer.history import TrainingHistory
     from pretrained_cnn.transfer.report import TrainingReport
     from pretrained_cnn.transfer.settings import MLP
-    from pretrained_cnn.trust import Calibration, Comparison, Disagreement
+    from pretrained_cnn.trust import Audit, Calibration, Comparison, Disagreement, Finding, audit
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # the program decides where its log goes
 
 __all__ = [
     "MLP",
+    "Audit",
     "BundleError",
     "Calibration",
     "Candidate",
@@ -83,6 +84,7 @@ __all__ = [
     "Evaluation",
     "Explanation",
     "ExportCheck",
+    "Finding",
     "Format",
     "ImageError",
     "ImagePolicy",
@@ -115,6 +117,7 @@ __all__ = [
     "WeightsError",
     "WeightsFile",
     "Written",
+    "audit",
     "choose",
     "contact_sheet",
     "get_format",
@@ -136,6 +139,7 @@ __all__ = [
 
 
 _LATE = {
+    "Audit": "pretrained_cnn.trust",
     "Calibration": "pretrained_cnn.trust",
     "Candidate": "pretrained_cnn.selection",
     "Choice": "pretrained_cnn.selection",
@@ -145,6 +149,7 @@ _LATE = {
     "Disagreement": "pretrained_cnn.trust",
     "Evaluation": "pretrained_cnn.evaluate",
     "Explanation": "pretrained_cnn.explain",
+    "Finding": "pretrained_cnn.trust",
     "LabelMistake": "pretrained_cnn.evaluate",
     "LabelScore": "pretrained_cnn.evaluate",
     "Mistake": "pretrained_cnn.evaluate",
@@ -156,6 +161,7 @@ _LATE = {
     "TrainingReport": "pretrained_cnn.transfer.report",
     "Written": "pretrained_cnn.results.writing",
     "choose": "pretrained_cnn.selection",
+    "audit": "pretrained_cnn.trust",
     "contact_sheet": "pretrained_cnn.results.result",
     "write_results": "pretrained_cnn.results.writing",
 }

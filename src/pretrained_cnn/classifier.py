@@ -18,9 +18,11 @@ from typing_extensions import override
 from pretrained_cnn._check import choice, number, whole_number
 from pretrained_cnn._lazy import Reference
 from pretrained_cnn._process import warn
+from pretrained_cnn._progress import Progress, report, showing
 from pretrained_cnn._types import ImageLike, ImagesLike, LabeledImages
 from pretrained_cnn.bundle.formats import Dtype
 from pretrained_cnn.bundle.manifest import ExportCheck
+from pretrained_cnn.bundle.store import unpack
 from pretrained_cnn.engine import Engine, Rows, check_speed, open_model
 from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.evaluate import Evaluation, MultiLabelEvaluation, evaluate
@@ -54,6 +56,7 @@ from pretrained_cnn.trust import (
 
 if TYPE_CHECKING:
     import keras
+    from matplotlib.figure import Figure
 
     from pretrained_cnn.transfer.settings import MLP
 
@@ -359,11 +362,13 @@ class Classifier:
         callbacks: Sequence[keras.callbacks.Callback] | None = None,
         unfreeze: int | str = 0,
         augment: Any = None,
+        copies: int | None = None,
         class_weight: Literal["balanced"] | Mapping[str, float] | None = None,
         sample_weight: Any = None,
         multi_label: bool = False,
         seed: int = 0,
         cache: bool = True,
+        progress: bool | Progress | None = None,
         **arguments: Any,
     ) -> Self:
         """Make a classifier of your own classes: a pretrained network with a head that is fitted to your images.
@@ -416,6 +421,9 @@ class Classifier:
                 stays as it is, statistics included.
             augment: How images are changed while layers are trained: ``"default"`` flips, zooms, moves and relights
                 them a little; a keras layer that takes RGB ``(N, H, W, 3)`` in 0..255; None for not at all.
+                `preview_augmentation` shows it.
+            copies: With ``augment`` and without ``unfreeze``: how many changed copies of each image of ``data`` are
+                embedded, once, and fitted with it, by default 4. An image and its copies together count like one.
             class_weight: What an image of each class counts: ``"balanced"`` lets all classes count the same, a mapping
                 gives classes a number other than 1. It counts on validation too.
             sample_weight: What each image of ``data`` counts, in the order given, ``(n,)``: numbers of at least 0. An
@@ -429,6 +437,8 @@ class Classifier:
             cache: Keep embeddings on disk, so that fitting again takes seconds, and after each epoch of fine-tuning the
                 state, from which the same call goes on should it be killed; not with ``callbacks``, whose state is not
                 known.
+            progress: True shows on stderr how far it is, with the time left, in one line on a terminal and in a
+                notebook; a function is called with the stage, how much of it is done, and how much there is, or None.
             **arguments: As for `Classifier`: ``weights``, ``runtime``, ``precision``, ``resize``, ``input_size``,
                 ``image_policy``, and builder options.
 
@@ -454,24 +464,31 @@ class Classifier:
             callbacks=callbacks,
             unfreeze=unfreeze,
             augment=augment,
+            copies=copies,
             class_weight=class_weight,
             multi_label=multi_label,
             seed=seed,
             cache=cache,
         )
-        if isinstance(model, Classifier):
-            _refuse(arguments, "a Classifier to go on from")
-            engine = model.engine.copy()
-        else:
-            _refuse_options_of_head(arguments)
-            own = {"labels": NUMBERS} if isinstance(find_model(model), ModelFile) else {}  # classes do not matter here
-            engine = cls(model, **{**own, **arguments}).engine
-        column, things = (groups, None) if isinstance(groups, str) else (None, groups)
-        return cls(
-            transfer.train(
-                engine, data, validation, settings, sample_weight, Columns(path_column, label_column, column), things
-            )
-        )
+        engine, columns = _engine_to_train(model, arguments), Columns(path_column, label_column)
+        with showing(progress):
+            return cls(transfer.train(engine, data, validation, settings, sample_weight, columns, groups))
+
+    def preview_augmentation(
+        self, image: ImageLike, augment: Any = "default", *, copies: int = 7, seed: int = 0
+    ) -> Figure:
+        """Draw an image as the network gets it, and copies of it as ``augment`` changes them in `train`.
+
+        Returns a figure of matplotlib. Raises ImageError, InvalidArgumentError for what cannot augment, and
+        MissingDependencyError without matplotlib.
+
+        >>> figure = Classifier("EfficientNetLite0").preview_augmentation("examples/images/clock.png", copies=3)
+        >>> [ax.get_title() for ax in figure.axes]
+        ['as it is', 'copy 1', 'copy 2', 'copy 3']
+        """
+        from pretrained_cnn import transfer
+
+        return transfer.preview(self.engine, image, augment, copies, seed)
 
     def add_classes(
         self,
@@ -636,6 +653,7 @@ class Classifier:
         min_score: float | None = None,
         batch_size: int | None = None,
         errors: Literal["raise", "return"] = "raise",
+        progress: bool | Progress | None = None,
     ) -> list[Result]:
         """Name what is in several images: one `Result` for each, in their order.
 
@@ -646,6 +664,7 @@ class Classifier:
             batch_size: As for `stream`.
             errors: ``"raise"`` raises the ImageError of the first bad image; ``"return"`` gives a bad
                 image a `Result` with its error, in its place.
+            progress: As for `train`.
 
         In a notebook, the list shows itself as a contact sheet of its first 24 images.
 
@@ -653,7 +672,9 @@ class Classifier:
         >>> clf.predict_batch(["examples/images/clock.png", "no.jpg"], errors="return")[1]
         Result('no.jpg': error: there is no such file)
         """
-        results = ResultList(self.stream(images, top=top, min_score=min_score, batch_size=batch_size, errors=errors))
+        stream = self.stream(images, top=top, min_score=min_score, batch_size=batch_size, errors=errors)
+        with showing(progress):
+            results = ResultList(_counted(stream, _length(images)))
         if isinstance(images, list | tuple | np.ndarray):  # the caller has them all in memory anyway
             kept = map(_kept, iter_items(images, self._engine.image_policy))
             results = ResultList(replace(result, image=image) for result, image in zip(results, kept, strict=True))
@@ -733,13 +754,15 @@ class Classifier:
         layer: str | None = None,
         batch_size: int | None = None,
         errors: Literal["raise", "return"] = "raise",
+        progress: bool | Progress | None = None,
     ) -> NDArray[np.float32]:
         """What the network sees in each image: float32 ``(N, embedding_size)``, in their order.
 
         An embedding is the input of the last dense layer; for weights without a top, the pooled features.
         With ``layer``, the name of one of ``keras_model.layers``, it is what that layer gives, ``(N, D)``, a map as the
         mean over its pixels. ``images`` are as for `predict_batch`. Raises the ImageError of the first bad image; with
-        ``errors="return"`` its row is NaN. Raises InvalidArgumentError if there is no such layer.
+        ``errors="return"`` its row is NaN. Raises InvalidArgumentError if there is no such layer. ``progress``
+        is as for `train`.
 
         >>> clf = Classifier("EfficientNetLite0")
         >>> clf.embed(["examples/images/clock.png"]).shape
@@ -747,7 +770,8 @@ class Classifier:
         >>> clf.embed(["examples/images/clock.png"], layer="block10_add").shape
         (1, 112)
         """
-        return self._engine.run(images, "embedding", layer, batch_size=batch_size, errors=errors)
+        with showing(progress):
+            return self._engine.run(images, "embedding", layer, batch_size=batch_size, errors=errors)
 
     def embed_stream(
         self,
@@ -817,6 +841,7 @@ class Classifier:
         path_column: str | None = None,
         label_column: str | None = None,
         batch_size: int | None = None,
+        progress: bool | Progress | None = None,
     ) -> Evaluation | MultiLabelEvaluation:
         """How often the classifier is right about images whose classes are known, and where it is wrong.
 
@@ -829,6 +854,7 @@ class Classifier:
             path_column: As for `train`.
             label_column: As for `train`.
             batch_size: As for `stream`.
+            progress: As for `train`.
 
         A label is a class's id, or its name if no other class has it. Bad images are listed in `Evaluation.failed`.
         Returns an `Evaluation`; with ``multi_label=True`` a `MultiLabelEvaluation`, for which an image's label is a
@@ -840,7 +866,9 @@ class Classifier:
         >>> clf.evaluate([("examples/images/clock.png", "analog_clock"), ("examples/images/candle.png", "candle")])
         Evaluation(2 images, top1=1.000 (0.342 to 1.000))
         """
-        return evaluate(self._engine, source, labels, Columns(path_column, label_column), batch_size=batch_size)
+        columns = Columns(path_column, label_column)
+        with showing(progress):
+            return evaluate(self._engine, source, labels, columns, batch_size=batch_size)
 
     def compare(
         self,
@@ -1085,9 +1113,14 @@ class Classifier:
 
     @override
     def __reduce__(self) -> tuple[object, ...]:
-        """A pickle has a backbone's name and settings, or a bundle's path, and no weights."""
+        """A pickle has a backbone's name and settings, or a bundle's path, and no weights.
+
+        Of a model file that is run as it is, it has the content, since nobody else keeps that.
+        """
         engine = self.engine
         if engine.bundle is not None and self._trained is None and not self._is_calibrated_here:
+            if engine.bundle.is_temporary:
+                return _unpacked, (engine.bundle.content(), self.runtime, self.precision, engine.image_policy)
             return _loaded, (str(engine.bundle.path), self.runtime, self.precision, engine.image_policy)
         if self._trained is not None or self._is_calibrated_here or not isinstance(engine.spec.builder, Reference):
             raise InvalidArgumentError(
@@ -1103,6 +1136,8 @@ class Classifier:
         name, precision = engine.asked  # a representation measures nothing
         runtime = f"runtime={name!r}" + ("" if precision == "float32" else f", precision={precision!r}")
         if engine.bundle is not None and self._trained is None:
+            if engine.bundle.is_temporary:
+                return f"Classifier.from_file(<{engine.spec.name}>, {runtime})"
             return f"Classifier.load({str(engine.bundle.path)!r}, {runtime})"
         if self._trained is not None:
             return f"Classifier.train(..., {self._trained.report.model!r}, {runtime})"
@@ -1126,6 +1161,29 @@ def _both(output: Output | Sequence[Output] | None, quantize: object) -> list[Ou
             "scores and embedding"
         )
     return list(OUTPUTS)
+
+
+def _engine_to_train(model: Any, arguments: dict[str, Any]) -> Engine:
+    """The network that training starts from: that of a classifier, copied, or that of what `Classifier` takes."""
+    if isinstance(model, Classifier):
+        _refuse(arguments, "a Classifier to go on from")
+        return model.engine.copy()
+    _refuse_options_of_head(arguments)
+    if isinstance(find_model(model), ModelFile):  # whose own classes do not matter here
+        arguments = {"labels": NUMBERS, **arguments}
+    return Classifier(model, **arguments).engine
+
+
+def _length(images: Any) -> int | None:
+    return None if isinstance(images, str | os.PathLike) or not hasattr(images, "__len__") else len(images)
+
+
+def _counted(results: Iterable[Result], total: int | None) -> Iterator[Result]:
+    """The results; `report` hears of each."""
+    report("classify", 0, total)
+    for done, result in enumerate(results, 1):
+        report("classify", done, total)
+        yield result
 
 
 def _competitor(other: Classifier | str | os.PathLike[str]) -> Engine | Path:
@@ -1173,6 +1231,11 @@ def answers(
 
 def _loaded(path: str, runtime: str, precision: Precision, image_policy: ImagePolicy) -> Classifier:
     return Classifier.load(path, runtime=runtime, precision=precision, image_policy=image_policy)
+
+
+def _unpacked(content: dict[str, bytes], runtime: str, precision: Precision, image_policy: ImagePolicy) -> Classifier:
+    found = unpack(content)
+    return Classifier(Engine.from_opened(found, runtime, image_policy, precision=precision))
 
 
 def _unpickled(spec: ModelSpec, settings: dict[str, Any]) -> Classifier:

@@ -21,6 +21,7 @@ from pretrained_cnn import _settings, identity
 from pretrained_cnn._check import choice, listed, whole_number
 from pretrained_cnn._lazy import Reference
 from pretrained_cnn._process import random_kept
+from pretrained_cnn._progress import report
 from pretrained_cnn._types import ImagesLike
 from pretrained_cnn.bundle.child import NoChildError
 from pretrained_cnn.bundle.formats import FORMATS, Dtype
@@ -318,9 +319,8 @@ class Engine:
                     if self.bundle.adapter is not None and self.bundle.adapter.reason is not None:
                         raise BundleError(
                             f"{self.spec.name} is a network of Keras 2 that cannot be rebuilt in Keras 3: "
-                            f"{self.bundle.adapter.reason}; so a graph of it is run, which gives "
-                            f"{' and '.join(self.bundle.outputs)} only: it predicts, evaluates and is saved as "
-                            f"{self.bundle.manifest.format!r}, and cannot explain, embed or be trained on"
+                            f"{self.bundle.adapter.reason}; a graph of it is run, which gives "
+                            f"{' and '.join(self.bundle.outputs)} only, so that it cannot be explained or fine-tuned"
                         )
                     if self.bundle.adapter is not None:
                         raise BundleError(
@@ -431,7 +431,11 @@ class Engine:
         """
         width = self.open((output,), layer).widths[0]
         found = [np.empty((0, width), np.float32)]
+        stage, done, total = ("embed" if output == "embedding" else "classify"), 0, _count(source)
+        report(stage, 0, total)
         for rows in self.rows(self.batches(source, batch_size), (output,), layer, errors):
+            done += len(rows.names)
+            report(stage, done, total)
             good = [error is None for error in rows.errors]
             found.append(np.full((len(good), width), np.nan, np.float32))
             found[-1][good] = rows.outputs[0]
@@ -455,10 +459,13 @@ class Engine:
         names: list[str] = []
         errors: list[ImageError | None] = []
         scores = [np.empty((0, self.open().widths[0]), np.float32)]
+        total = _count(source)
+        report("evaluate", 0, total)
         for rows in self.rows(self.batches(source, batch_size)):
             names += rows.names
             errors += rows.errors
             scores += rows.outputs
+            report("evaluate", len(names), total)
         return np.concatenate(scores), names, errors
 
     def pixels(self, source: ImagesLike) -> NDArray[np.uint8]:
@@ -1057,6 +1064,11 @@ def check_speed(batch_size: int | None, workers: int | None, prefetch: int | Non
         if value is not None:
             whole_number(name, value)
     return Speed(batch_size=batch_size, workers=workers, prefetch=prefetch)
+
+
+def _count(source: Any) -> int | None:
+    """How many images a source has, if it says so itself."""
+    return None if isinstance(source, str | os.PathLike) or not hasattr(source, "__len__") else len(source)
 
 
 def raise_first(errors: Iterable[Exception | None]) -> None:

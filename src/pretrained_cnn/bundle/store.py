@@ -13,6 +13,7 @@ import platform
 import re
 import secrets
 import shutil
+import tempfile
 import time
 import weakref
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -160,6 +161,15 @@ class Bundle:
         keeper = _Keeper()
         weakref.finalize(keeper, _remove, self.path, os.getpid())
         return dataclasses.replace(self, keeper=keeper)
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether the folder is removed when nothing refers to it any more."""
+        return self.keeper is not None
+
+    def content(self) -> dict[str, bytes]:
+        """The bytes of each file, by its name; `unpack` writes them elsewhere."""
+        return {name: (self.path / name).read_bytes() for name in _files(self.path)}
 
     def with_head(self, head: Head, spec: ModelSpec) -> Bundle:
         """The same model, with ``head`` in place of what gave its scores: the classifier that ``spec`` describes.
@@ -548,6 +558,15 @@ def open_bundle(path: Path, *, follow_links: bool = False) -> Bundle:
         if surplus:
             raise BundleError(f"{path / surplus[0]} is not in {NAME}; remove it, for the runtime might read it")
     return _read(path, manifest)
+
+
+def unpack(content: Mapping[str, bytes]) -> Path:
+    """A new temporary folder with the files that `Bundle.content` gave; it is the caller's to remove."""
+    folder = Path(tempfile.mkdtemp(prefix="pretrained_cnn-"))
+    for name, data in content.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder
 
 
 def is_bundle(path: str | os.PathLike[str]) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from pretrained_cnn import __version__, _settings
 from pretrained_cnn._registry import nearest
 from pretrained_cnn.cli import (
+    audit,
     bench,
     cache,
     calibrate,
@@ -44,6 +45,7 @@ COMMANDS: Sequence[Command[Any]] = (
     train.COMMAND,
     choose.COMMAND,
     evaluate.COMMAND,
+    audit.COMMAND,
     compare.COMMAND,
     calibrate.COMMAND,
     label_next.COMMAND,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import re
@@ -44,7 +45,9 @@ class Options(ImageOptions):
         action="append",
         metavar="NAME",
     )
-    runtime: str | None = option(f'{RUNTIME}, or "auto" for the quickest of each candidate (default: keras).')
+    runtime: str | None = option(
+        f'{RUNTIME}, or "auto" for the quickest of each candidate (default: keras, or what a bundle is made for).'
+    )
     download: bool = flag("Download weights that are not on this machine; without --model, of ten small backbones.")
     rounds: Count = option("Number of images that each candidate is timed with.", default=15)
     seed: int = option("Seed of the parts for cross-validation.", default=0, type=int, metavar="N")
@@ -53,7 +56,9 @@ class Options(ImageOptions):
         short="-o",
         metavar="DIR",
     )
-    format: str | None = option("Format of the network in the bundle (default: keras).", choices=list_formats())
+    format: str | None = option(
+        "Format of the network in the bundle (default: that of a chosen bundle, else keras).", choices=list_formats()
+    )
     plot: str | None = option(
         "Draw accuracy against time to FILE, such as choice.png (default: no drawing).", metavar="FILE"
     )
@@ -71,7 +76,7 @@ def _run(options: Options) -> Status:
     if options.output is not None:
         check_free(Path(options.output), overwrite=options.overwrite)
     names = [name for pattern in options.model for name in list_models(pattern) or [pattern]]
-    with quiet():
+    with quiet(), contextlib.suppress(ImportError):  # candidates that need it say so
         import keras  # noqa: F401 - what it prints when it is imported is kept quiet
     with kept(lambda: "embeddings of the images seen so far are cached"):
         choice = choose(

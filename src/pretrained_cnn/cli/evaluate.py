@@ -7,6 +7,7 @@ import json
 
 from pretrained_cnn.cli.console import complain, log_to_stderr, quiet, say
 from pretrained_cnn.cli.options import Command, argument, flag
+from pretrained_cnn.cli.progress import stages
 from pretrained_cnn.cli.shared import LABELED, ColumnOptions, ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
 
@@ -27,7 +28,13 @@ def _run(options: Options) -> Status:
     clf = load_classifier(options)
     with quiet():
         clf.predict_proba([])  # builds or loads the network
-    result = clf.evaluate(options.source, path_column=options.path_column, label_column=options.label_column)
+    with stages() as progress:
+        result = clf.evaluate(
+            options.source,
+            path_column=options.path_column,
+            label_column=options.label_column,
+            progress=progress,
+        )
     for error in result.failed:
         complain(error)
     say(json.dumps(result.to_dict()) if options.json else result)

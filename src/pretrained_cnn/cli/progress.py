@@ -1,4 +1,4 @@
-"""How far `classify --output` and `report` are, on stderr: a bar on a terminal, else a line every minute."""
+"""How far a command is, on stderr: a bar on a terminal, else a line every minute."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any
 
+from pretrained_cnn._progress import Progress, describe
 from pretrained_cnn.cli.console import complain
 from pretrained_cnn.errors import ImageError
 
@@ -91,6 +92,19 @@ def _bar() -> Iterator[Show]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting", total=None)
         yield lambda text, done, total: bar.update(task, total=total, completed=done, description=text)
+
+
+@contextlib.contextmanager
+def stages() -> Iterator[Progress]:
+    """Show how far a call with ``progress=`` is."""
+    starts: dict[str, float] = {}
+    with (_bar if sys.stderr is not None and sys.stderr.isatty() else _lines)() as show:
+
+        def tell(stage: str, done: int, total: int | None) -> None:
+            start = starts.setdefault(stage, time.monotonic())
+            show(describe(stage, done, total, time.monotonic() - start), done, total)
+
+        yield tell
 
 
 def count_images(sources: Iterable[str]) -> int | None:

@@ -11,6 +11,7 @@ from typing import Literal
 from pretrained_cnn.bundle.formats import get_format, list_formats
 from pretrained_cnn.cli.console import escaped, kept, log_to_stderr, quiet, say
 from pretrained_cnn.cli.options import Command, Count, Number, argument, flag, option
+from pretrained_cnn.cli.progress import stages
 from pretrained_cnn.cli.shared import LABELED, ColumnOptions, ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
 
@@ -47,7 +48,10 @@ class Options(ModelOptions, ColumnOptions):
         type=lambda text: int(text) if text.isdecimal() else text,
         metavar="N",
     )
-    augment: bool = flag("Change the images a little while layers are fine-tuned.", group=TRAINING)
+    augment: bool = flag(
+        "Train on changed images too: four copies of each, or with --unfreeze anew in each epoch.",
+        group=TRAINING,
+    )
     epochs: Count | None = option(
         "Maximum number of epochs for fine-tuning or the MLP head (default: 20, or 100 for the MLP head).",
         group=TRAINING,
@@ -78,7 +82,7 @@ def _run(options: Options) -> Status:
         with quiet():
             import keras  # noqa: F401 - what it prints when it is imported is kept quiet
     cached = "" if options.no_cache else "; embeddings of the images seen so far are cached"
-    with kept(lambda: f"{options.output} was not written{cached}"):
+    with kept(lambda: f"{options.output} was not written{cached}"), stages() as progress:
         clf = Classifier.train(
             options.data,
             model,
@@ -95,6 +99,7 @@ def _run(options: Options) -> Status:
             class_weight="balanced" if options.balanced else None,
             seed=options.seed,
             cache=not options.no_cache,
+            progress=progress,
         )
     with quiet():
         clf.save(options.output, format=options.format, overwrite=options.overwrite)

@@ -62,7 +62,7 @@ def read_config(path: Path) -> dict[str, Any]:
         config = json.loads(text)
     except ModelFileError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError, RecursionError, zipfile.BadZipFile, EOFError) as error:
+    except Exception as error:  # zipfile, zlib, JSON and HDF5 raise their own
         raise ModelFileError(f"{path} is damaged: {type(error).__name__}: {str(error)[:200]}") from error
     if not isinstance(config, dict) or not isinstance(config.get("class_name"), str):
         raise ModelFileError(f"{path} does not describe a model of Keras; save the model again with model.save(path)")

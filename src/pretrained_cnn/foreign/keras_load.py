@@ -201,7 +201,7 @@ def _version(path: Path) -> str:
         else:
             with h5py.File(path, "r") as file:
                 found = file.attrs["keras_version"]
-    except (OSError, KeyError, ValueError, TypeError):
+    except Exception:  # zipfile, zlib, JSON and HDF5 raise their own for what is damaged
         return ""
     text = found.decode() if isinstance(found, bytes) else str(found)
     return text if re.fullmatch(r"[\w.+-]{1,40}", text) else ""

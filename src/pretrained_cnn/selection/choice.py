@@ -74,7 +74,8 @@ class Choice:
     def sentence(self) -> str:
         """The choice in one sentence, and which candidate may be as good and is quicker."""
         limit = "" if self.budget_ms is None else f" within {self.budget_ms:g} ms"
-        text = f"{self.best.name} is most often right{limit}"
+        within = [each for each in self.candidates if each.verdict != "over budget"]
+        text = f"{self.best.name} is {'most often right' if len(within) > 1 else 'the only candidate'}{limit}"
         if self.not_told_apart:
             quickest = self.not_told_apart[0]
             less = self.best.milliseconds - quickest.milliseconds

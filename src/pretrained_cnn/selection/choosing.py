@@ -172,7 +172,11 @@ def _read(source: LabeledImages, policy: ImagePolicy, seed: int) -> _Images:
         raise DataError(f"{once}: each candidate reads each image; give paths or bytes in place of open files")
     data.check_left([readable], classes, failed)
     groups = data.find_groups(readable)
-    return _Images(source, classes, readable, groups, deal_folds(readable.targets, groups, seed), failed)
+    try:
+        folds = deal_folds(readable.targets, groups, seed)
+    except DataError as error:
+        raise DataError(f"{given.name}: {error}") from None
+    return _Images(source, classes, readable, groups, folds, failed)
 
 
 def _open(

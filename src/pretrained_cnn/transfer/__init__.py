@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn._cache import cache_folder
-from pretrained_cnn._check import number
+from pretrained_cnn._check import number, whole_number
 from pretrained_cnn._process import warn
 from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.engine import Engine
@@ -43,8 +43,9 @@ from pretrained_cnn.transfer.settings import Settings
 
 if TYPE_CHECKING:
     import keras
+    from matplotlib.figure import Figure
 
-__all__ = ["Settings", "Trained", "TrainingReport", "add_classes", "model_card", "train"]
+__all__ = ["Settings", "Trained", "TrainingReport", "add_classes", "model_card", "preview", "train"]
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,8 @@ class _Data:
     """What was wrong with the images that are left out."""
     split: str = "given"
     """Where the validation images are from."""
+    changed: NDArray[np.float32] | None = None
+    """The embeddings ``(n, copies, D)`` of changed copies of the images to train with."""
     share: float | None = None
     """The share of the images that is set aside to validate with, if that is asked for."""
     beside: Sequence[str] = ()
@@ -98,6 +101,8 @@ def train(
     """
     if settings.is_linear:
         import_package("scipy", extra="train")
+    if isinstance(groups, str):
+        columns, groups = replace(columns, group=groups), None
     share = None
     if isinstance(validation, int | float | np.number):
         share, validation = number("validation", validation, above=0, most=0.9), None
@@ -109,7 +114,7 @@ def train(
     _check_network(engine, settings)
     identity = engine.identity() if settings.cache else None
     with _clock(seconds, "embed"):
-        images = _embed(engine, images, identity)
+        images = _embed(engine, images, settings, identity)
     return _fit(engine, images, settings, identity, seconds)
 
 
@@ -155,7 +160,7 @@ def _add(known: Known, source: LabeledImages, validation: LabeledImages | None, 
         added = _read(engine, source, validation, settings, sample_weight, Columns(), beside=images.classes)
     identity = engine.identity() if settings.cache else None
     with _clock(seconds, "embed"):
-        added = _embed(engine, added, identity)
+        added = _embed(engine, added, settings, identity)
     places = np.array([added.classes.index(name) for name in images.classes])
     parts = [
         data.concatenate(old.moved(places, len(added.classes)), new)
@@ -164,6 +169,8 @@ def _add(known: Known, source: LabeledImages, validation: LabeledImages | None, 
     vectors = [np.concatenate(both) for both in zip(images.vectors, added.vectors, strict=True)]
     failed = [*images.failed, *added.failed]
     joined = replace(added, share=images.share, parts=parts, vectors=vectors, failed=failed, copies=_copies(parts))
+    if images.changed is not None and added.changed is not None:
+        joined = replace(joined, changed=np.concatenate([images.changed, added.changed]))
     return _fit(engine, joined, settings, identity, seconds)
 
 
@@ -201,6 +208,19 @@ def _fit(engine: Engine, images: _Data, settings: Settings, identity: str | None
     if engine.graph is not None and isinstance(stage.head, Head):
         network["bundle"] = engine.graph.with_head(stage.head, spec)
     return Trained(engine.derived(spec, **network), TrainingHistory(history), report, digests, known, checkpoint)
+
+
+def preview(engine: Engine, image: Any, augment: Any, copies: int, seed: int) -> Figure:
+    """An image, and changed copies of it, as a figure."""
+    import_package("matplotlib", extra="plot")
+    whole_number("copies", copies)
+    from pretrained_cnn.transfer.augmenting import augmentation, changed_copies
+    from pretrained_cnn.transfer.curves import draw_copies
+
+    layer, pixels = augmentation(augment), engine.pixels([image])
+    if layer is None:
+        raise InvalidArgumentError('augment=None changes nothing; give "default" or a keras layer')
+    return draw_copies(np.concatenate([pixels, changed_copies(layer, pixels[0], copies, seed)]))
 
 
 def _read(
@@ -273,15 +293,18 @@ def _check_network(engine: Engine, settings: Settings) -> None:
         from pretrained_cnn.transfer.layers import check_head
 
         check_head(settings.head, _trunk(engine).output_shape[-1])
-    if settings.unfreeze:
-        trunk = _trunk(engine)
-        from pretrained_cnn.transfer.fine_tune import augmentation, layers_to_unfreeze
+    if settings.augment is not None:
+        from pretrained_cnn.transfer.augmenting import augmentation
 
         augmentation(settings.augment)
+    if settings.unfreeze:
+        trunk = _trunk(engine)
+        from pretrained_cnn.transfer.fine_tune import layers_to_unfreeze
+
         layers_to_unfreeze(trunk, settings.unfreeze)
 
 
-def _embed(engine: Engine, images: _Data, identity: str | None) -> _Data:
+def _embed(engine: Engine, images: _Data, settings: Settings, identity: str | None) -> _Data:
     """The images that the network can embed, with their embeddings."""
     store = open_store(identity)
     parts, vectors, failed = [], [], list(images.failed)
@@ -291,11 +314,16 @@ def _embed(engine: Engine, images: _Data, identity: str | None) -> _Data:
         vectors.append(found)
         failed += errors
     data.check_left(parts, images.classes, failed, beside=images.beside)
+    changed = None
+    if settings.copies is not None:
+        from pretrained_cnn.transfer.augmenting import embed_copies
+
+        changed = embed_copies(engine, parts[0], settings.augment, settings.copies, settings.seed, store)
     if failed:
         warn(f"{len(failed)} images cannot be read and are left out, such as {failed[0]}; report.skipped lists all")
     for error in failed:
         log.info("left out: %s", error)
-    return replace(images, parts=parts, vectors=vectors, failed=failed)
+    return replace(images, parts=parts, vectors=vectors, failed=failed, changed=changed)
 
 
 def _set_aside(images: _Data, settings: Settings) -> _Data:
@@ -307,6 +335,7 @@ def _set_aside(images: _Data, settings: Settings) -> _Data:
         images,
         parts=[every.keep(~aside), every.keep(aside)],
         vectors=[vectors[~aside], vectors[aside]],
+        changed=None if images.changed is None else images.changed[~aside],
         split=_set_aside_text(settings, share),
     )
 
@@ -353,17 +382,17 @@ def _linear(images: _Data, settings: Settings) -> _Stage:
     train, *given = images.parts
     split, validated = images.split, given[0] if given else train
     if given and len(given[0].items) >= min(len(train.items), data.ENOUGH):
-        trials = [(sets[0], sets[1])]
+        trials = [(_with_copies(images), sets[1])]
     else:
         held = _held_out(train, settings)
-        trials = [(sets[0].keep(~which), sets[0].keep(which)) for which in held]
+        trials = [(_with_copies(images, ~which), sets[0].keep(which)) for which in held]
         how = f"{len(held)}-fold cross-validation" if len(held) > 1 else _set_aside_text(settings)
         if given:
             split = f"{split}; C was chosen by train images, {how}"
         else:
             split = f"{how}; in the end the head was fitted on all"
             validated = train.keep(np.any(held, axis=0))
-    fitted = fit_linear(sets[0], trials, len(images.classes))
+    fitted = fit_linear(_with_copies(images), trials, len(images.classes))
     if given:
         found = measure(fitted.head(sets[1].vectors), sets[1].targets, sets[1].weights)
         names = metric_names(settings.multi_label)
@@ -383,9 +412,26 @@ def _layers(images: _Data, settings: Settings) -> _Stage:
 
     sets = [_head_data(part, vectors) for part, vectors in zip(images.parts, images.vectors, strict=True)]
     schedule = settings.schedule("head")
-    head, rows = fit_layers(sets[0], sets[1], settings.layers, len(images.classes), schedule, settings.seed)
+    head, rows = fit_layers(
+        _with_copies(images), sets[1], settings.layers, len(images.classes), schedule, settings.seed
+    )
     chosen = {} if settings.unfreeze else settings.to_plain("head")
     return _Stage(head, rows, chosen, _best(rows), images.parts[1], images.split)
+
+
+def _with_copies(images: _Data, which: NDArray[np.bool_] | None = None) -> HeadData:
+    """Some of the images to train with, and their changed copies: together a copy counts what its image did alone."""
+    vectors, changed, part = images.vectors[0], images.changed, images.parts[0]
+    kept = np.ones(len(vectors), bool) if which is None else which
+    if changed is None:
+        return _head_data(part, vectors).keep(kept)
+    every = np.concatenate([vectors[kept, np.newaxis], changed[kept]], axis=1)
+    count = every.shape[1]
+    return HeadData(
+        every.reshape(-1, every.shape[2]),
+        np.repeat(part.targets[kept], count, axis=0),
+        np.repeat(part.weights[kept] / count, count),
+    )
 
 
 def _head_data(images: data.Images, vectors: NDArray[np.float32]) -> HeadData:

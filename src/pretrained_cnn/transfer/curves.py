@@ -1,4 +1,4 @@
-"""Learning curves as a figure of matplotlib, made without pyplot."""
+"""What training did, as figures of matplotlib, made without pyplot."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pretrained_cnn.errors import MissingDependencyError
 
@@ -16,7 +17,7 @@ try:
 except ImportError:
     raise MissingDependencyError("matplotlib", extra="plot") from None
 
-__all__ = ["draw_history"]
+__all__ = ["draw_copies", "draw_history"]
 
 
 def draw_history(rows: Sequence[Mapping[str, Any]]) -> Figure:
@@ -39,4 +40,17 @@ def draw_history(rows: Sequence[Mapping[str, Any]]) -> Figure:
             if over == "C":
                 ax.set_xscale("log")
             ax.legend()
+    return figure
+
+
+def draw_copies(images: NDArray[np.uint8]) -> Figure:
+    """Draw images ``(n, H, W, channels)`` side by side, four in a row; the first one is the image as it is."""
+    columns = min(4, len(images))
+    lines = -(-len(images) // columns)
+    figure = NotebookFigure(figsize=(2.2 * columns, 2.4 * lines), layout="constrained")
+    for i, ax in enumerate(figure.subplots(lines, columns, squeeze=False).flat):
+        ax.set_axis_off()
+        if i < len(images):
+            ax.imshow(images[i], cmap="gray")
+            ax.set_title("as it is" if i == 0 else f"copy {i}")
     return figure

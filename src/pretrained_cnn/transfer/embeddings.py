@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pretrained_cnn._cache import cache_folder, evict, mark_used, remove
 from pretrained_cnn._process import warn
+from pretrained_cnn._progress import report
 from pretrained_cnn._settings import CACHE
 from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import ImageError
@@ -56,6 +57,7 @@ def embed(
     missing = [i for i, vector in enumerate(vectors) if vector is None]
     errors: list[ImageError] = []
     done, last_logged = 0, time.monotonic()
+    report("embed", 0, len(missing))
     batches = engine.batches_of((images.items[i] for i in missing), batch_size=batch_size)
     with contextlib.closing(engine.rows(batches, ("embedding",))) as stream:
         for rows in stream:
@@ -69,6 +71,7 @@ def embed(
                     errors.append(error)
             store.put(fresh)
             done += len(rows.names)
+            report("embed", done, len(missing))
             if time.monotonic() - last_logged > PROGRESS_SECONDS:
                 last_logged = time.monotonic()
                 log.info("%s: %d of %d images are embedded", images.name, done, len(missing))

@@ -20,6 +20,7 @@ from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.images.batch import batches
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.runtimes.keras import KerasRuntime
+from pretrained_cnn.transfer.augmenting import augmentation, augmented
 from pretrained_cnn.transfer.data import Images
 from pretrained_cnn.transfer.fit import Step, fit
 from pretrained_cnn.transfer.heads import measure
@@ -95,7 +96,7 @@ def fine_tune(
             for batch in pixels(train, order):
                 which = order[start : start + len(batch)]
                 start += len(batch)
-                yield Step(_augmented(layer, batch), train.targets[which], train.weights[which])
+                yield Step(augmented(layer, batch), train.targets[which], train.weights[which])
 
         runtime = KerasRuntime(graph, ["scores"])
 
@@ -132,30 +133,6 @@ def _trainable_only(model: keras.Model, layers: Sequence[Any]) -> Iterator[None]
     finally:
         for layer, trainable in zip(every, before, strict=True):
             layer.trainable = trainable
-
-
-def augmentation(augment: Any) -> Any:
-    """The layer that changes images, RGB in 0..255, while training; None for none. Raises InvalidArgumentError."""
-    if augment is not None and augment != "default" and not isinstance(augment, keras.Layer):
-        raise InvalidArgumentError(f'augment={augment!r} is not known; give "default", a keras layer or None')
-    if augment != "default":
-        return augment
-    return keras.Sequential(
-        [
-            keras.layers.RandomFlip("horizontal"),
-            keras.layers.RandomZoom((-0.15, 0.0), fill_mode="reflect"),
-            keras.layers.RandomTranslation(0.05, 0.05, fill_mode="reflect"),
-            keras.layers.RandomBrightness(0.1, value_range=(0, 255)),
-            keras.layers.RandomContrast(0.1, value_range=(0, 255)),
-        ]
-    )
-
-
-def _augmented(layer: Any, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    if layer is None:
-        return pixels
-    changed = keras.ops.convert_to_numpy(layer(pixels.astype(np.float32), training=True))
-    return np.asarray(np.clip(np.rint(changed), 0, 255), np.uint8)
 
 
 def leaf_layers(model: keras.Model) -> list[Any]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pretrained_cnn._cache import evict
 from pretrained_cnn._files import atomic_write
+from pretrained_cnn._progress import report
 from pretrained_cnn.transfer.settings import Schedule
 
 log = logging.getLogger(__name__)
@@ -88,6 +89,7 @@ def fit(
     callbacks = keras.callbacks.CallbackList(list(schedule.callbacks), model=model, epochs=schedule.epochs, verbose=0)
     model.stop_training = False
     callbacks.on_train_begin()
+    report(stage, state.epoch, schedule.epochs)
     while state.epoch < schedule.epochs and state.waited < schedule.patience and not model.stop_training:
         callbacks.on_epoch_begin(state.epoch)
         state.epoch += 1
@@ -100,6 +102,7 @@ def fit(
         )
         logs = {name.replace("validation_", "val_"): state.rows[-1][name] for name in METRICS}
         callbacks.on_epoch_end(state.epoch - 1, logs)
+        report(stage, state.epoch, schedule.epochs)
         _save(checkpoint, state, variables)
     callbacks.on_train_end()
     for variable, value in zip(kept, state.best, strict=True):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrained_cnn._progress import report
 from pretrained_cnn.runtimes.head import Head
 from pretrained_cnn.transfer.heads import HeadData, measure, metric_names
 
@@ -72,9 +73,11 @@ def fit_linear(train: HeadData, trials: Sequence[tuple[HeadData, HeadData]], cla
         on_train[strength] = np.mean(fits, axis=0)
         on_held[strength] = np.concatenate(scores)
         found = measure(on_held[strength], targets, weights)
+        report("head", len(on_held))
         log.info("head: C=%.3g gives %s %.4f and %s %.4f", strength, names[0], found[0], names[1], found[1])
         return found
 
+    report("head", 0)
     strength, tried = _search(loss_of)
     keys = (*names, *(f"validation_{name}" for name in names))
     rows = [

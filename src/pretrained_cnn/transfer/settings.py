@@ -18,6 +18,9 @@ EPOCHS = {"head": 100, "fine-tune": 20}
 LEARNING_RATES = {"head": 3e-4, "fine-tune": 1e-5}
 BATCH_SIZES = {"head": 32, "fine-tune": 16}
 
+COPIES = 4
+"""How many changed copies of each image are embedded where nothing is fine-tuned."""
+
 PATIENCE = 5
 """Training ends when so many epochs in a row have not lowered the log loss on validation."""
 
@@ -81,6 +84,7 @@ class Settings:
     seed: int = 0
     cache: bool = True
     multi_label: bool = False
+    copies: int | None = None
     patience: int | None = None
     batch_size: int | None = None
     optimizer: Any = None
@@ -118,10 +122,15 @@ class Settings:
             raise InvalidArgumentError(f"multi_label={self.multi_label!r} is neither True nor False")
         if self.multi_label:
             self._check_several_labels()
-        if self.augment is not None and not self.unfreeze:
-            raise InvalidArgumentError(
-                "augment=... needs unfreeze: without it the network sees each image once, and the head embeddings"
-            )
+        if self.copies is not None:
+            put("copies", whole_number("copies", self.copies))
+            if self.augment is None or self.unfreeze:
+                raise InvalidArgumentError(
+                    "copies=... goes with augment and without unfreeze, where each epoch changes the images anew; "
+                    "leave it out"
+                )
+        elif self.augment is not None and not self.unfreeze:
+            put("copies", COPIES)
         if self.is_linear and not self.unfreeze:
             for name in OF_EPOCHS:
                 if getattr(self, name) is not None:

@@ -1,17 +1,22 @@
-"""When an answer can be relied on: calibrated for what is unknown, compared with others', or to be labeled next."""
+"""When an answer, or a label, can be relied on: audited, calibrated, compared with others, or to be labeled next."""
 
 from pretrained_cnn.trust.answers import is_results_file
+from pretrained_cnn.trust.auditing import audit
 from pretrained_cnn.trust.calibrating import OUTPUTS, Calibrated, calibrate, calibration_of
 from pretrained_cnn.trust.calibration import Calibration
 from pretrained_cnn.trust.comparison import Comparison, Disagreement, compare
+from pretrained_cnn.trust.findings import Audit, Finding
 from pretrained_cnn.trust.ranking import rank_unlabeled
 
 __all__ = [
     "OUTPUTS",
+    "Audit",
     "Calibrated",
     "Calibration",
     "Comparison",
     "Disagreement",
+    "Finding",
+    "audit",
     "calibrate",
     "calibration_of",
     "compare",

@@ -1,0 +1,62 @@
+"""``pretrained-cnn audit``: what is wrong with labeled images, before training."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+from pretrained_cnn._check import check_free
+from pretrained_cnn.cli.console import complain, log_to_stderr, quiet, say
+from pretrained_cnn.cli.options import Command, argument, flag, option
+from pretrained_cnn.cli.shared import ModelOptions, load_classifier
+from pretrained_cnn.cli.status import Status
+from pretrained_cnn.errors import InvalidArgumentError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(ModelOptions):
+    """What ``audit`` takes."""
+
+    source: str = argument("Labeled images, as `train` takes them.", metavar="SOURCE")
+    against: str | None = option(
+        "Labeled images to evaluate with, none of which may be in SOURCE (default: none, or the other parts of SOURCE "
+        "if that has a folder train).",
+        metavar="DATA",
+    )
+    output: str | None = option(
+        "CSV file of the images without the marked ones, to train with (default: write none).",
+        short="-o",
+        metavar="FILE",
+    )
+    overwrite: bool = flag("Replace FILE if it exists.")
+    json: bool = flag("Print one JSON object.")
+
+
+def _run(options: Options) -> Status:
+    output = None if options.output is None else Path(options.output)
+    if output is not None:  # before the network is built
+        if output.suffix.lower() != ".csv":
+            raise InvalidArgumentError(f"--output {output}: expected a name that ends in .csv")
+        check_free(output, overwrite=options.overwrite)
+    log_to_stderr()
+    from pretrained_cnn.trust import audit
+
+    clf = load_classifier(options, need_labels=False)
+    with quiet():
+        clf.engine.open(("embedding",))
+    result = audit(options.source, clf, options.against)
+    say(json.dumps(result.to_dict()) if options.json else result)
+    if output is not None:
+        count = result.write_csv(output, overwrite=options.overwrite)
+        complain(f"{output}: {count:,} of {len(result.sources):,} images")
+    return Status.OK
+
+
+COMMAND = Command(
+    "audit",
+    "Look for wrong labels, copies, leaks and bad files among labeled images.",
+    Options,
+    _run,
+    examples=("clothes/train --against clothes/test", "clothes/train -m clothes.bundle -o clean.csv"),
+)

@@ -1,0 +1,235 @@
+"""What an audit has found: `Audit`, as a table, as clean data and as a page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+
+from typing_extensions import override
+
+from pretrained_cnn._check import check_free, choice
+from pretrained_cnn._files import atomic_write
+from pretrained_cnn._process import warn
+from pretrained_cnn.errors import DataError, OutputError, import_package
+from pretrained_cnn.images.policy import ImagePolicy
+from pretrained_cnn.images.sources import Item, is_address
+from pretrained_cnn.results.names import escape
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["KINDS", "Audit", "Finding", "Kind"]
+
+Kind = Literal["label", "duplicate", "leak", "outlier", "dark", "blurred", "tiny", "broken", "small_class"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""What can be found, in the order in which it is listed."""
+
+COLUMNS = {
+    "source": "string",
+    "kind": "string",
+    "class": "string",
+    "suggested": "string",
+    "score": "Float64",
+    "other": "string",
+    "reason": "string",
+}
+"""The columns of `Audit.to_frame`, and the type that each has in pandas."""
+
+
+class Finding(NamedTuple):
+    """Something to look at before training."""
+
+    source: str | None
+    """The image, as it was given; None for a class that is too small."""
+    kind: Kind
+    """What was found."""
+    label: str
+    """The class that the image is in."""
+    suggested: str | None
+    """The class that it may belong to: of a wrong label, and of a copy of an image of another class."""
+    score: float
+    """How suspicious, 0 to 1; scores of different kinds cannot be compared."""
+    other: str | None
+    """Of a duplicate or a leak, the other image."""
+    reason: str
+    """Why, in a sentence."""
+    place: int | None = None
+    """The place of the image among those that were audited, from 0; None for a class, and for an image of
+    ``against``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """What `pretrained_cnn.audit` has found in labeled images.
+
+    A finding is a suspicion: look at the image before you drop or relabel it. That an image is not listed does not say
+    that its label is right. Wrong labels that are consistent, such as a class that was misunderstood throughout, are
+    not found, nor copies that show less than about four fifths of an image, or a turned one.
+
+    >>> found = Finding("b.jpg", "label", "shoe", "hat", 0.9, None, "a head gives hat 0.85 and shoe 0.05", 1)
+    >>> print(Audit("clothes", ["a.jpg", "b.jpg"], ["hat", "shoe"], [found]))
+    2 images of 2 classes, 1 of them marked
+    label 1
+    <BLANKLINE>
+    label      b.jpg: shoe; a head gives hat 0.85 and shoe 0.05
+    """
+
+    name: str
+    """What the images are called: their folder or CSV file."""
+    sources: Sequence[str] = field(repr=False)
+    """The name of each image that was audited, as it was given."""
+    labels: Sequence[str] = field(repr=False)
+    """The class of each image."""
+    findings: Sequence[Finding] = field(repr=False)
+    """All findings: kind by kind in the order of `KINDS`, the most suspicious first within a kind."""
+    items: Sequence[Item] = field(default=(), repr=False)
+    """The images themselves, not decoded."""
+    others: Sequence[Item] = field(default=(), repr=False)
+    """The images of ``against``, not decoded."""
+    image_policy: ImagePolicy = field(default=ImagePolicy(), repr=False)
+    """How they are read."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many findings there are of each kind.
+
+        >>> Audit("clothes", [], [], [Finding(None, "small_class", "hat", None, 0.9, None, "1 image")]).counts["label"]
+        0
+        """
+        found = Counter(finding.kind for finding in self.findings)
+        return {kind: found[kind] for kind in KINDS}
+
+    def marked(self, kinds: Collection[Kind] = KINDS) -> list[int]:
+        """The places of the images with a finding of one of these kinds, in order.
+
+        Of copies in one class, the first is not marked; of copies in different classes, all are.
+
+        >>> Audit("clothes", ["a.jpg"], ["hat"], [Finding("a.jpg", "dark", "hat", None, 0.9, None, "dark", 0)]).marked()
+        [0]
+        """
+        wanted = {choice("kinds", kind, KINDS) for kind in ([kinds] if isinstance(kinds, str) else kinds)}
+        return sorted({each.place for each in self.findings if each.place is not None and each.kind in wanted})
+
+    def to_frame(self) -> pandas.DataFrame:
+        """The findings as a pandas table with the columns ``source, kind, class, suggested, score, other, reason``.
+
+        The rows are in the order of `findings`. What a row does not have is ``<NA>``. Raises MissingDependencyError
+        without pandas (extra ``pandas``).
+
+        >>> Audit("clothes", ["a.jpg"], ["hat"], []).to_frame().columns.tolist()
+        ['source', 'kind', 'class', 'suggested', 'score', 'other', 'reason']
+        """
+        pd = import_package("pandas", extra="pandas")
+        rows = [row_of(finding) for finding in self.findings]
+        columns = {name: pd.array([row[name] for row in rows], dtype=kind) for name, kind in COLUMNS.items()}
+        frame: pandas.DataFrame = pd.DataFrame(columns)
+        return frame
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON.
+
+        >>> Audit("clothes", ["a.jpg"], ["hat"], []).to_dict()["images"]
+        1
+        """
+        return {
+            "name": self.name,
+            "images": len(self.sources),
+            "classes": dict(sorted(Counter(self.labels).items())),
+            "counts": self.counts,
+            "findings": [row_of(finding) for finding in self.findings],
+        }
+
+    def write_csv(
+        self, path: str | os.PathLike[str], *, kinds: Collection[Kind] = KINDS, overwrite: bool = False
+    ) -> int:
+        """Write the images without those that are `marked`, as a CSV file to train with; returns how many there are.
+
+        Args:
+            path: The file, with the columns ``path`` and ``label`` that `pretrained_cnn.Classifier.train` takes. The
+                path of an image below the folder of the file is relative to it, else absolute.
+            kinds: The kinds of findings that are left out, such as ``("duplicate", "leak", "broken")``.
+            overwrite: Replace a file that is there already.
+
+        Warns of classes that have no image left (`PretrainedCNNWarning`). Raises DataError if no image is left, and for
+        images that are in no file; OutputError if the file cannot be written.
+
+        >>> import tempfile
+        >>> Audit("clothes", ["a.jpg"], ["hat"], []).write_csv(tempfile.mkdtemp() + "/clean.csv")
+        1
+        """
+        path = Path(path)
+        check_free(path, overwrite=overwrite)
+        dropped = set(self.marked(kinds))
+        kept = [i for i in range(len(self.sources)) if i not in dropped]
+        if not kept:
+            raise DataError(f"all {len(self.sources):,} images are marked; leave out less with kinds=...")
+        if missing := sorted(set(self.labels) - {self.labels[i] for i in kept}):
+            warn(f"all images of {', '.join(map(repr, missing))} are marked, so {path} lacks them")
+        folder = os.path.abspath(path.parent)
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["path", "label"])
+        writer.writerows([_path_for(self._item(i), folder), self.labels[i]] for i in kept)
+        try:
+            content = text.getvalue().encode()
+        except UnicodeEncodeError as error:
+            line = escape(str(error.object)[: error.end].rpartition("\n")[2])
+            raise DataError(f"{line}...: a CSV file holds no name that is not UTF-8; rename the file") from None
+        try:
+            with atomic_write(path) as file:
+                file.write(content)
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+        return len(kept)
+
+    @override
+    def __str__(self) -> str:
+        """How much was found of each kind, and the most suspicious of each."""
+        counts = {kind: count for kind, count in self.counts.items() if count}
+        lines = [
+            f"{len(self.sources):,} images of {len(set(self.labels)):,} classes, {len(self.marked()):,} of them marked",
+            ", ".join(f"{kind} {count:,}" for kind, count in counts.items()) or "nothing was found",
+        ]
+        for kind, count in counts.items():
+            found = [finding for finding in self.findings if finding.kind == kind]
+            lines += ["", *map(_line, found[:10])]
+            lines += [f"and {count - 10:,} more"] if count > 10 else []
+        return "\n".join(lines)
+
+    @override
+    def __repr__(self) -> str:
+        found = ", ".join(f"{kind} {count}" for kind, count in self.counts.items() if count)
+        return f"Audit({len(self.sources)} images: {found or 'nothing was found'})"
+
+    def _item(self, index: int) -> Item:
+        return self.items[index] if self.items else Item(index, self.sources[index], self.sources[index])
+
+
+def row_of(finding: Finding) -> dict[str, Any]:
+    """A finding as a row of plain data with the columns of `Audit.to_frame`."""
+    source, kind, label, suggested, score, other, reason, _ = finding
+    return dict(zip(COLUMNS, [source, kind, label, suggested, score, other, reason], strict=True))
+
+
+def _line(finding: Finding) -> str:
+    where = finding.label if finding.source is None else f"{finding.source}: {finding.label}"
+    other = "" if finding.other is None else f"  {finding.other}"
+    return f"{finding.kind:<10} {where}; {finding.reason}{other}"
+
+
+def _path_for(item: Item, folder: str) -> str:
+    """What a CSV file in ``folder`` says of an image. Raises DataError for one that is in no file."""
+    path = item.path
+    if path is None:
+        raise DataError(f"{item.name} is in no file of its own; a CSV file holds paths only. Save the images as files")
+    if is_address(path):
+        return path
+    absolute = os.path.abspath(path)
+    inside = absolute.startswith(os.path.join(folder, ""))
+    return os.path.relpath(absolute, folder) if inside else absolute
