@@ -88,7 +88,7 @@ class Audit:
     labels: Sequence[str] = field(repr=False)
     """The class of each image."""
     findings: Sequence[Finding] = field(repr=False)
-    """All findings: kind by kind in the order of `KINDS`, the most suspicious first within a kind."""
+    """All findings: kind by kind in the order of ``KINDS``, the most suspicious first within a kind."""
     items: Sequence[Item] = field(default=(), repr=False)
     """The images themselves, not decoded."""
     others: Sequence[Item] = field(default=(), repr=False)
