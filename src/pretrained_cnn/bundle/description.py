@@ -26,7 +26,7 @@ def describe(spec: ModelSpec, outputs: Mapping[str, int], adapter: Adapter | Non
     >>> from pretrained_cnn import get_spec
     >>> found = describe(get_spec("MobileNet"), {"scores": 1000})
     >>> found["input"]["shape"], found["labels"][409], found["resize"]["interpolation"]
-    ([None, 224, 224, 3], ['n02708093', 'analog_clock'], 'bilinear')
+    ([None, 224, 224, 3], ['n02708093', 'analog_clock'], 'bicubic')
     """
     size: list[int | None] = [*spec.input_size, spec.channels]
     taken: dict[str, Any] = {"name": "images", "dtype": "uint8", "layout": "NHWC", "shape": [None, *size]}

@@ -176,7 +176,7 @@ class ResultStream(Iterator[T], Generic[T]):
         >>> from pretrained_cnn import Classifier
         >>> stream = Classifier("EfficientNetLite0").stream("examples")
         >>> len(list(stream)), stream.skipped[".md"]
-        (6, 1)
+        (6, 2)
         """
         return dict(self.search.skipped())
 
