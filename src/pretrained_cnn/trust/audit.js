@@ -1,4 +1,3 @@
-"use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const marks = new Map(); // from the place of an image to its right class, or to null if it is dropped
