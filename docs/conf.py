@@ -50,7 +50,7 @@ nitpick_ignore_regex = [
     # Ours, not documented by themselves: what they are stands in the text.
     (r"py:class", r"Calibrated|Dtype|HeatMapMethod|Output|Precision|Status|Trained|Engine"),
     (r"py:class", r"Backbone|(pretrained_cnn\.bundle\.store\.)?Bundle|(pretrained_cnn\.images\.batch\.)?Batch"),
-    (r"py:class", r"Explainer"),
+    (r"py:class", r"Explainer|HasEngine|Progress|(pretrained_cnn\.images\.sources\.)?Item"),
     (r"py:class", r"pretrained_cnn\.(results\.stream|spec)\.(T|Origin)"),
     # Ours, as the text of each argument says.
     (r"py:class", r"ImageLike|ImagesLike|LabeledImages|Model|SupportsArray|SupportsItems|Sources"),

@@ -131,6 +131,21 @@ def test_what_is_left_is_read_as_it_was(found: Audit, planted: Path, tmp_path: P
         found.write_csv(tmp_path / "x.csv", kinds=("ugly",))  # type: ignore[arg-type]
 
 
+def test_the_page_holds_the_findings_as_data_only(found: Audit, tmp_path: Path) -> None:
+    hostile = Finding("</script><b>.png", "dark", "<i>hat</i>", None, 0.9, None, "<u>dark</u>", 0)
+    Audit("<x>", ["</script><b>.png"], ["<i>hat</i>"], [hostile]).write_html(tmp_path / "hostile.html")
+    text = (tmp_path / "hostile.html").read_text("utf-8")
+    assert text.count("</script>") == 2
+    assert not any(tag in text for tag in ("<i>", "<u>", "<x>", "<b>.png"))
+    found.write_html(tmp_path / "audit.html")
+    text = (tmp_path / "audit.html").read_text("utf-8")
+    assert text.count("<li data-place=") == sum(each.place is not None for each in found.findings)
+    assert text.count("data:image/webp") >= 8
+    assert "http" not in text.replace("http-equiv", "")
+    data = json.loads(text.partition('id="data">')[2].partition("</script>")[0])
+    assert [label for _, label in data["images"]] == list(found.labels)
+
+
 def test_what_no_csv_file_can_hold(tmp_path: Path) -> None:
     dark = [Finding("a.png", "dark", "hat", None, 0.9, None, "dark", 0)]
     with pytest.raises(DataError, match="all 1 images are marked"):
@@ -256,3 +271,32 @@ def test_the_nearest_in_blocks_are_the_nearest(seed: int, count: int, k: int) ->
     products = vectors @ vectors.T
     np.fill_diagonal(products, -np.inf)
     np.testing.assert_allclose(values, -np.sort(-products, axis=1)[:, : min(k, count - 1)], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_what_is_marked_in_the_browser_is_saved(planted: Path, found: Audit, tmp_path: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
+    found.write_html(tmp_path / "audit.html")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        page = browser.new_page()
+        faults: list[str] = []
+        page.on("console", lambda message: faults.append(message.text))
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto((tmp_path / "audit.html").as_uri())
+        page.locator('li[data-source$="shoe/copy.png"] select').first.select_option("is hat")
+        page.locator('li[data-source$="hat/again.jpg"] select').first.select_option("drop")
+        assert page.locator("#status").inner_text() == "1 dropped, 1 with another class"
+        page.select_option("#order", "label")
+        with page.expect_download() as download:
+            page.click("#save")
+        download.value.save_as(tmp_path / "clean.csv")
+        assert faults == []
+        browser.close()
+    read = labeled(str(tmp_path / "clean.csv"))
+    saved = dict(zip(map(str, read.images), read.labels, strict=True))
+    expected = dict(zip(found.sources, found.labels, strict=True)) | {str(planted / "train/shoe/copy.png"): "hat"}
+    del expected[str(planted / "train/hat/again.jpg")]
+    assert saved == expected

@@ -105,6 +105,12 @@ def test_what_train_refuses(main: Any, folder: Path, tmp_path: Path) -> None:
     code, out, err = main("train", folder / "train", *MODEL, "--output", folder)
     assert (code, out) == (1, "")
     assert f"{folder} already exists; choose another name, or pass --overwrite" in err
+    (tmp_path / "file").touch()
+    code, out, err = main("train", folder / "train", *MODEL, "--output", tmp_path / "file" / "a.bundle")
+    assert (code, out) == (1, "")
+    assert err.endswith(
+        f"a.bundle cannot be written: {tmp_path}/file is a file and not a folder; choose another folder\n"
+    )
 
 
 def test_evaluate_complains_of_bad_images(main: Any, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -348,55 +349,28 @@ def test_a_file_that_takes_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         opened(write_onnx(tmp_path / "a.onnx"), **UNIT)
 
 
-MUTATE = """
-import pathlib, random, shutil, signal, sys
-from pretrained_cnn.bundle import child
-from pretrained_cnn.errors import PretrainedCNNError
-from pretrained_cnn.foreign.graph_files import READERS, open_graph
-from pretrained_cnn.foreign.kinds import kind_of
-
-child.allowed = False
-source, first, count = pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-data = source.read_bytes()
-for number in range(first, count):
-    print(number, flush=True)
-    signal.alarm(5)  # elsewhere it is a child process that runs for ever, and is ended
-    draw, changed = random.Random(number), bytearray(data)
-    for _ in range(draw.choice([1, 2, 8])):
-        changed[draw.randrange(len(changed))] = draw.randrange(256)
-    if number % 5 == 0:
-        del changed[draw.randrange(len(changed)):]
-    file = source.with_name(f"mutated{source.suffix}")
-    file.write_bytes(changed)
-    kind = kind_of(file)
-    try:
-        if kind in READERS:
-            shutil.rmtree(open_graph(file, kind, labels=list("abcd"), preprocess="unit"))
-    except PretrainedCNNError as error:
-        assert len(str(error)) < 3000, error
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGALRM")
-@pytest.mark.parametrize("write", [write_litert, write_onnx])
-def test_mutated_files(write: Callable[[Path], Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("LiteRT: by hand", 500),
+        ("ONNX: float64", 500),
+        ("OpenVINO: of ONNX, float16", 500),
+        ("SavedModel: of a function", 100),
+    ],
+)
+def test_mutated_files(name: str, files: int, tmp_path: Path) -> None:
     """A changed file gives an answer or one of our errors, unless it ends the process, which is a child's elsewhere."""
-    path = write(tmp_path / f"a{'.tflite' if write is write_litert else '.onnx'}")
-    first, count = 0, 250
-    for _ in range(10):
-        done = subprocess.run(
-            [sys.executable, "-c", MUTATE, str(path), str(first), str(count)],
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-        )
-        assert done.returncode <= 0, done.stderr[-2000:]
-        first = int(done.stdout.split()[-1]) + 1
-        if first == count:
-            return
-    raise AssertionError(f"10 files of {first} end the process: {done.stderr[-2000:]}")
+    path = MADE[name].write(tmp_path)
+    program = Path(__file__).parents[1] / "benchmarks" / "mutated_graphs.py"
+    done = subprocess.run(
+        [sys.executable, str(program), str(path), "--files", str(files)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    counts = {what: int(count) for count, what in re.findall(r"(\d+) (refused|ended the process)", done.stdout)}
+    assert counts["refused"] > files // 10
+    assert counts.get("ended the process", 0) <= files // 25
 
 
 def golden() -> Iterator[Any]:

@@ -14,6 +14,7 @@ from sklearn.metrics import average_precision_score
 from sklearn.multiclass import OneVsRestClassifier
 
 from pretrained_cnn import Classifier, DataError, InvalidArgumentError
+from pretrained_cnn.images.labeled import labeled_sets
 from pretrained_cnn.runtimes.head import Head
 from pretrained_cnn.transfer import model_card
 from pretrained_cnn.transfer.data import deal
@@ -111,6 +112,22 @@ def test_from_a_csv_file_to_a_bundle(tagged: Path, tmp_path: Path) -> None:
     loaded = Classifier.load(tmp_path / "a.bundle")
     assert loaded.spec.thresholds == clf.spec.thresholds
     np.testing.assert_allclose(loaded.predict_proba(sorted(tagged.rglob("*.png"))), scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("cells", [("1", "0"), ("True", "false"), ("1.0", "0.0")])
+def test_a_column_for_each_label(cells: tuple[str, str], tmp_path: Path) -> None:
+    yes, no = cells
+    (tmp_path / "a.csv").write_text(f"path,cat,weight,black dog\na.jpg,{yes},2,{no}\nb.jpg,{no},1,{no}\n")
+    found = labeled_sets(tmp_path / "a.csv")
+    assert (found.labels, found.weights) == ([("cat",), ()], [2.0, 1.0])
+    frame = {"path": ["a.jpg", "b.jpg"], "cat": [True, False], "dog": np.array([1, 1])}
+    assert labeled_sets(frame).labels == [("cat", "dog"), ("dog",)]
+    (tmp_path / "a.csv").write_text("path,cat\na.jpg,maybe\n")
+    with pytest.raises(DataError, match=r"a\.csv: line 2 has 'maybe' in the column 'cat'; where each label has a col"):
+        labeled_sets(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_text("path\na.jpg\n")
+    with pytest.raises(DataError, match=r"a\.csv: no column is named label; its columns are"):
+        labeled_sets(tmp_path / "a.csv")
 
 
 @pytest.mark.slow

@@ -25,7 +25,8 @@ class Options(ModelOptions):
         metavar="DATA",
     )
     output: str | None = option(
-        "CSV file of the images without the marked ones, to train with (default: write none).",
+        "Page to write, such as audit.html, or, with a name that ends in .csv, the images without the marked ones, to "
+        "train with (default: write neither).",
         short="-o",
         metavar="FILE",
     )
@@ -36,8 +37,8 @@ class Options(ModelOptions):
 def _run(options: Options) -> Status:
     output = None if options.output is None else Path(options.output)
     if output is not None:  # before the network is built
-        if output.suffix.lower() != ".csv":
-            raise InvalidArgumentError(f"--output {output}: expected a name that ends in .csv")
+        if output.suffix.lower() not in (".csv", ".html"):
+            raise InvalidArgumentError(f"--output {output}: expected a name that ends in .html or .csv")
         check_free(output, overwrite=options.overwrite)
     log_to_stderr()
     from pretrained_cnn.trust import audit
@@ -47,7 +48,10 @@ def _run(options: Options) -> Status:
         clf.engine.open(("embedding",))
     result = audit(options.source, clf, options.against)
     say(json.dumps(result.to_dict()) if options.json else result)
-    if output is not None:
+    if output is not None and output.suffix.lower() == ".html":
+        result.write_html(output, overwrite=options.overwrite)
+        complain(f"{output}: {len(result.findings):,} findings")
+    elif output is not None:
         count = result.write_csv(output, overwrite=options.overwrite)
         complain(f"{output}: {count:,} of {len(result.sources):,} images")
     return Status.OK
@@ -58,5 +62,5 @@ COMMAND = Command(
     "Look for wrong labels, copies, leaks and bad files among labeled images.",
     Options,
     _run,
-    examples=("clothes/train --against clothes/test", "clothes/train -m clothes.bundle -o clean.csv"),
+    examples=("clothes/train --against clothes/test -o audit.html", "clothes/train -m clothes.bundle -o clean.csv"),
 )

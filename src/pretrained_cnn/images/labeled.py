@@ -210,8 +210,9 @@ def labeled_sets(source: Any, columns: Columns = Columns(), *, policy: ImagePoli
 
 
 def _sets_of_table(table: Table, columns: Columns) -> LabeledSets:
-    sets = [tuple(filter(None, map(str.strip, text.split(",")))) for text in table.texts(columns)]
-    return LabeledSets(table.name, table.images(columns), sets, table.weights(), table.groups(columns))
+    return LabeledSets(
+        table.name, table.images(columns), table.label_sets(columns), table.weights(), table.groups(columns)
+    )
 
 
 def as_label_set(value: Any, what: str) -> tuple[str, ...]:

@@ -35,6 +35,10 @@ MISSING = frozenset({"nan", "<na>", "nat"})
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
+INDICATORS = {**dict.fromkeys(("1", "1.0", "true"), True), **dict.fromkeys(("0", "0.0", "false"), False)}
+"""What the cells of a label's own column say, in lower case."""
+
+
 @dataclass(frozen=True)
 class Columns:
     """The columns of a table; None for those that have one of the usual names."""
@@ -93,10 +97,34 @@ class Table(NamedTuple):
             return list(cells)
         return [self._path(cell, row) for row, cell in zip(self.rows, cells, strict=True)]
 
-    def texts(self, columns: Columns) -> list[str]:
-        """The column of labels as text, in which an empty cell is ``""``."""
+    def label_sets(self, columns: Columns) -> list[tuple[str, ...]]:
+        """Any number of labels for each row: those between commas in the column of labels, which may be empty.
+
+        Without such a column, each column beside those of paths, weights and groups is a label, and its cells say with
+        1 or 0, true or false, which rows have it. Raises DataError for any other cell.
+        """
+        if columns.label is None and not any(name.strip().lower() in LABELS for name in self.columns):
+            return self._indicated(columns)
         cells = self.columns[self.find(columns.label, LABELS, "label_column")]
-        return ["" if is_missing(cell) else str(cell) for cell in cells]
+        texts = ["" if is_missing(cell) else str(cell) for cell in cells]
+        return [tuple(filter(None, map(str.strip, text.split(",")))) for text in texts]
+
+    def _indicated(self, columns: Columns) -> list[tuple[str, ...]]:
+        others = {self.find(columns.path, PATHS, "path_column"), columns.group}
+        labels = [name for name in self.columns if name not in others and name.strip().lower() != WEIGHT]
+        if not labels:
+            self.find(None, LABELS, "label_column")  # which says that there is none
+        sets: list[tuple[str, ...]] = []
+        for i, row in enumerate(self.rows):
+            said = [INDICATORS.get(str(self.columns[name][i]).strip().lower()) for name in labels]
+            if None in said:
+                name = labels[said.index(None)]
+                raise DataError(
+                    f"{self.name}: {row} has {self.columns[name][i]!r} in the column {name!r}; where each label has a "
+                    "column, its cells are 1 or 0"
+                )
+            sets.append(tuple(name for name, has in zip(labels, said, strict=True) if has))
+        return sets
 
     def labels(self, columns: Columns) -> list[str | int]:
         """The column of labels. Raises DataError for an empty cell, and for what is no label."""

@@ -180,9 +180,8 @@ class Model:
         return (await loop.run_in_executor(self._fetchers, fetch, upload.url, self._policy)).getvalue()
 
     def _decode(self, name: str, data: bytes) -> Pixels:
-        # As a file: bytes alone might be taken for a path, and what a client sends must not name a file here.
         spec = self._engine.spec
-        return load(Item(0, name, io.BytesIO(data)), spec.input_size, spec.resize, self._policy, spec.channels)
+        return load(Item(0, name, data), spec.input_size, spec.resize, self._policy, spec.channels)
 
     def _run(self, outputs: tuple[Output, ...], pixels: Sequence[Pixels]) -> list[Arrays | ImageError]:
         """For each image, each output as float32 ``(1, width)``; or why there is none."""

@@ -25,7 +25,7 @@ from pretrained_cnn.images.sources import Item
 from pretrained_cnn.labels import imagenet_labels
 from pretrained_cnn.spec import ResizePolicy
 
-__all__ = ["MOST", "ClassCounts", "Shown", "write_page"]
+__all__ = ["MOST", "ClassCounts", "Shown", "thumbnail", "write_page"]
 
 MOST = 500
 """So many images are shown for each of the two: the page stays below 10 MB."""
@@ -183,14 +183,14 @@ def _cards(title: str, meaning: str, other: str, images: Sequence[Shown]) -> Ite
     yield '<ul class="cards">'
     for each in images[:MOST]:
         yield (
-            f'<li><div class="image">{_thumbnail(each)}</div><b>{_class(each.label)}</b>'
+            f'<li><div class="image">{thumbnail(each)}</div><b>{_class(each.label)}</b>'
             f'<p>{other}: <span class="wrong">{_class(each.wrong)}</span></p>'
             f'<small title="{html.escape(each.source)}">{_text("/".join(Path(each.source).parts[-2:]))}</small></li>'
         )
     yield "</ul>"
 
 
-def _thumbnail(shown: Shown) -> str:
+def thumbnail(shown: Shown) -> str:
     """The image, or why there is none."""
     try:
         if shown.image is None or hasattr(shown.image, "read"):

@@ -20,6 +20,7 @@ from pretrained_cnn.errors import DataError, OutputError, import_package
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item, is_address
 from pretrained_cnn.results.names import escape
+from pretrained_cnn.trust.audit_page import write_page
 
 if TYPE_CHECKING:
     import pandas
@@ -87,7 +88,7 @@ class Audit:
     labels: Sequence[str] = field(repr=False)
     """The class of each image."""
     findings: Sequence[Finding] = field(repr=False)
-    """All findings: kind by kind in the order of `KINDS`, the most suspicious first within a kind."""
+    """All findings: kind by kind in the order of ``KINDS``, the most suspicious first within a kind."""
     items: Sequence[Item] = field(default=(), repr=False)
     """The images themselves, not decoded."""
     others: Sequence[Item] = field(default=(), repr=False)
@@ -188,6 +189,39 @@ class Audit:
             raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
         return len(kept)
 
+    def write_html(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write a page with the images of all findings, in which you mark which to drop and which to relabel.
+
+        The page saves all other images, with their classes and absolute paths, as a CSV file to train with; nothing is
+        marked at first. It holds everything, thumbnails of up to 500 findings of each kind included, and needs no
+        network.
+
+        Args:
+            path: The HTML file.
+            overwrite: Replace a file that is there already.
+
+        Raises OutputError if the file cannot be written.
+
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "audit.html"
+        >>> Audit("clothes", ["a.jpg"], ["hat"], []).write_html(path)
+        >>> "Audit of clothes" in path.read_text()
+        True
+        """
+        others = {item.name: item.image for item in (*self.others, *self.items)}
+        findings = [
+            (
+                row_of(each),
+                each.place,
+                None if each.place is None else self._item(each.place).image,
+                None if each.other is None else others.get(each.other),
+            )
+            for each in self.findings
+        ]
+        items = map(self._item, range(len(self.sources)))
+        images = [(_absolute(item.path), label) for item, label in zip(items, self.labels, strict=True)]
+        write_page(Path(path), self.to_dict(), images, findings, overwrite=overwrite)
+
     @override
     def __str__(self) -> str:
         """How much was found of each kind, and the most suspicious of each."""
@@ -221,6 +255,10 @@ def _line(finding: Finding) -> str:
     where = finding.label if finding.source is None else f"{finding.source}: {finding.label}"
     other = "" if finding.other is None else f"  {finding.other}"
     return f"{finding.kind:<10} {where}; {finding.reason}{other}"
+
+
+def _absolute(path: str | None) -> str | None:
+    return path if path is None or is_address(path) else os.path.abspath(path)
 
 
 def _path_for(item: Item, folder: str) -> str:
