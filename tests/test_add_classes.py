@@ -67,6 +67,7 @@ def test_with_validation_images_and_known_classes(pairs: dict[str, Any]) -> None
         Classifier.train(pairs["all"], SMALL).add_classes(data, validation=data)
 
 
+@pytest.mark.slow
 def test_a_loaded_classifier_needs_its_images(pairs: dict[str, Any], tmp_path: Path) -> None:
     known = [*pairs["across"], *pairs["down"]]
     calibrated = Classifier.train(known, SMALL).calibrate(

@@ -136,6 +136,7 @@ def test_tensorboard(patterns: Path, tmp_path: Path) -> None:
             assert list((tmp_path / stage / part).glob("*tfevents*"))
 
 
+@pytest.mark.slow
 def test_history_of_train_and_validation(patterns: Path) -> None:
     clf = Classifier.train(patterns / "train", SMALL, unfreeze=1, epochs=1)
     names = ("loss", "accuracy", "validation_loss", "validation_accuracy")
