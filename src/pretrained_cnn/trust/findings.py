@@ -44,7 +44,11 @@ COLUMNS = {
 
 
 class Finding(NamedTuple):
-    """Something to look at before training."""
+    """Something to look at before training.
+
+    >>> Finding(None, "small_class", "skirt", None, 0.8, None, "2 images are too few to learn from").kind
+    'small_class'
+    """
 
     source: str | None
     """The image, as it was given; None for a class that is too small."""
