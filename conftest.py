@@ -9,6 +9,7 @@ from doctest import ELLIPSIS
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a process for each core runs the tests
 
 import pytest
 from sybil import Sybil

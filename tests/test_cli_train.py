@@ -62,6 +62,7 @@ def test_train_evaluate_classify(main: Any, folder: Path, tmp_path: Path) -> Non
     assert out.split("\t")[2] in ("across", "down", "squares")
 
 
+@pytest.mark.slow
 def test_train_with_every_option(main: Any, folder: Path, tmp_path: Path) -> None:
     options = ["--head", "mlp", "--unfreeze", "1", "--augment", "--epochs", "1", "--learning-rate", "1e-4"]
     options += ["--balanced", "--seed", "3", "--no-cache"]

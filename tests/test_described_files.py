@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import openvino
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from own_models import net
@@ -20,6 +19,7 @@ from paths import ROOT
 from PIL import Image
 
 from pretrained_cnn import Classifier, ResizePolicy
+from pretrained_cnn.runtimes.openvino import import_openvino
 
 LABELS = [("id-a", "Äpfel, rot"), ("id-b", 'a "b" <c>'), ("id-c", "c")]
 
@@ -38,7 +38,7 @@ def in_onnx(path: Path) -> dict[str, Any]:
 
 
 def in_openvino(path: Path) -> dict[str, Any]:
-    model = openvino.Core().read_model(path)
+    model = import_openvino().Core().read_model(path)
     kept = [["pretrained_cnn", key] for key in json.loads(path.with_name("labels.json").read_text("utf-8"))]
     return {place[-1]: model.get_rt_info(place).astype(str) for place in kept if model.has_rt_info(place)}
 

@@ -1115,14 +1115,9 @@ def test_mobilenet_on_clothes(keras_home: Path, assets: Path) -> None:
 @pytest.mark.slow
 def test_xception_on_clothes(assets: Path) -> None:
     train, validation = assets / "clothing" / "train", assets / "clothing" / "validation"
-    weights = assets / "weights" / "xception_notop.h5"
-    clf = Classifier.train(train, validation=validation, weights=weights)
-    result = clf.evaluate(validation)
-    print(f"\nXception, settings chosen on validation: {result!r}")
+    clf = Classifier.train(train, weights=assets / "weights" / "xception_notop.h5")
     assert clf.spec.input_size == (299, 299)
-    assert result.top1 >= 0.82
-    honest = Classifier.train(train, weights=weights)
-    assert honest.report.split.startswith("5-fold cross-validation")
-    honest = honest.evaluate(validation)
-    print(f"Xception, settings chosen on a part of train: {honest!r}")
-    assert honest.top1 >= 0.8
+    assert clf.report.split.startswith("5-fold cross-validation")
+    result = clf.evaluate(validation)
+    print(f"\nXception, settings chosen on a part of train: {result!r}")
+    assert result.top1 >= 0.8
