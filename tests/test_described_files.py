@@ -18,8 +18,9 @@ from own_models import net
 from paths import ROOT
 from PIL import Image
 
-from pretrained_cnn import Classifier, ResizePolicy
-from pretrained_cnn.runtimes.openvino import import_openvino
+from pretrained_cnn import BundleError, Classifier, ResizePolicy, RuntimeSpec, register_runtime
+from pretrained_cnn.runtimes import RUNTIMES
+from pretrained_cnn.runtimes.openvino import OpenVINORuntime, import_openvino
 
 LABELS = [("id-a", "Äpfel, rot"), ("id-b", 'a "b" <c>'), ("id-c", "c")]
 
@@ -128,3 +129,27 @@ def test_javascript_gives_the_scores(tmp_path: Path) -> None:
         expected = clf.predict(image).predictions
         assert [label for label, _ in printed] == [prediction.label for prediction in expected]
         np.testing.assert_allclose([float(score) for _, score in printed], [p.score for p in expected], atol=1e-5)
+
+
+def test_openvino_reads_onnx_as_it_is(clf: Classifier, tmp_path: Path) -> None:
+    clf.save(tmp_path / "bundle", format="onnx")
+    image = Image.effect_noise((90, 70), 80).convert("RGB")
+    expected = clf.predict_proba([image])
+    bundle = Classifier.load(tmp_path / "bundle", runtime="openvino")
+    file = Classifier.from_file(tmp_path / "bundle/model.onnx", runtime="openvino")
+    for read in (bundle, file):
+        assert read.runtime == "openvino"
+        np.testing.assert_allclose(read.predict_proba([image]), expected, atol=1e-5)
+
+
+class Wrong(OpenVINORuntime):
+    def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
+        return tuple(output[:, ::-1] for output in super().run(batch))
+
+
+def test_a_runtime_that_reads_a_format_wrongly_is_refused(clf: Classifier, tmp_path: Path) -> None:
+    clf.save(tmp_path / "bundle", format="onnx")
+    with RUNTIMES.temporary():
+        register_runtime(RuntimeSpec(name="wrong", factory=Wrong, format="its own", reads=["onnx"]))
+        with pytest.raises(BundleError, match=r"runtime='wrong' gives other answers than .* leave runtime out"):
+            Classifier.load(tmp_path / "bundle", runtime="wrong")

@@ -26,7 +26,7 @@ from pretrained_cnn._types import ImagesLike
 from pretrained_cnn.bundle.child import NoChildError
 from pretrained_cnn.bundle.formats import FORMATS, Dtype
 from pretrained_cnn.bundle.manifest import ExportCheck
-from pretrained_cnn.bundle.store import Bundle, open_bundle, write_bundle, write_converted, write_copy
+from pretrained_cnn.bundle.store import Bundle, check_runtime, open_bundle, write_bundle, write_converted, write_copy
 from pretrained_cnn.errors import (
     BundleError,
     ImageError,
@@ -294,6 +294,8 @@ class Engine:
                 f"quantize=... takes a network in Keras, and {path} is of format={format!r}; save the classifier with "
                 "quantize=..., and load that"
             )
+        if how["runtime"] != AUTO:
+            check_runtime(bundle, get_runtime(how["runtime"]))
         engine = cls(bundle.spec, **how)
         engine.open(bundle.outputs)  # so that a model that cannot be loaded is reported here
         return engine

@@ -124,13 +124,13 @@ class Bundle:
         *,
         threads: int | None = None,
     ) -> Runtime:
-        """A runtime of the bundle's format, made from its model, for some of its outputs, by default all.
+        """A runtime that executes the bundle's format, made from its model, for some of its outputs, by default all.
 
         It computes in ``precision``, with ``threads`` threads or as many as it chooses. Raises BundleError if the
         runtime cannot load the model, InvalidArgumentError if it does not compute so here.
         """
         runtime = runtime or runtime_for(self.manifest.format)
-        if runtime.format != self.manifest.format:
+        if self.manifest.format not in (runtime.format, *runtime.reads):
             way_out = "" if self.adapter else ', or save the classifier with format="keras", which every runtime takes'
             raise BundleError(
                 f"{self.spec.name if self.adapter else self.path} is of format={self.manifest.format!r}, which "
@@ -586,6 +586,20 @@ def verify(bundle: Bundle, runtime: Runtime) -> ExportCheck:
         raise BundleError(f"{bundle.path / CHECK} does not hold images and {' and '.join(bundle.outputs)}")
     expected = tuple(arrays[name] for name in bundle.outputs)
     return compare(expected, _run(runtime, arrays["images"]), bundle.manifest)
+
+
+def check_runtime(bundle: Bundle, runtime: RuntimeSpec) -> None:
+    """Raise BundleError if a runtime that has another format than the bundle does not give its answers."""
+    if runtime.format == bundle.manifest.format:
+        return
+    with contextlib.closing(bundle.open(runtime)) as opened:
+        check = verify(bundle, opened)
+    if not agrees(check, bundle.manifest):
+        raise BundleError(
+            f"runtime={runtime.name!r} gives other answers than {bundle.spec.name} gave before: of "
+            f"{check.images} images the largest difference is {check.largest_difference:.2g}, and "
+            f"{bundle.manifest.tolerance:g} is allowed; leave runtime out"
+        )
 
 
 def compare(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
 
@@ -79,6 +79,8 @@ class RuntimeSpec:
     format: str
     """The format that it executes: ``"keras"``, ``"openvino"``, ``"onnx"``, ``"litert"``, ``"saved_model"``, or one of
     your own, see `register_format`."""
+    reads: tuple[str, ...]
+    """Other formats whose files it executes as they are. Nothing is converted to them for it."""
     package: str | None
     """The top-level module that must be there; None if there is nothing to install."""
     extra: str | None
@@ -94,6 +96,7 @@ class RuntimeSpec:
         name: str,
         factory: Callable[..., Runtime] | str,
         format: str,
+        reads: Iterable[str] = (),
         package: str | None = None,
         extra: str | None = None,
         precisions: Callable[[], Mapping[str, str | None]] | str | None = None,
@@ -102,7 +105,8 @@ class RuntimeSpec:
         precisions = None if precisions is None else as_function(name, "precisions", precisions)
         if not isinstance(format, str):
             raise InvalidSpecError(f"{name}: format={format!r} is not the name of a format")
-        fields = {"name": name, "factory": factory, "format": format, "package": package, "extra": extra}
+        fields = {"name": name, "factory": factory, "format": format, "reads": tuple(reads)}
+        fields |= {"package": package, "extra": extra}
         for key, value in {**fields, "precisions": precisions}.items():
             object.__setattr__(self, key, value)  # the class is frozen
 
@@ -205,13 +209,20 @@ class PrecisionInfo(NamedTuple):
 
 
 def _builtin(
-    name: str, attribute: str, format: str, package: str, extra: str | None, precisions: str | None = None
+    name: str,
+    attribute: str,
+    format: str,
+    package: str,
+    extra: str | None,
+    precisions: str | None = None,
+    reads: tuple[str, ...] = (),
 ) -> RuntimeSpec:
     module = f"pretrained_cnn.runtimes.{name}:"
     return RuntimeSpec(
         name=name,
         factory=module + attribute,
         format=format,
+        reads=reads,
         package=package,
         extra=extra,
         precisions=precisions and module + precisions,
@@ -224,7 +235,7 @@ RUNTIMES = Registry(
     "pretrained_cnn.runtimes",
     (
         _builtin("keras", "KerasRuntime", "keras", "keras", None),
-        _builtin("openvino", "OpenVINORuntime", "openvino", "openvino", "openvino", "precisions"),
+        _builtin("openvino", "OpenVINORuntime", "openvino", "openvino", "openvino", "precisions", ("onnx",)),
         _builtin("onnxruntime", "ONNXRuntime", "onnx", "onnxruntime", "onnxruntime"),
         _builtin("litert", "LiteRTRuntime", "litert", "ai_edge_litert", "litert"),
         _builtin("tensorflow", "TensorFlowRuntime", "saved_model", "tensorflow", None),
