@@ -132,14 +132,22 @@ def test_javascript_gives_the_scores(tmp_path: Path) -> None:
 
 
 def test_openvino_reads_onnx_as_it_is(clf: Classifier, tmp_path: Path) -> None:
+    file = "model.onnx"
     clf.save(tmp_path / "bundle", format="onnx")
     image = Image.effect_noise((90, 70), 80).convert("RGB")
     expected = clf.predict_proba([image])
     bundle = Classifier.load(tmp_path / "bundle", runtime="openvino")
-    file = Classifier.from_file(tmp_path / "bundle/model.onnx", runtime="openvino")
-    for read in (bundle, file):
-        assert read.runtime == "openvino"
-        np.testing.assert_allclose(read.predict_proba([image]), expected, atol=1e-5)
+    foreign = Classifier.from_file(tmp_path / "bundle" / file)
+    in_openvino = Classifier.from_file(tmp_path / "bundle" / file, runtime="openvino")
+    for number, read in enumerate((bundle, in_openvino, foreign, Classifier.load(tmp_path / "bundle"))):
+        read.save(tmp_path / str(number), format="openvino")
+        saved = Classifier.load(tmp_path / str(number))
+        assert saved.runtime == "openvino"
+        assert saved.labels == clf.labels
+        for each in (read, saved):
+            np.testing.assert_allclose(each.predict_proba([image]), expected, atol=1e-5)
+    with pytest.raises(BundleError, match=r"without format=\.\.\."):
+        foreign.save(tmp_path / "keras", format="keras")
 
 
 class Wrong(OpenVINORuntime):

@@ -24,7 +24,7 @@ from pretrained_cnn._process import random_kept
 from pretrained_cnn._progress import report
 from pretrained_cnn._types import ImagesLike
 from pretrained_cnn.bundle.child import NoChildError
-from pretrained_cnn.bundle.formats import FORMATS, Dtype
+from pretrained_cnn.bundle.formats import FORMATS, Dtype, get_format
 from pretrained_cnn.bundle.manifest import ExportCheck
 from pretrained_cnn.bundle.store import Bundle, check_runtime, open_bundle, write_bundle, write_converted, write_copy
 from pretrained_cnn.errors import (
@@ -535,6 +535,7 @@ class Engine:
                 path,
                 self.graph,
                 self.image_policy,
+                format=format,
                 calibration=calibration,
                 trained_on=trained_on,
                 texts=texts,
@@ -941,7 +942,8 @@ def _refuse_conversion(
 ) -> None:
     """Raise BundleError for what can be made only of a network in Keras, and not of the graph of a bundle."""
     has = bundle.manifest
-    same = {"format": format in (None, has.format), "dtype": dtype in ("float32", has.dtype)}
+    takes = () if format is None else get_format(format).takes
+    same = {"format": format in (None, has.format) or has.format in takes, "dtype": dtype in ("float32", has.dtype)}
     same |= {"output": outputs is None or {*outputs} == {*bundle.outputs}, "quantize": quantize is None}
     changed = [f"{name}=..." for name, is_same in same.items() if not is_same]
     if changed:
@@ -949,7 +951,7 @@ def _refuse_conversion(
         way_out = (
             'what else is in the network is in a bundle of format="keras"'
             if bundle.adapter is None
-            else "another format takes the file of Keras that it was made from"
+            else "another format takes the file of Keras that it was made from, and openvino takes ONNX"
         )
         raise BundleError(
             f"{what} is of format={has.format!r} with dtype={has.dtype!r} and gives {' and '.join(bundle.outputs)} "

@@ -423,6 +423,7 @@ def write_copy(
     bundle: Bundle,
     image_policy: ImagePolicy,
     *,
+    format: str | None = None,
     calibration: Mapping[str, NDArray[Any]] | None = None,
     trained_on: Collection[bytes] = (),
     texts: Mapping[str, str] | None = None,
@@ -430,10 +431,13 @@ def write_copy(
 ) -> ExportCheck:
     """Write ``bundle``, whose model need not be in Keras, to ``path``, with the spec and the head that it has now.
 
-    The model's files are copied byte by byte; the arguments are those of `write_bundle`. Raises BundleError, and leaves
-    nothing behind, if a file of the model has changed, cannot be written, or ``path`` exists.
+    The model's files are copied byte by byte, or written in another ``format`` that takes them; the other arguments are
+    those of `write_bundle`. Raises BundleError, and leaves nothing behind, if a file of the model has changed, cannot
+    be written, or ``path`` exists, or if what was written gives other answers.
     """
     check_free(path, overwrite=overwrite)
+    goal = get_format(format or bundle.manifest.format)
+    goal.require()
     images = _read_arrays(bundle.path / CHECK)["images"]
     with contextlib.closing(bundle.open()) as runtime:
         expected = _run(runtime, images)
@@ -442,6 +446,14 @@ def write_copy(
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(bundle.path / name, folder / name)
             _check_file(folder, name, bundle.manifest.files[name], follow_links=False)
+        if goal is not bundle.format:
+            try:
+                goal.rewrite(folder / bundle.format.file, folder / goal.file)
+            except Exception as error:  # each converter raises its own
+                raise BundleError(
+                    f"{bundle.spec.name} cannot be written in format={goal.name!r}: {_brief(error)}"
+                ) from error
+            (folder / bundle.format.file).unlink()
         widths: dict[str, int] = {name: bundle.width(name) for name in bundle.outputs}
         _write_labels(folder, bundle.spec, widths, bundle.adapter)
         _write_arrays(folder / CHECK, {"images": images, **dict(zip(bundle.outputs, expected, strict=True))})
@@ -454,6 +466,7 @@ def write_copy(
             _write_text(folder / name, text)
         manifest = dataclasses.replace(
             bundle.manifest,
+            format=goal.name,
             kind=_kind(bundle.spec),
             thresholds=list(bundle.spec.thresholds) if bundle.spec.multi_label else None,
             calibration=None if calibration is None else _shapes(calibration),
@@ -469,7 +482,10 @@ def write_copy(
         with contextlib.closing(open_bundle(folder).open()) as runtime:
             check = compare(expected, _run(runtime, images), manifest)
         if not agrees(check, manifest):
-            raise BundleError(f"{bundle.path} gives other scores once it is copied, and was not saved")
+            raise BundleError(
+                f"{bundle.spec.name} gives other scores in format={goal.name!r}, by up to "
+                f"{check.largest_difference:.2g}, and was not saved"
+            )
         _write_text(folder / NAME, dataclasses.replace(manifest, check=dataclasses.asdict(check)).to_text())
     return check
 

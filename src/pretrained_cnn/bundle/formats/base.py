@@ -47,6 +47,8 @@ class Format:
     """What it can store weights in."""
     needs: ClassVar[tuple[tuple[str, str | None], ...]] = ()
     """Modules that writing takes, each with the extra of this library that installs it, or None."""
+    takes: ClassVar[tuple[str, ...]] = ()
+    """Other formats whose files `rewrite` takes."""
 
     def write(
         self, graph: keras.Model, path: Path, spec: ModelSpec, *, dtype: Dtype, images: NDArray[np.uint8] | None
@@ -57,6 +59,10 @@ class Format:
         arrays, and the model must have exactly those, by the same names. ``images``, uint8 ``(N, H, W, C)``, are what
         ``dtype="int8"`` takes ranges of values from. Any exception says that the format cannot express the graph.
         """
+        raise NotImplementedError
+
+    def rewrite(self, model: Path, path: Path) -> None:
+        """Write the model in the file ``model``, of a format in `takes`, to ``path``: same input, outputs and order."""
         raise NotImplementedError
 
     def outputs(self, path: Path) -> list[str]:

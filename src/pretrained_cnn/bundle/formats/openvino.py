@@ -26,6 +26,7 @@ class OpenVINO(ConvertedFormat):
     file = "model.xml"
     dtypes = ("float32", "float16", "int8")
     needs = (("scipy", "openvino"),)
+    takes = ("onnx",)
 
     @override
     def convert(
@@ -49,6 +50,12 @@ class OpenVINO(ConvertedFormat):
         for key, value in in_texts(says).items():
             model.set_rt_info(value, [KEY, key])
         ov.save_model(model, path, compress_to_fp16=dtype == "float16")
+
+    @override
+    def rewrite(self, model: Path, path: Path) -> None:
+        """OpenVINO reads ONNX by itself."""
+        ov = _import()
+        ov.save_model(ov.Core().read_model(model), path, compress_to_fp16=False)
 
     @override
     def outputs(self, path: Path) -> list[str]:
