@@ -195,7 +195,7 @@ ONNX_REFUSED: list[tuple[dict[str, Any], dict[str, Any], type[Exception], str]] 
     ({}, LOGITS, ARGUMENT, "probabilities already"),
     ({"size": ("H", "W")}, UNIT, FILE, "leaves its size open; give input_size"),
     ({"opset": 8}, UNIT, FILE, "operators of version 8"),
-    ({}, {**UNIT, "runtime": "openvino"}, BundleError, r"a\.onnx is of format='onnx', which runtime='openvino' does"),
+    ({}, {**UNIT, "runtime": "litert"}, BundleError, r"a\.onnx is of format='onnx', which runtime='litert' does"),
     ({"domain": "mine"}, UNIT, FILE, "custom operator mine:Mine"),
     ({"dtype": "uint8", "input_quantization": (0.02, 120)}, {}, ARGUMENT, "does not say which pixel values"),
 ]
