@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import time
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -134,7 +135,8 @@ def small() -> Classifier:
     """A classifier with heat maps, labels of somebody who wishes us ill, and one image that is not unknown."""
     clf = Classifier.from_keras(small_network(), labels=LABELS)
     best = clf.predict(CLOCK).top.id
-    with pytest.warns(UserWarning, match="class"):
+    with warnings.catch_warnings():  # of a class with few images
+        warnings.simplefilter("ignore")
         return clf.calibrate([(CLOCK, best)] * 20)
 
 
