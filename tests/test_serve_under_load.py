@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 import time
-import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +20,7 @@ import pytest
 from paths import EXAMPLES
 from serving import FORM, Service, form
 from test_report import LABELS, small_network
+from warned import messages
 
 from pretrained_cnn import Classifier
 from pretrained_cnn.testing import RuntimeConformance
@@ -135,8 +135,7 @@ def small() -> Classifier:
     """A classifier with heat maps, labels of somebody who wishes us ill, and one image that is not unknown."""
     clf = Classifier.from_keras(small_network(), labels=LABELS)
     best = clf.predict(CLOCK).top.id
-    with warnings.catch_warnings():  # of a class with few images
-        warnings.simplefilter("ignore")
+    with messages():  # that a class has no images, which is said once a process, and this fixture may be made twice
         return clf.calibrate([(CLOCK, best)] * 20)
 
 
