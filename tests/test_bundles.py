@@ -169,8 +169,8 @@ def test_a_keras_bundle_takes_any_runtime(saved: Callable[[str], Path], eight_ph
     expected = Classifier(SPEC).predict_proba(eight_photos)
     clf = Classifier.load(saved("keras"), runtime="openvino")
     np.testing.assert_allclose(clf.predict_proba(eight_photos), expected, atol=1e-4, rtol=0)
-    with pytest.raises(BundleError, match="is of format='onnx', which runtime='openvino' does not execute; leave"):
-        Classifier.load(saved("onnx"), runtime="openvino")
+    with pytest.raises(BundleError, match="is of format='onnx', which runtime='litert' does not execute; leave"):
+        Classifier.load(saved("onnx"), runtime="litert")
 
 
 def test_how_images_are_read_is_saved_too(tmp_path: Path) -> None:

@@ -398,5 +398,5 @@ def test_names_say_which_file_it_was(tmp_path: Path) -> None:
     (tmp_path / "a.npy").write_bytes(stream.getvalue())
     with pytest.raises(InvalidArgumentError, match=r"a\.npy' is arrays of NumPy without the network"):
         Classifier.from_file(tmp_path / "a.npy")
-    with pytest.raises(InvalidArgumentError, match="is an image, not a model"):
+    with pytest.raises(InvalidArgumentError, match="is named like an image, not like a model"):
         Classifier.from_file("examples/images/clock.png")

@@ -80,7 +80,7 @@ def test_a_name_comes_before_a_folder_of_that_name(here: Path) -> None:
         ("clothes", InvalidArgumentError, "or train on them with Classifier.train('clothes')"),
         ("notes", InvalidArgumentError, "'notes' is a folder without a bundle's manifest.json; expected a name"),
         ("empty", InvalidArgumentError, "'empty' is a folder without a bundle's manifest.json; expected a name"),
-        ("cat.jpg", InvalidArgumentError, "'cat.jpg' is an image, not a model; classify it with Classifier().predict("),
+        ("cat.jpg", InvalidArgumentError, "'cat.jpg' is named like an image, not like a model; classify it with"),
         ("net.h5", InvalidArgumentError, "'net.h5' is an empty file; copy or download it again"),
         ("cars.bundle/model.onnx", InvalidArgumentError, "is a file of a bundle; pass its folder, 'cars.bundle'"),
         ("cars.bundle.zip", InvalidArgumentError, "'cars.bundle.zip' is an archive; unpack it"),

@@ -146,7 +146,7 @@ REFUSED = [
     ("/predict", b'{"url": "http://127.0.0.1/"}', JSON, 403, "this service opens no addresses"),
     ("/predict", b"hello", {"Content-Type": "text/plain"}, 415, "a body of type 'text/plain' is not read; send"),
     ("/explain", b"hello", {}, 501, "heat maps need the network in Keras"),
-    ("/nowhere", b"hello", {}, 404, "Not Found"),
+    ("/nowhere", b"hello", {}, 404, "POST /nowhere is not answered here; /openapi.json lists what is"),
 ]
 
 

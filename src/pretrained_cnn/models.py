@@ -145,7 +145,7 @@ def _file(path: Path, kind: FileKind | None) -> str:
     if kind is not None:
         return kind.sentence(path)
     if suffix in SUFFIXES:
-        return f"an image, not a model; classify it with Classifier().predict({name!r})"
+        return f"named like an image, not like a model; classify it with Classifier().predict({name!r})"
     if is_archive(name):
         return f"an archive; unpack it and pass the bundle's folder, or classify images in it with stream({name!r})"
     return f"a file, not a model; {EXPECTED}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -44,8 +45,8 @@ def _run(options: Options) -> Status:
     from pretrained_cnn.trust import audit
 
     clf = load_classifier(options, need_labels=False)
-    with quiet():
-        clf.engine.open(("embedding",))
+    with quiet(), contextlib.suppress(ImportError):  # a bundle may need no Keras
+        import keras  # noqa: F401 - what it prints when it is imported is kept quiet
     result = audit(options.source, clf, options.against)
     say(json.dumps(result.to_dict()) if options.json else result)
     if output is not None and output.suffix.lower() == ".html":

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import hashlib
 import html
 import io
 import json
@@ -25,10 +24,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pretrained_cnn._files import create_part
+from pretrained_cnn._page import common_style, source_hash
 from pretrained_cnn.errors import OutputError
 from pretrained_cnn.labels import Prediction
 
-__all__ = ["Page", "source_hash"]
+__all__ = ["Page"]
 
 SHARP, PLAIN = (224, 65), (160, 50)
 """The longer side of a thumbnail in pixels, and its quality as WebP. For 100 photos of ImageNet they took 7.2 kB and
@@ -52,7 +52,7 @@ class Page:
         self._path = path
         self._classes: dict[tuple[str, str], int] = {}
         self._images = 0
-        style, self._script = _resource("page.css"), join(SCRIPTS)
+        style, self._script = common_style() + _resource("page.css"), join(SCRIPTS)
         head, self._tail = _resource("page.html").split("<!-- data -->")
         policy = (
             f"default-src 'none'; img-src data:; style-src {source_hash(style)}; "
@@ -158,11 +158,6 @@ def _number(score: float) -> float | None:
 
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
-
-
-def source_hash(text: str) -> str:
-    """How a page's Content-Security-Policy names the one style or script that it allows."""
-    return f"'sha256-{_base64(hashlib.sha256(text.encode()).digest())}'"
 
 
 def _resource(name: str) -> str:

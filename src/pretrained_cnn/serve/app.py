@@ -151,6 +151,12 @@ def create_app(classifier: Classifier, settings: Settings, metrics: Metrics) -> 
     async def not_there(request: Request, error: BundleError) -> Response:
         return JSONResponse({"detail": str(error)}, 501)
 
+    @app.exception_handler(404)
+    @app.exception_handler(405)
+    async def nothing_there(request: Request, error: HTTPException) -> Response:
+        wrong = f"{request.method} {request.url.path} is not answered here; /openapi.json lists what is"
+        return JSONResponse({"detail": wrong}, error.status_code, error.headers)
+
     @app.exception_handler(RequestValidationError)
     async def bad_query(request: Request, error: RequestValidationError) -> Response:
         wrong = "; ".join(f"{each['loc'][-1]}: {each['msg']}" for each in error.errors())

@@ -6,7 +6,7 @@ import html
 from importlib import resources
 from string import Template
 
-from pretrained_cnn.report.page import source_hash
+from pretrained_cnn._page import common_style, source_hash
 
 __all__ = ["page"]
 
@@ -16,6 +16,7 @@ def page(title: str) -> tuple[str, dict[str, str]]:
     style, script, whole = (
         resources.files(__package__).joinpath(name).read_text("utf-8") for name in ("page.css", "page.js", "page.html")
     )
+    style = common_style() + style
     policy = (
         f"default-src 'none'; img-src blob: data:; style-src {source_hash(style)}; script-src {source_hash(script)}; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "

@@ -6,8 +6,6 @@ names and labels, is escaped.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +15,7 @@ from typing import Any
 
 from pretrained_cnn._check import check_free
 from pretrained_cnn._files import atomic_write
+from pretrained_cnn._page import head
 from pretrained_cnn.errors import OutputError
 from pretrained_cnn.trust.comparison_page import MOST, Shown, thumbnail
 
@@ -69,23 +68,10 @@ def _page(
     findings: Sequence[tuple[Mapping[str, Any], int | None, Any, Any]],
 ) -> Iterator[str]:
     style, script = _resource("comparison.css") + _resource("audit.css"), _resource("audit.js")
-    policy = (
-        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; "
-        "form-action 'none'"
-    )
-    title = html.escape(f"Audit of {facts['name']}")
-    yield f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<h1>{title}</h1>
+    title = f"Audit of {facts['name']}"
+    yield head(title, style, script)
+    yield f"""<body>
+<h1>{_text(title)}</h1>
 <p class="verdict">{facts["images"]:,} images of {len(facts["classes"]):,} classes. What is listed are suspicions: \
 look before you drop or relabel an image.</p>
 <div class="bar">
@@ -132,10 +118,6 @@ def _card(found: tuple[Mapping[str, Any], int | None, Any, Any]) -> str:
 def _in_html(data: str) -> str:
     """JSON without a character that could end the element."""
     return data.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _resource(name: str) -> str:

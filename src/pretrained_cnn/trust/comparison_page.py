@@ -7,7 +7,6 @@ a user, such as names and labels, is escaped.
 from __future__ import annotations
 
 import base64
-import hashlib
 import html
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 
 from pretrained_cnn._check import check_free
 from pretrained_cnn._files import atomic_write
+from pretrained_cnn._page import head
 from pretrained_cnn.errors import ImageError, OutputError
 from pretrained_cnn.images.decode import decode
 from pretrained_cnn.images.policy import ImagePolicy
@@ -96,21 +96,9 @@ def _page(
     lost: Sequence[Shown],
 ) -> Iterator[str]:
     a, b = (_text(facts[side]["name"]) for side in "ab")
-    title = html.escape(f"{facts['a']['name']} against {facts['b']['name']}")
     style = resources.files(__package__).joinpath("comparison.css").read_text("utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    yield f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
+    yield head(f"{facts['a']['name']} against {facts['b']['name']}", style)
+    yield f"""<body>
 <h1>{a} against {b}</h1>
 <p class="verdict">{_text(sentence)}</p>"""
     yield from _accuracies(facts)

@@ -31,8 +31,8 @@ DTYPES: tuple[Dtype, ...] = ("float32", "float16", "int8")
 class Format:
     """A format that serving graphs are written in.
 
-    A subclass sets `name`, `file`, and where they differ `dtypes` and `needs`; it defines `write` and `outputs`.
-    Register an instance with `register_format`.
+    A subclass sets `name`, `file`, and where they differ `dtypes` and `needs`; it defines `write` and `outputs`,
+    and `rewrite` where it sets `takes`. Register an instance with `register_format`.
 
     >>> from pretrained_cnn.bundle.formats.onnx import ONNX
     >>> ONNX().file, ONNX().dtypes
