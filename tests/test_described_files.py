@@ -18,7 +18,7 @@ from own_models import net
 from paths import ROOT
 from PIL import Image
 
-from pretrained_cnn import BundleError, Classifier, ResizePolicy, RuntimeSpec, register_runtime
+from pretrained_cnn import BundleError, Classifier, ModelFileError, ResizePolicy, RuntimeSpec, register_runtime
 from pretrained_cnn.runtimes import RUNTIMES
 from pretrained_cnn.runtimes.openvino import OpenVINORuntime, import_openvino
 
@@ -51,10 +51,10 @@ def in_litert(path: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("format", "file", "read"),
-    [("onnx", "model.onnx", in_onnx), ("openvino", "model.xml", in_openvino), ("litert", "model.tflite", in_litert)],
-)
+FILES = [("onnx", "model.onnx", in_onnx), ("openvino", "model.xml", in_openvino), ("litert", "model.tflite", in_litert)]
+
+
+@pytest.mark.parametrize(("format", "file", "read"), FILES)
 def test_a_file_says_what_it_is(
     format: str, file: str, read: Callable[[Path], dict[str, Any]], clf: Classifier, tmp_path: Path
 ) -> None:
@@ -148,6 +148,14 @@ def test_openvino_reads_onnx_as_it_is(clf: Classifier, tmp_path: Path) -> None:
             np.testing.assert_allclose(each.predict_proba([image]), expected, atol=1e-5)
     with pytest.raises(BundleError, match=r"without format=\.\.\."):
         foreign.save(tmp_path / "keras", format="keras")
+
+
+@pytest.mark.parametrize(("format", "file"), [(case[0], case[1]) for case in FILES])
+def test_embeddings_are_no_scores(format: str, file: str, clf: Classifier, tmp_path: Path) -> None:
+    clf.save(tmp_path / "bundle", format=format, output="embedding")
+    (tmp_path / "bundle/labels.json").unlink()
+    with pytest.raises(ModelFileError, match=rf"{file} gives no scores but embedding; .* output=\"scores\""):
+        Classifier.from_file(tmp_path / "bundle" / file, from_logits=True)
 
 
 class Wrong(OpenVINORuntime):

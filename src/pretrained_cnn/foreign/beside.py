@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pretrained_cnn.errors import ModelFileError
 from pretrained_cnn.spec import ResizePolicy
 
 __all__ = ["said_beside", "said_by_timm", "said_by_us"]
@@ -25,7 +26,7 @@ def said_beside(path: Path) -> dict[str, Any]:
     ``resize`` and ``labels``. What cannot be read says nothing.
     """
     folder = path if path.is_dir() else path.parent
-    ours = said_by_us(_read(folder / "labels.json"))
+    ours = said_by_us(_read(folder / "labels.json"), path.name)
     if ours:
         return ours
     processor, config = (_read(folder / name) for name in ("preprocessor_config.json", "config.json"))
@@ -41,14 +42,20 @@ def said_beside(path: Path) -> dict[str, Any]:
     return found
 
 
-def said_by_us(says: Mapping[str, Any]) -> dict[str, Any]:
+def said_by_us(says: Mapping[str, Any], name: str) -> dict[str, Any]:
     """What the description says that this library writes into a model's file; empty for anything else.
 
-    ``says`` is the description, or its fields as texts.
+    ``says`` is the description, or its fields as texts, of the file that is called ``name``. Raises ModelFileError for
+    a file that gives embeddings alone.
     """
     found: dict[str, Any] = {}
     if str(says.get("library")).startswith("pretrained-cnn "):
-        labels, resize = (_parsed(says.get(key)) for key in ("labels", "resize"))
+        labels, resize, outputs = (_parsed(says.get(key)) for key in ("labels", "resize", "outputs"))
+        if isinstance(outputs, dict) and "scores" not in outputs:
+            raise ModelFileError(
+                f'{name} gives no scores but {" and ".join(outputs)}; save the classifier with output="scores", or '
+                "load the bundle that the file is from"
+            )
         if isinstance(labels, list) and labels and all(_is_label(label) for label in labels):
             found["labels"] = [tuple(label) for label in labels]
         with contextlib.suppress(TypeError, ValueError):

@@ -98,9 +98,11 @@ def read(
     begins, scales = graph.first()
     metadata, labels = _metadata(Path(path), graph.metadata("TFLITE_METADATA"))
     said: dict[str, Any] = {"metadata": metadata, "labels": labels}
+    ours = None
     with contextlib.suppress(ValueError, RecursionError):
         ours = json.loads(graph.metadata(KEY) or b"null")
-        said |= said_by_us(ours if isinstance(ours, dict) else {})
+    if isinstance(ours, dict):
+        said |= said_by_us(ours, name)
     described = Graph(
         format="litert",
         dtype="int8" if graph.has_integers() else "float32",

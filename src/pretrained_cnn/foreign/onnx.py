@@ -112,7 +112,7 @@ def read(
         scales=scales,
         ends_in=graph.last(sink),
         probabilities=found.probabilities,
-        **said_by(metadata),
+        **said_by(metadata, name),
     )
     return dataclasses.asdict(described)
 
@@ -349,10 +349,10 @@ class _Graph:
         return changes and node.input[0] in self.constants
 
 
-def said_by(metadata: dict[str, str]) -> dict[str, Any]:
+def said_by(metadata: dict[str, str], name: str) -> dict[str, Any]:
     """The preprocessing, the resize and the labels that the metadata of ultralytics, of timm or of a bundle gives."""
     if metadata.get("library", "").startswith("pretrained-cnn "):
-        return said_by_us(metadata)
+        return said_by_us(metadata, name)
     found: dict[str, Any] = {}
     if metadata.get("task") == "classify" and "names" in metadata:  # ultralytics
         found["metadata"] = {"scale": 1 / 255, "mean": 0.0, "std": 1.0}

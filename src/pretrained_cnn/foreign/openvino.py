@@ -69,8 +69,8 @@ def read(
         for place, port in enumerate(model.outputs)
     ]
     kept = scores_among(outputs, name)
-    keys = [key for key in ("library", "labels", "resize") if model.has_rt_info([KEY, key])]
-    said = said_by_us({key: model.get_rt_info([KEY, key]).astype(str) for key in keys})
+    keys = [key for key in ("library", "labels", "resize", "outputs") if model.has_rt_info([KEY, key])]
+    said = said_by_us({key: model.get_rt_info([KEY, key]).astype(str) for key in keys}, name)
     if len(outputs) > 1:
         model = ov.Model([model.outputs[kept].get_node()], model.get_sinks(), model.get_parameters())
     source, sink = model.input(), model.output()
