@@ -5,9 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+from collections.abc import Iterable
 from importlib import resources
+from pathlib import Path
 
-__all__ = ["common_style", "head", "source_hash"]
+from pretrained_cnn._check import check_free
+from pretrained_cnn._files import atomic_write
+from pretrained_cnn.errors import OutputError
+
+__all__ = ["common_style", "head", "source_hash", "write"]
 
 
 def common_style() -> str:
@@ -46,3 +52,17 @@ def head(title: str, style: str, script: str = "") -> str:
 <title>{html.escape(title)}</title>
 <style>{style}</style>
 </head>"""
+
+
+def write(path: Path, parts: Iterable[str], *, overwrite: bool) -> None:
+    """Write a page to ``path``, where it appears when it is whole.
+
+    Raises OutputError if the file exists, unless ``overwrite`` says to replace it, or cannot be written.
+    """
+    check_free(path, overwrite=overwrite)
+    page = "\n".join(parts)
+    try:
+        with atomic_write(path) as stream:
+            stream.write(page.encode("utf-8", "replace"))
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error

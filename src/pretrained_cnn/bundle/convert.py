@@ -70,7 +70,6 @@ def convert(
         arguments: dict[str, Any] = {
             "source": str(source),
             "folder": str(folder),
-            "outputs": list(graph.output),
             "name": spec.name,
             "format": format.name,
             "dtype": dtype,
@@ -92,7 +91,6 @@ def convert(
 def convert_here(
     source: str,
     folder: str,
-    outputs: list[str],
     name: str,
     format: str,
     dtype: Dtype,
@@ -107,7 +105,7 @@ def convert_here(
     path = Path(folder, kind.file)
     with _failures_named(name, format):
         given = None if images is None else np.load(images)
-        kind.convert(_saved_model(Path(source)), path, outputs=outputs, dtype=dtype, images=given, says=says)
+        kind.convert(_saved_model(Path(source)), path, dtype=dtype, images=given, says=says)
         return kind.outputs(path)
 
 
@@ -180,7 +178,7 @@ def _failures_named(name: str, format: str) -> Iterator[None]:
     """Raise BundleError that names network and format, whatever a converter raises: each has its own exceptions."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # each converter raises its own
         kind = "" if isinstance(error, BundleError) else f"{type(error).__name__}: "
         raise BundleError(f"{name} cannot be written in format={format!r}: {kind}{str(error)[:500]}") from error
 

@@ -60,7 +60,7 @@ def open_tf_keras(model: Any, image_policy: ImagePolicy, **arguments: Any) -> Mo
     with tempfile.TemporaryDirectory() as folder:
         try:
             exported = export_object(model, Path(folder, "exported"))
-        except Exception as error:
+        except Exception as error:  # so does tf_keras
             raise ModelFileError(
                 f"the model {model.name!r} of tf_keras (Keras 2) can neither be rebuilt in Keras 3 ({reason}) nor be "
                 f"exported: {' '.join(str(error).split())[:300]}"

@@ -173,7 +173,7 @@ def _rebuilt(
         reason = _brief(error)
         try:
             return Exported(export(copied, config, custom_objects), reason)
-        except Exception as second:
+        except Exception as second:  # so does tf_keras
             raise ModelFileError(f"{_not_loaded(path, copied, error)} ({_brief(second)})") from error
 
 

@@ -341,6 +341,6 @@ def _unpacked(files: bytes, how: Mapping[str, Any]) -> Classifier:
         with zipfile.ZipFile(io.BytesIO(files)) as archive:
             archive.extractall(folder)
         return Classifier(Engine.from_bundle(folder, temporary=True, **how))
-    except BaseException:
+    except BaseException:  # Ctrl-C included: nobody else removes the folder
         shutil.rmtree(folder, ignore_errors=True)
         raise

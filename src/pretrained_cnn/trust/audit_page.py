@@ -13,10 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pretrained_cnn._check import check_free
-from pretrained_cnn._files import atomic_write
-from pretrained_cnn._page import head
-from pretrained_cnn.errors import OutputError
+from pretrained_cnn._page import head, write
 from pretrained_cnn.trust.comparison_page import MOST, Shown, thumbnail
 
 __all__ = ["write_page"]
@@ -53,13 +50,7 @@ def write_page(
 
     Raises OutputError if the file cannot be written.
     """
-    check_free(path, overwrite=overwrite)
-    page = "\n".join(_page(facts, images, findings))
-    try:
-        with atomic_write(path) as stream:
-            stream.write(page.encode("utf-8", "replace"))
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+    write(path, _page(facts, images, findings), overwrite=overwrite)
 
 
 def _page(

@@ -14,10 +14,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pretrained_cnn._check import check_free
-from pretrained_cnn._files import atomic_write
-from pretrained_cnn._page import head
-from pretrained_cnn.errors import ImageError, OutputError
+from pretrained_cnn._page import head, write
+from pretrained_cnn.errors import ImageError
 from pretrained_cnn.images.decode import decode
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.resize import fit, size_needed
@@ -79,13 +77,7 @@ def write_page(
 
     Raises OutputError if the file cannot be written.
     """
-    check_free(path, overwrite=overwrite)
-    page = "\n".join(_page(facts, sentence, classes, gained, lost))
-    try:
-        with atomic_write(path) as stream:
-            stream.write(page.encode("utf-8", "replace"))
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+    write(path, _page(facts, sentence, classes, gained, lost), overwrite=overwrite)
 
 
 def _page(

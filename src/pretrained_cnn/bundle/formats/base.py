@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -95,14 +95,13 @@ class ConvertedFormat(Format):
         saved_model: Path,
         path: Path,
         *,
-        outputs: Sequence[str],
         dtype: Dtype,
         images: NDArray[np.uint8] | None,
         says: Mapping[str, Any],
     ) -> None:
         """Write the graph in the folder ``saved_model`` to ``path``.
 
-        The signature `SIGNATURE` takes ``images``, uint8 ``(N, H, W, C)``, and gives ``outputs``. ``says`` is the
-        description that the file keeps, as ``labels.json`` does. The other arguments are those of `Format.write`.
+        The signature `SIGNATURE` takes ``images``, uint8 ``(N, H, W, C)``, and gives ``says["outputs"]``. ``says`` is
+        the description that the file keeps, as ``labels.json`` does. The other arguments are those of `Format.write`.
         """
         raise NotImplementedError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,6 @@ class LiteRT(ConvertedFormat):
         saved_model: Path,
         path: Path,
         *,
-        outputs: Sequence[str],
         dtype: Dtype,
         images: NDArray[np.uint8] | None,
         says: Mapping[str, Any],

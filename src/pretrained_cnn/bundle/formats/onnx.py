@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,6 @@ class ONNX(ConvertedFormat):
         saved_model: Path,
         path: Path,
         *,
-        outputs: Sequence[str],
         dtype: Dtype,
         images: NDArray[np.uint8] | None,
         says: Mapping[str, Any],

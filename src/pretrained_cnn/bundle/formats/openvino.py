@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,6 @@ class OpenVINO(ConvertedFormat):
         saved_model: Path,
         path: Path,
         *,
-        outputs: Sequence[str],
         dtype: Dtype,
         images: NDArray[np.uint8] | None,
         says: Mapping[str, Any],
@@ -44,7 +43,7 @@ class OpenVINO(ConvertedFormat):
         What it says of itself is its ``rt_info``, under `KEY`, an entry a field.
         """
         ov = _import()
-        model = _only(ov.convert_model(saved_model), outputs)
+        model = _only(ov.convert_model(saved_model), says["outputs"])
         if images is not None:
             model = _quantized(model, images)
         for key, value in in_texts(says).items():
