@@ -16,11 +16,14 @@ from sybil import Sybil
 from sybil.parsers.myst import PythonCodeBlockParser
 
 ROOT = Path(__file__).parent
-SLOW = {
-    ROOT / "docs/how-to" / page
-    for page in ("choose.md", "coreml.md", "deploy.md", "own-classes.md", "runtimes-and-bundles.md", "use-the-file.md")
+SLOW = {ROOT / "docs" / "tutorial.md"} | {
+    ROOT / "docs/how-to" / f"{page}.md"
+    for page in (
+        *("coreml", "deploy", "errors", "own-classes", "runtimes-and-bundles", "scikit-learn", "swap-the-backbone"),
+        *("use-the-file", "weights"),
+    )
 }
-"""Pages that convert a network to every format, or train."""
+"""Pages that convert a network to every format, train, or build several networks."""
 
 
 @pytest.hookimpl(tryfirst=True)

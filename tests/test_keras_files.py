@@ -379,6 +379,7 @@ def published(assets: Path) -> tuple[Path, list[dict[str, Any]]]:
     return folder, json.loads((folder / "golden.json").read_text("utf-8"))["models"]
 
 
+@pytest.mark.slow
 def test_published_files_give_their_right_answers(assets: Path) -> None:
     folder, models = published(assets)
     kept = [model for model in models if not model["file"].endswith(".tflite")]
