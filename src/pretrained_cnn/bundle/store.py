@@ -437,7 +437,8 @@ def write_copy(
     """
     check_free(path, overwrite=overwrite)
     goal = get_format(format or bundle.manifest.format)
-    goal.require()
+    if goal is not bundle.format:
+        goal.require()
     images = _read_arrays(bundle.path / CHECK)["images"]
     with contextlib.closing(bundle.open()) as runtime:
         expected = _run(runtime, images)
