@@ -25,7 +25,7 @@ from pretrained_cnn.bundle.manifest import ExportCheck
 from pretrained_cnn.bundle.store import unpack
 from pretrained_cnn.engine import Engine, Rows, check_speed, open_model
 from pretrained_cnn.errors import InvalidArgumentError
-from pretrained_cnn.evaluate import Evaluation, MultiLabelEvaluation, evaluate
+from pretrained_cnn.evaluate import Evaluation, MultiLabelEvaluation, check_labeled, evaluate
 from pretrained_cnn.explain import Explanation, explain
 from pretrained_cnn.foreign.files import ModelFile
 from pretrained_cnn.foreign.labels import NUMBERS
@@ -903,6 +903,8 @@ class Classifier:
         'not told apart'
         """
         columns = Columns(path_column, label_column)
+        if labels is None and isinstance(source, str | os.PathLike):  # before the other network is loaded
+            check_labeled(self._engine, source, columns=columns)
         return compare(self._engine, _competitor(other), source, labels, columns, batch_size=batch_size)
 
     def calibrate(

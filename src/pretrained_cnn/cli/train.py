@@ -10,6 +10,7 @@ from typing import Literal
 
 from pretrained_cnn.bundle.formats import get_format, list_formats
 from pretrained_cnn.cli.console import escaped, kept, log_to_stderr, quiet, say
+from pretrained_cnn.cli.looking import check_exists
 from pretrained_cnn.cli.options import Command, Count, Number, argument, flag, option
 from pretrained_cnn.cli.progress import stages
 from pretrained_cnn.cli.shared import LABELED, ColumnOptions, ModelOptions, load_classifier
@@ -75,6 +76,7 @@ def _run(options: Options) -> Status:
     from pretrained_cnn.classifier import Classifier
 
     check_free(Path(options.output), overwrite=options.overwrite)  # before hours of training
+    check_exists(options.data)
     model = load_classifier(options, need_labels=False)
     if options.format is not None:
         get_format(options.format).require()

@@ -34,6 +34,21 @@ LARGE = 2**25
 """From so many logits times features on, strengths are compared in float32, which takes half the time."""
 
 
+class Chosen(NamedTuple):
+    """A strength of regularization, and what was found while it was chosen."""
+
+    strength: float
+    """The inverse strength, scikit-learn's ``C``."""
+    rows: list[dict[str, Any]]
+    """For each strength that was tried, what `measure` says of the images of the fits and of those held out."""
+    scores: NDArray[np.float64]
+    """The probabilities of the images of all trials that were held out, at the strength that was chosen."""
+    targets: NDArray[Any]
+    """The classes of these images."""
+    heads: list[Head]
+    """For each trial a head that was fitted last, with a strength near the chosen one."""
+
+
 class Fitted(NamedTuple):
     """A head, and how it was chosen."""
 
@@ -41,26 +56,37 @@ class Fitted(NamedTuple):
     strength: float
     """The inverse strength of regularization that was chosen, scikit-learn's ``C``."""
     rows: list[dict[str, Any]]
-    """For each strength that was tried, what `measure` says of the images of the fits and of those held out."""
+    """As in `Chosen`."""
     scores: NDArray[np.float64]
-    """The probabilities of the images of all trials that were held out, at the strength that was chosen."""
+    """As in `Chosen`."""
     targets: NDArray[Any]
-    """The classes of these images."""
+    """As in `Chosen`."""
 
 
-def fit_linear(train: HeadData, trials: Sequence[tuple[HeadData, HeadData]], classes: int) -> Fitted:
-    """The head fitted on ``train``, with the strength that is best in ``trials``.
+Trials = Sequence[tuple[HeadData, HeadData]]
+"""For each trial what to fit on, and what to measure on."""
 
-    A trial is what to fit on, and what to measure on. The best strength has the least log loss over the images of all
-    trials. Embeddings are centered and divided by one number, the root of their mean variance: dividing each feature by
-    a deviation of its own costs accuracy where it is estimated from a few images. All of that ends up in the kernel.
+
+def fit_linear(train: HeadData, trials: Trials, classes: int) -> Fitted:
+    """The head fitted on ``train``, with the strength that `choose_strength` chooses in ``trials``.
+
+    Embeddings are centered and divided by one number, the root of their mean variance: dividing each feature by a
+    deviation of its own costs accuracy where it is estimated from a few images. All of that ends up in the kernel.
     """
+    chosen = choose_strength(trials, classes)
+    start = chosen.heads[0] if len(chosen.heads) == 1 else None
+    head = Regression(train, classes, np.float64).fit(chosen.strength, start=start, tolerance=CLOSELY)
+    return Fitted(head, *chosen[:-1])
+
+
+def choose_strength(trials: Trials, classes: int) -> Chosen:
+    """The strength of regularization with the least log loss over the images of all trials."""
     problems = [(Regression(fitted, classes), held) for fitted, held in trials]
-    heads: list[Head | None] = [None] * len(problems)
+    heads: list[Any] = [None] * len(problems)
 
     targets, weights = (np.concatenate([getattr(held, of) for _, held in trials]) for of in ("targets", "weights"))
 
-    names = metric_names(train.targets.ndim == 2)
+    names = metric_names(targets.ndim == 2)
     on_train: dict[float, NDArray[np.float64]] = {}
     on_held: dict[float, NDArray[np.float64]] = {}
 
@@ -84,9 +110,7 @@ def fit_linear(train: HeadData, trials: Sequence[tuple[HeadData, HeadData]], cla
         {"stage": "head", "C": c, **dict(zip(keys, (*on_train[c].tolist(), *found), strict=True))}
         for c, found in sorted(tried.items())
     ]
-    start = heads[0] if len(heads) == 1 else None
-    head = Regression(train, classes, np.float64).fit(strength, start=start, tolerance=CLOSELY)
-    return Fitted(head, strength, rows, on_held[strength], targets)
+    return Chosen(strength, rows, on_held[strength], targets, heads)
 
 
 def _search(

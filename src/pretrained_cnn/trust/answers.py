@@ -14,7 +14,7 @@ import numpy as np
 from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import DataError, ImageError, InvalidArgumentError
-from pretrained_cnn.evaluate import MultiLabelEvaluation, evaluate
+from pretrained_cnn.evaluate import MultiLabelEvaluation, check_labeled, evaluate
 from pretrained_cnn.images.labeled import WNID, labeled, labeled_sets
 from pretrained_cnn.images.sources import iter_items
 from pretrained_cnn.images.tables import Columns
@@ -83,6 +83,9 @@ def ask_both(
         source, columns = _kept(source, labels, columns, True in several)
     if labels is not None and not hasattr(labels, "shape"):
         labels = list(labels)
+    for each in (a, b):  # both, before one of them runs
+        if isinstance(each, Engine):
+            check_labeled(each, source, labels, columns)
     files = {each: _best_rows(each) for each in (a, b) if isinstance(each, Path)}
     known = dict.fromkeys(
         label for each in (a, b) for label in (each.spec.labels if isinstance(each, Engine) else _classes(files[each]))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -13,11 +14,13 @@ from numpy.typing import NDArray
 
 from pretrained_cnn._check import whole_number
 from pretrained_cnn._types import LabeledImages
+from pretrained_cnn.bundle.store import open_bundle
 from pretrained_cnn.engine import Engine, open_model
 from pretrained_cnn.errors import DataError, ImageError, InvalidArgumentError
 from pretrained_cnn.foreign.files import ModelFile
 from pretrained_cnn.foreign.labels import NUMBERS
 from pretrained_cnn.images.labeled import Labeled, dataset_parts, labeled
+from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import iter_items
 from pretrained_cnn.models import find_model
 from pretrained_cnn.spec import ModelSpec
@@ -130,8 +133,8 @@ def audit(
     4                       <NA>  small_class   clock      <NA>
     """
     seed = whole_number("seed", seed, least=0)
+    given, others = _given(source, against, _policy(model, arguments))
     engine = _engine(model, arguments)
-    given, others = _given(source, against, engine)
     engine.open(("embedding",))
     identity = engine.identity() if cache else None
     classes = list(dict.fromkeys([*given.classes, *given.empty, *(others.classes if others else ())]))
@@ -173,17 +176,31 @@ def _engine(model: Any, arguments: dict[str, Any]) -> Engine:
     return open_model(model, options=arguments, **own)
 
 
-def _given(source: Any, against: Any, engine: Engine) -> tuple[Labeled, Labeled | None]:
+def _policy(model: Any, arguments: Mapping[str, Any]) -> ImagePolicy:
+    """How images are read, as far as that is known before the network is loaded."""
+    given: ImagePolicy | None = arguments.get("image_policy")
+    engine: Engine | None = model if isinstance(model, Engine) else getattr(model, "engine", None)
+    if engine is not None:
+        return engine.image_policy
+    if given is not None:
+        return given
+    found = find_model(model)
+    if not isinstance(found, Path):
+        return ImagePolicy()
+    return open_bundle(found, follow_links=bool(arguments.get("follow_links"))).image_policy
+
+
+def _given(source: Any, against: Any, policy: ImagePolicy) -> tuple[Labeled, Labeled | None]:
     """The images to audit, and those that must not be among them."""
     if against is None and (parts := dataset_parts(source)) is not None:
-        others = [_labeled(each, engine) for part, each in parts.items() if part != "train"]
+        others = [_labeled(each, policy) for part, each in parts.items() if part != "train"]
         labels = list(chain.from_iterable(each.labels for each in others))
         images = list(chain.from_iterable(each.images for each in others))
-        return _labeled(parts["train"], engine), Labeled(others[0].name, images, labels, tuple(dict.fromkeys(labels)))
-    return _labeled(source, engine), None if against is None else _labeled(against, engine)
+        return _labeled(parts["train"], policy), Labeled(others[0].name, images, labels, tuple(dict.fromkeys(labels)))
+    return _labeled(source, policy), None if against is None else _labeled(against, policy)
 
 
-def _labeled(source: Any, engine: Engine) -> Labeled:
+def _labeled(source: Any, policy: ImagePolicy) -> Labeled:
     """Labeled images; what has several labels an image is refused in a sentence of its own."""
     for pair in source if isinstance(source, list) else ():
         if isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[1], tuple | list | set | frozenset):
@@ -191,7 +208,7 @@ def _labeled(source: Any, engine: Engine) -> Labeled:
                 f"<pairs>: an image has the labels {pair[1]!r}; audit judges images of one class each, so give one "
                 "label for each image"
             )
-    return labeled(source, policy=engine.image_policy)
+    return labeled(source, policy=policy)
 
 
 def _look(engine: Engine, data: Labeled, classes: Sequence[str]) -> tuple[Images, Looks, list[Finding]]:

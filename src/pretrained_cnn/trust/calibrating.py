@@ -19,7 +19,7 @@ from pretrained_cnn.images.tables import Columns
 from pretrained_cnn.spec import Output
 from pretrained_cnn.transfer.data import find_digests
 from pretrained_cnn.transfer.report import Trained
-from pretrained_cnn.trust.calibration import Calibration
+from pretrained_cnn.trust.calibration import Calibration, check_count
 
 __all__ = ["OUTPUTS", "Calibrated", "calibrate", "calibration_of"]
 
@@ -56,6 +56,7 @@ def calibrate(
         )
     images, targets = read_labeled(engine, source, labels, columns)
     items = list(iter_items(images, engine.image_policy))
+    check_count(len(items), coverage)
     _refuse_seen(engine, items, trained_on)
     widths = engine.open(OUTPUTS).widths
     found = [[np.empty((0, width), np.float32)] for width in widths]

@@ -35,7 +35,10 @@ FREQUENCIES = 8
 """The hash has the signs of so many lowest frequencies of the cosine transform each way, but that of the mean."""
 
 BLOCK = 512
-"""Rows of similarities in memory at once."""
+"""Pairs that are compared at once, and at most so many rows of similarities are in memory at once."""
+
+NUMBERS = 2**23
+"""At most so many similarities are in memory at once, 32 MB."""
 
 SAMPLE = 2000
 """Images among which it is seen how close any two are."""
@@ -88,12 +91,13 @@ def nearest(
     same image, which is not near itself.
     """
     count = min(count, len(references) - same)
-    for start in range(0, len(queries), BLOCK):
-        products = queries[start : start + BLOCK] @ references.T
+    rows = int(np.clip(NUMBERS // len(references), 1, BLOCK))
+    for start in range(0, len(queries), rows):
+        products = queries[start : start + rows] @ references.T
+        each = np.arange(len(products))
         if same:
-            rows = np.arange(len(products))
-            products[rows, rows + start] = -np.inf
-        found = np.argpartition(-products, count - 1, axis=1)[:, :count]
+            products[each, each + start] = -np.inf
+        found = np.argpartition(products, -count, axis=1)[:, -count:]
         values = np.take_along_axis(products, found, axis=1)
         order = np.argsort(-values, axis=1, kind="stable")
         yield np.take_along_axis(found, order, axis=1), np.take_along_axis(values, order, axis=1)
