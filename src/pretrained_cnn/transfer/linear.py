@@ -151,13 +151,17 @@ class Regression:
         self._total = weights.sum()
         self._mean = weights @ vectors / self._total
         vectors -= self._mean
-        variance = weights @ np.square(vectors).mean(axis=1) / self._total
+        variance = weights @ np.einsum("nd,nd->n", vectors, vectors) / (self._total * vectors.shape[1])
         self._scale = np.sqrt(variance) if variance > 0 else 1.0
         vectors /= self._scale
-        self._basis, self._variances = _principal_axes(np.sqrt(weights / self._total)[:, None] * vectors)
+        roots = np.sqrt(weights / self._total)[:, None]
+        vectors *= roots  # in place: of many images, this is most of the memory
+        self._basis, self._variances = _principal_axes(vectors)
         if dtype is None:
             dtype = np.float32 if len(vectors) * classes * len(self._variances) > LARGE else np.float64
-        self._features = (vectors @ self._basis).astype(dtype)
+        features = vectors @ self._basis
+        features /= roots
+        self._features = features.astype(dtype, copy=False)
         self._weights = weights / self._total
 
     def fit(self, strength: float, *, start: Head | None = None, tolerance: float) -> Head:

@@ -246,7 +246,7 @@ def _embed(
     usable, units, broken = [], [], []
     for number, images in enumerate(parts):
         good = np.zeros(len(images.items), bool)
-        found: list[NDArray[np.float32]] = []
+        every = np.empty((0, 1), np.float32)
         order = random.permutation(len(images.items))
         for start in range(0, len(order), BLOCK):
             block = order[start : start + BLOCK]
@@ -261,11 +261,11 @@ def _embed(
             if len(vectors):
                 if basis is None:
                     basis = _principal(_unit(vectors))
-                found.append(_unit(_unit(vectors) @ basis))
-        done = order[good[order]]
-        every = np.concatenate(found) if found else np.empty((0, 1), np.float32)
+                if not len(every):
+                    every = np.empty((len(good), basis.shape[1]), np.float32)
+                every[block[np.array(which, bool)]] = _unit(_unit(vectors) @ basis)
         usable.append(good)
-        units.append(every[np.argsort(done)])
+        units.append(every if good.all() else every[good[: len(every)]])
     return usable, units, broken
 
 
@@ -294,7 +294,8 @@ def _findings(
     part = parts[0]
     count = len(part.images.items)
     contents = [key for each in parts for key in each.images.contents()]
-    units = np.concatenate([each.units for each in parts if len(each.units)] or [np.empty((0, 1), np.float32)])
+    filled = [each.units for each in parts if len(each.units)] or [part.units]
+    units = np.concatenate(filled) if len(filled) > 1 else filled[0]
     thumbnails = np.concatenate([each.looks.thumbnails for each in parts])
     copies = _all_copies(contents, units, thumbnails)
     groups = _groups(copies.pairs, len(contents))

@@ -58,18 +58,19 @@ def calibrate(
     items = list(iter_items(images, engine.image_policy))
     check_count(len(items), coverage)
     _refuse_seen(engine, items, trained_on)
-    widths = engine.open(OUTPUTS).widths
-    found = [[np.empty((0, width), np.float32)] for width in widths]
+    found = [np.empty((len(items), width), np.float32) for width in engine.open(OUTPUTS).widths]
     good: list[bool] = []
+    count = 0
     failed: list[ImageError] = []
     for rows in engine.rows(engine.batches_of(items, batch_size=batch_size), OUTPUTS):
         good += [error is None for error in rows.errors]
-        for arrays, array in zip(found, rows.outputs, strict=True):
-            arrays.append(array)
+        for every, rows_of in zip(found, rows.outputs, strict=True):
+            every[count : count + len(rows_of)] = rows_of
+        count += len(rows.outputs[0])
         failed += filter(None, rows.errors)
     if failed:
         warn(f"{len(failed)} images cannot be read and are left out, such as {failed[0]}")
-    scores, embeddings = map(np.concatenate, found)
+    scores, embeddings = (every[:count] for every in found)
     targets = targets[good]
     calibration = Calibration.fit(scores, embeddings, targets, coverage)
     missing = [label.id for i, label in enumerate(engine.spec.labels) if i not in set(targets.tolist())]
