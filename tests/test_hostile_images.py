@@ -377,7 +377,7 @@ def test_drafts(format_: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_drafts_change_no_best_class(keras_home: Path, labeled: list[tuple[Path, str]], tmp_path: Path) -> None:
-    """And no score by more than 0.05; a path and an opened image take the same draft."""
+    """And no score by more than 0.1; a path and an opened image take the same draft."""
     photos = []
     for photo, _ in labeled[::2]:
         with Image.open(photo) as image:
@@ -389,7 +389,7 @@ def test_drafts_change_no_best_class(keras_home: Path, labeled: list[tuple[Path,
     full = Classifier("MobileNet", image_policy=ImagePolicy(draft=False)).predict_proba(photos)
     drafts = clf.predict_proba(photos)
     np.testing.assert_array_equal(drafts.argmax(axis=1), full.argmax(axis=1))
-    assert np.abs(drafts - full).max() < 0.05
+    assert np.abs(drafts - full).max() < 0.1
     for photo, scores in zip(photos[:5], drafts, strict=False):
         with Image.open(photo) as opened:
             np.testing.assert_allclose(clf.predict_proba([opened])[0], scores, atol=1e-5)
