@@ -40,6 +40,8 @@ from networks import in_transformers, opened, prepare, transformers_network
 from PIL import Image
 
 from pretrained_cnn import Classifier, engine, get_spec, imagenet_labels
+from pretrained_cnn.images.batch import load
+from pretrained_cnn.images.sources import single_item
 
 NAMES = ["MobileNetV2", "EfficientNetB0", "ResNet50", "DenseNet121", "ConvNeXtTiny", "NASNetMobile", "Xception"]
 RUNTIMES = ["keras", "openvino", "onnxruntime", "litert"]
@@ -58,9 +60,11 @@ Side = Callable[[list[Path]], Any]
 """From paths to the best five labels of each."""
 
 
-def by_hand(name: str) -> Side:
-    """The tutorial."""
-    builder = getattr(keras.applications, name)
+def by_hand(name: str) -> Side | None:
+    """The tutorial; None for a network that Keras does not have."""
+    builder = getattr(keras.applications, name, None)
+    if builder is None:
+        return None
     model = builder(weights=None)
     preprocess_input = importlib.import_module(builder.__module__.replace("keras.src", "keras")).preprocess_input
     size, labels = get_spec(name).input_size, imagenet_labels()
@@ -90,9 +94,13 @@ def network_alone(clf: Classifier) -> Side:
 
 
 def decoding_alone(clf: Classifier) -> Side:
-    """Decoding and resizing, by as many threads as `predict_batch` has."""
+    """Decoding and resizing: of several images by as many threads as `predict_batch` has."""
+    spec = clf.spec
 
     def run(paths: list[Path]) -> Any:
+        if len(paths) == 1:
+            load(single_item(paths[0]), spec.input_size, spec.resize, clf.engine.image_policy)
+            return paths
         for batch in clf.engine.batches(paths, BATCH):
             assert not any(batch.errors)
         return paths
@@ -148,7 +156,10 @@ def measure(
         return []
     clf = Classifier(name, weights=None)
     classifiers = {runtime: opened(name, runtime, folder) for runtime in runtimes}
-    sides = {HAND: by_hand(name), DECODING: decoding_alone(clf)}
+    sides = {DECODING: decoding_alone(clf)}
+    hand = by_hand(name)
+    if hand is not None:
+        sides = {HAND: hand, **sides}
     for runtime, mine in classifiers.items():
         sides[f"`{runtime}`"] = ours(mine)
         sides[f"`{runtime}`{ALONE}"] = network_alone(mine)
@@ -174,13 +185,14 @@ def table(title: str, rows: Mapping[str, Mapping[str, float]]) -> str:
     sides = [side for side in sides if side != DECODING and not side.endswith(ALONE)]
     lines = [f"| {title} | {' | '.join(sides)} |", "|---" * (len(sides) + 1) + "|"]
     for name, row in rows.items():
-        cells = [f"{row[side]:.1f} ({row[HAND] / row[side]:.1f})" if side in row else "" for side in sides[1:]]
-        lines.append(f"| {name} | {row[HAND]:.1f} | {' | '.join(cells)} |")
+        ratios = {side: f" ({row[HAND] / row[side]:.1f})" if HAND in row and side != HAND else "" for side in sides}
+        cells = [f"{row[side]:.1f}{ratios[side]}" if side in row else "" for side in sides]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     for peer in (HAND, TRANSFORMERS) if TRANSFORMERS in sides else (HAND,):
         means = []
         for side in sides:
-            ratios = [row[peer] / row[side] for row in rows.values() if side != peer and peer in row and side in row]
-            means.append(f"**{statistics.geometric_mean(ratios):.1f}**" if ratios else "")
+            found = [row[peer] / row[side] for row in rows.values() if side != peer and peer in row and side in row]
+            means.append(f"**{statistics.geometric_mean(found):.1f}**" if found else "")
         lines.append(f"| times as fast as {peer}, geometric mean | {' | '.join(means)} |")
     return "\n".join(lines)
 
