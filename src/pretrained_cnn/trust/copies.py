@@ -64,7 +64,8 @@ def find_copies(units: NDArray[np.float32], thumbnails: NDArray[np.uint8]) -> Co
     if len(units) < 2:
         return Copies(np.empty((0, 2), np.intp), np.empty(0))
     usual, close = _cosines(units)
-    hashes = _hashes(thumbnails, WHOLE)[:, 0]
+    blocks = (thumbnails[start : start + BLOCK] for start in range(0, len(thumbnails), BLOCK))
+    hashes = np.concatenate([_hashes(block, WHOLE)[:, 0] for block in blocks])
     found = [_candidates(units, units), _candidates(hashes, hashes), _candidates(hashes * MIRRORED, hashes)]
     pairs = np.unique(np.concatenate(found), axis=0)
     kept, similarities = [np.empty((0, 2), np.intp)], [np.empty(0)]
