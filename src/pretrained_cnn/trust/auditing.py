@@ -120,8 +120,8 @@ def audit(
     - ``small_class``: a class with fewer than 10 images, copies not counted.
 
     Embeddings are reduced to 512 principal components and all comparisons made in blocks: 50,000 images take about
-    3 kB each. Raises DataError for data that cannot be read as labeled images with one class each, BundleError for a
-    bundle whose network gives no ``embedding``.
+    0.7 GB beside the network. Raises DataError for data that cannot be read as labeled images with one class each,
+    BundleError for a bundle whose network gives no ``embedding``.
 
     >>> pairs = [("examples/images/clock.png", "clock"), ("examples/images/clock.png", "candle"), ("no.jpg", "candle")]
     >>> audit(pairs, "EfficientNetLite0").to_frame()[["source", "kind", "class", "suggested"]]
