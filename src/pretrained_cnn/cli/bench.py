@@ -130,5 +130,8 @@ COMMAND = Command(
     "Measure how long backbones take on this machine.",
     Options,
     _run,
-    examples=("MobileNetV2 'EfficientNetB[0-3]' --runtime openvino --plot frontier.png",),
+    examples=(
+        "MobileNetV2 'EfficientNetB[0-3]' --runtime openvino --plot frontier.png",
+        "ResNet50 --runtime keras --runtime openvino --image photo.jpg",
+    ),
 )

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 import types
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Generic, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
@@ -81,6 +82,7 @@ class Parser(argparse.ArgumentParser):
         """As argparse's, but an option that the command does not have is an error of the command."""
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
+            self.print_usage(sys.stderr)
             self.error(self._unknown(unknown[0]))
         return found, []
 
@@ -138,7 +140,7 @@ class Command(Generic[T]):
         return self.run(self.take(namespace))
 
     def _texts(self) -> dict[str, Any]:
-        lines = "".join(f"\n  {PROGRAM} {self.name} {example}" for example in self.examples)
+        lines = "".join(f"\n  {PROGRAM} {self.name} {example}".rstrip(" ") for example in self.examples)
         return {"description": self.summary, "epilog": f"examples:{lines}" if lines else None}
 
     def _fill(self, parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from pretrained_cnn.classifier import Classifier
-from pretrained_cnn.errors import ImageError, import_package
+from pretrained_cnn.errors import ImageError, MissingDependencyError, import_package
+from pretrained_cnn.results import drawing
 from pretrained_cnn.selection.candidate import Candidate
 
 if TYPE_CHECKING:
@@ -137,6 +138,14 @@ class Choice:
         if self.failed:
             lines += ["", f"could not be read: {len(self.failed)}", *map(str, self.failed)]
         return "\n".join(line.rstrip() for line in lines)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the table, and the plot where matplotlib is installed."""
+        try:
+            figure: Any = self.plot()
+        except MissingDependencyError:
+            return drawing.text_html(str(self))
+        return drawing.text_html(str(self), image=figure._repr_png_())
 
     @override
     def __repr__(self) -> str:
