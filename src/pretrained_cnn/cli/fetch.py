@@ -28,7 +28,6 @@ class Options:
     variants: bool = flag("Fetch the files for other widths and input sizes, and those without a head, too.")
     to: str | None = option(
         "Write to DIR/models; set KERAS_HOME=DIR to use them (default: Keras's own cache).",
-        short="-o",
         metavar="DIR",
     )
     runtime: str | None = option(

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 import types
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Generic, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
@@ -82,7 +81,6 @@ class Parser(argparse.ArgumentParser):
         """As argparse's, but an option that the command does not have is an error of the command."""
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            self.print_usage(sys.stderr)
             self.error(self._unknown(unknown[0]))
         return found, []
 

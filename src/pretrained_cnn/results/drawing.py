@@ -199,6 +199,8 @@ class _Sheet:
         score = _percent(best.score) if best else ""
         label = best.label.replace("_", " ") if best else "" if failed else "no class named"
         font = self._fitting(f"{label} {score}")
+        if best and font.getlength(f"{label} {score}") > size:  # the name needs the room more than the decimal
+            score = f"{100 * best.score:.0f} %"
         room = size - (font.getlength(f" {score}") if score else 0)
         self.pen.text((left, top), _cut(label, font, room), color or INK, font)
         self.pen.text((left + size - font.getlength(score), top), score, color or INK, font)
