@@ -154,10 +154,12 @@ class Choice:
     def _repr_html_(self) -> str:
         """For notebooks: the table, and the plot where matplotlib is installed."""
         try:
-            figure: Any = self.plot()
+            figure = self.plot()
         except MissingDependencyError:
             return drawing.text_html(str(self))
-        return drawing.text_html(str(self), image=figure._repr_png_())
+        from pretrained_cnn._figure import png
+
+        return drawing.text_html(str(self), image=png(figure))
 
     @override
     def __repr__(self) -> str:

@@ -55,8 +55,9 @@ class TrainingHistory(list[dict[str, Any]]):
     def _repr_png_(self) -> bytes | None:
         """For notebooks: the plot. None if there is nothing to draw, or matplotlib is not installed."""
         try:
-            figure: Any = self.plot()
+            figure = self.plot()
         except (DataError, MissingDependencyError):
             return None
-        shown: bytes = figure._repr_png_()
-        return shown
+        from pretrained_cnn._figure import png
+
+        return png(figure)
