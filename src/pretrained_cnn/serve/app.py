@@ -55,6 +55,7 @@ def create_app(classifier: Classifier, settings: Settings, metrics: Metrics) -> 
         docs_url=None,  # those pages load scripts from elsewhere
         redoc_url=None,
     )
+    app.state.is_ending = False
     app.add_middleware(Gate, metrics=metrics, api_key=settings.api_key)
 
     async def within_time(work: Awaitable[T], status: int, sentence: str) -> T:

@@ -11,11 +11,10 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
-
-from typing_extensions import override
 
 from pretrained_cnn._process import cores, limit_cores
 from pretrained_cnn.classifier import Classifier
@@ -82,29 +81,15 @@ def _answer(
 ) -> None:
     """Load the classifier, and answer requests in this process."""
     import uvicorn
-    from uvicorn.protocols.http.h11_impl import H11Protocol
 
     from pretrained_cnn.serve.app import create_app
-
-    class Impatient(H11Protocol):
-        """Sends answers at once, and closes connections without a request: a slow sender would keep one for ever."""
-
-        @override
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            # asyncio leaves this out for the sockets of a listener that it did not make. Without it the system holds
-            # back the end of each answer until the client acknowledges its beginning, which takes 40 ms.
-            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.loop.call_later(settings.timeout, self._close_unused)
-
-        def _close_unused(self) -> None:
-            if self.cycle is None:
-                self.transport.close()
+    from pretrained_cnn.serve.http import Connection, Server
 
     app = create_app(load(), settings, metrics)
+    protocol: Any = partial(Connection, timeout=settings.timeout)  # uvicorn only calls it
     config = uvicorn.Config(
         app,
-        http=Impatient,
+        http=protocol,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -113,7 +98,7 @@ def _answer(
         proxy_headers=False,
         timeout_graceful_shutdown=round(2 * settings.timeout) + 1,
     )
-    server = uvicorn.Server(config)
+    server = Server(config, app)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent, server), daemon=True).start()
@@ -169,6 +154,7 @@ def _supervise(load: Load, settings: Settings, listener: socket.socket, metrics:
         finally:
             for process in processes:
                 process.terminate()
+            listener.close()  # each worker has it too, and takes what waits there before it closes it
             for process in processes:
                 process.join()
     raise_it()
