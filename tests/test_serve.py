@@ -466,6 +466,31 @@ def test_what_comes_while_the_network_is_busy_goes_together() -> None:
     assert batches == [[0], [1, 2, 3, 4], [5, 7, 8, 9]]  # an image that no client waits for is not run
 
 
+def test_lanes_share_what_waits() -> None:
+    both, go, batches = threading.Barrier(3), threading.Event(), []
+
+    def run(things: Sequence[int]) -> list[int]:
+        batches.append(len(things))
+        if not go.is_set():
+            both.wait(30)
+            assert go.wait(30)
+        return list(things)
+
+    batcher = Batcher(run, size=16, lanes=2)
+    answers: list[Future[int]] = [Future() for _ in range(10)]
+    busy = [threading.Thread(target=batcher.put, args=(number, answers[number])) for number in range(2)]
+    for thread in busy:
+        thread.start()
+    both.wait(30)
+    for number in range(2, 10):
+        batcher.put(number, answers[number])
+    go.set()
+    assert [answer.result(30) for answer in answers] == list(range(10))
+    assert batches[:3] == [1, 1, 4]
+    for thread in busy:
+        thread.join(30)
+
+
 def test_an_image_that_breaks_the_network_breaks_no_other() -> None:
     def run(things: Sequence[int]) -> list[int]:
         if 2 in things:

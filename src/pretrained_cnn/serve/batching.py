@@ -6,6 +6,7 @@ wait, and run together when a lane is free again. No image waits for a batch to 
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -59,7 +60,7 @@ class Batcher(Generic[T, R]):
 
     def __init__(self, run: Callable[[Sequence[T]], Sequence[R]], size: int, lanes: int) -> None:
         self._run, self._size = run, size
-        self._free = lanes
+        self._lanes = self._free = lanes
         self._lock = threading.Lock()
         self._waiting: deque[tuple[T, Future[R]]] = deque()
 
@@ -82,7 +83,8 @@ class Batcher(Generic[T, R]):
         """The next batch; if nothing waits, an empty one, and the lane is free again."""
         batch: list[tuple[T, Future[R]]] = []
         with self._lock:
-            while self._waiting and len(batch) < self._size:
+            size = min(self._size, math.ceil(len(self._waiting) / self._lanes))  # leaves the other lanes their share
+            while self._waiting and len(batch) < size:
                 thing, answer = self._waiting.popleft()
                 if answer.set_running_or_notify_cancel():  # else the client has gone
                     batch.append((thing, answer))

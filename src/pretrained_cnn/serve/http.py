@@ -67,7 +67,7 @@ class Server(uvicorn.Server):
             app_state=self.lifespan.state,
             _loop=loop,
         )
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(OSError):  # nothing waits, or no more can be opened
             while True:
                 connected, _ = listener.accept()
                 connected.setblocking(False)

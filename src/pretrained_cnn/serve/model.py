@@ -163,6 +163,8 @@ class Model:
             with self.room.share() as take:
                 take(len(uploads))
                 self._metrics.set_waiting(self.room.taken)
+                if len(uploads) == 1:  # without the task that gather makes
+                    return [await one(uploads[0])]
                 return await asyncio.gather(*map(one, uploads))
         finally:
             self._metrics.set_waiting(self.room.taken)
