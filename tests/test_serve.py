@@ -305,6 +305,12 @@ def test_the_key_is_asked_for(clf: Classifier, clock: Path) -> None:
     asyncio.run(check())
 
 
+def test_a_heat_map_of_several_labels_asks_for_one(clock: Path) -> None:
+    clf = Classifier(RuntimeConformance.spec.replace(multi_label=True))
+    status, _, body = asyncio.run(App(clf).post("/explain", clock.read_bytes()))
+    assert (status, b"target=" in body) == (422, True), body
+
+
 def test_a_key_that_cannot_be_sent_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRETRAINED_CNN_API_KEY", "two words")
     with pytest.raises(InvalidArgumentError, match="PRETRAINED_CNN_API_KEY has blanks or other") as caught:

@@ -123,7 +123,7 @@ def create_app(classifier: Classifier, settings: Settings, metrics: Metrics) -> 
             "model": spec.name,
             "classes": len(spec.labels),
             "calibrated": classifier.calibration is not None,
-            "heat_maps": model.explains,
+            "heat_maps": model.explains and not spec.multi_label,  # of the best class
             "version": __version__,
         }
         return JSONResponse(facts, 503 if model.is_stuck else 200)

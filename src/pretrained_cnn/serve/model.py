@@ -100,9 +100,9 @@ class Model:
 
     @property
     def explains(self) -> bool:
-        """Whether there are heat maps: for one label an image, where the network is Keras's."""
+        """Whether there are heat maps: where the network is Keras's."""
         bundle = self._engine.bundle
-        return not self._engine.spec.multi_label and (bundle is None or bundle.manifest.format == "keras")
+        return bundle is None or bundle.manifest.format == "keras"
 
     async def predict(self, uploads: Sequence[Upload], *, top: int, min_score: float | None) -> list[Result]:
         """A result for each image, in order; of a bad one its error. Raises FullError."""
