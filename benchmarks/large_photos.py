@@ -2,7 +2,7 @@
 
 Run: ``python benchmarks/large_photos.py FOLDER`` with a folder of photos whose names begin with the wnid of what they
 show. The 12-megapixel copies are written to a temporary folder. Prints, for the network given, how many photos are
-named rightly and how long decoding and resizing takes, with and without drafts; then what color profiles change.
+classified correctly and how long decoding and resizing takes, with and without drafts; then what color profiles change.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def main() -> None:
             "as they are, profiles ignored": (originals, ImagePolicy(color_profile="ignore")),
             "as they are, profiles converted (the default)": (originals, ImagePolicy()),
         }
-        print(f"| {len(originals)} photos, {options.model} | named rightly | decode and resize one (ms) |")
+        print(f"| {len(originals)} photos, {options.model} | classified correctly | decode and resize one (ms) |")
         print("|---|---|---|")
         tops: dict[str, list[str]] = {}
         for case, (photos, policy) in cases.items():

@@ -5,7 +5,7 @@ Run: ``python benchmarks/latency.py [--rounds 15] [--runtimes keras,openvino,ope
 500 x 375 (``photo``), one of 4032 x 3024 (``large``), and 16 of the second kind (``batch``).
 
 By hand is Keras: `load_img`, `preprocess_input`, `model.predict`, and the best five labels. Where torch and
-transformers are installed, their image-classification pipeline is measured as well, for the architectures that it has.
+transformers are installed, their image-classification pipeline is also measured, for the architectures that it has.
 Weights are random: what a network answers does not change how long it takes. All sides of a network take turns, so that
 whatever else the machine does meets all of them. The tables give medians, how many times as fast as by hand, and for
 each of our sides what of an image's time is neither decoding nor the network, both measured alone in the same turns.

@@ -444,7 +444,7 @@ def test_what_comes_while_the_network_is_busy_goes_together() -> None:
     found = run_batches(run, range(10), size=4, cancel=[6])
     assert [each for each in found if isinstance(each, int)] == [0, -1, -2, -3, -4, -5, -7, -8, -9]
     assert isinstance(found[6], asyncio.CancelledError)
-    assert batches == [[0, 1, 2, 3], [4, 5, 7, 8], [9]]  # what nobody waits for any more is not run
+    assert batches == [[0, 1, 2, 3], [4, 5, 7, 8], [9]]  # what nobody waits for anymore is not run
 
 
 def test_an_image_that_breaks_the_network_breaks_no_other() -> None:
@@ -474,7 +474,7 @@ CONTAINERS = EXAMPLES.parent / "serve"
 
 
 def dockerfile() -> dict[str, str]:
-    """The instructions of the Dockerfile, those of one name joined; a line that ends in a backslash goes on."""
+    """The instructions of the Dockerfile, those of one name joined; a line that ends in a backslash continues."""
     found: dict[str, str] = {}
     for line in (CONTAINERS / "Dockerfile").read_text().replace("\\\n", " ").splitlines():
         if line and not line.startswith("#"):

@@ -106,7 +106,7 @@ def mend_tf2onnx() -> None:
 
 
 def efficientnet_deviations(builder: Any) -> list[float] | None:
-    """The standard deviations by which EfficientNet v1 divides, if ``builder`` is one of Keras's; else None.
+    """The standard deviations that EfficientNet v1 divides by, if ``builder`` is one of Keras's; else None.
 
     Stands on the module ``keras.src.applications.efficientnet`` and its ``IMAGENET_STDDEV_RGB``.
     """

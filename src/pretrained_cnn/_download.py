@@ -91,7 +91,7 @@ def _attempt(url: str, part: Path, problem: Problem, resumable: bool) -> None:
 def _receive(url: str, part: Path, start: int) -> int:
     """Write what comes from ``url`` to ``part``, behind its first ``start`` bytes if the server can do that.
 
-    Returns how many bytes of the part were kept: ``start``, or 0 if the server began anew.
+    Returns how many bytes of the part were kept: ``start``, or 0 if the server began again.
     """
     try:
         response = open_url(url, timeout=TIMEOUT, headers={"Range": f"bytes={start}-"} if start else {})

@@ -114,7 +114,7 @@ def cores() -> int:
 def limit_cores(count: int) -> None:
     """Let this process use no more than ``count`` cores: decoding, and each network that is opened from now on.
 
-    For a process that a scheduler gave so many, without holding it to them. TensorFlow obeys if it was not used yet.
+    For a process whose scheduler grants this number without enforcing it. TensorFlow obeys if it was not used yet.
     """
     global _limit
     _limit = count

@@ -1,4 +1,4 @@
-"""How far a long call is: those that work say it, and whoever asked for it with ``progress=`` sees it."""
+"""How far a long call is: those that work say it, and anyone who asked for it with ``progress=`` sees it."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ SUGGESTED = 3
 """How many names an error suggests."""
 
 FEW = 8
-"""Up to so many names, an error lists all of them where none is near."""
+"""An error lists all names, if none is similar and there are at most this many."""
 
 
 class _Named(Protocol):

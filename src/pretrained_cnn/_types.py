@@ -1,4 +1,4 @@
-"""What a user may hand over, as types.
+"""What a user may pass, as types.
 
 They say what is meant. What is not meant, a function refuses when it runs, with a sentence.
 """

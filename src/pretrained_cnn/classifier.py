@@ -72,13 +72,13 @@ class Classifier:
         weights: ``"imagenet"``, the path of a weights file, or None for random weights. A file without the
             1,000-class top serves `embed` only. A builder of your own that takes no ``weights`` brings its own.
         runtime: What executes the network, a name that `list_runtimes` gives. Any but ``"keras"`` takes a
-            converted copy, which is made once and kept in a cache. ``"auto"`` is the quickest of the installed ones:
+            converted copy, which is made once and kept in a cache. ``"auto"`` is the fastest of the installed ones:
             when it is first needed, the network is converted for each of them, all are measured with one image for one
-            or two seconds, and the quickest is remembered for this machine, network, and versions; `runtime` says
+            or two seconds, and the fastest is remembered for this machine, network, and versions; `runtime` says
             which it is.
         precision: What the runtime computes in: ``"float32"``; with ``runtime="openvino"`` also ``"bfloat16"`` and
             ``"float16"``, where the CPU has instructions for them, and ``"int8"``. `list_precisions` says what this
-            machine has. ``"auto"`` measures the floating-point ones too, and takes the quickest.
+            machine has. ``"auto"`` also measures the floating-point ones, and takes the fastest.
         quantize: Images of the kind that will be classified, about 300, for ``precision="int8"``: any source that
             `stream` takes. A fifth of them is held back, and 95 % of those must keep their best class.
         labels: Names of the classes, or ``(id, name)`` pairs, in place of the spec's.
@@ -236,7 +236,7 @@ class Classifier:
         """Open a classifier that somebody else saved: a file of Keras, TensorFlow Lite, ONNX or OpenVINO.
 
         What a file is, its first bytes say, not its name. ``Classifier(path, labels=...)``, ``Classifier.train(data,
-        path)`` and ``--model PATH`` open it too.
+        path)`` and ``--model PATH`` also open it.
 
         Args:
             path: The file. Keras archives (``.keras``) and HDF5 files (``.h5``) are loaded by Keras.
@@ -323,7 +323,7 @@ class Classifier:
             runtime: What executes it; by default what its format is made for, which for the formats
                 ``"openvino"``, ``"onnx"`` and ``"litert"`` takes neither TensorFlow nor Keras. A bundle of format
                 ``"keras"`` takes any.
-            precision: As for `Classifier`, but for ``"int8"``: save with ``quantize=`` for that.
+            precision: As for `Classifier`, except ``"int8"``: save with ``quantize=`` for that.
             image_policy: An `ImagePolicy` in place of the one that was saved.
             threads: As for `Classifier`.
             follow_links: As for `Classifier`.
@@ -381,7 +381,7 @@ class Classifier:
                   (or ``val``, ``valid``) and ``test``, the first two are taken, each with a folder for each class.
                 - A CSV or TSV file with the columns ``path``, relative to the file, and ``label``, between commas,
                   semicolons or tabs, in UTF-8, UTF-16 or Latin-1; or the same as a data frame of pandas or Polars, a
-                  table of Arrow, or a mapping of columns. Keras's ``filename`` and ``class`` are known too.
+                  table of Arrow, or a mapping of columns. Keras's ``filename`` and ``class`` are also known.
                 - ``(X, y)``, a tuple: images as `predict_batch` takes them, such as paths or an array ``(N, h, w, 3)``,
                   and a label for each: text or a whole number, ``(N,)`` or ``(N, 1)``, or one-hot ``(N, C)``.
                 - A ``tf.data.Dataset``; a data set of PyTorch, such as an ``ImageFolder``; a data set of Hugging Face.
@@ -405,8 +405,8 @@ class Classifier:
             epochs: How often, at most, the images are gone through to fine-tune (by default 20), or the embeddings
                 to fit a head epoch by epoch (100). This and the settings up to ``callbacks`` are those of fine-tuning
                 where ``unfreeze`` is given, and have no meaning for ``"linear"`` alone.
-            patience: So many epochs in a row without a lower log loss on validation end the training (by default 5).
-                The best epoch's weights stay.
+            patience: The number of epochs in a row without a lower log loss on validation that ends the training (by
+                default 5). The best epoch's weights stay.
             batch_size: Images in a training step, by default 16 to fine-tune and 32 for a head.
             optimizer: An optimizer of Keras, or its name; by default Adam. Only its settings count.
             learning_rate: A number, or a schedule of Keras; by default 1e-5 to fine-tune and 3e-4 for a head, with
@@ -414,7 +414,7 @@ class Classifier:
             label_smoothing: The share of each label, 0 to 1, that training spreads over all classes. Figures on
                 validation are without it.
             callbacks: Callbacks of Keras, such as TensorBoard. ``loss``, ``accuracy``, ``val_loss`` and
-                ``val_accuracy`` are what they are told, and ``model`` is the network to fine-tune, or the head alone.
+                ``val_accuracy`` are what they get, and ``model`` is the network to fine-tune, or the head alone.
                 The best epoch's weights stay whatever they restore.
             unfreeze: How many of the network's last layers are then trained end to end, with the head: of the layers
                 that have weights, BatchNormalization not counted; or the name of the first one. BatchNormalization
@@ -425,7 +425,7 @@ class Classifier:
             copies: With ``augment`` and without ``unfreeze``: how many changed copies of each image of ``data`` are
                 embedded, once, and fitted with it, by default 4. An image and its copies together count like one.
             class_weight: What an image of each class counts: ``"balanced"`` lets all classes count the same, a mapping
-                gives classes a number other than 1. It counts on validation too.
+                gives classes a number other than 1. It also counts on validation.
             sample_weight: What each image of ``data`` counts, in the order given, ``(n,)``: numbers of at least 0. An
                 image of weight 2 counts like two images. By default, what the column ``weight`` of a table says, or the
                 third part of a ``tf.data.Dataset``, if it has one.
@@ -435,7 +435,7 @@ class Classifier:
                 given: those with the best F1 on validation.
             seed: Of everything random. The same seed, data and machine give the same weights.
             cache: Keep embeddings on disk, so that fitting again takes seconds, and after each epoch of fine-tuning the
-                state, from which the same call goes on should it be killed; not with ``callbacks``, whose state is not
+                state, from which the same call continues if it was killed; not with ``callbacks``, whose state is not
                 known.
             progress: True shows on stderr how far it is, with the time left, in one line on a terminal and in a
                 notebook; a function is called with the stage, how much of it is done, and how much there is, or None.
@@ -443,7 +443,7 @@ class Classifier:
                 ``image_policy``, and builder options.
 
         Images that cannot be read are left out, with a `PretrainedCNNWarning`, and listed in `report`. Raises
-        DataError before any work for images from which nothing can be learnt, InvalidArgumentError for arguments that
+        DataError before any work for images from which nothing can be learned, InvalidArgumentError for arguments that
         cannot be right, MissingDependencyError for ``"linear"`` without SciPy.
 
         >>> pairs = [("examples/images/clock.png", "clock"), ("examples/images/candle.png", "candle")]
@@ -498,15 +498,15 @@ class Classifier:
         validation: LabeledImages | None = None,
         sample_weight: Any = None,
     ) -> Classifier:
-        """A classifier that knows the classes of ``data`` too; this one is not changed.
+        """A classifier that also knows the classes of ``data``; this one is not changed.
 
-        Only the images of ``data`` are embedded. The head is fitted anew for all classes, with the settings of the
+        Only the images of ``data`` are embedded. The head is fitted again for all classes, with the settings of the
         first training. Images of classes that are known already count as more images of these.
 
         Args:
             data: Images of the new classes, as for `train`.
             original: The images of the known classes. They are needed where the embeddings of the first training are
-                not at hand: for a classifier that was loaded, or not trained by `train`. The settings are the default
+                not available: for a classifier that was loaded, or not trained by `train`. The settings are the default
                 ones of `train` then.
             validation: As for `train`; given exactly where the first training was given validation images, or with
                 ``original`` for all classes.
@@ -670,7 +670,7 @@ class Classifier:
 
         >>> clf = Classifier("EfficientNetLite0")
         >>> clf.predict_batch(["examples/images/clock.png", "no.jpg"], errors="return")[1]
-        Result('no.jpg': error: there is no such file)
+        Result('no.jpg': error: the file does not exist)
         """
         stream = self.stream(images, top=top, min_score=min_score, batch_size=batch_size, errors=errors)
         with showing(progress):
@@ -761,7 +761,7 @@ class Classifier:
         An embedding is the input of the last dense layer; for weights without a top, the pooled features.
         With ``layer``, the name of one of ``keras_model.layers``, it is what that layer gives, ``(N, D)``, a map as the
         mean over its pixels. ``images`` are as for `predict_batch`. Raises the ImageError of the first bad image; with
-        ``errors="return"`` its row is NaN. Raises InvalidArgumentError if there is no such layer. ``progress``
+        ``errors="return"`` its row is NaN. Raises InvalidArgumentError if no such layer exists. ``progress``
         is as for `train`.
 
         >>> clf = Classifier("EfficientNetLite0")
@@ -791,7 +791,7 @@ class Classifier:
         >>> for result in clf.embed_stream(["examples/images/clock.png", "no.jpg"]):
         ...     print(result)
         EmbeddingResult('examples/images/clock.png': 1280 numbers)
-        EmbeddingResult('no.jpg': error: there is no such file)
+        EmbeddingResult('no.jpg': error: the file does not exist)
         """
         choice("errors", errors, ("raise", "return"))
         check_speed(batch_size, workers, prefetch)
@@ -1166,7 +1166,7 @@ def _both(output: Output | Sequence[Output] | None, quantize: object) -> list[Ou
 def _engine_to_train(model: Any, arguments: dict[str, Any]) -> Engine:
     """The network that training starts from: that of a classifier, copied, or that of what `Classifier` takes."""
     if isinstance(model, Classifier):
-        _refuse(arguments, "a Classifier to go on from")
+        _refuse(arguments, "a Classifier to continue from")
         return model.engine.copy()
     _refuse_options_of_head(arguments)
     if isinstance(find_model(model), ModelFile):  # whose own classes do not matter here

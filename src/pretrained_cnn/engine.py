@@ -178,8 +178,8 @@ class Engine:
         spec: What the library must know of the network.
         weights: ``"imagenet"``, the path of a weights file, or None for random weights.
         options: Arguments for the spec's builder.
-        runtime: The name of the runtime that executes the network, or ``"auto"`` for the quickest.
-        precision: What the runtime computes in, or ``"auto"`` for the quickest of floating-point numbers.
+        runtime: The name of the runtime that executes the network, or ``"auto"`` for the fastest.
+        precision: What the runtime computes in, or ``"auto"`` for the fastest of floating-point numbers.
         quantize: Images to quantize by, a source as `batches` takes it, for ``precision="int8"``.
         image_policy: How images are read.
         threads: How many threads the runtime computes with; by default as many as the process may use cores.
@@ -188,7 +188,7 @@ class Engine:
 
     The network is built when it is first needed. One engine may be used from several threads at once.
 
-    Raises InvalidArgumentError for arguments that cannot be right, WeightsError if there is no such weights file,
+    Raises InvalidArgumentError for arguments that cannot be right, WeightsError if the weights file does not exist,
     MissingDependencyError if the runtime is not installed.
 
     >>> from pretrained_cnn import get_spec
@@ -267,7 +267,7 @@ class Engine:
         """The engine of the network in a bundle.
 
         ``runtime`` and ``image_policy`` replace what the bundle's format is made for, and what was saved. A
-        ``temporary`` bundle is removed when nothing uses it any more. Raises BundleError, which names the file, unless
+        ``temporary`` bundle is removed when nothing uses it anymore. Raises BundleError, which names the file, unless
         each byte is the one that was written.
         """
         bundle = open_bundle(Path(path), follow_links=follow_links)
@@ -302,12 +302,12 @@ class Engine:
 
     @property
     def runtime(self) -> RuntimeSpec:
-        """What executes the network. With ``"auto"``, what is quickest is measured when this is first asked for."""
+        """What executes the network. With ``"auto"``, what is fastest is measured when this is first asked for."""
         return self._take()[0]
 
     @property
     def precision(self) -> Precision:
-        """What the runtime computes in. With ``"auto"``, what is quickest is measured when this is first asked for."""
+        """What the runtime computes in. With ``"auto"``, what is fastest is measured when this is first asked for."""
         return self._take()[1]
 
     def backbone(self) -> Backbone:
@@ -359,8 +359,8 @@ class Engine:
     def open(self, outputs: Sequence[Output] = ("scores",), layer: str | None = None) -> Network:
         """The network, opened by the runtime for ``outputs``; opened once, then kept until `close`.
 
-        ``layer`` is the name of a layer whose output is the embedding. Raises InvalidArgumentError if there is no such
-        layer, WeightsError for scores of weights without a head, BundleError for outputs that a bundle does not give.
+        ``layer`` is the name of a layer whose output is the embedding. Raises InvalidArgumentError if no such layer
+        exists, WeightsError for scores of weights without a head, BundleError for outputs that a bundle does not give.
         """
         names = tuple(outputs)
         self._take()  # this may open it
@@ -372,7 +372,7 @@ class Engine:
     def open_features(self, layers: Sequence[str]) -> Network:
         """The network, opened for the maps ``(N, h, w, c)`` that ``layers`` give, with Keras whatever the runtime.
 
-        Raises InvalidArgumentError if there is no such layer or its output is not a map, BundleError for a bundle of a
+        Raises InvalidArgumentError if no such layer exists or its output is not a map, BundleError for a bundle of a
         format that has only a graph for a runtime.
         """
         names = tuple(dict.fromkeys([layers] if isinstance(layers, str) else layers))
@@ -526,7 +526,7 @@ class Engine:
     ) -> ExportCheck:
         """Write a bundle; the arguments are those of `pretrained_cnn.Classifier.save`.
 
-        ``texts`` are files that lie in the bundle too, by name. ``calibration`` holds arrays that are kept with the
+        ``texts`` are other files in the bundle, by name. ``calibration`` holds arrays that are kept with the
         network, ``trained_on`` the SHA-256 of the images that it was trained on.
         """
         if self.graph is not None:
@@ -696,7 +696,7 @@ class Engine:
         return engine
 
     def _take(self) -> tuple[RuntimeSpec, Precision]:
-        """The runtime and the precision that were asked for, or are the quickest."""
+        """The runtime and the precision that were asked for, or are the fastest."""
         with self._lock:
             if self._taken is None:
                 candidate = self._quickest()
@@ -705,7 +705,7 @@ class Engine:
             return self._taken
 
     def _quickest(self) -> Candidate:
-        """The quickest of what was asked for: the one that was measured before, else what is measured now."""
+        """The fastest of those that were asked for: the one that was measured before, else what is measured now."""
         offered = self._offered()
         if len(offered) == 1:
             return offered[0]
@@ -729,7 +729,7 @@ class Engine:
         return None if network is None else hashlib.sha256(repr((network, self.spec.input_size)).encode()).hexdigest()
 
     def _measure(self, offered: Sequence[Candidate]) -> Candidate:
-        """Open the network in each way, and measure which is the quickest with one image. That one stays open."""
+        """Open the network in each way, and measure which is the fastest with one image. That one stays open."""
         pixels = np.full((1, *self.spec.input_size, self.spec.channels), 127, np.uint8)
         engines: dict[Candidate, Engine] = {}
         networks: dict[Candidate, Network] = {}

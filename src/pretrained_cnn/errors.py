@@ -9,7 +9,7 @@ that a caller would expect to catch::
     ├── InvalidArgumentError    (ValueError)    an argument that cannot be right
     │   └── InvalidSpecError    (ValueError)    a spec that cannot be right, or does not fit its network
     ├── ImageError              (ValueError)    an image that cannot be used; names it and says why
-    ├── DataError               (ValueError)    labeled images from which nothing can be learnt or measured
+    ├── DataError               (ValueError)    labeled images from which nothing can be learned or measured
     ├── WeightsError            (OSError)       a weights file that is missing, broken or of another network
     ├── BundleError             (OSError)       a bundle that is missing, broken or unsafe
     ├── ModelFileError          (ValueError)    a model file that is damaged, unsafe, or no classifier of images
@@ -143,7 +143,7 @@ class ImageError(PretrainedCNNError, ValueError):
 
 
 class DataError(PretrainedCNNError, ValueError):
-    """Labeled images from which nothing can be learnt or measured: no image, one class, an unknown label.
+    """Labeled images from which nothing can be learned or measured: no image, one class, an unknown label.
 
     >>> from pretrained_cnn import Classifier
     >>> Classifier.train([("examples/images/clock.png", "clock")])
@@ -182,7 +182,7 @@ class ModelFileError(PretrainedCNNError, ValueError):
 
 
 class OutputError(PretrainedCNNError, OSError):
-    """A file of results that cannot be written or gone on with, or an image that cannot be sorted into its folder.
+    """A file of results that cannot be written or continued, or an image that cannot be sorted into its folder.
 
     >>> issubclass(OutputError, OSError)
     True

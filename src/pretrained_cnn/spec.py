@@ -144,7 +144,7 @@ class ModelSpec:
     depth: int | None
     """Number of layers that have weights, as https://keras.io/api/applications/ prints it; None where it does not."""
     weights: tuple[WeightsFile, ...] = field(repr=False)
-    """The published files, of which the library loads one itself; empty if the builder does that."""
+    """The published files. The library loads one of them itself; empty if the builder does that."""
     weights_package: str | None
     """The package, by its name on the package index, whose file the builder loads as ImageNet weights; None if none."""
     published: Published | None

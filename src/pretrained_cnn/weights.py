@@ -85,7 +85,7 @@ class WeightsFile:
 
 
 def _hdf5_problem(path: Path) -> str | None:
-    import h5py  # Keras needs it too; here so that `import pretrained_cnn` stays light
+    import h5py  # Keras also needs it; here so that `import pretrained_cnn` stays light
 
     try:
         if is_lfs_pointer(path):

@@ -206,7 +206,7 @@ def _maps(model: keras.Model, head: Call | None) -> list[Map]:
 
 
 def _has_kernel(operation: Any) -> bool:
-    """Whether what it gives depends on the places around, by weights: a convolution, whoever wrote it."""
+    """Whether what it gives depends on the places around, by weights: a convolution, anyone who wrote it."""
     if hasattr(operation, "kernel_size") or type(operation).__name__ in CONVOLUTIONS:
         return True
     return any(len(weight.shape) >= 4 for weight in getattr(operation, "weights", ()))

@@ -144,7 +144,7 @@ def is_channels_first(operation: Any) -> bool:
 
 
 def leaves(model: keras.Model) -> Iterator[Any]:
-    """All layers and operations of a model, in place of a model within it that one's own."""
+    """All layers and operations of a model, in place of a model within it that your own."""
     for operation in getattr(model, "operations", None) or model.layers:
         if isinstance(operation, keras.Model):
             yield from leaves(operation)

@@ -31,7 +31,7 @@ class Timing:
     milliseconds: float
     """From one image to its labels: the median."""
     spread: tuple[float, float]
-    """The first and the third quartile of the same."""
+    """The first and the third quartile of these times."""
     per_second: float
     """How many images are classified a second, in batches: by the median."""
 
@@ -41,7 +41,7 @@ class Timing:
 
 
 def frontier(rows: Iterable[Timing]) -> list[Timing]:
-    """The rows that no other of the same runtime beats, the quickest first.
+    """The rows that no other of the same runtime beats, the fastest first.
 
     A row is beaten by one that is as quick and as accurate, and better in one of the two. Rows without a published
     accuracy are left out.

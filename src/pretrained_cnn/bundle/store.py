@@ -56,7 +56,7 @@ MIN_AGREEMENT: dict[Dtype, float] = {"float32": 1.0, "float16": 1.0, "int8": 0.9
 """The share of images that must keep their best class."""
 
 HELD_BACK = 5
-"""Of the images to quantize by, one of so many is held back to judge the quantized model by."""
+"""One in this many of the calibration images is held back to check the quantized model."""
 
 KEPT = ("name", "input_size", "embedding_size", "parameters", "license", "source")
 """Fields of a spec that a manifest has as they are."""
@@ -157,14 +157,14 @@ class Bundle:
             raise BundleError(f"{self.model_path} cannot be loaded by {runtime.name}: {_brief(error)}") from error
 
     def temporary(self) -> Bundle:
-        """The same bundle, whose folder is removed when nothing refers to it any more, or the process ends."""
+        """The same bundle, whose folder is removed when nothing refers to it anymore, or the process ends."""
         keeper = _Keeper()
         weakref.finalize(keeper, _remove, self.path, os.getpid())
         return dataclasses.replace(self, keeper=keeper)
 
     @property
     def is_temporary(self) -> bool:
-        """Whether the folder is removed when nothing refers to it any more."""
+        """Whether the folder is removed when nothing refers to it anymore."""
         return self.keeper is not None
 
     def content(self) -> dict[str, bytes]:
@@ -192,7 +192,7 @@ class Bundle:
         return found.hexdigest()
 
     def model_checksums(self) -> list[tuple[str, str]]:
-        """The path and the SHA-256 of each file of the model, which determine its outputs but for those of a head."""
+        """The path and the SHA-256 of each file of the model, which determine its outputs except those of a head."""
         files = self.manifest.files
         return [
             (name, files[name].sha256)
@@ -657,7 +657,7 @@ def _run(runtime: Runtime, images: NDArray[np.uint8]) -> tuple[NDArray[np.float3
 
 
 def _write_text(file: Path, text: str) -> None:
-    """Write text with the line ends of Unix, on Windows too."""
+    """Write text with Unix line ends, also on Windows."""
     file.write_text(text, "utf-8", newline="\n")
 
 
@@ -745,7 +745,7 @@ _writing: set[Path] = set()
 
 
 def _is_left(folder: Path, name: str, machine: str) -> bool:
-    """Whether nobody writes a folder any more that `scratch_beside` made.
+    """Whether nobody writes a folder anymore that `scratch_beside` made.
 
     A number tells a process only on its own machine, and a container is a new machine each time it starts. What another
     machine did not change for a day is taken as left.

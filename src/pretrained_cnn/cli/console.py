@@ -227,7 +227,7 @@ def warnings_to_stderr() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back what native code writes to stderr, such as TensorFlow's chatter; Python's own goes on.
+    """Hold back what native code writes to stderr, such as TensorFlow's chatter; Python's own continues.
 
     Some of it comes before TensorFlow reads its own settings and cannot be switched off by them.
     """

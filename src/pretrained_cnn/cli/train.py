@@ -18,7 +18,7 @@ from pretrained_cnn.cli.status import Status
 TRAINING = "training"
 
 NAMES = 20
-"""So many class names are printed."""
+"""The number of class names that are printed."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class Options(ModelOptions, ColumnOptions):
         metavar="N",
     )
     augment: bool = flag(
-        "Train on changed images too: four copies of each, or with --unfreeze anew in each epoch.",
+        "Also train on changed images: four copies of each, or with --unfreeze other ones in each epoch.",
         group=TRAINING,
     )
     epochs: Count | None = option(

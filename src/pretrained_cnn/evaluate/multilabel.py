@@ -144,7 +144,7 @@ class MultiLabelEvaluation(Table):
     def auc(self) -> float:
         """The area under the ROC curve, 0 to 1, as the mean over the labels that some images have and others have not.
 
-        NaN if there is no such label.
+        NaN if no such label exists.
         """
         columns = range(len(self.labels))
         return mean_defined([auc(self.targets[:, i], self.scores[:, i]) for i in columns])

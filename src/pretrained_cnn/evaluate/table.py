@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["WORST", "Table", "more"]
 
 WORST = 20
-"""Up to so many classes are shown, the worst ones first."""
+"""The number of classes that are shown, the worst ones first."""
 
 SHOWN = 12
-"""So many of the worst mistakes are drawn in a notebook."""
+"""The number of worst mistakes that are drawn in a notebook."""
 
 
 class Table:

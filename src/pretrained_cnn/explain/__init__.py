@@ -41,7 +41,7 @@ BYTES_A_PIXEL = 8
 """What an explanation takes of each pixel: the image and its heat map."""
 
 COLORS = ((0, 0, 60), (90, 20, 140), (200, 40, 110), (250, 120, 40), (255, 235, 120))
-"""From nothing to most, each brighter than the one before it, so that the order shows in gray too."""
+"""From nothing to most, each brighter than the one before it, so that the order also shows in gray."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -365,7 +365,7 @@ Step = tuple[str, NDArray[Any], bool]
 
 
 def faults_named(runtime: str) -> Callable[[Reader], Reader]:
-    """Make a reader, which is told the ``name`` of a file, raise ModelFileError for whatever ``runtime`` raises."""
+    """Make a reader, which gets the ``name`` of a file, raise ModelFileError for whatever ``runtime`` raises."""
 
     def wrap(read: Reader) -> Reader:
         @functools.wraps(read)
@@ -479,7 +479,7 @@ def _scaling(
         if chosen is not None and chosen not in (PixelScaling(), scaling):
             raise InvalidArgumentError(
                 f"preprocess={preprocess!r} would change the pixel values twice or otherwise: {sentence}; leave "
-                "preprocess out, or give scale=..., mean=... and std=... to do it all the same"
+                "preprocess out, or give scale=..., mean=... and std=... to do it anyway"
             )
         if not graph.takes_pixels:
             return scaling, graph.input.quantization

@@ -110,7 +110,7 @@ def batches(
 
 
 def _group(items: Iterator[Item], batch_size: int, room: int) -> Iterator[Item]:
-    """The next items, so many, or fewer if they fill the room, in bytes."""
+    """The next items: this number, or fewer if they fill the room, in bytes."""
     for item in islice(items, batch_size):
         yield item
         room -= _bytes_of(item)
@@ -158,7 +158,7 @@ class _Pending:
 
 
 def _forget_images(error: BaseException | None) -> None:
-    """Leave an error the lines that it came by, but not the images at hand there: results are kept for long."""
+    """Leave an error the lines that it came by, but not the images available there: results are kept for long."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__

@@ -71,7 +71,7 @@ def dataset_parts(source: Any) -> dict[str, Any] | None:
         return False
 
     if any(members(archive, 0, note)):
-        return None  # it is broken; whoever reads it says so
+        return None  # it is broken; anyone who reads it says so
     return _parts_within(archive, *_rooted(archive, folder, names)) or None
 
 

@@ -14,7 +14,7 @@ __all__ = ["ImagePolicy"]
 
 MIB = 1024 * 1024
 FULL_SIZE = 4
-"""How many times as many pixels as `ImagePolicy.max_pixels` a file may have of which fewer are decoded."""
+"""How many times as many pixels as `ImagePolicy.max_pixels` a file may have if fewer of them are decoded."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ AS_IT_IS = ResizePolicy("squash")
 """Leaves an image of the network's size unchanged."""
 
 MARGIN = 2.95
-"""So that the usual photo of a telephone, 4032 x 3024, is decoded at a quarter, 756 pixels high, for the usual network,
+"""So that the usual photo of a phone, 4032 x 3024, is decoded at a quarter, 756 pixels high, for the usual network,
 which is given 256 of them. On 50 labeled photos of that size, with a camera's noise, a quarter moved the scores of
 MobileNet and EfficientNetLite0 by 0.005 and 0.007 in the mean (total variation, against the full decode), a half by
 0.002 and 0.006; at a ratio of 1.6, a quarter moved them by 0.02."""
@@ -44,7 +44,7 @@ def resize(image: Image.Image, size: tuple[int, int], policy: ResizePolicy, chan
 def policy_for(
     source: object, image_size: tuple[int, int], size: tuple[int, int], policy: ResizePolicy
 ) -> ResizePolicy:
-    """The policy by which one image is resized: ``policy``, but for pixels in memory of exactly the network's size.
+    """The policy for resizing one image: ``policy``, except pixels in memory of exactly the network's size.
 
     Those are taken as they are: an array, a tensor, or a Pillow image that was made in memory. ``source`` is what the
     user gave, ``image_size`` the decoded image's ``(width, height)``. A file, and a Pillow image that was opened from
@@ -56,7 +56,7 @@ def policy_for(
     False
     """
     in_memory = isinstance(source, Image.Image) or (
-        hasattr(source, "__array__") and not isinstance(source, str | bytes)  # NumPy's strings have it too
+        hasattr(source, "__array__") and not isinstance(source, str | bytes)  # NumPy's strings also have it
     )
     exact = image_size == size[::-1]
     return AS_IT_IS if exact and in_memory and not isinstance(source, ImageFile.ImageFile) else policy

@@ -1,4 +1,4 @@
-"""From what a user hands over to items: one an image, each with its place and its name."""
+"""From what a user passes to items: one an image, each with its place and its name."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SUFFIXES = frozenset(
     | {".jpf", ".jpg", ".jpx", ".mpo", ".pbm", ".pcx", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".qoi", ".sgi"}
     | {".tga", ".tif", ".tiff", ".webp"}
 )
-"""The suffixes, in lower case, by which a folder's files count as images. Those of HEIC and JPEG XL come to them where
+"""The suffixes of images in a folder, in lower case. Those of HEIC and JPEG XL come to them where
 the packages are installed that read these, see `kinds`."""
 
 
@@ -161,7 +161,7 @@ def expand(source: str, policy: ImagePolicy = ImagePolicy(), skipped: Skipped | 
     if isinstance(first, tuple) and isinstance(first[1], ImageError) and first[1].source == path:
         found.close()
         raise first[1]
-    if is_archive(path):  # anew: a million archives, found to have something, are not all to stay open
+    if is_archive(path):  # again: a million archives, found to have something, are not all to stay open
         found.close()
         seen.clear()
         found, first = start(path, seen), None
@@ -230,8 +230,9 @@ def _count(entries: list[str | os.DirEntry[str]]) -> int:
 
 
 def _listed(folder: str) -> list[str | os.DirEntry[str]]:
-    """What is in a folder but junk, in the order of the names; of a regular file the name alone, for there may be
-    millions."""
+    """The entries of a folder without junk, sorted by name. Regular files are names only, because a folder may have
+    millions of them.
+    """
     with os.scandir(folder) as listed:
         entries = [
             entry.name if entry.is_file(follow_symlinks=False) else entry for entry in listed if not is_junk(entry.name)

@@ -151,7 +151,7 @@ class Table(NamedTuple):
         cells = self.columns[self.find(columns.group, (), "groups")]
         for row, cell in zip(self.rows, cells, strict=True):
             if is_missing(cell):
-                raise DataError(f"{self.name}: {row} has no {columns.group}, by which images are grouped")
+                raise DataError(f"{self.name}: {row} has no {columns.group}, to group images by")
         return [str(cell) for cell in cells]
 
     def _path(self, cell: str, row: str) -> str:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["BatchClassifier", "BatchEmbedder", "classify", "embed"]
 
 BATCHES = 8
-"""An actor is handed so many of the network's batches at once: while the network is at one, others are decoded."""
+"""The number of the network's batches that an actor gets at once. While the network runs one, others are decoded."""
 
 PATH = "path"
 """The column of names, as Ray's readers call it."""
@@ -93,7 +93,7 @@ class BatchClassifier(_OfBatches):
     >>> import numpy as np
     >>> name = BatchClassifier("EfficientNetLite0", column="path", top=1)
     >>> name({"path": np.array(["examples/images/clock.png", "no.jpg"])}).select(["label", "error"]).to_pylist()
-    [{'label': 'analog_clock', 'error': None}, {'label': None, 'error': 'there is no such file'}]
+    [{'label': 'analog_clock', 'error': None}, {'label': None, 'error': 'the file does not exist'}]
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class BatchEmbedder(_OfBatches):
     >>> table.column_names, table["embedding"].null_count, len(table["embedding"][0])
     (['source', 'embedding', 'error'], 1, 1280)
     >>> table["error"].to_pylist()
-    [None, 'there is no such file']
+    [None, 'the file does not exist']
     """
 
     def __init__(
@@ -175,7 +175,8 @@ def classify(
         batch_size: How many images the network takes at once, as for ``Classifier.stream``. An actor is handed eight
             times as many.
         concurrency: How many actors, or the least and the most; by default as many as the cluster has room for.
-        num_cpus: The cores that an actor reserves. It decodes, and its network computes, with so many threads.
+        num_cpus: The cores that an actor reserves. The number of threads with which it decodes and its network
+            computes.
         num_gpus: The GPUs that an actor reserves; may be a part of one.
         column: Where the images are: bytes as of ``read_binary_files``, arrays as of ``read_images``, or paths and
             addresses, which the workers open.

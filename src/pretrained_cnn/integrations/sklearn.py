@@ -59,7 +59,7 @@ class _ImageEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn is u
 
     @override
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The arguments of the constructor, by name, with those that go on to `Classifier`."""
+        """The arguments of the constructor, by name, with those that are passed to `Classifier`."""
         own: dict[str, Any] = super().get_params(deep)
         return own | {name: getattr(self, name) for name in getattr(self, "_more", ())}
 
@@ -94,12 +94,12 @@ class ImageEmbedder(TransformerMixin, _ImageEstimator):  # type: ignore[misc]
         input_size: As for ``Classifier``.
         image_policy: As for ``Classifier``; None for its default.
         batch_size: As for ``Classifier.stream``.
-        cache: Keep embeddings on disk, by the content of the images, where ``Classifier.train`` keeps them too: a grid
+        cache: Keep embeddings on disk, by the content of the images, where ``Classifier.train`` also keeps them: a grid
             search computes each once. Those of a ``layer`` are not kept.
         **arguments: Other arguments of ``Classifier``, builder options such as ``alpha=0.25`` among them.
 
-    X is images as ``Classifier.predict_batch`` takes them, or a table with one column of them. Nothing is learnt from
-    them. It can be pickled; the copy builds the network anew. Raises what ``Classifier`` raises.
+    X is images as ``Classifier.predict_batch`` takes them, or a table with one column of them. Nothing is learned from
+    them. It can be pickled; the copy builds the network again. Raises what ``Classifier`` raises.
 
     >>> ImageEmbedder("EfficientNetLite0").fit_transform(["examples/images/clock.png"]).shape
     (1, 1280)
@@ -157,7 +157,7 @@ class ImageEmbedder(TransformerMixin, _ImageEstimator):  # type: ignore[misc]
 
     @override
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the network, which a copy builds anew: that is the same again."""
+        """Everything but the network, which a copy builds again."""
         state: dict[str, Any] = super().__getstate__()
         return {name: None if name == "classifier_" else value for name, value in state.items()}
 

@@ -53,8 +53,8 @@ HeatMaps = Callable[[NDArray[np.uint8], NDArray[np.intp]], NDArray[np.float32]]
 class Report:
     """What `write_report` wrote.
 
-    >>> Report(Path("report.html"), 3, (ImageError("a.jpg", "there is no such file"),))
-    Report(path=PosixPath('report.html'), images=3, failed=(ImageError('a.jpg', 'there is no such file'),), \
+    >>> Report(Path("report.html"), 3, (ImageError("a.jpg", "the file does not exist"),))
+    Report(path=PosixPath('report.html'), images=3, failed=(ImageError('a.jpg', 'the file does not exist'),), \
 uncertain=0, unknown=0, evaluation=None, skipped={})
     """
 
@@ -240,7 +240,7 @@ def _about(
     height, width = spec.input_size
     facts = [
         *([("Source", source)] if source else []),
-        ("Images", f"{run.images:,}, of which {len(run.failed):,} could not be read"),
+        ("Images", f"{run.images:,}; {len(run.failed):,} could not be read"),
         ("Classifier", repr(classifier)),
         ("Model", spec.name),
         ("Runtime", classifier.runtime),

@@ -36,7 +36,7 @@ _TEXT = re.compile(
 )
 """What the reason of such an error says: an error that comes from another process has only its text."""
 
-_MISSING = ("there is no such file", "no such file", os.strerror(errno.ENOENT))
+_MISSING = ("the file does not exist", "no such file", os.strerror(errno.ENOENT))
 
 
 def may_pass(error: ImageError | None, *, listed: bool = False) -> bool:

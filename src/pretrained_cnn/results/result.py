@@ -178,7 +178,9 @@ and so does predict_batch one in a list; stream keeps paths and addresses only
 
     @override
     def __reduce__(self) -> tuple[object, ...]:
-        """A pickle has the path or address, but not an image that is in memory: it is to be small, and to load."""
+        """A pickle has the path or address, but not an image that is in memory: a pickle must be small and must
+        load.
+        """
         image = self.image if isinstance(self.image, str) else None
         state = (self.source, self.predictions, self.error, image, self.status, self.label_set, self.thresholds)
         return Result, state
@@ -230,7 +232,7 @@ class ResultList(list[Result]):
     """
 
     SHOWN = 24
-    """So many images are drawn at most."""
+    """The largest number of images that are drawn."""
 
     def _repr_png_(self) -> bytes | None:
         """For notebooks: a contact sheet of the first images. None if the list is empty."""

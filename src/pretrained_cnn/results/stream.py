@@ -146,7 +146,7 @@ class ResultStream(Iterator[T], Generic[T]):
     @property
     def settings(self) -> Mapping[str, Any]:
         """What the results depend on, by content: the network, its weights and labels, the runtime, how images are
-        read, and what was asked for. A run that goes on compares them. May build the network.
+        read, and what was asked for. A run that continues compares them. May build the network.
 
         >>> from pretrained_cnn import Classifier
         >>> Classifier("EfficientNetLite0").stream("examples/images", top=3).settings["model"]
@@ -155,7 +155,7 @@ class ResultStream(Iterator[T], Generic[T]):
         return self.settings_after({})
 
     def settings_after(self, before: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The settings, for a run that goes on and had those of ``before``: ``"auto"`` is then what it was.
+        """The settings, for a run that continues and had those of ``before``: ``"auto"`` is then what it was.
 
         >>> from pretrained_cnn import Classifier
         >>> stream = Classifier("EfficientNetLite0", runtime="auto").stream("examples/images")
@@ -189,7 +189,7 @@ class ResultStream(Iterator[T], Generic[T]):
         >>> from pretrained_cnn import Classifier
         >>> clf = Classifier("EfficientNetLite0")
         >>> list(clf.stream(["no.jpg", "no.png"]).skip(["./no.jpg"]))
-        [Result('no.png': error: there is no such file)]
+        [Result('no.png': error: the file does not exist)]
         """
         if self._images is not None:
             raise InvalidArgumentError("skip: the stream has begun; call skip before the first result is taken")
@@ -232,7 +232,7 @@ class ResultStream(Iterator[T], Generic[T]):
 
 
 class _Search:
-    """The images of a stream's sources, but for those that are left out."""
+    """The images of a stream's sources, except those that are left out."""
 
     def __init__(self, source: Any, image_policy: ImagePolicy) -> None:
         several = source.names if isinstance(source, Sources) else (source,)
@@ -252,7 +252,7 @@ class _Search:
         self._opened = _open(several, image_policy)
 
     def images(self) -> Iterator[tuple[str, Any]]:
-        """The images as ``(name, image)`` pairs, each name written as in the run that goes on."""
+        """The images as ``(name, image)`` pairs, each name written as in the run that continues."""
         here = os.getcwd()
         for source, listed, found, skipped in self._opened:
             for item in found:
@@ -337,7 +337,7 @@ class _Opened(NamedTuple):
     is_searched: bool
     """Whether the library itself finds the images."""
     images: Generator[Item]
-    """The images, nothing of which is read yet."""
+    """The images, which are not read yet."""
     skipped: Skipped
     """What is passed over."""
 

@@ -1,4 +1,4 @@
-"""`write_results`: results into a file as they come, so that a run can be cut off at any moment and go on."""
+"""`write_results`: results into a file as they come, so that a run can be cut off at any moment and continue."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class _Held:
         self._folders: set[str] = set()
         """Folders in which an image could be read."""
         self.left_out: list[Any] = []
-        """Failed results that are not written, so that a run that goes on tries their images again."""
+        """Failed results that are not written, so that a run that continues tries their images again."""
 
     def take(self, result: Any, origin: Origin) -> None:
         """Write a result now, or later."""
@@ -175,7 +175,7 @@ def _with_origins(results: Iterable[Any]) -> Iterator[tuple[Any, Origin]]:
 
 
 def _hint(file: ResultsFile, results: Iterable[Any]) -> None:
-    """Say of which sources no image was done, in a run that went on: a name may be misspelt."""
+    """Warn about sources without any image in a run that continued: a name may be misspelled."""
     if not file.before or not isinstance(results, ResultStream):
         return
     for source, count in results.search.found.items():
@@ -206,11 +206,11 @@ def write_results(
         resume: Continue the file, if it exists: images that have their rows are left out.
         overwrite: Replace the file, if it exists.
         retry_failed: With ``resume``, try the images again that failed. Each keeps its place in the file.
-        settings: What the results depend on, as plain data. A run that goes on must have the same. A stream knows its
+        settings: What the results depend on, as plain data. A run that continues must have the same. A stream knows its
             own settings; a plain iterable needs them to be resumed.
 
     A process that is killed loses no row that was written, and leaves none torn. Failures that may pass, such as
-    of a network drive or of memory, get no rows; the run ends with OutputError, and ``resume=True`` goes on with them.
+    of a network drive or of memory, get no rows; the run ends with OutputError, and ``resume=True`` continues them.
 
     Raises OutputError if the file cannot be written, if it exists and neither ``resume`` nor ``overwrite`` is given, or
     if it was made with other settings; InvalidArgumentError for arguments that do not go together.

@@ -43,7 +43,7 @@ class Choice:
     """
 
     candidates: Sequence[Candidate]
-    """All candidates, the quickest first."""
+    """All candidates, the fastest first."""
     images: int
     """How many images the heads were judged by."""
     classes: tuple[str, ...] = field(repr=False)
@@ -59,12 +59,12 @@ class Choice:
 
     @property
     def best(self) -> Candidate:
-        """The chosen candidate: the most accurate one within the budget; of equally accurate ones the quickest."""
+        """The chosen candidate: the most accurate one within the budget; of equally accurate ones the fastest."""
         return next(each for each in self.candidates if each.verdict == "chosen")
 
     @property
     def not_told_apart(self) -> list[Candidate]:
-        """The candidates within the budget that may be as good as the chosen one, the quickest first.
+        """The candidates within the budget that may be as good as the chosen one, the fastest first.
 
         The truly best candidate is the chosen one or among these in at least 95 % of choices, as far as the test's
         assumptions hold.
@@ -72,7 +72,7 @@ class Choice:
         return [each for each in self.candidates if each.verdict == "not told apart"]
 
     def sentence(self) -> str:
-        """The choice in one sentence, and which candidate may be as good and is quicker."""
+        """The choice in one sentence, and which candidate may be as good and is faster."""
         limit = "" if self.budget_ms is None else f" within {self.budget_ms:g} ms"
         within = [each for each in self.candidates if each.verdict != "over budget"]
         text = f"{self.best.name} is {'most often right' if len(within) > 1 else 'the only candidate'}{limit}"
@@ -96,7 +96,7 @@ class Choice:
         }
 
     def to_frame(self) -> pandas.DataFrame:
-        """A row for each candidate, the quickest first, as a pandas DataFrame; `Candidate` describes the columns.
+        """A row for each candidate, the fastest first, as a pandas DataFrame; `Candidate` describes the columns.
 
         Raises MissingDependencyError without pandas.
         """

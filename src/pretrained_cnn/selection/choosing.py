@@ -72,11 +72,11 @@ def choose(
     linear heads are cross-validated, on the same five parts for all candidates, with settings that the judged part had
     no say in. Two rules spare work without changing the choice:
 
-    - A candidate over the budget embeds nothing: its accuracy could not make it quicker.
-    - A candidate is stopped once it would be told apart from another one as worse even if it named all images rightly
+    - A candidate over the budget embeds nothing: its accuracy could not make it faster.
+    - A candidate is stopped once it would be told apart from another one as worse even if it named all images correctly
       that are left.
 
-    Candidates are not judged by a part of the images first, which would be quicker still: who is ahead with few images
+    Candidates are not judged by a part of the images first, which would be faster still: who is ahead with few images
     need not be ahead with many.
 
     Args:
@@ -85,7 +85,7 @@ def choose(
         models: Names, `ModelSpec`\\ s, paths of bundles and model files, and `Classifier`\\ s; a graph that is not
             Keras's must give an ``embedding``. By default all backbones whose ImageNet weights are on this machine.
         budget_ms: The longest time for one image, in milliseconds, as a median; None for no limit.
-        runtime: As for `Classifier`, for all candidates but `Classifier`\\ s. ``"auto"`` takes the quickest for each.
+        runtime: As for `Classifier`, for all candidates but `Classifier`\\ s. ``"auto"`` takes the fastest for each.
         download: Whether to download weights that are not on this machine: those of ``models``, or without ``models``
             also those of the ten small backbones that ``pretrained-cnn bench`` measures.
         image_policy: An `ImagePolicy`, for all candidates but `Classifier`\\ s.
@@ -115,7 +115,7 @@ def choose(
         quickest = min((each.candidate for each in timed), key=lambda each: each.milliseconds)
         other = "" if runtime == "auto" else "runtime='auto' or "
         raise DataError(
-            f"no candidate takes at most {budget_ms:g} ms for one of these images; the quickest, {quickest.name}, "
+            f"no candidate takes at most {budget_ms:g} ms for one of these images; the fastest, {quickest.name}, "
             f"takes {quickest.milliseconds:.1f} ms with {quickest.runtime}: allow more, or try "
             f"{other}other models"
         )
@@ -207,7 +207,7 @@ def _open(
         numbers = (f"{name} ({number})" for number in itertools.count(2))
         found[next(each for each in (name, *itertools.islice(numbers, len(found) + 1)) if each not in found)] = engine
     if not found and named:
-        raise InvalidArgumentError("models=[] names no candidate; leave it out for all whose weights are at hand")
+        raise InvalidArgumentError("models=[] names no candidate; leave it out for all whose weights are available")
     if not found:
         raise WeightsError("no backbone whose weights are on this machine can be opened; the warnings say why")
     return list(found.items())
@@ -246,7 +246,9 @@ def _run_next(engine: Engine, items: Iterator[Item]) -> None:
 
 
 def _some(engine: Engine, items: Sequence[Item], count: int) -> Iterator[Item]:
-    """So many images, drawn from all, that the network gives an embedding for. Raises ImageError if there is none."""
+    """This number of images, drawn from all, that the network gives an embedding for. Raises ImageError if there is
+    none.
+    """
     failed: ImageError | None = None
     found = 0
     for i in np.random.default_rng(0).permutation(len(items)).tolist():
@@ -273,9 +275,13 @@ class _Judged:
         self._usable = np.zeros(len(images.folds), bool)
         self._errors: dict[int, ImageError] = {}
         self._right: dict[str, NDArray[np.bool_]] = {}
-        """For each candidate that was judged by all images which it names rightly; an image that it cannot use, not."""
+        """For each candidate that was judged by all images, which ones it classifies correctly; never an image that it
+        cannot use.
+        """
         self._beaten: dict[str, tuple[str, NDArray[np.bool_], NDArray[np.bool_]]] = {}
-        """By which one each other one is beaten, and which images it names rightly of those that it was judged by."""
+        """For each beaten candidate, the one that beats it, and which of the images judged so far it classifies
+        correctly.
+        """
 
     @property
     def count(self) -> int:
@@ -299,7 +305,7 @@ class _Judged:
             held = numbers[fold.held]
             right[held] = fold.scores.argmax(axis=1) == images.readable.targets[held]
             seen |= images.folds == images.folds[held[0]]
-            log.info("%s: %d of %d images are named rightly", name, right.sum(), seen.sum())
+            log.info("%s: %d of %d images are classified correctly", name, right.sum(), seen.sum())
             leader = max(self._right, key=lambda each: int(self._right[each].sum()), default=None)
             if leader is None or seen[self._held].all():
                 continue

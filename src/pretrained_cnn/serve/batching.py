@@ -83,7 +83,7 @@ class Batcher(Generic[T, R]):
             batch: list[tuple[T, asyncio.Future[R]]] = []
             while self._waiting and len(batch) < self._size:
                 thing, future = self._waiting.popleft()
-                if not future.done():  # else whoever waited has gone
+                if not future.done():  # else anyone who waited has gone
                     batch.append((thing, future))
             await self._answer(batch)
         self._free += 1

@@ -99,7 +99,7 @@ class Gate:
 
 
 def _write(line: dict[str, Any]) -> None:
-    """One line, in one piece: other workers write too."""
+    """One line, in one piece: other workers also write."""
     try:
         sys.stderr.write(json.dumps(line) + "\n")
         sys.stderr.flush()

@@ -137,7 +137,7 @@ def _work(load: Load, settings: Settings, listener: socket.socket, metrics: Metr
 
 
 def _supervise(load: Load, settings: Settings, listener: socket.socket, metrics: Metrics, workers: int) -> None:
-    """Keep so many workers alive until a signal comes."""
+    """Keep this number of workers alive until a signal comes."""
     context = multiprocessing.get_context("spawn")
     ending = threading.Event()
 

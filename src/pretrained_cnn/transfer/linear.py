@@ -22,7 +22,7 @@ LIMIT = 16
 """The exponent beyond which no strength is tried, either way: C = 1e-8 and 1e8."""
 
 PATIENCE = 2
-"""The search goes on until so many strengths in a row have not lowered the loss."""
+"""The search continues until this number of strengths in a row have not lowered the loss."""
 
 LEAST_GAIN = 1e-4
 """What a strength must lower the loss by, in nats, to be better than another."""
@@ -31,7 +31,7 @@ ROUGHLY, CLOSELY = 1e-7, 1e-10
 """How far the mean loss may be from its minimum, in nats, while strengths are compared and in the end."""
 
 LARGE = 2**25
-"""From so many logits times features on, strengths are compared in float32, which takes half the time."""
+"""From this number of logits times features on, strengths are compared in float32, which takes half the time."""
 
 
 class Fitted(NamedTuple):
@@ -94,7 +94,7 @@ def _search(
 ) -> tuple[float, dict[float, tuple[float, float]]]:
     """The best strength, and all that were tried, each with what ``loss_of`` gives for it.
 
-    The loss falls and then rises with the strength. So the search goes on half decade by half decade until it is past
+    The loss falls and then rises with the strength. So the search continues half decade by half decade until it is past
     the best one, first to weaker and, if that gains nothing, to stronger regularization; there is no grid whose end
     might be the best.
     """

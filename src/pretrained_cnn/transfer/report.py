@@ -44,12 +44,12 @@ class TrainingReport:
     metrics: Mapping[str, float]
     """``validation_loss``, the log loss in nats, in which images count as ``class_weight`` and ``sample_weight`` say,
     and ``validation_accuracy``, or with ``multi_label=True`` ``validation_mean_average_precision``, of the validation
-    images; the log loss is the mean over the labels then. Unless ``split`` says otherwise, these chose the settings
-    too: so these figures are somewhat too good."""
+    images; the log loss is the mean over the labels then. Unless ``split`` says otherwise, these images also chose
+    the settings, so these figures are somewhat too good."""
     skipped: Sequence[str]
     """The images that could not be read, each with the reason."""
     duplicates: Sequence[str]
-    """The validation images whose content is among the train images too."""
+    """The validation images whose content is also among the train images."""
     copies: Sequence[str]
     """The train images whose content is that of another one in their class. They are on one side of every split."""
     contradictions: Sequence[str]
@@ -74,7 +74,7 @@ class Trained:
     digests: frozenset[bytes] = frozenset()
     """SHA-256 of the images that chose its weights and its settings: it must not be judged by them."""
     known: Any = None
-    """What `add_classes` goes on from: embeddings, and no images."""
+    """What `add_classes` continues from: embeddings, and no images."""
     checkpoint: Path | None = None
     """The state of fine-tuning, from which the same call ends at once. It is of no use once the network is saved."""
 
@@ -113,8 +113,9 @@ def model_card(report: TrainingReport, spec: ModelSpec) -> str:
             f"The mean average precision on validation is {report.metrics['validation_mean_average_precision']:.3f}"
         )
     else:
-        kind = "Each class gets a probability; an image of something else is given one of these classes all the same."
-        figure = f"{100 * report.metrics['validation_accuracy']:.1f} % of the validation images are named rightly"
+        kind = "Each class gets a probability; an image of something else also gets one of these classes."
+        accuracy = 100 * report.metrics["validation_accuracy"]
+        figure = f"{accuracy:.1f} % of the validation images are classified correctly"
     lines = [
         f"# An image classifier of {len(report.classes)} classes",
         "",
@@ -133,11 +134,11 @@ def model_card(report: TrainingReport, spec: ModelSpec) -> str:
     if report.skipped:
         lines.append(f"{len(report.skipped)} images could not be read and were left out.")
     if report.duplicates:
-        lines.append(f"{len(report.duplicates)} of the validation images are among the train images too.")
+        lines.append(f"{len(report.duplicates)} of the validation images are also among the train images.")
     if report.copies:
         lines.append(f"{len(report.copies)} of the train images are copies of others in their class.")
     if report.contradictions:
-        lines.append(f"{len(report.contradictions)} of the train images are in another class too.")
+        lines.append(f"{len(report.contradictions)} of the train images are also in another class.")
     lines += [
         "",
         "## How good it is",

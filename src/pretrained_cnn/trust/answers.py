@@ -43,7 +43,7 @@ class Answers(NamedTuple):
     failed: list[ImageError]
     """The images that one of them could not read."""
     images: list[Any]
-    """What shows each image again that exactly one of the two names rightly; None for all others."""
+    """What shows each image again that exactly one of the two classifies correctly; None for all others."""
 
 
 class _Side(NamedTuple):

@@ -36,7 +36,7 @@ BLOCK = 4096
 """Images whose whole embeddings are in memory at once."""
 
 WIDTH = 512
-"""Of each embedding, so many principal components are kept."""
+"""The number of principal components that are kept of each embedding."""
 
 FEW = 10
 """A class with fewer images, copies not counted, is too small."""
@@ -45,7 +45,7 @@ NEIGHBOR = 3
 """An outlier is far from its third nearest image: one odd image, and its near copy, do not make each other usual."""
 
 FAR = 3.0
-"""An outlier's distance exceeds the upper quartile by more than so many times the range between the quartiles."""
+"""An outlier's distance exceeds the upper quartile by more than this factor times the range between the quartiles."""
 
 DARK, BLURRED = 0.25, 0.4
 """Below these values of `Looks.brightness` and `Looks.sharpness` an image is dark, and blurred."""
@@ -70,7 +70,7 @@ class HasEngine(Protocol):
 
 
 class _Part(NamedTuple):
-    """Images of which all can be used, with what is known of each."""
+    """Images that can all be used, with what is known of each."""
 
     images: Images
     looks: Looks
@@ -100,9 +100,9 @@ def audit(
             audited, against the others.
         model: What gives the embeddings: what `pretrained_cnn.Classifier` takes, or a ``Classifier``. Its own classes
             do not matter.
-        against: Images to evaluate with, given like ``source``, of which none may be in ``source``.
+        against: Images to evaluate with, given like ``source``, none of which may be in ``source``.
         seed: Of the folds in which labels are judged.
-        cache: Keep embeddings on disk, where `pretrained_cnn.Classifier.train` finds them too.
+        cache: Keep embeddings on disk, where `pretrained_cnn.Classifier.train` also finds them.
         **arguments: As for `pretrained_cnn.Classifier`, unless ``model`` is one.
 
     What is found, by kind:
@@ -324,7 +324,7 @@ def _groups(pairs: NDArray[np.intp], count: int) -> NDArray[np.intp]:
 def _copied(
     parts: Sequence[_Part], classes: Sequence[str], copies: Copies, groups: NDArray[np.intp]
 ) -> Iterator[Finding]:
-    """Duplicates among the first part's images, and those that are in the second part too."""
+    """Duplicates among the first part's images, and those that are also in the second part."""
     items = [item for part in parts for item in part.images.items]
     targets = np.concatenate([part.images.targets for part in parts]).tolist()
     count = len(parts[0].images.items)
@@ -344,7 +344,7 @@ def _copied(
         if kind == "leak":
             where += " is in the images to evaluate with"
         else:
-            where += " is there before" if suggested is None else " is there too"
+            where += " is there before" if suggested is None else " is also there"
         reason = where if suggested is None else f"{where}, in class {suggested}"
         return Finding(
             items[i].name, kind, classes[targets[i]], suggested, score, items[other].name, reason, items[i].index

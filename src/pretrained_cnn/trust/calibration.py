@@ -60,7 +60,7 @@ class Calibration:
     """
 
     coverage: float
-    """The share of images, 0 to 1, of which each promise is kept."""
+    """The share of images, 0 to 1, for which each promise is kept."""
     images: int
     """How many images the calibration was made with."""
     threshold: float
@@ -84,7 +84,7 @@ class Calibration:
             scores: ``(N, C)``: probabilities, 0 to 1.
             embeddings: ``(N, D)``: what the network sees in the same images.
             targets: ``(N,)``: the column of each image's class.
-            coverage: The share of images, above 0 and below 1, of which each promise is to be kept.
+            coverage: The share of images, above 0 and below 1, for which each promise must be kept.
 
         Raises DataError for too few images; InvalidArgumentError for a coverage that cannot be.
         """
@@ -96,7 +96,7 @@ class Calibration:
                 "give more, or ask for a lower coverage"
             )
         true = np.sort(scores[np.arange(count), targets])
-        rank = math.floor(round((count + 1) * (1 - coverage), 9))  # of the scores so many may lie below the threshold
+        rank = math.floor(round((count + 1) * (1 - coverage), 9))  # this many of the scores may lie below the threshold
         most = max(needed, MAX_REFERENCE_BYTES // (2 * embeddings.shape[1]))
         kept = np.random.default_rng(0).permutation(count)[:most]
         references = _unit(embeddings[np.sort(kept)])

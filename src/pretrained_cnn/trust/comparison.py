@@ -28,7 +28,7 @@ POWER_Z = 0.8416212335729143
 
 
 class Disagreement(NamedTuple):
-    """An image that exactly one of the two classifiers names rightly.
+    """An image that exactly one of the two classifiers classifies correctly.
 
     >>> Disagreement(source="a.jpg", label="cat", a="cat", b="dog").b
     'dog'
@@ -48,10 +48,10 @@ class Disagreement(NamedTuple):
 class Comparison:
     """Whether B is better than A, judged by the same images.
 
-    Only images that exactly one of the two names rightly tell them apart (McNemar's test). The test assumes that images
-    are drawn independently: near copies, or frames of one video, make a difference look surer than it is. It judges the
-    kind of images in ``sources`` and no other. "Not told apart" does not say that both are equally good. Comparing many
-    candidates finds a "better" one by chance in one of twenty pairs.
+    Only images that exactly one of the two classifies correctly tell them apart (McNemar's test). The test assumes that
+    images are drawn independently: near copies, or frames of one video, make a difference look surer than it is. It
+    judges the kind of images in ``sources`` and no other. "Not told apart" does not say that both are equally good.
+    Comparing many candidates finds a "better" one by chance in one of twenty pairs.
 
     Where an image may have several labels, it counts as right if it is given exactly its labels. Images that either one
     could not read are in `failed` and count for neither.
@@ -133,22 +133,22 @@ write_results
 
     @cached_property
     def a_right(self) -> NDArray[np.bool_]:
-        """Bool ``(N,)``: which images A names rightly."""
+        """Bool ``(N,)``: which images A classifies correctly."""
         return _same(self.a, self.truth)
 
     @cached_property
     def b_right(self) -> NDArray[np.bool_]:
-        """Bool ``(N,)``: which images B names rightly."""
+        """Bool ``(N,)``: which images B classifies correctly."""
         return _same(self.b, self.truth)
 
     @property
     def a_accuracy(self) -> float:
-        """The share of the images that A names rightly, 0 to 1."""
+        """The share of the images that A classifies correctly, 0 to 1."""
         return float(self.a_right.mean())
 
     @property
     def b_accuracy(self) -> float:
-        """The share of the images that B names rightly, 0 to 1."""
+        """The share of the images that B classifies correctly, 0 to 1."""
         return float(self.b_right.mean())
 
     @property
@@ -163,12 +163,12 @@ write_results
 
     @property
     def only_a(self) -> int:
-        """How many images A alone names rightly."""
+        """How many images A alone classifies correctly."""
         return int((self.a_right & ~self.b_right).sum())
 
     @property
     def only_b(self) -> int:
-        """How many images B alone names rightly."""
+        """How many images B alone classifies correctly."""
         return int((self.b_right & ~self.a_right).sum())
 
     @property
@@ -214,11 +214,11 @@ write_results
         return min(1.0, math.sqrt(either) * (math.sqrt(n) * Z + root) / (n + POWER_Z**2))
 
     def right_only_in_a(self) -> list[Disagreement]:
-        """The images that A alone names rightly, in their order: what is lost by taking B."""
+        """The images that A alone classifies correctly, in their order: what is lost by taking B."""
         return self._disagreements(self.a_right & ~self.b_right)
 
     def right_only_in_b(self) -> list[Disagreement]:
-        """The images that B alone names rightly, in their order: what is gained by taking B.
+        """The images that B alone classifies correctly, in their order: what is gained by taking B.
 
         >>> Comparison(["x.jpg"], ["cat"], a=["dog"], b=["cat"]).right_only_in_b()
         [Disagreement(source='x.jpg', label='cat', a='dog', b='cat')]
@@ -247,7 +247,8 @@ write_results
         }
 
     def write_html(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Write a page that shows the verdict, each class, and the images that exactly one of the two names rightly.
+        """Write a page that shows the verdict, each class, and the images that exactly one of the two classifies
+        correctly.
 
         The page holds everything, thumbnails of up to 500 images for each of the two included, and needs no network.
         An image that cannot be read again has its reason in place of a thumbnail.
@@ -294,7 +295,7 @@ write_results
 
     @override
     def __str__(self) -> str:
-        """The accuracy of both, the verdict, what it takes to tell, and what each names rightly alone."""
+        """The accuracy of both, the verdict, what it takes to tell, and what each classifies correctly alone."""
         room = max(map(len, self.names))
         lines = [f"{self.count:,} images"]
         for name, share, (low, high) in (

@@ -32,7 +32,7 @@ FAINT = 0.006
 """A frequency below this part of the strongest one is left out of the hash."""
 
 FREQUENCIES = 8
-"""The hash has the signs of so many lowest frequencies of the cosine transform each way, but that of the mean."""
+"""The hash has the signs of this number of lowest frequencies of the cosine transform each way, without the mean."""
 
 BLOCK = 512
 """Rows of similarities in memory at once."""

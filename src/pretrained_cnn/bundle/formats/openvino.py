@@ -71,9 +71,9 @@ def _import() -> Any:
 def _only(model: openvino.Model, names: Iterable[str]) -> openvino.Model:
     """The model with the named outputs alone.
 
-    OpenVINO reads the operation by which TensorFlow attaches a gradient to silu, ``IdentityN``, in such a way that each
-    activation becomes an output: 50 and more of EfficientNet, which nothing then fuses or overwrites, and which are
-    copied to the caller. That made the network two to three times as slow.
+    OpenVINO reads the operation with which TensorFlow attaches a gradient to silu, ``IdentityN``, in such a way that
+    each activation becomes an output: 50 and more of EfficientNet, which nothing then fuses or overwrites, and which
+    are copied to the caller. That made the network two to three times as slow.
     """
     ov = _import()
     found = {_name(output): output for output in model.outputs}
