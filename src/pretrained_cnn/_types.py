@@ -1,6 +1,6 @@
 """What a user may pass, as types.
 
-They say what is meant. What is not meant, a function refuses when it runs, with a sentence.
+The types document the arguments. A function checks its arguments when it runs, and says what it expects.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`write_results`: results into a file as they come, so that a run can be cut off at any moment and continue."""
+"""`write_results` writes results to a file as they come, so that an interrupted run can be resumed."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ __all__ = ["Written", "fill", "open_results", "write_results"]
 
 
 MAX_HELD = 1_000
-"""Results that wait behind a failure that may pass, at most."""
+"""Maximum number of results that wait behind a temporary failure."""
 MAX_FOLDERS = 100_000
-"""Folders that are remembered because an image in them could be read, at most."""
+"""Maximum number of folders that are remembered because an image in them could be read."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,15 @@ class Written:
     path: Path
     """The file."""
     images: int
-    """How many images have their rows in it."""
+    """Number of images with rows in the file."""
     failed: int
-    """How many of these failed."""
+    """Number of these images that failed."""
     uncertain: int
-    """How many of these are uncertain."""
+    """Number of these images that are uncertain."""
     before: int
-    """How many of these had their rows before."""
+    """Number of these images that had rows before this run."""
     unknown: int = 0
-    """How many of these are of none of the classes, by a calibrated classifier."""
+    """Number of these images that are of none of the classes, by a calibrated classifier."""
 
 
 def fill(
@@ -195,25 +195,24 @@ def write_results(
     retry_failed: bool = False,
     settings: Mapping[str, Any] | None = None,
 ) -> Written:
-    """Write results, or embeddings, to a file as they come: each image's rows are safe as soon as they are known.
+    """Write results or embeddings to a file, the rows of each image as soon as they are known.
 
     Args:
         results: What ``Classifier.stream`` or ``Classifier.embed_stream`` returns, or any iterable of results.
-        path: The file. Results go to ``.csv``, ``.jsonl`` (a JSON object in each line) or ``.parquet``, with the
-            columns of `to_frame`. Embeddings go to ``.parquet``, with the columns ``source``, ``embedding`` and
-            ``error``, or to ``.npy``, float32 ``(N, D)`` with NaN in failed rows; the names are then in
-            ``NAME.npy.sources.csv`` beside it.
-        resume: Continue the file, if it exists: images that have their rows are left out.
+        path: The file. Results: ``.csv``, ``.jsonl`` (a JSON object in each line) or ``.parquet``, with the columns of
+            `to_frame`. Embeddings: ``.parquet``, with the columns ``source``, ``embedding`` and ``error``, or ``.npy``,
+            float32 ``(N, D)`` with NaN in failed rows, and the names in ``NAME.npy.sources.csv`` next to it.
+        resume: Continue the file, if it exists. Images that already have rows are left out.
         overwrite: Replace the file, if it exists.
         retry_failed: With ``resume``, try the images again that failed. Each keeps its place in the file.
-        settings: What the results depend on, as plain data. A run that continues must have the same. A stream knows its
-            own settings; a plain iterable needs them to be resumed.
+        settings: Everything that the results depend on, as plain data. A resumed run must have the same settings. A
+            stream knows its own settings; a plain iterable needs them for resuming.
 
-    A process that is killed loses no row that was written, and leaves none torn. Failures that may pass, such as
-    of a network drive or of memory, get no rows; the run ends with OutputError, and ``resume=True`` continues them.
+    A killed process loses no written row and leaves no partial row. Temporary failures, such as those of a network
+    drive or of memory, get no rows. The run then ends with OutputError, and ``resume=True`` tries these images again.
 
     Raises OutputError if the file cannot be written, if it exists and neither ``resume`` nor ``overwrite`` is given, or
-    if it was made with other settings; InvalidArgumentError for arguments that do not go together.
+    if it was made with other settings; InvalidArgumentError for arguments that exclude each other.
 
     >>> import tempfile
     >>> from pretrained_cnn import Classifier
