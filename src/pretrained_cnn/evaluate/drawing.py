@@ -23,7 +23,7 @@ except ImportError:
 __all__ = ["draw_confusion", "draw_reliability"]
 
 LONGEST = 24
-"""Letters of a class's name that are drawn."""
+"""Maximum number of characters of a class name in a drawing."""
 MOST_NUMBERS = 25
 """Up to this number of classes, the cells show numbers."""
 MOST_NAMES = 80
@@ -31,7 +31,7 @@ MOST_NAMES = 80
 
 
 def draw_confusion(matrix: NDArray[np.intp], names: Sequence[str], ax: Axes | None) -> Figure:
-    """Draw a confusion matrix ``(C, C)``, rows the true classes, colored by the part of the row."""
+    """Draw a confusion matrix ``(C, C)``, rows the true classes, colored by the share of the row."""
     count = len(names)
     if ax is None:
         side = min(16.0, max(3.2, (0.32 if count <= MOST_NUMBERS else 0.2) * count + 1.6))

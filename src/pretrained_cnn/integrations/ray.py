@@ -1,7 +1,7 @@
-"""Images in Ray Data, for when one machine is not enough: `classify` and `embed`, and what an actor runs for them.
+"""Classify and embed images with Ray Data on several machines: `classify` and `embed`, and their actors.
 
-Reading, spreading, retrying and writing are Ray's. What is added is the way from an image to its rows, which is that
-of ``Classifier.stream``.
+Ray reads, distributes, retries and writes. This module converts images to rows as ``Classifier.stream``
+does.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ class _OfBatches:
 
 
 class BatchClassifier(_OfBatches):
-    """For ``Dataset.map_batches``: from a batch of images to rows as ``pretrained-cnn classify --output`` has them.
+    """A callable class for ``Dataset.map_batches``: converts a batch of images to the rows of ``pretrained-cnn classify
+    --output``.
 
     Args:
         model: A name that ``list_models`` gives, a ``ModelSpec``, or the path of a bundle.

@@ -1,4 +1,4 @@
-"""A backbone that may be chosen, what was found of it, and how candidates are told apart."""
+"""The candidates of a choice: their measurements, and the test that compares them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Verdict = Literal["chosen", "not told apart", "worse", "over budget"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A backbone that could be chosen: how long it takes on this machine, and how often its head is right.
+    """A candidate: its latency on this machine, and the accuracy of its head.
 
     >>> candidate = Candidate("MobileNet", "keras", 21.0, (20.5, 22.0), "chosen", right=90, judged=100)
     >>> candidate.accuracy, [round(end, 2) for end in candidate.interval]
@@ -33,21 +33,21 @@ class Candidate:
     runtime: str
     """The name of the runtime that executed it."""
     milliseconds: float
-    """The time for one of your images, alone, from the file to the embedding: the median."""
+    """The median time for one of your images, alone, from the file to the embedding."""
     spread: tuple[float, float]
     """The first and the third quartile of these times."""
     verdict: Verdict = "not told apart"
-    """``"chosen"``; ``"worse"`` if chance does not explain that it is less often right than the chosen one, or than
-    `beaten_by`; ``"not told apart"`` if chance may explain it; ``"over budget"`` if it takes too long, so that its
-    accuracy was not measured."""
+    """``"chosen"``; ``"worse"`` if chance does not explain that it is less accurate than the chosen one, or than
+    `beaten_by`; ``"not told apart"`` if chance may explain the difference. ``"over budget"`` if it takes too long; then
+    its accuracy was not measured."""
     right: int = 0
-    """How many images its cross-validated heads classified correctly."""
+    """Number of images that its cross-validated heads classified correctly."""
     judged: int = 0
-    """How many images they were judged by: all, or fewer if it was stopped early; 0 if it is over the budget."""
+    """Number of images that they classified: all, or fewer if it was stopped early; 0 if it is over the budget."""
     p_value: float | None = None
-    """How often chance alone makes a difference to the chosen one at least as large, 0 to 1: McNemar's exact test,
-    multiplied by the number of candidates that it was compared with (Bonferroni). None for the chosen one, and where
-    not all images were judged."""
+    """The probability that chance alone makes a difference to the chosen one at least as large, 0 to 1: McNemar's exact
+    test, multiplied by the number of compared candidates (Bonferroni). None for the chosen one, and if not all images
+    were classified."""
     beaten_by: str | None = None
     """The candidate that it cannot catch up with, so that it was stopped early; else None."""
 

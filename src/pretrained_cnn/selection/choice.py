@@ -1,4 +1,4 @@
-"""Which backbone to take for some images: `Choice`."""
+"""The result of a choice: `Choice`."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = ["Choice"]
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """Which backbone to take for some images, and a classifier that is ready.
+    """The backbone that was chosen for your images, and a trained classifier.
 
-    The accuracies are those of linear heads on the images given, each image judged by a head that has not seen it. They
-    hold for images like these. That of the chosen one is somewhat too good, since it is the largest of several: judge
-    `classifier` by images that had no part in the choice. The test assumes that images are drawn independently: near
-    copies make a difference look surer than it is. "Not told apart" does not say that candidates are equally good. The
-    times are those of this machine, and of what else it did meanwhile.
+    The accuracies are those of linear heads on your images. Each image is classified by a head that was not fitted on
+    it. They hold for images like these. That of the chosen one is slightly too good, because it is the largest of
+    several. Measure `classifier` on images that had no part in the choice. The test assumes that images are drawn
+    independently: near copies make a difference look more certain than it is. "Not told apart" does not say that
+    candidates are equally good. The times hold for this machine, and include what else ran on it.
 
     `choose` makes it.
 
@@ -45,7 +45,7 @@ class Choice:
     candidates: Sequence[Candidate]
     """All candidates, the fastest first."""
     images: int
-    """How many images the heads were judged by."""
+    """Number of images that the heads classified."""
     classes: tuple[str, ...] = field(repr=False)
     """The names of the classes."""
     classifier: Classifier = field(repr=False)
@@ -53,7 +53,7 @@ class Choice:
     budget_ms: float | None = None
     """The longest time for an image, in milliseconds; None for no limit."""
     rounds: int = 15
-    """How many images were timed."""
+    """Number of timed images."""
     failed: Sequence[ImageError] = ()
     """The images that could not be read."""
 
@@ -72,7 +72,7 @@ class Choice:
         return [each for each in self.candidates if each.verdict == "not told apart"]
 
     def sentence(self) -> str:
-        """The choice in one sentence, and which candidate may be as good and is faster."""
+        """The choice in one sentence, with a faster candidate that may be as good."""
         limit = "" if self.budget_ms is None else f" within {self.budget_ms:g} ms"
         within = [each for each in self.candidates if each.verdict != "over budget"]
         text = f"{self.best.name} is {'most often right' if len(within) > 1 else 'the only candidate'}{limit}"

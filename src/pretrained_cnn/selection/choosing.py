@@ -62,26 +62,26 @@ def choose(
     seed: int = 0,
     cache: bool = True,
 ) -> Choice:
-    """Choose the backbone that is most often right about your images, of those that are quick enough on this machine.
+    """Choose the most accurate backbone for your images among those that are fast enough on this machine.
 
-    The answer holds for images like those given, and for this machine. Differences that chance explains are called
-    "not told apart", not equal. The accuracy of the chosen one is somewhat too good, being the largest of several.
-    `Choice` says more of both.
+    The result holds for images like yours, and for this machine. Candidates whose difference may be chance are
+    "not told apart". The accuracy of the chosen one is slightly too good, because it is the largest of several.
+    `Choice` describes both.
 
-    Each candidate is timed on this machine, with images of yours. Those within the budget embed each image once; then
-    linear heads are cross-validated, on the same five parts for all candidates, with settings that the judged part had
-    no say in. Two rules spare work without changing the choice:
+    Each candidate is timed on this machine with your images. The candidates within the budget embed each image once.
+    Then linear heads are cross-validated on the same five parts for all candidates; the settings are chosen without the
+    part that is tested. Two rules save work without changing the choice:
 
     - A candidate over the budget embeds nothing: its accuracy could not make it faster.
-    - A candidate is stopped once it would be told apart from another one as worse even if it named all images correctly
-      that are left.
+    - A candidate is stopped once the test would find it worse than another one even if it classified all remaining
+      images correctly.
 
-    Candidates are not judged by a part of the images first, which would be faster still: who is ahead with few images
-    need not be ahead with many.
+    Candidates are not ranked by a part of the images first: the best one with few images may not be the best
+    one with many.
 
     Args:
-        source: Images with classes, as `Classifier.train` takes them: at least three a class. Of a folder with the
-            parts of a data set, ``train`` is taken, so that ``test`` can judge the result.
+        source: Images with classes, as `Classifier.train` takes them: at least three a class. If a folder contains the
+            parts of a data set, ``train`` is used, so that you can test the result on ``test``.
         models: Names, `ModelSpec`\\ s, paths of bundles and model files, and `Classifier`\\ s; a graph that is not
             Keras's must give an ``embedding``. By default all backbones whose ImageNet weights are on this machine.
         budget_ms: The longest time for one image, in milliseconds, as a median; None for no limit.
@@ -89,14 +89,14 @@ def choose(
         download: Whether to download weights that are not on this machine: those of ``models``, or without ``models``
             also those of the ten small backbones that ``pretrained-cnn bench`` measures.
         image_policy: An `ImagePolicy`, for all candidates but `Classifier`\\ s.
-        rounds: How many images each candidate is timed with. In a round all take turns.
-        seed: Of the parts for cross-validation.
+        rounds: Number of images that each candidate is timed with. The candidates take turns.
+        seed: The random seed of the parts for cross-validation.
         cache: Keep embeddings on disk, so that choosing or training again takes seconds.
 
-    All candidates are in memory while they are timed. Raises DataError for images that cannot be used and if no
-    candidate is within the budget, WeightsError if there are no candidates, or weights are not on this machine and
-    ``download`` is False, InvalidArgumentError for arguments that cannot be right, MissingDependencyError without
-    SciPy. A candidate that cannot be opened is left out with a `PretrainedCNNWarning` unless it was named.
+    All candidates are in memory while they are timed. Raises DataError for images that cannot be used, or if no
+    candidate is within the budget. Raises WeightsError without candidates, or if weights are not on this machine and
+    ``download`` is False. Raises InvalidArgumentError for invalid arguments, and MissingDependencyError without SciPy.
+    A candidate that cannot be opened is left out with a `PretrainedCNNWarning`, unless you named it.
 
     >>> from PIL import Image
     >>> images = {name: Image.open(f"examples/images/{name}.png").convert("RGB") for name in ("clock", "candle")}

@@ -1,4 +1,4 @@
-"""How to train: `Settings`, `MLP`, and the `Schedule` of a stage that goes epoch by epoch."""
+"""The settings of a training: `Settings`, `MLP`, and the `Schedule` of a stage with epochs."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ LEARNING_RATES = {"head": 3e-4, "fine-tune": 1e-5}
 BATCH_SIZES = {"head": 32, "fine-tune": 16}
 
 COPIES = 4
-"""How many changed copies of each image are embedded where nothing is fine-tuned."""
+"""Number of changed copies of each image that are embedded if nothing is fine-tuned."""
 
 PATIENCE = 5
 """Training ends when this number of epochs in a row have not lowered the log loss on validation."""
 
 OF_EPOCHS = ("epochs", "patience", "batch_size", "optimizer", "learning_rate", "label_smoothing", "callbacks")
-"""The settings that have no meaning for a head that is fitted to convergence."""
+"""The settings that do not apply to a head that is fitted to convergence."""
 
 
 @dataclass(frozen=True)
 class MLP:
     """A head with hidden layers: each is dense with ReLU, followed by dropout. The layer of the classes comes last.
 
-    Raises InvalidArgumentError for widths or a rate that cannot be right.
+    Raises InvalidArgumentError for invalid widths or an invalid rate.
 
     >>> MLP(hidden=(100,), dropout=0.2)
     MLP(hidden=(100,), dropout=0.2)
