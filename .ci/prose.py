@@ -272,14 +272,15 @@ def comments(text: str) -> Iterator[Passage]:
 
 
 def messages(nodes: Nodes) -> Iterator[Passage]:
-    """Each text of three words or more that is not a docstring: messages, help texts, and what pages say."""
+    """Each clause of a text of three words or more that is not a docstring: messages, help texts, and texts of pages."""
     docs = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
     parts = {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
     for node in nodes:
         if id(node) not in docs and id(node) not in parts and (text := literal_text(node)) and len(text.split()) > 2:
             if re.fullmatch(r"[\w\s]*\n[\w\s]*", text):  # a list of names
                 continue
-            yield Passage(node.lineno, plain(text))  # type: ignore[attr-defined]
+            for clause in text.split("; "):
+                yield Passage(node.lineno, plain(clause))  # type: ignore[attr-defined]
 
 
 def literal_text(node: ast.AST | None) -> str:

@@ -45,5 +45,5 @@ LabeledImages: TypeAlias = (
     "str | os.PathLike[str] | tuple[ImagesLike, Iterable[Any]] | "
     "Iterable[tuple[ImageLike | tuple[str, ImageLike], Any]] | SupportsItems"
 )
-"""Images whose classes are known, in any form that `Classifier.train` takes: a folder with a folder of images for each
-class, or an archive of one; a CSV file; a table; ``(X, y)``; a data set; or pairs of an image and a label."""
+"""Labeled images, in any form that `Classifier.train` takes: a folder with a folder of images for each class, or its
+archive; a CSV file; a table; ``(X, y)``; a data set; or pairs of an image and a label."""

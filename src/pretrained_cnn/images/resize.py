@@ -15,9 +15,9 @@ AS_IT_IS = ResizePolicy("squash")
 
 MARGIN = 2.95
 """So that the usual photo of a phone, 4032 x 3024, is decoded at a quarter, 756 pixels high, for the usual network,
-which is given 256 of them. On 50 labeled photos of that size, with a camera's noise, a quarter moved the scores of
-MobileNet and EfficientNetLite0 by 0.005 and 0.007 in the mean (total variation, against the full decode), a half by
-0.002 and 0.006; at a ratio of 1.6, a quarter moved them by 0.02."""
+which is given 256 of them. Measured on 50 labeled photos of that size, with a camera's noise: decoding at a quarter
+moved the scores of MobileNet and EfficientNetLite0 by 0.005 and 0.007 in the mean (total variation, against the full
+decode). Decoding at a half moved them by 0.002 and 0.006. At a ratio of 1.6, a quarter moved them by 0.02."""
 
 SMALLEST_DRAFT = 640
 """A draft keeps at least this many pixels each way. Below, a draft moved the scores of networks of 28 to 96 pixels by

@@ -128,8 +128,8 @@ def expand(source: str, policy: ImagePolicy = ImagePolicy(), skipped: Skipped | 
     - A file whose name ends in ``.txt``, and ``-`` for standard input: the path or URL in each line.
     - Anything else is the path or URL of one image.
 
-    In folders, archives and where a glob has a wildcard, junk is passed over (`skipping.is_junk`), and what is no
-    image or no regular file is counted in ``skipped``, or else logged in one line at the end. What is wrong with a
+    In folders, archives and matches of a wildcard, junk is skipped (`skipping.is_junk`), and files that are
+    no images or not regular are counted in ``skipped``, or else logged in one line at the end. What is wrong with a
     part of a source, such as a folder that vanished, is an ImageError in the place of an image. Raises ImageError at
     once for a source without an image.
     """

@@ -1,7 +1,7 @@
 """TIFF files as they are: the page that is the image, without its metadata, and samples of more than eight bits.
 
-Pillow reads the pixels of most. What it reads wrongly, or not at all, is read here: samples of 12, 16, 32 and 64 bits
-and floats, chunky or plane by plane, in strips or tiles, in either byte order, with black or with white at zero. To
+Pillow reads the pixels of most. This module reads the rest: samples of 12, 16, 32 and 64 bits and floats, chunky or
+plane by plane, in strips or tiles, in either byte order, with black or with white at zero. To
 undo a compression, Pillow's libtiff is given the strips as those of a gray image whose samples are the bytes.
 """
 
