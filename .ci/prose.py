@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 
-MAX_WORDS = 60
+MAX_WORDS = 40
 """A longer sentence is a finding."""
 GOOD_WORDS = 25
 """Longer sentences are counted, not reported."""
@@ -95,8 +95,8 @@ INSTEAD = {
     r"(?:mis)?spelt|learnt|burnt|spoilt|dreamt": "-ed: misspelled, learned",
     r"(?:ana|para|cata)lys(?:e|es|ed|ing)": "analyze",
     (
-        r"(?:un|de|re|non)?(?:normal|optim|initial|serial|quant|regular|categor|character|custom|final|general|memor|minim"
-        r"|maxim|organ|recogn|real|special|standard|summar|synchron|token|util|visual|vector|author|emphas|prior|local"
+        r"(?:un|de|re|non)?(?:normal|optim|initial|serial|quant|regular|categor|character|custom|final|general|memor"
+        r"|minim|maxim|organ|recogn|real|special|standard|summar|synchron|token|util|visual|vector|author|emphas|prior|local"
         r"|central|random|symbol|binar|parallel|linear|anonym|penal|stabil|equal|capital|formal|crystal|modern|neutral"
         r"|sanit|material|apolog|critic|rasterbin)is(?:e|es|ed|er|ers|ing|ation|ations|able)"
     ): "-ize",
@@ -272,7 +272,7 @@ def comments(text: str) -> Iterator[Passage]:
 
 
 def messages(nodes: Nodes) -> Iterator[Passage]:
-    """Each clause of a text of three words or more that is not a docstring: messages, help texts, and texts of pages."""
+    """Each clause of a text of three words or more that is not a docstring: messages, help texts, texts of pages."""
     docs = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
     parts = {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
     for node in nodes:

@@ -45,8 +45,8 @@ def found(name: str, text: str) -> list[str]:
         ("Normalise the centre, optimising behaviour.", ["'Normalise'", "'behaviour'", "'centre'", "'optimising'"]),
         ("Normalize the center, then promise otherwise precise advice.", []),
         ("`colour` and ``picture``, [a link](picture.png) and https://grey.org are code.", []),
-        ("word " * 61 + ".", ["a sentence of 61 words (word word word word word word ...)"]),
-        ("word " * 60 + ". Word " + "word " * 59 + ".", []),
+        ("word " * 41 + ".", ["a sentence of 41 words (word word word word word word ...)"]),
+        ("word " * 40 + ". Word " + "word " * 39 + ".", []),
     ],
 )
 def test_words_and_lengths(text: str, expected: list[str]) -> None:
