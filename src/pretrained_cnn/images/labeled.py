@@ -34,8 +34,8 @@ __all__ = [
 WNID = re.compile(r"(?<![a-z0-9])n\d{8}(?!\d)")
 
 FORMS = (
-    "a folder with a folder for each class, a zip or tar archive of one, a CSV file with the columns path and label, a "
-    "data frame, arrays (X, y), a data set of TensorFlow, PyTorch or Hugging Face, or pairs (image, label)"
+    "a folder with a folder for each class, its zip or tar archive, a CSV file with the columns path and label, a data "
+    "frame, arrays (X, y), a TensorFlow, PyTorch or Hugging Face data set, or pairs (image, label)"
 )
 
 PARTS = {

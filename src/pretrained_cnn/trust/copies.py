@@ -55,7 +55,7 @@ def find_copies(units: NDArray[np.float32], thumbnails: NDArray[np.uint8]) -> Co
 
     Candidates are each image's nearest ones by embedding, and by hash, mirrored or not. A candidate is a copy in two
     cases: the hashes agree and the embeddings are closer than those of most pairs; or the hashes agree for some part of
-    one of the two and the embeddings are much closer than those of nearly all pairs. So copies are found after a change
+    one of the two and the embeddings are extremely close. So copies are found after a change
     of the file, the size or the framing. Memory holds blocks of similarities.
     """
     if len(units) < 2:
