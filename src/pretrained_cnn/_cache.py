@@ -1,4 +1,4 @@
-"""The cache of what was computed once: its kinds, its bound, and how one process at a time writes there."""
+"""The cache of computed results: its folders, its size limit, and its locks between processes."""
 
 from __future__ import annotations
 

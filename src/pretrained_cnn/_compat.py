@@ -1,4 +1,4 @@
-"""Each private or undocumented part of another package that this library stands on, as one function.
+"""Private or undocumented parts of other packages that this library needs, each as one function.
 
 ``tests/test_compat.py`` checks each against the installed version and says what broke. Nothing is imported from the
 other package until a function is called.

@@ -1,7 +1,7 @@
-"""Downloads that are right or not there: resumed, tried again, checked before they take their name.
+"""Downloads that are complete or absent: resumed, retried, and checked before they get their final name.
 
-A download goes to ``.NAME.part`` beside its goal. What may pass (status 5xx or 429, silence, a cut connection) is tried
-again; a 404 or a wrong hash is not.
+A download goes to ``.NAME.part`` beside its goal. Temporary failures (status 5xx or 429, silence, a cut connection) are
+retried; a 404 or a wrong hash is not.
 """
 
 from __future__ import annotations

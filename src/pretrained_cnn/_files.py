@@ -1,4 +1,4 @@
-"""Files on disk: written whole or not at all, through no link that somebody planted, and their checksums."""
+"""Files on disk: written completely or not at all, never through a foreign link, and their checksums."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One way to open an http(s) address, for weights files and for images."""
+"""Opens http(s) addresses, for weights files and for images."""
 
 from __future__ import annotations
 

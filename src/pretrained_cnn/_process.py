@@ -1,4 +1,4 @@
-"""The process that the library is a guest in: what it may use of the machine, and what must not be started in it."""
+"""The host process: the resources that the library may use, and the state that it must not change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known by a name and may be added to: built in, registered by the program, or offered by a plugin.
+"""A registry of named things: built in, registered by the program, or offered by a plugin.
 
 Models and runtimes are each one `Registry`, so both are looked up, replaced and refused in the same way.
 """

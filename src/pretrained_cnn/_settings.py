@@ -1,4 +1,4 @@
-"""What the environment sets, each variable read and checked in one place."""
+"""Environment variables, each read and checked in one place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user may pass, as types.
+"""The types of arguments that users pass.
 
 The types document the arguments. A function checks its arguments when it runs, and says what it expects.
 """

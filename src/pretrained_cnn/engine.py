@@ -1,4 +1,4 @@
-"""A network ready to run: `Engine` builds or opens it, runs images through it, and checks everything that it gives."""
+"""`Engine` builds or opens a network, runs images through it, and checks all outputs."""
 
 from __future__ import annotations
 

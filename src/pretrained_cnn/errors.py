@@ -1,4 +1,4 @@
-"""Every error that the library raises on purpose.
+"""All errors that the library raises on purpose.
 
 ``except PretrainedCNNError`` catches all of them. Each is also the built-in exception that a caller
 would expect::

@@ -1,4 +1,4 @@
-"""What caches are keyed by: the identity of a network, found without building it wherever that is possible.
+"""The keys of caches: the identity of a network, computed without building it if possible.
 
 Each key covers everything that the cached content depends on: the weights, the builder, the preprocessing, the code of
 a user's own functions, the settings, and the versions of the packages that take part. Where something cannot be

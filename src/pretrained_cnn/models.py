@@ -1,4 +1,4 @@
-"""What may stand for a model, decided in one place for ``Classifier``, ``Classifier.train`` and ``--model``."""
+"""Interprets the argument ``model`` of ``Classifier``, ``Classifier.train`` and ``--model`` in one place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bundles on disk: written whole or not at all, and believed only after each byte was checked."""
+"""Bundles on disk: written completely or not at all, and used only after each byte was checked."""
 
 from __future__ import annotations
 

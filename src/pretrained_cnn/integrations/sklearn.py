@@ -83,11 +83,11 @@ class _ImageEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn is u
 
 
 class ImageEmbedder(TransformerMixin, _ImageEstimator):  # type: ignore[misc]
-    """From images to embeddings, float32 ``(N, D)``: what a pretrained network sees in them.
+    """A transformer from images to embeddings of a pretrained network, float32 ``(N, D)``.
 
     Args:
         model: A name that ``list_models`` gives, a ``ModelSpec``, or the folder of a bundle.
-        layer: The name of a layer whose output is taken, in place of the head's input.
+        layer: The name of a layer whose output is used in place of the head's input.
         weights: As for ``Classifier``.
         runtime: As for ``Classifier``; None for its default.
         resize: As for ``Classifier``.
@@ -98,8 +98,8 @@ class ImageEmbedder(TransformerMixin, _ImageEstimator):  # type: ignore[misc]
             search computes each once. Those of a ``layer`` are not kept.
         **arguments: Other arguments of ``Classifier``, builder options such as ``alpha=0.25`` among them.
 
-    X is images as ``Classifier.predict_batch`` takes them, or a table with one column of them. Nothing is learned from
-    them. It can be pickled; the copy builds the network again. Raises what ``Classifier`` raises.
+    X is images as ``Classifier.predict_batch`` takes them, or a table with one column of them. `fit` learns nothing
+    from them. It can be pickled; the copy builds the network again. Raises what ``Classifier`` raises.
 
     >>> ImageEmbedder("EfficientNetLite0").fit_transform(["examples/images/clock.png"]).shape
     (1, 1280)
@@ -131,7 +131,7 @@ class ImageEmbedder(TransformerMixin, _ImageEstimator):  # type: ignore[misc]
         self._take(arguments)
 
     def fit(self, X: Any = None, y: Any = None) -> ImageEmbedder:  # noqa: N803 - scikit-learn's names
-        """Check the arguments. ``X`` and ``y`` are not looked at."""
+        """Check the arguments. ``X`` and ``y`` are ignored."""
         self._prepare()
         return self
 
@@ -229,7 +229,7 @@ class ImageClassifier(ClassifierMixin, _ImageEstimator):  # type: ignore[misc]
         Args:
             X: Images, ``(n,)``. Those that cannot be read are left out, with a warning.
             y: The class of each image, ``(n,)``: text, whole numbers or booleans, none missing.
-            sample_weight: What each image counts, ``(n,)``, numbers of at least 0; None for 1.
+            sample_weight: The weight of each image, ``(n,)``, numbers of at least 0; None for 1.
 
         Raises ValueError for targets that are not classes, as scikit-learn's own classifiers do.
         """

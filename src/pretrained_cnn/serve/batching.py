@@ -1,7 +1,8 @@
 """Dynamic batching: the images of many requests pass through the network together.
 
-An image that comes while the network has a lane free runs at once, alone. Those that come while all lanes are busy
-wait, and go together when one is free again. So no time is spent waiting for company, and batches grow with the load.
+An image that comes while the network has a lane free runs at once, alone. Images that come while all lanes are busy
+wait, and run together when a lane is free again. So no image waits only to fill a batch, and batches grow with the
+load.
 """
 
 from __future__ import annotations

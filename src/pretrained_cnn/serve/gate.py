@@ -1,4 +1,4 @@
-"""What each request passes through: the key, the log line, the metrics, and one form for all errors."""
+"""The middleware of each request: the key, the log line, the metrics, and one form for all errors."""
 
 from __future__ import annotations
 

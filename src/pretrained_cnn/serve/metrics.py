@@ -1,7 +1,7 @@
-"""What a service counts, as Prometheus reads it: summed over all worker processes.
+"""The metrics of a service in Prometheus's format, summed over all worker processes.
 
-The numbers are in memory that the processes share, a row for each worker, which it alone writes. So no lock is
-needed that a killed worker would keep, and what it had counted stays.
+The numbers are in memory that the processes share, a row for each worker, which only that worker writes. So no lock
+is needed, which a killed worker could keep, and its counts stay.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The processes of a service: one that answers, or several, and one that starts them again."""
+"""The processes of a service: one worker, or several workers and a parent that restarts them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a backbone and labeled images to a network with those classes."""
+"""Transfer learning: trains a network for your classes from a backbone and labeled images."""
 
 from __future__ import annotations
 

@@ -196,9 +196,8 @@ class Audit:
     def write_html(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write a page with the images of all findings, in which you mark which to drop and which to relabel.
 
-        The page saves all other images, with their classes and absolute paths, as a CSV file to train with; nothing is
-        marked at first. It holds everything, thumbnails of up to 500 findings of each kind included, and needs no
-        network.
+        The page saves all other images, with their classes and absolute paths, as a CSV file to train with. Nothing is
+        marked at first. The page is self-contained, with thumbnails of up to 500 findings of each kind.
 
         Args:
             path: The HTML file.

@@ -1,4 +1,4 @@
-"""Which of many unlabeled images to label next: those that a classifier is unsure of, no two alike."""
+"""Chooses which unlabeled images to label next: uncertain ones that differ from each other."""
 
 from __future__ import annotations
 

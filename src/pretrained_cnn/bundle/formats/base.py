@@ -1,4 +1,4 @@
-"""`Format`: what all formats have in common."""
+"""`Format`, the base class of all formats."""
 
 from __future__ import annotations
 
