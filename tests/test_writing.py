@@ -444,7 +444,7 @@ def test_eight_in_a_row_end_the_run_and_resume_alone_goes_on(
         failing(patch, lambda name: OSError(errno.EIO, "Input/output error") if name > LISTED[9] else None)
         with pytest.raises(OutputError) as caught:
             write_results(clf.stream("photos", top=1), path)
-    assert "8 images could not be read for a reason that may pass" in str(caught.value)
+    assert "8 images could not be read for a temporary reason" in str(caught.value)
     assert "10 images have their rows; when it is mended, continue with resume=True" in str(caught.value)
     assert write_results(clf.stream("photos", top=1), path, resume=True).before == 10
     assert Path(path).read_bytes() == Path(whole.path).read_bytes()

@@ -27,7 +27,7 @@ TIMEOUT = 30.0
 """Seconds without a byte after which an attempt fails."""
 
 ATTEMPTS = 5
-"""How often a download is tried before it fails for a reason that may pass."""
+"""Number of tries before a temporary failure ends a download."""
 
 BACKOFF = 1.0
 """Seconds to wait after the first failed attempt; twice as long after each further one."""
@@ -64,7 +64,7 @@ def download(url: str, path: Path, problem: Problem, *, resumable: bool) -> None
 
 
 def _insist(attempt: Callable[[], None], url: str) -> None:
-    """Call ``attempt`` until it succeeds, as long as what goes wrong may pass."""
+    """Call ``attempt`` until it succeeds, as long as the failures are temporary."""
     for number in itertools.count(1):
         try:
             attempt()

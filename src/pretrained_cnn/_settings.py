@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 API_KEY = "PRETRAINED_CNN_API_KEY"
-"""What requests to ``pretrained-cnn serve`` must send as ``Authorization: Bearer``."""
+"""The key that requests to ``pretrained-cnn serve`` must send as ``Authorization: Bearer``."""
 CACHE = "PRETRAINED_CNN_CACHE"
 """The folder of what was computed once and may be needed again."""
 CACHE_BYTES = "PRETRAINED_CNN_CACHE_BYTES"

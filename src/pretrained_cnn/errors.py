@@ -132,7 +132,7 @@ class ImageError(PretrainedCNNError, ValueError):
         self.source = source
         """The image's name, as in `Result.source`."""
         self.reason = reason
-        """What is wrong with it, and what to do."""
+        """The problem, and what to do."""
 
     @override
     def __str__(self) -> str:

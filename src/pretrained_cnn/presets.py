@@ -1,4 +1,4 @@
-"""How pixel values become what a network was trained with, by name or by three numbers."""
+"""Preprocessing of pixel values, by name or by three numbers."""
 
 from __future__ import annotations
 

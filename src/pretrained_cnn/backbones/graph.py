@@ -1,4 +1,4 @@
-"""What a Keras model computes, read from its graph: its calls, its head, and how to cut and rewire it.
+"""Reads and changes the graph of a Keras model: its calls, its head, and how to cut and rewire it.
 
 A layer may be a part of several models, and a model a layer of another. So everything here follows the tensors of one
 model, from its outputs to its inputs, and never a layer's own ``input`` or ``output``, which may be of another model.

@@ -50,7 +50,9 @@ DIGEST_BYTES = 8
 """Bytes of the SHA-256 of each image that a bundle was trained on."""
 
 TOLERANCE: dict[Dtype, float] = {"float32": 1e-4, "float16": 0.05, "int8": 0.01}
-"""How far a score may be from the network's own. In 8 bits it is only how near two classes count as a tie."""
+"""Maximum difference of a score from the network's own. With 8 bits, only the difference up to which two classes count
+as a tie.
+"""
 
 MIN_AGREEMENT: dict[Dtype, float] = {"float32": 1.0, "float16": 1.0, "int8": 0.95}
 """The share of images that must keep their best class."""
@@ -76,7 +78,7 @@ class Bundle:
     spec: ModelSpec
     """Without a builder and a preprocess function: both are in the model."""
     image_policy: ImagePolicy
-    """How the classifier that was saved read its images."""
+    """The image policy of the saved classifier."""
     head: Head | None = None
     """What gives the scores, of the embedding that the model gives; None if the model gives all outputs itself."""
 

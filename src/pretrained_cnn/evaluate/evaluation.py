@@ -96,8 +96,8 @@ class Evaluation(Table):
     failed: Sequence[ImageError] = ()
     """The images that could not be read. They are not among the N, and do not count."""
     images: Mapping[int, Any] = field(default_factory=dict, repr=False)
-    """What shows images again in a notebook, by the place among the N; an image that is not there is shown if its name
-    is that of a file. Those of the 12 worst mistakes are kept."""
+    """The sources for showing images again in a notebook, by the index among the N. Other images are shown if their
+    name is the path of a file. Those of the 12 worst mistakes are kept."""
 
     def __post_init__(self) -> None:
         targets, scores = np.asarray(self.targets, np.intp), as_floats(self.scores)

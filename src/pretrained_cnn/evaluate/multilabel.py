@@ -92,8 +92,8 @@ class MultiLabelEvaluation(Table):
     thresholds: Sequence[float] = ()
     """``(C,)``: the probability from which a label is predicted; 0.5 for each if empty."""
     images: Mapping[int, Any] = field(default_factory=dict, repr=False)
-    """What shows images again in a notebook, by the place among the N; an image that is not there is shown if its name
-    is that of a file. Those of the 12 worst mistakes are kept."""
+    """The sources for showing images again in a notebook, by the index among the N. Other images are shown if their
+    name is the path of a file. Those of the 12 worst mistakes are kept."""
 
     def __post_init__(self) -> None:
         targets, scores = np.asarray(self.targets, bool), as_floats(self.scores)

@@ -1,4 +1,4 @@
-"""Where a network looks: heat maps over an image for one of its classes.
+"""Heat maps that show which parts of an image a network uses for a class.
 
 Each of the three methods takes one forward pass and the gradient of the class's logit with respect to the
 last feature map. (The gradient of the probability would also depend on the other classes.)
@@ -38,7 +38,7 @@ __all__ = ["Explanation", "explain", "project_to_image"]
 BAND = 4_000_000
 """Pixels of a heat map that are made at a time."""
 BYTES_A_PIXEL = 8
-"""What an explanation takes of each pixel: the image and its heat map."""
+"""Bytes of memory that an explanation takes for each pixel: the image and its heat map."""
 
 COLORS = ((0, 0, 60), (90, 20, 140), (200, 40, 110), (250, 120, 40), (255, 235, 120))
 """From nothing to most, each brighter than the one before it, so that the order also shows in gray."""
@@ -46,7 +46,7 @@ COLORS = ((0, 0, 60), (90, 20, 140), (200, 40, 110), (250, 120, 40), (255, 235, 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Where a network saw a class in an image.
+    """A heat map of the parts of an image that a network uses for a class.
 
     >>> from pretrained_cnn import Classifier
     >>> explanation = Classifier("EfficientNetLite0").explain("examples/images/clock.png")
@@ -95,7 +95,7 @@ class Explanation:
         self.overlay().save(path)
 
     def _repr_png_(self) -> bytes:
-        """What a notebook shows."""
+        """The representation in a notebook."""
         stream = io.BytesIO()
         self.overlay().save(stream, "PNG")
         return stream.getvalue()

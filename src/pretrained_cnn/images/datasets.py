@@ -22,7 +22,7 @@ class Dataset(NamedTuple):
     """Images with their labels, all of them in memory or by path."""
 
     name: str
-    """What errors call it."""
+    """The name in error messages."""
     images: list[Any]
     labels: list[str | int]
     classes: tuple[str, ...] | None = None

@@ -1,4 +1,4 @@
-"""What PNG and JPEG files say beside their pixels, read without trusting it; and the files without it.
+"""The metadata of PNG and JPEG files, read defensively; and the files without metadata.
 
 Metadata may be broken, huge or hostile while the pixels are whole. So Pillow never sees it: each reader takes what
 decides how the pixels look, leaves out what is broken, and gives the file with nothing but its pixels.

@@ -40,13 +40,13 @@ class Item:
     index: int
     """Its place among the images given, from 0."""
     name: str
-    """What `Result.source` and errors call it."""
+    """The name in `Result.source` and in error messages."""
     image: Any
-    """What the user gave."""
+    """The input of the user."""
 
     @property
     def path(self) -> str | None:
-        """Where the image can be read again: its path or address; None for one in memory."""
+        """The path or address for reading the image again; None for an image in memory."""
         try:
             return str(os.fsdecode(self.image)) if isinstance(self.image, str | os.PathLike) else None
         except Exception:  # of someone else's object

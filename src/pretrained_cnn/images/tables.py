@@ -63,10 +63,10 @@ class Table(NamedTuple):
     """Columns of the same length, by their names."""
 
     name: str
-    """What errors call it."""
+    """The name in error messages."""
     columns: Mapping[str, Sequence[Any]]
     rows: Sequence[str]
-    """What errors call each row, such as ``"line 2"``."""
+    """The name of a row in error messages, such as ``"line 2"``."""
     folder: str | None = None
     """The folder that paths are relative to; None for paths that are taken as they are."""
 

@@ -157,7 +157,7 @@ def write_report(
 
 
 class _Run:
-    """What a run has found so far."""
+    """The counts of a run so far."""
 
     def __init__(
         self,

@@ -116,7 +116,7 @@ class Shards(Destination):
     def write(self, result: Result, *, listed: bool = False) -> None:
         """Take the next result; with the last of its file, the file is written.
 
-        A file with failures that may pass is not written before `again`. Raises OutputError if `IN_A_ROW` of them
+        A file with temporary failures is not written before `again`. Raises OutputError if `IN_A_ROW` of them
         follow each other.
         """
         passing = may_pass(result.error, listed=listed) and not _is_gone(result, self.run.folder)
@@ -173,7 +173,7 @@ class Shards(Destination):
     def _sentence(self, result: Result) -> str:
         reason = "" if result.error is None else result.error.reason
         return (
-            f"{self.path}: images could not be read for a reason that may pass, such as {result.source}: {reason}; "
+            f"{self.path}: images could not be read for a temporary reason, such as {result.source}: {reason}; "
             f"their files were not written. {self.images:,} images have their rows; when it is mended, continue with "
             "resume=True"
         )

@@ -60,8 +60,8 @@ def fill(
 ) -> None:
     """Write results that the file does not have, as `open_results` gives them, and finish the file.
 
-    ``before`` is called with each result before its rows are written, ``after`` after that. Failures that may pass are
-    held back until an image succeeds, and are then tried again. Raises OutputError, and leaves them out, if
+    ``before`` is called with each result before its rows are written, ``after`` after that. Temporary failures are held
+    back until an image succeeds, and are then tried again. Raises OutputError, and leaves them out, if
     `IN_A_ROW` of them follow each other, or if they fail again while their folder or machine does not answer.
     """
 
@@ -87,7 +87,7 @@ def fill(
 
 
 class _Held:
-    """Results that wait, since a failure before them may pass."""
+    """Results that wait behind a temporary failure."""
 
     def __init__(self, file: ResultsFile, stream: ResultStream[Any] | None, write: Callable[[Any], None]) -> None:
         self._file, self._stream, self._write = file, stream, write
@@ -127,7 +127,9 @@ class _Held:
             self._write(result)
 
     def _passes(self, result: Any, origin: Origin) -> bool:
-        """Whether a failure may pass; also that of a path which a list names, if its folder was there and is gone."""
+        """Whether a failure is temporary; also that of a path which a list names, if its folder was there and is
+        gone.
+        """
         folder = os.path.dirname(origin.image) if isinstance(origin.image, str) else None
         if result.error is None:
             if folder is not None and len(self._folders) < MAX_FOLDERS:
@@ -143,11 +145,11 @@ class _Held:
             last = self.left_out[-1]
             count = "1 image" if len(self.left_out) == 1 else f"{len(self.left_out):,} images"
             reason = (
-                f"{count} could not be read for a reason that may pass, the last one {last.source}: {last.error.reason}"
+                f"{count} could not be read for a temporary reason, the last one {last.source}: {last.error.reason}"
             )
         return (
-            f"{self._file.path}: {reason}; no row was written for what may pass. {self._file.images:,} images have "
-            "their rows; when it is mended, continue with resume=True"
+            f"{self._file.path}: {reason}; no row was written for temporary failures. {self._file.images:,} images "
+            "have rows; solve the problem, then continue with resume=True"
         )
 
 

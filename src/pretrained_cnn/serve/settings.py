@@ -26,7 +26,7 @@ class Settings:
     allow_urls: bool = False
     """Whether a request may name the http(s) address of an image. Addresses that are not public are never opened."""
     api_key: str | None = field(default=None, repr=False)
-    """What requests must send as ``Authorization: Bearer``; None where none is asked for."""
+    """The key that requests must send as ``Authorization: Bearer``; None without one."""
 
     @property
     def max_held(self) -> int:
