@@ -445,7 +445,7 @@ def test_eight_in_a_row_end_the_run_and_resume_alone_goes_on(
         with pytest.raises(OutputError) as caught:
             write_results(clf.stream("photos", top=1), path)
     assert "8 images could not be read for a temporary reason" in str(caught.value)
-    assert "10 images have their rows; when it is mended, continue with resume=True" in str(caught.value)
+    assert "10 images have their rows; solve the problem, then continue with resume=True" in str(caught.value)
     assert write_results(clf.stream("photos", top=1), path, resume=True).before == 10
     assert Path(path).read_bytes() == Path(whole.path).read_bytes()
 

@@ -174,7 +174,7 @@ class Shards(Destination):
         reason = "" if result.error is None else result.error.reason
         return (
             f"{self.path}: images could not be read for a temporary reason, such as {result.source}: {reason}; "
-            f"their files were not written. {self.images:,} images have their rows; when it is mended, continue with "
+            f"their files were not written. {self.images:,} images have their rows; solve the problem, then continue with "
             "resume=True"
         )
 

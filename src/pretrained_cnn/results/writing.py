@@ -149,7 +149,7 @@ class _Held:
             )
         return (
             f"{self._file.path}: {reason}; no row was written for temporary failures. {self._file.images:,} images "
-            "have rows; solve the problem, then continue with resume=True"
+            "have their rows; solve the problem, then continue with resume=True"
         )
 
 
