@@ -174,8 +174,8 @@ class Shards(Destination):
         reason = "" if result.error is None else result.error.reason
         return (
             f"{self.path}: images could not be read for a temporary reason, such as {result.source}: {reason}; "
-            f"their files were not written. {self.images:,} images have their rows; solve the problem, then continue with "
-            "resume=True"
+            f"their files were not written. {self.images:,} images have their rows; solve the problem, then continue "
+            "with resume=True"
         )
 
     def _open(self, images: Iterable[Found], resume: bool, overwrite: bool) -> None:
