@@ -207,7 +207,7 @@ def test_one_image_in_two_classes_is_warned_of(patterns: Path) -> None:
     with messages() as warned:
         report = Classifier.train([*pairs, (pairs[0][0], "down")], SMALL).report
     assert warned == [
-        f"1 train images are in another class too, such as {pairs[0][0]}; report.contradictions lists all: "
+        f"1 train images are also in another class, such as {pairs[0][0]}; report.contradictions lists all: "
         "remove each from the wrong class"
     ]
     assert report.contradictions == [str(pairs[0][0])]
