@@ -8,7 +8,6 @@ from __future__ import annotations
 import ast
 import dataclasses
 import re
-import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -111,13 +110,6 @@ def test_the_files_of_a_checklist_exist(kind: str, name: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_checklist_names_its_tests_or_where_they_are_shipped(kind: str) -> None:
     assert re.search(r"`tests/\w+\.py`|docs/reference", checklists()[kind])
-
-
-def test_all_prose_is_plain() -> None:
-    """What `.ci/run` checks, in the quick tests so that it shows early."""
-    command = [sys.executable, str(ROOT / ".ci" / "prose.py")]
-    printed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    assert printed.startswith("0 findings"), printed
 
 
 @pytest.mark.slow  # it needs Sphinx, which is not among the packages of the quick tests

@@ -45,8 +45,8 @@ def found(name: str, text: str) -> list[str]:
         ("Normalise the centre, optimising behaviour.", ["'Normalise'", "'behaviour'", "'centre'", "'optimising'"]),
         ("Normalize the center, then promise otherwise precise advice.", []),
         ("`colour` and ``picture``, [a link](picture.png) and https://grey.org are code.", []),
-        ("word " * 41 + ".", ["a sentence of 41 words (word word word word word word ...)"]),
-        ("word " * 40 + ". Word " + "word " * 39 + ".", []),
+        ("word " * 51 + ".", ["a sentence of 51 words (word word word word word word ...)"]),
+        ("word " * 50 + ". Word " + "word " * 49 + ".", []),
     ],
 )
 def test_words_and_lengths(text: str, expected: list[str]) -> None:
@@ -133,3 +133,9 @@ def test_help_texts(call: str, expected: list[str]) -> None:
 def test_comments_of_scripts_and_settings() -> None:
     assert found("a.js", 'x = "grey";\n// grey\n/* a\n grey */') == ["2 'grey'", "3 'grey'"]
     assert found("a.toml", 'x = "grey"  # grey') == ["1 'grey'"]
+
+
+def test_all_prose_of_the_repository_is_plain() -> None:
+    """What `.ci/run` checks, among the quick tests so that it shows early."""
+    lines, _ = prose.report(prose.own_files())
+    assert lines == []

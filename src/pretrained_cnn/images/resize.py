@@ -14,10 +14,10 @@ AS_IT_IS = ResizePolicy("squash")
 """Leaves an image of the network's size unchanged."""
 
 MARGIN = 2.0
-"""How many times the pixels that a network is given a reduced image keeps, each way. On 100 labeled photos with a
+"""A reduced image keeps this many times the pixels of the network's input, each way. On 100 labeled photos with a
 camera's noise, reducing to 1.5, 2, 2.5 or 2.95 times moved the scores of MobileNet by 0.014 to 0.016, 0.008 to 0.011,
 0.008 to 0.010 and 0.007 to 0.017 in the mean (total variation, against the image in full), those of EfficientNetLite0
-alike; bilinear in place of bicubic interpolation moved them by 0.022 to 0.033. As many photos were named rightly
+alike. Bilinear in place of bicubic interpolation moved them by 0.022 to 0.033. As many photos were classified correctly
 (``benchmarks/large_photos.py``)."""
 
 SMALLEST = 640
