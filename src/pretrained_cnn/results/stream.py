@@ -109,7 +109,7 @@ def _root(source: str) -> str:
 
 
 class ResultStream(Iterator[T], Generic[T]):
-    """An iterator of results in the order of their images. Work starts with the first `next`.
+    """An iterator of results in the order of their images. Work starts with the first result.
 
     ``Classifier.stream`` and ``Classifier.embed_stream`` return one. `close`, or an exception in the loop around it,
     ends its threads. `write_results` also uses `is_empty`, `next_with_origin` and `again`.
