@@ -168,7 +168,9 @@ def decoders(models: list[str], photos: list[Path]) -> Iterator[str]:
             return np.asarray(image)
 
     def by_simplejpeg(data: bytes, times: int) -> Any:
-        return importlib.import_module("simplejpeg").decode_jpeg(data, min_factor=times)
+        with Image.open(io.BytesIO(data)) as image:
+            least = {"min_width": image.width // times, "min_height": image.height // times}
+        return importlib.import_module("simplejpeg").decode_jpeg(data, min_factor=times, **least)
 
     def by_pyvips(data: bytes, times: int) -> Any:
         return importlib.import_module("pyvips").Image.jpegload_buffer(data, shrink=times).numpy()
