@@ -178,7 +178,7 @@ def import_keras() -> Any:
 def import_tensorflow() -> Any:
     """TensorFlow, started without its messages about this machine, such as missing CUDA drivers.
 
-    Some are printed before TensorFlow reads its own setting, so stderr is held back too. Where the user has set
+    Some are printed before TensorFlow reads its own setting, so stderr is also held back. Where the user has set
     ``TF_CPP_MIN_LOG_LEVEL`` to less than 3, the messages are shown.
     """
     if "tensorflow" not in sys.modules:

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 __all__ = ["Classifier"]
 
 SHOWN = 20
-"""So many classes are named in a notebook."""
+"""The number of classes that a notebook lists."""
 
 
 @hinting

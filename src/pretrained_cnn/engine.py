@@ -1044,7 +1044,7 @@ def open_model(
 
 
 def _check_options(spec: ModelSpec, options: Mapping[str, Any]) -> None:
-    """Raise InvalidArgumentError for an option that must be a misspelt argument, before the network is built."""
+    """Raise InvalidArgumentError for an option that must be a misspelled argument, before the network is built."""
     if isinstance(spec.builder, Reference) and spec.builder.path.startswith(("keras.", "pretrained_cnn.")):
         for name in options.keys() - OPTIONS:
             if found := similar(name, ARGUMENTS):

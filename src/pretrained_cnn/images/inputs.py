@@ -175,8 +175,8 @@ def _missing(path: str) -> str:
     if is_too_long(path):
         return f"its path has {len(os.path.abspath(path))} characters, and Windows takes {LONGEST_PATH}"
     if glob.has_magic(path):
-        return "there is no such file; give a pattern to predict_batch or stream"
-    return "there is no such file"
+        return "the file does not exist; give a pattern to predict_batch or stream"
+    return "the file does not exist"
 
 
 def _open_at_once(path: str, flags: int) -> int:

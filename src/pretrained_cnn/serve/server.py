@@ -154,7 +154,7 @@ def _supervise(load: Load, settings: Settings, listener: socket.socket, metrics:
         finally:
             for process in processes:
                 process.terminate()
-            listener.close()  # each worker has it too, and takes what waits there before it closes it
+            listener.close()  # each worker also has it, and takes what waits there before it closes it
             for process in processes:
                 process.join()
     raise_it()

@@ -20,7 +20,7 @@ __all__ = ["Trained", "TrainingReport", "model_card", "read_training", "training
 
 
 SHOWN = 20
-"""So many classes are listed in a notebook."""
+"""The number of classes that a notebook lists."""
 
 
 @dataclass(frozen=True)

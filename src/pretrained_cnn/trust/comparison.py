@@ -353,7 +353,7 @@ write_results
 
 
 CARDS = 6
-"""So many images for each of the two are drawn in a notebook."""
+"""The number of images for each of the two that a notebook shows."""
 
 
 def compare(

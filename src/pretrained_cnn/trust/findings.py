@@ -32,7 +32,7 @@ Kind = Literal["label", "duplicate", "leak", "outlier", "dark", "blurred", "tiny
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 CARDS = 4
-"""So many findings of each kind are drawn in a notebook."""
+"""The number of findings of each kind that a notebook shows."""
 """What can be found, in the order in which it is listed."""
 
 COLUMNS = {
