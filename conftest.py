@@ -20,7 +20,7 @@ SLOW = {ROOT / "docs" / "tutorial.md"} | {
     ROOT / "docs/how-to" / f"{page}.md"
     for page in (
         *("coreml", "deploy", "errors", "own-classes", "runtimes-and-bundles", "scikit-learn", "swap-the-backbone"),
-        *("use-the-file", "weights"),
+        *("use-the-file", "weights", "transfer-learning", "notebooks"),
     )
 }
 """Pages that convert a network to every format, train, or build several networks."""

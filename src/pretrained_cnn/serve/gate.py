@@ -52,7 +52,10 @@ class Gate:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": [*message["headers"], (b"x-request-id", id_.encode())]}
+                added = [(b"x-request-id", id_.encode())]
+                if scope["app"].state.is_ending:  # the client opens no other request over this connection
+                    added.append((b"connection", b"close"))
+                message = {**message, "headers": [*message["headers"], *added]}
             await send(message)
 
         try:
