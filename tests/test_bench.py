@@ -165,7 +165,7 @@ def test_the_table_says_what_was_measured_and_what_was_not(main: Any, caplog: py
     assert code == 0
     head, rows = out.split("\n\n")
     assert "MS: median of 2 rounds, one image at a time, pixels in memory, random weights" in head
-    assert "PER SECOND: images in batches of 3" in head
+    assert "IMG/S: images a second, in batches of 3" in head
     assert "TOP-1 %: as published, not measured here" in head
     runtime, header, *lines = rows.splitlines()
     assert runtime == "Runtime: keras"

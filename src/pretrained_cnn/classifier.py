@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from pretrained_cnn._check import choice, number, whole_number
+from pretrained_cnn._check import choice, hinting, no_attribute, number, whole_number
 from pretrained_cnn._lazy import Reference
 from pretrained_cnn._process import warn
 from pretrained_cnn._progress import Progress, report, showing
@@ -24,7 +24,7 @@ from pretrained_cnn.bundle.formats import Dtype
 from pretrained_cnn.bundle.manifest import ExportCheck
 from pretrained_cnn.bundle.store import Bundle, unpack
 from pretrained_cnn.engine import Engine, Rows, check_speed, open_model
-from pretrained_cnn.errors import InvalidArgumentError
+from pretrained_cnn.errors import BundleError, InvalidArgumentError
 from pretrained_cnn.foreign.files import ModelFile
 from pretrained_cnn.foreign.labels import NUMBERS
 from pretrained_cnn.images.policy import ImagePolicy
@@ -52,7 +52,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Classifier"]
 
+SHOWN = 20
+"""So many classes are named in a notebook."""
 
+
+@hinting
 class Classifier:
     """A pretrained network that names what is in an image.
 
@@ -1126,6 +1130,11 @@ class Classifier:
 
         return Classifier(Calibrated(network, self._calibration))
 
+    if not TYPE_CHECKING:  # a type checker reports a name that does not exist
+
+        def __getattr__(self, name: str) -> Any:
+            raise no_attribute(self, name)
+
     @override
     def __reduce__(self) -> tuple[object, ...]:
         """A pickle has a backbone's name and settings, or a bundle's path, and no weights.
@@ -1144,6 +1153,14 @@ class Classifier:
         settings = {"weights": engine.weights, "options": engine.options, "runtime": self.runtime}
         settings |= {"precision": engine.precision, "quantize": engine.quantize}
         return _unpickled, (engine.spec, {**settings, "image_policy": engine.image_policy})
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the call that makes it, and its classes."""
+        from pretrained_cnn.results import drawing
+
+        names = [label.name for label in self.labels]
+        more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+        return drawing.text_html(f"{self!r}\n{len(names):,} classes: {', '.join(names[:SHOWN])}{more}")
 
     @override
     def __repr__(self) -> str:
@@ -1207,7 +1224,13 @@ def _engine_to_train(model: Any, arguments: dict[str, Any]) -> Engine:
         _refuse(arguments, "a Classifier to go on from")
         return model.engine.copy()
     _refuse_options_of_head(arguments)
-    if isinstance(find_model(model), ModelFile):  # whose own classes do not matter here
+    try:
+        found = find_model(model)
+    except (BundleError, InvalidArgumentError) as error:
+        if isinstance(model, str | os.PathLike) and (Path(model).is_dir() or str(model).endswith(("/", os.sep))):
+            raise type(error)(f"{error}; for validation images write validation={os.fspath(model)!r}") from None
+        raise
+    if isinstance(found, ModelFile):  # whose own classes do not matter here
         arguments = {"labels": NUMBERS, **arguments}
     return Classifier(model, **arguments).engine
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from typing_extensions import Unpack
 
 from pretrained_cnn import _settings, identity
-from pretrained_cnn._check import choice, listed, whole_number
+from pretrained_cnn._check import choice, listed, similar, whole_number
 from pretrained_cnn._lazy import Reference
-from pretrained_cnn._process import random_kept
+from pretrained_cnn._process import import_keras, random_kept
 from pretrained_cnn._progress import report
 from pretrained_cnn._types import ImagesLike
 from pretrained_cnn.bundle.child import NoChildError
@@ -35,7 +35,8 @@ from pretrained_cnn.errors import (
     MissingDependencyError,
     WeightsError,
 )
-from pretrained_cnn.foreign.files import ARGUMENTS, ModelFile, open_file
+from pretrained_cnn.foreign import files
+from pretrained_cnn.foreign.files import ModelFile, open_file
 from pretrained_cnn.images.batch import Batch, batches, load
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item, iter_items
@@ -55,6 +56,18 @@ __all__ = ["Engine", "Network", "Rows", "check_outputs", "open_model"]
 
 
 log = logging.getLogger(__name__)
+
+ARGUMENTS = (
+    *("weights", "runtime", "precision", "quantize", "labels", "resize", "input_size", "image_policy", "threads"),
+    *("follow_links", "epochs", "learning_rate", "validation", "unfreeze"),
+)
+"""The arguments of `Classifier` and `Classifier.train` that may have been meant by an option of a builder."""
+
+OPTIONS = {
+    *("alpha", "classes", "classifier_activation", "depth_multiplier", "dropout", "dropout_rate"),
+    *("include_preprocessing", "include_top", "input_shape", "input_tensor", "minimalistic", "name", "pooling"),
+}
+"""The options of the builders of the catalog."""
 
 Opened = tuple[Runtime, list[tuple[int, ...]]]
 """A runtime, and the shape of each of its outputs for one image."""
@@ -285,6 +298,7 @@ class Engine:
             if how["runtime"] != AUTO:
                 get_runtime(how["runtime"]).require()
             with keras_is_needed():
+                import_keras()
                 from pretrained_cnn.backbones.serving import open_graph
 
             backbone = open_graph(bundle.load_graph(), bundle.spec, has_head="scores" in bundle.outputs)
@@ -335,7 +349,8 @@ class Engine:
                         f"{' and '.join(self.bundle.outputs)} only; what else is in the network is in a bundle of "
                         'format="keras"'
                     )
-                with keras_is_needed(), random_kept():  # TensorFlow draws numbers when it is imported
+                with keras_is_needed():
+                    import_keras()
                     from pretrained_cnn.backbones.build import build
 
                 self._backbone = build(self.spec, weights=self.weights, options=self.options)
@@ -649,8 +664,8 @@ class Engine:
         Raises ModelFileError for a file that cannot be opened, InvalidArgumentError for arguments that do not fit it.
         """
         for name in arguments:
-            if name not in ARGUMENTS:
-                raise InvalidArgumentError(f"{name}=... is not known of a model file; give {listed(ARGUMENTS)}")
+            if name not in files.ARGUMENTS:
+                raise InvalidArgumentError(f"{name}=... is not known of a model file; give {listed(files.ARGUMENTS)}")
         with keras_is_needed():
             found = open_file(file, image_policy, **arguments)
         return cls.from_opened(found, runtime, image_policy, precision=precision, quantize=quantize, threads=threads)
@@ -1011,6 +1026,7 @@ def open_model(
             threads=threads,
             follow_links=follow_links,
         )
+    _check_options(found, options)
     return Engine(
         found.replace(**changes),
         weights=weights,
@@ -1021,6 +1037,16 @@ def open_model(
         image_policy=ImagePolicy() if image_policy is None else image_policy,
         threads=threads,
     )
+
+
+def _check_options(spec: ModelSpec, options: Mapping[str, Any]) -> None:
+    """Raise InvalidArgumentError for an option that must be a misspelt argument, before the network is built."""
+    if isinstance(spec.builder, Reference) and spec.builder.path.startswith(("keras.", "pretrained_cnn.")):
+        for name in options.keys() - OPTIONS:
+            if found := similar(name, ARGUMENTS):
+                raise InvalidArgumentError(
+                    f"{name}={options[name]!r} is not an argument of {spec.name}; did you mean {found[0]}=...?"
+                )
 
 
 def require_keras() -> None:

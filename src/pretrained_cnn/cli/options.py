@@ -138,7 +138,7 @@ class Command(Generic[T]):
         return self.run(self.take(namespace))
 
     def _texts(self) -> dict[str, Any]:
-        lines = "".join(f"\n  {PROGRAM} {self.name} {example}" for example in self.examples)
+        lines = "".join(f"\n  {PROGRAM} {self.name} {example}".rstrip(" ") for example in self.examples)
         return {"description": self.summary, "epilog": f"examples:{lines}" if lines else None}
 
     def _fill(self, parser: argparse.ArgumentParser) -> None:

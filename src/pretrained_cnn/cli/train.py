@@ -133,5 +133,8 @@ COMMAND = Command(
     "Train a classifier of your own classes.",
     Options,
     _run,
-    examples=("clothes/train --validation clothes/validation -m EfficientNetLite0 -o clothes.bundle",),
+    examples=(
+        "clothes/train --validation clothes/validation -m EfficientNetLite0 -o clothes.bundle",
+        "clothes.csv --validation 0.2 -m MobileNet --unfreeze 20 -o clothes.bundle",
+    ),
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -70,10 +69,8 @@ class Table:
 
     def _repr_html_(self) -> str:
         """For notebooks: the table, and the worst mistakes with their images."""
-        text = html.escape("\n".join([*self._table(), *self._failures()]))
         cards = [drawing.card(self.sources[place], self._image(place), [line]) for place, line in self._worst(SHOWN)]
-        mistakes = f'<div style="display:flex;flex-wrap:wrap;gap:1em">{"".join(cards)}</div>' if cards else ""
-        return f'<pre style="white-space:pre;overflow-x:auto">{text}</pre>{mistakes}'
+        return drawing.text_html("\n".join([*self._table(), *self._failures()]), cards)
 
     def _kept_images(self) -> dict[int, Any]:
         """The images of the worst mistakes, so that the others need not stay in memory."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import glob
 import inspect
 import io
 import os
 import re
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 import numpy as np
@@ -64,7 +65,8 @@ def content(item: Item, policy: ImagePolicy) -> bytes | Image.Image | NDArray[An
     if isinstance(image, Mapping):
         keys = ", ".join(repr(key) for key in list(image)[:10])
         raise ImageError(item.name, f"a {kind} with the keys {keys} is not an image; give the value of one of them")
-    raise ImageError(item.name, f"an object of type {kind} is not an image; give {FORMS}")
+    several = "; give several images to predict_batch" if isinstance(image, Iterable) else ""
+    raise ImageError(item.name, f"an object of type {kind} is not an image; give {FORMS}{several}")
 
 
 def _inner(item: Item, image: Any) -> Any:
@@ -172,6 +174,8 @@ def read_path(item: Item, path: str, policy: ImagePolicy) -> bytes:
 def _missing(path: str) -> str:
     if is_too_long(path):
         return f"its path has {len(os.path.abspath(path))} characters, and Windows takes {LONGEST_PATH}"
+    if glob.has_magic(path):
+        return "there is no such file; give a pattern to predict_batch or stream"
     return "there is no such file"
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from typing_extensions import override
 
+from pretrained_cnn._check import no_attribute
+from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.labels import Prediction
 from pretrained_cnn.results.names import escape
 
@@ -139,6 +141,11 @@ class Result:
     def __getitem__(self, place: int | slice) -> Prediction | tuple[Prediction, ...]:
         return self.predictions[place]
 
+    if not TYPE_CHECKING:  # a type checker reports a name that does not exist
+
+        def __getattr__(self, name: str) -> Any:
+            raise no_attribute(self, name)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON: always valid, and always Unicode, with names as in a file of results.
 
@@ -155,10 +162,10 @@ class Result:
         }
 
     def show(self, *, size: int = 480) -> None:
-        """Open the image, with its best class below it, in the program that shows images on this machine.
+        """Show the image with its best class below it: in a notebook below the cell, else in the machine's viewer.
 
-        ``size`` is its side in pixels. Raises the image's own error if it has one, and ImageError if the image
-        cannot be read again. In a notebook, a result shows itself.
+        ``size`` is its side in pixels. Raises the image's own error if it has one, ImageError if the image
+        cannot be read again, and OutputError where no program shows images, as on a server.
 
         >>> Result("clock.png", ()).show()
         Traceback (most recent call last):
@@ -219,6 +226,11 @@ def contact_sheet(
     from pretrained_cnn.results import drawing
 
     shown = [results] if isinstance(results, Result) else list(results)
+    for each in shown:
+        if not (hasattr(each, "predictions") and hasattr(each, "source")):
+            raise InvalidArgumentError(
+                f"an object of type {type(each).__name__} is not a Result; give what predict_batch or stream returns"
+            )
     return drawing.contact_sheet(shown, columns, size, font)
 
 

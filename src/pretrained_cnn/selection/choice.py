@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from pretrained_cnn.classifier import Classifier
-from pretrained_cnn.errors import ImageError, import_package
+from pretrained_cnn.errors import ImageError, MissingDependencyError, import_package
+from pretrained_cnn.results import drawing
 from pretrained_cnn.selection.candidate import Candidate
 
 if TYPE_CHECKING:
@@ -116,35 +117,50 @@ class Choice:
     def __str__(self) -> str:
         """A table of the candidates, and the choice in one sentence."""
         room = max(len("NAME"), *(len(each.name) for each in self.candidates))
-        runtimes = max(len("RUNTIME"), *(len(each.runtime) for each in self.candidates))
+        runtimes = {each.runtime for each in self.candidates}
+        wide = max(len("RUNTIME"), *map(len, runtimes))
+        several = len(runtimes) > 1  # else it is in the heading
+        where = "" if several else f", {self.best.runtime}"
+        heading = f"{'RUNTIME':<{wide}}  " if several else ""
         lines = [
             f"{self.images:,} images of {len(self.classes)} classes, each judged by a head that has not seen it",
-            f"MS: median of {self.rounds} of these images, one at a time, from file to embedding, on this machine",
+            f"MS: median of {self.rounds} of these images, one at a time, file to embedding{where}",
+            "P: exact McNemar test against the chosen candidate",
             "",
-            f"{'NAME':<{room}}  {'RUNTIME':<{runtimes}}  {'MS':>7}  {'QUARTILES':>13}  {'RIGHT %':>7}  {'95 %':>12}  ",
+            f"{'NAME':<{room}}  {heading}{'MS':>6}  RIGHT %  {'95 %':>12}  {'P':>5}",
         ]
         for each in self.candidates:
-            low, high = each.spread
             right, interval = "-", "-"
             if each.accuracy is not None and each.interval is not None:
                 right = f"{100 * each.accuracy:.1f}"
                 interval = "{:.1f} to {:.1f}".format(*(100 * end for end in each.interval))
+            runtime = f"{each.runtime:<{wide}}  " if several else ""
+            p_value = "" if each.p_value is None else f"{each.p_value:.3f}"
+            verdict = each.verdict if each.beaten_by is None else "stopped"
             lines.append(
-                f"{each.name:<{room}}  {each.runtime:<{runtimes}}  {each.milliseconds:7.1f}  "
-                f"{f'{low:.1f} to {high:.1f}':>13}  {right:>7}  {interval:>12}  {_remark(each)}"
+                f"{each.name:<{room}}  {runtime}{each.milliseconds:6.1f}  {right:>7}  {interval:>12}  {p_value:>5}  "
+                f"{verdict}"
             )
+        lines += [
+            f"{each.name}: worse than {each.beaten_by} whatever comes, stopped after {each.judged:,} images"
+            for each in self.candidates
+            if each.beaten_by is not None
+        ]
         lines += ["", self.sentence()]
         if self.failed:
             lines += ["", f"could not be read: {len(self.failed)}", *map(str, self.failed)]
         return "\n".join(line.rstrip() for line in lines)
 
+    def _repr_html_(self) -> str:
+        """For notebooks: the table, and the plot where matplotlib is installed."""
+        try:
+            figure = self.plot()
+        except MissingDependencyError:
+            return drawing.text_html(str(self))
+        from pretrained_cnn._figure import png
+
+        return drawing.text_html(str(self), image=png(figure))
+
     @override
     def __repr__(self) -> str:
         return f"Choice({self.images} images: {self.sentence()})"
-
-
-def _remark(each: Candidate) -> str:
-    """The verdict, and what it rests on."""
-    if each.beaten_by is not None:
-        return f"worse than {each.beaten_by} whatever comes, stopped after {each.judged:,} images"
-    return each.verdict if each.p_value is None else f"{each.verdict} (p = {each.p_value:.3f})"

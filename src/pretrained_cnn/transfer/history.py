@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pretrained_cnn.errors import DataError, import_package
+from pretrained_cnn.errors import DataError, MissingDependencyError, import_package
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,3 +51,13 @@ class TrainingHistory(list[dict[str, Any]]):
         from pretrained_cnn.transfer.curves import draw_history
 
         return draw_history(self)
+
+    def _repr_png_(self) -> bytes | None:
+        """For notebooks: the plot. None if there is nothing to draw, or matplotlib is not installed."""
+        try:
+            figure = self.plot()
+        except (DataError, MissingDependencyError):
+            return None
+        from pretrained_cnn._figure import png
+
+        return png(figure)

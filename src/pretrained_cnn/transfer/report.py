@@ -12,10 +12,15 @@ from typing import Any
 from pretrained_cnn.bundle.store import CARD, TRAINING, Bundle
 from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import BundleError
+from pretrained_cnn.results import drawing
 from pretrained_cnn.spec import ModelSpec
 from pretrained_cnn.transfer.history import TrainingHistory
 
 __all__ = ["Trained", "TrainingReport", "model_card", "read_training", "training_texts"]
+
+
+SHOWN = 20
+"""So many classes are listed in a notebook."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,24 @@ class TrainingReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
         return dataclasses.asdict(self)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the figures, and how many images each class has."""
+        train, validation = self.counts["train"], self.counts["validation"]
+        room = max(len("class"), *map(len, self.classes))
+        lines = [
+            f"{self.model}, {len(self.classes)} classes, trained in {sum(self.seconds.values()):.1f} s",
+            *(f"{name.replace('_', ' ')} {value:.3f}" for name, value in self.metrics.items()),
+            f"validation images: {self.split}",
+            "",
+            f"{'class':<{room}}  train  validation",
+            *(f"{name:<{room}}  {train[name]:5}  {validation[name]:10}" for name in self.classes[:SHOWN]),
+        ]
+        lines += [f"and {len(self.classes) - SHOWN} more classes; counts has all"] if len(self.classes) > SHOWN else []
+        faults = {"skipped": self.skipped, "duplicates": self.duplicates, "copies": self.copies}
+        faults["contradictions"] = self.contradictions
+        lines += [f"{name}: {len(found)}, such as {found[0]}" for name, found in faults.items() if found]
+        return drawing.text_html("\n".join(lines))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from pretrained_cnn._statistics import LEVEL, Z, exact_mcnemar, wilson
 from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.errors import DataError, ImageError
 from pretrained_cnn.images.tables import Columns
+from pretrained_cnn.results import drawing
 from pretrained_cnn.trust.answers import Competitor, ask_both
 from pretrained_cnn.trust.comparison_page import ClassCounts, Shown, write_page
 
@@ -317,6 +318,17 @@ write_results
             lines += ["", f"could not be read: {len(self.failed)}", *map(str, self.failed)]
         return "\n".join(lines)
 
+    def _repr_html_(self) -> str:
+        """For notebooks: the verdict, and images that exactly one of the two classifies correctly."""
+        a, b = self.names
+        shown = [(b, each) for each in self._shown(self.b_right & ~self.a_right, self.a)[:CARDS]]
+        shown += [(a, each) for each in self._shown(self.a_right & ~self.b_right, self.b)[:CARDS]]
+        cards = [
+            drawing.card(each.source, each.image, [f"right only in {name}: {each.label}", f"not {each.wrong}"])
+            for name, each in shown
+        ]
+        return drawing.text_html(str(self), cards)
+
     @override
     def __repr__(self) -> str:
         return f"Comparison({self.count} images: {self.sentence()})"
@@ -335,6 +347,10 @@ write_results
     def _disagreements(self, which: NDArray[np.bool_]) -> list[Disagreement]:
         columns = (self.sources, self.truth, self.a, self.b)
         return [Disagreement(*(column[i] for column in columns)) for i in np.flatnonzero(which).tolist()]
+
+
+CARDS = 6
+"""So many images for each of the two are drawn in a notebook."""
 
 
 def compare(

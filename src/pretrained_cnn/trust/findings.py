@@ -19,6 +19,7 @@ from pretrained_cnn._process import warn
 from pretrained_cnn.errors import DataError, OutputError, import_package
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item, is_address
+from pretrained_cnn.results import drawing
 from pretrained_cnn.results.names import escape
 from pretrained_cnn.trust.audit_page import write_page
 
@@ -29,6 +30,9 @@ __all__ = ["KINDS", "Audit", "Finding", "Kind"]
 
 Kind = Literal["label", "duplicate", "leak", "outlier", "dark", "blurred", "tiny", "broken", "small_class"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+
+CARDS = 4
+"""So many findings of each kind are drawn in a notebook."""
 """What can be found, in the order in which it is listed."""
 
 COLUMNS = {
@@ -239,6 +243,17 @@ class Audit:
             lines += ["", *map(_line, found[:10])]
             lines += [f"and {count - 10:,} more"] if count > 10 else []
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the counts, and the images of the most suspicious findings of each kind."""
+        cards = []
+        for kind in KINDS:
+            found = [each for each in self.findings if each.kind == kind and each.place is not None]
+            for each in found[:CARDS]:
+                assert each.place is not None
+                lines = [f"{kind}: {each.label}", each.reason]
+                cards.append(drawing.card(str(each.source), self._item(each.place).image, lines))
+        return drawing.text_html(str(self), cards)
 
     @override
     def __repr__(self) -> str:
