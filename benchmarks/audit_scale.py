@@ -2,7 +2,7 @@
 
 Run: ``python benchmarks/audit_scale.py [--images 1000 10000 50000] [--parts copies outliers labels calibrate]``. The
 embeddings are random, of 512 numbers as an audit reduces them to (a calibration has 1,024), in 10 classes that overlap;
-the thumbnails are random too, and one image in a hundred is a copy of another one with noise. Each part of each size is
+the thumbnails are random, and one image in a hundred is a copy of another one with noise. Each part of each size is
 a process of its own, and its memory is what it takes at most on top of what there was before, as Linux counts it.
 """
 
@@ -28,7 +28,7 @@ from pretrained_cnn.trust.looks import SIDE
 
 CLASSES = 10
 COPIED = 100
-"""Of each so many images one is a copy of the one before it."""
+"""One image in this number is a copy of the image before it."""
 
 
 def draw(images: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.intp]]:

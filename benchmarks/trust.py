@@ -3,7 +3,7 @@
 Run: ``python benchmarks/trust.py CLOTHES PHOTOS [--model MobileNet] [--parts audit compare ...]``. ``CLOTHES`` has
 ``train`` and ``validation``, each with a folder of images for each class; ``PHOTOS`` holds images of none of these
 classes. The images are embedded once, with weights of ImageNet, and kept in the library's cache; then heads are fitted
-to many random splits. The expected figures were measured in advance with other code and, but for those of planted
+to many random splits. The expected figures were measured in advance with other code and, except those of planted
 copies, five times as many photos of clothes, so they are near these and not the same.
 """
 
@@ -42,7 +42,7 @@ FLIPS = 10
 """How often labels are flipped at random."""
 
 PLANTED = 150
-"""Photos of which changed copies are planted."""
+"""The number of photos that get a changed copy."""
 
 IN_TWO_CLASSES = "6075b4a5", "637a56e4"
 """One photo of the published set, once as shorts and once as skirt: what the names of both files begin with."""
@@ -74,7 +74,7 @@ def fit(x: NDArray[np.float32], y: NDArray[Any]) -> Any:
 
 
 def splits(count: int, *sizes: int, number: int = SPLITS) -> Iterator[list[NDArray[np.intp]]]:
-    """Random parts of so many photos each, and the rest."""
+    """Random parts of this number of photos each, and the rest."""
     for seed in range(number):
         yield np.split(np.random.default_rng(seed).permutation(count), np.cumsum(sizes))
 
@@ -85,7 +85,7 @@ def show(what: str, found: str, expected: str = "") -> None:
 
 
 def compare(photos: Photos) -> None:
-    """How often two classifiers of which neither is better are told apart; and two of which one is."""
+    """How often two equally good classifiers are told apart, and two that differ."""
     alarms, same, told = [], [], []
     for seed, (first, second, test) in enumerate(splits(len(photos.clothes), 250, 250)):
         names, truth = [str(i) for i in test], photos.classes[test].tolist()
@@ -171,7 +171,7 @@ def references(photos: Photos) -> None:
 
 
 def label_next(photos: Photos) -> None:
-    """The accuracy after so many labels, chosen at random, by margin alone, and as `rank_unlabeled` does."""
+    """The accuracy after each number of labels, chosen at random, by margin alone, and as `rank_unlabeled` does."""
     steps = range(50, 451, 50)
     ways = {
         "at random": np.zeros(len(steps)),

@@ -54,7 +54,7 @@ def test_a_candidate_is_worse_if_chance_does_not_explain_it(answers: Any) -> Non
     found = {each.name: each for each in judge(timed(*names), dict(zip(names, answers, strict=True)), {})}
     counts = answers.sum(axis=1)
     (best,) = (each for each in found.values() if each.verdict == "chosen")
-    assert best.name == names[int(counts.argmax())]  # of equally accurate ones the quickest, which comes first
+    assert best.name == names[int(counts.argmax())]  # of equally accurate ones the fastest, which comes first
     theirs = answers[names.index(best.name)]
     for name, right in zip(names, answers, strict=True):
         each = found[name]
@@ -197,7 +197,7 @@ def test_the_same_network_is_not_told_apart_from_itself(photos: Path) -> None:
 def test_what_cannot_be_chosen_from(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         DataError,
-        match=r"no candidate takes at most 1 ms for one of these images; the quickest, Blind, "
+        match=r"no candidate takes at most 1 ms for one of these images; the fastest, Blind, "
         r"takes 5\.0 ms with keras: allow more, or try runtime='auto' or other models",
     ):
         choose(photos, ["Small", "Blind"], budget_ms=1, rounds=1)
@@ -250,7 +250,7 @@ def test_weights_are_downloaded_if_that_is_said(
 ) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setattr(choosing, "NAMES", ("MobileNet", "ResNet50"))
-    monkeypatch.setattr(choosing, "list_models", lambda *_, **limits: [])  # nothing is at hand
+    monkeypatch.setattr(choosing, "list_models", lambda *_, **limits: [])  # nothing is available
     with serve(Publisher, requests=[], folder=assets / "keras_home/models") as server:
         monkeypatch.setenv("PRETRAINED_CNN_MIRROR", server.url)
         with messages() as warned:  # of ten small ones, those that cannot be had are left out

@@ -81,7 +81,7 @@ def test_labeled_images_come_before_the_network(model: str, capsys: pytest.Captu
 @pytest.mark.parametrize("model", MODELS)
 def test_other_images_come_before_the_network(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     found = {
-        "nowhere": "nowhere: there is no such file or folder",
+        "nowhere": "nowhere: the file or folder does not exist",
         "empty": "empty: ",
         "no*.png": "no*.png: ",
         "list.txt": "list.txt: ",

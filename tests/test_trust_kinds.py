@@ -75,7 +75,7 @@ class Kind:
     make: Callable[[Path], Any]
     sentence: str | None = None
     audited_with: dict[str, Any] = field(default_factory=dict)
-    """What `audit` is told of a model file; `choose` takes a classifier of it, and refuses the file by itself."""
+    """The arguments of `audit` for a model file; `choose` takes a classifier of the file, and refuses the file."""
     slow: bool = True
 
 

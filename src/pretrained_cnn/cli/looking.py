@@ -48,4 +48,4 @@ def check_images(source: str) -> None:
     with contextlib.closing(iter_items(source)) as items:
         first = next(items).image
     if first == source and not is_address(source) and not os.path.exists(source):
-        raise ImageError(source, "there is no such file or folder")
+        raise ImageError(source, "the file or folder does not exist")

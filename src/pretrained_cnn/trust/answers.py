@@ -43,19 +43,19 @@ class Answers(NamedTuple):
     failed: list[ImageError]
     """The images that one of them could not read."""
     images: list[Any]
-    """What shows each image again that exactly one of the two names rightly; None for all others."""
+    """What shows each image again that exactly one of the two classifies correctly; None for all others."""
 
 
 class _File(NamedTuple):
     """What a file of results holds."""
 
     rows: Mapping[str, Row]
-    """The first row of each image, by the image's absolute name."""
+    """The first row of each image, by the absolute name of the image."""
     classes: list[Label]
-    """The classes in all rows: some image was given them, if not as the best one."""
+    """The classes in all rows, not only in the first row of each image."""
 
 
-class _Side(NamedTuple):
+class _Answered(NamedTuple):
     """What one of the two says of each image."""
 
     sources: Mapping[Key, str]
@@ -149,7 +149,7 @@ def _images(source: Any, labels: Any, columns: Columns, *, several: bool) -> dic
     return dict(zip(_keys([item.name for item in items]), (item.image for item in items), strict=True))
 
 
-def _from_engine(engine: Engine, source: Any, labels: Any, columns: Columns, batch_size: int | None) -> _Side:
+def _from_engine(engine: Engine, source: Any, labels: Any, columns: Columns, batch_size: int | None) -> _Answered:
     found = evaluate(engine, source, labels, columns, batch_size=batch_size)
     ids = [label.id for label in found.labels]
     if isinstance(found, MultiLabelEvaluation):
@@ -159,14 +159,16 @@ def _from_engine(engine: Engine, source: Any, labels: Any, columns: Columns, bat
     keys = list(_keys(found.sources))
     errors = dict(zip(_keys([error.source for error in found.failed]), found.failed, strict=True))
     sources, truths, answers = (dict(zip(keys, each, strict=True)) for each in (found.sources, truth, given))
-    return _Side(sources, truths, answers, errors)
+    return _Answered(sources, truths, answers, errors)
 
 
 def _sets(which: np.ndarray[Any, Any], ids: Sequence[str]) -> list[str]:
     return [",".join(ids[i] for i in np.flatnonzero(row).tolist()) for row in which]
 
 
-def _from_file(path: Path, file: _File, known: Sequence[Label], source: Any, labels: Any, columns: Columns) -> _Side:
+def _from_file(
+    path: Path, file: _File, known: Sequence[Label], source: Any, labels: Any, columns: Columns
+) -> _Answered:
     """The best class of each image of ``source``, as the rows of a file have it."""
     wnids = bool(known) and all(WNID.fullmatch(label.id) for label in known)
     where, images, truth = _labeled(source, labels, columns, wnids=wnids)
@@ -186,7 +188,7 @@ def _from_file(path: Path, file: _File, known: Sequence[Label], source: Any, lab
             failed[key] = ImageError(name, unescape(row["error"] or "no class was given to it"))
             continue
         sources[key], truths[key], given[key] = name, ids.get(label, label), unescape(row["id"])
-    return _Side(sources, truths, given, failed)
+    return _Answered(sources, truths, given, failed)
 
 
 def _labeled(source: Any, labels: Any, columns: Columns, *, wnids: bool) -> tuple[str, list[str], list[str]]:
