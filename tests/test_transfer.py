@@ -756,7 +756,7 @@ def test_settings_take_the_numbers_of_numpy() -> None:
         ({"head": "mlp", "epochs": 0}, "epochs=0 is not a whole number of at least 1"),
         (
             {"epochs": 3},
-            'epochs=... has no meaning for head="linear", which is fitted to convergence; leave it out, or',
+            "epochs=... has no meaning for head='linear', which is fitted to convergence; leave epochs out, or",
         ),
         ({"learning_rate": 0.1}, 'learning_rate=... has no meaning for head="linear"'),
         ({"head": "mlp", "learning_rate": 0}, "learning_rate=0 is not a number above 0"),
