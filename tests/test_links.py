@@ -81,7 +81,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 def test_dead_links_are_found(tmp_path: Path) -> None:
     page = ROOT / "docs" / "tutorial.md"
-    assert problem(Link(page, "how-to/folders.md#continue-a-run")) is None
+    assert problem(Link(page, "how-to/folders.md#resume-a-run")) is None
     assert problem(Link(page, "how-to/nowhere.md")) == "is not there"
     assert problem(Link(page, "how-to/folders.md#going-off")) == "has no such heading"
     assert problem(Link(page, "#the-first-image")) is None
