@@ -398,7 +398,8 @@ def _linear(images: _Data, settings: Settings) -> _Stage:
         names = metric_names(settings.multi_label)
         metrics = {f"validation_{name}": value for name, value in zip(names, found, strict=True)}
     else:
-        metrics = _best(fitted.rows)
+        (row,) = (row for row in fitted.rows if row["C"] == fitted.strength)
+        metrics = {name: value for name, value in row.items() if name.startswith("validation_")}
     chosen: dict[str, Any] = {"C": fitted.strength}
     thresholds = best_thresholds(fitted.scores, fitted.targets) if settings.multi_label else ()
     if thresholds:
