@@ -8,10 +8,10 @@ with one of seven C chosen by its own cross-validation, of five folds or as many
 is worse than the best in its row beyond noise: by more than twice the standard error of the difference, over the test
 images and over the seeds.
 
-All columns of all sizes take long on two cores, most of it for scikit-learn's cross-validation. With ``--scores FOLDER``,
-what each head gives on ``test`` is kept there, so a run that was cut short goes on, and the table can be computed in
-pieces: run it with some ``--models``, ``--sizes`` and ``--heads`` at a time, and then for all. What is done is logged to
-standard error.
+All columns of all sizes take long on two cores, mostly for scikit-learn's cross-validation. With ``--scores FOLDER``,
+the scores of each head on ``test`` are kept there: a run that was cut short goes on. So the table can be computed in
+pieces, with some ``--models``, ``--sizes`` and ``--heads`` at a time, and then printed as a whole. What is done is
+logged to standard error.
 """
 
 from __future__ import annotations
