@@ -307,6 +307,12 @@ def test_progress(patterns: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     seen.clear()
     clf.evaluate(patterns / "test", progress=note)
     assert seen[-1] == ("evaluate", 90, 90)
+    seen.clear()
+    clf.compare(clf, patterns / "test", progress=note)
+    assert [of for of in seen if of[1] == of[2]] == [("evaluate", 90, 90)] * 2
+    seen.clear()
+    clf.calibrate(patterns / "test", progress=note)
+    assert (seen[0], seen[-1]) == (("calibrate", 0, 90), ("calibrate", 90, 90))
     with pytest.raises(
         InvalidArgumentError, match=r"progress='yes' is not known; give True, or f\(stage, done, total\)"
     ):

@@ -496,7 +496,11 @@ class Classifier:
         original: LabeledImages | None = None,
         *,
         validation: LabeledImages | None = None,
+        path_column: str | None = None,
+        label_column: str | None = None,
+        groups: str | Iterable[Any] | None = None,
         sample_weight: Any = None,
+        progress: bool | Progress | None = None,
     ) -> Classifier:
         """A classifier that knows the classes of ``data`` too; this one is not changed.
 
@@ -510,7 +514,11 @@ class Classifier:
                 ones of `train` then.
             validation: As for `train`; given exactly where the first training was given validation images, or with
                 ``original`` for all classes.
+            path_column: As for `train`.
+            label_column: As for `train`.
+            groups: What each image of ``data`` shows, as for `train`; not with ``original``.
             sample_weight: What each image of ``data`` counts, as for `train`; with ``original``, of that first.
+            progress: As for `train`.
 
         A calibration is dropped, with a `PretrainedCNNWarning`: it holds for the classes before. Raises
         InvalidArgumentError for a fine-tuned network, whose images have other embeddings than those of its training;
@@ -524,9 +532,17 @@ class Classifier:
         """
         from pretrained_cnn import transfer
 
-        trained = transfer.add_classes(
-            self.engine, self._trained, data, original=original, validation=validation, sample_weight=sample_weight
-        )
+        with showing(progress):
+            trained = transfer.add_classes(
+                self.engine,
+                self._trained,
+                data,
+                original=original,
+                validation=validation,
+                columns=Columns(path_column, label_column),
+                groups=groups,
+                sample_weight=sample_weight,
+            )
         if self._calibration is not None:
             warn("the calibration is dropped: it holds for the classes before; calibrate the new classifier")
         return Classifier(trained)
@@ -879,6 +895,7 @@ class Classifier:
         path_column: str | None = None,
         label_column: str | None = None,
         batch_size: int | None = None,
+        progress: bool | Progress | None = None,
     ) -> Comparison:
         """Whether another classifier is better than this one, judged by the same labeled images.
 
@@ -893,6 +910,7 @@ class Classifier:
             path_column: As for `train`.
             label_column: As for `train`.
             batch_size: As for `stream`.
+            progress: As for `train`.
 
         `Comparison.from_results` compares two files of results. Raises what `evaluate` raises; InvalidArgumentError
         if only one of the two has ``multi_label=True``; DataError if a file lacks an image of ``source``.
@@ -903,7 +921,8 @@ class Classifier:
         'not told apart'
         """
         columns = Columns(path_column, label_column)
-        return compare(self._engine, _competitor(other), source, labels, columns, batch_size=batch_size)
+        with showing(progress):
+            return compare(self._engine, _competitor(other), source, labels, columns, batch_size=batch_size)
 
     def calibrate(
         self,
@@ -914,6 +933,7 @@ class Classifier:
         path_column: str | None = None,
         label_column: str | None = None,
         batch_size: int | None = None,
+        progress: bool | Progress | None = None,
     ) -> Classifier:
         """A classifier that knows which images are of none of its classes, and gives sets of classes.
 
@@ -930,6 +950,7 @@ class Classifier:
             path_column: As for `train`.
             label_column: As for `train`.
             batch_size: As for `stream`.
+            progress: As for `train`.
 
         This classifier stays as it is. `save` keeps the calibration in the bundle. Scores and embedding take one pass
         of the network; the rest is computed with NumPy, whatever the runtime.
@@ -947,15 +968,16 @@ class Classifier:
         >>> len(calibrated.predict(photo).label_set)
         1
         """
-        calibration = calibrate(
-            self._engine,
-            source,
-            labels,
-            Columns(path_column, label_column),
-            coverage=coverage,
-            batch_size=batch_size,
-            trained_on=self._trained_on(),
-        )
+        with showing(progress):
+            calibration = calibrate(
+                self._engine,
+                source,
+                labels,
+                Columns(path_column, label_column),
+                coverage=coverage,
+                batch_size=batch_size,
+                trained_on=self._trained_on(),
+            )
         return Classifier(Calibrated(self._trained or self._engine, calibration))
 
     def rank_unlabeled(self, source: ImagesLike, n: int = 100, *, batch_size: int | None = None) -> list[Result]:
