@@ -1,8 +1,10 @@
 """From paths to labels: ours with each runtime against the pipelines that people write.
 
 Run: ``python benchmarks/latency.py [--rounds 15] [--runtimes keras,openvino,openvino:bfloat16] [--inputs photo,large]
-[--checks] [NAME ...]``. A name behind a colon is a precision. Inputs are one drawn PNG of 480 x 360, one JPEG of
-500 x 375 (``photo``), one of 4032 x 3024 (``large``), and 16 of the second kind (``batch``).
+[--bundles FOLDER] [--rows FILE] [--checks] [NAME ...]``. A name behind a colon is a precision. Inputs are one drawn PNG
+of 480 x 360, one JPEG of 500 x 375 (``photo``), one of 4032 x 3024 (``large``), and 16 of the second kind (``batch``).
+With ``--bundles`` the converted networks are kept in a folder, so that a second run does not convert them again;
+``--rounds 0`` only converts. With ``--rows`` the medians are kept in a JSON file, and the tables are of all of them.
 
 By hand is Keras: `load_img`, `preprocess_input`, `model.predict`, and the best five labels. Where torch and
 transformers are installed, their image-classification pipeline is measured as well, for the architectures that it has.
@@ -18,6 +20,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import itertools
+import json
 import multiprocessing
 import os
 import statistics
@@ -26,18 +29,19 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+from networks import in_transformers, opened, prepare, transformers_network
 from PIL import Image
 
 from pretrained_cnn import Classifier, engine, get_spec, imagenet_labels
-from pretrained_cnn.runtimes import Precision, get_runtime
+from pretrained_cnn.images.batch import load
+from pretrained_cnn.images.sources import single_item
 
 NAMES = ["MobileNetV2", "EfficientNetB0", "ResNet50", "DenseNet121", "ConvNeXtTiny", "NASNetMobile", "Xception"]
 RUNTIMES = ["keras", "openvino", "onnxruntime", "litert"]
@@ -56,9 +60,11 @@ Side = Callable[[list[Path]], Any]
 """From paths to the best five labels of each."""
 
 
-def by_hand(name: str) -> Side:
-    """The tutorial."""
-    builder = getattr(keras.applications, name)
+def by_hand(name: str) -> Side | None:
+    """The tutorial; None for a network that Keras does not have."""
+    builder = getattr(keras.applications, name, None)
+    if builder is None:
+        return None
     model = builder(weights=None)
     preprocess_input = importlib.import_module(builder.__module__.replace("keras.src", "keras")).preprocess_input
     size, labels = get_spec(name).input_size, imagenet_labels()
@@ -88,9 +94,13 @@ def network_alone(clf: Classifier) -> Side:
 
 
 def decoding_alone(clf: Classifier) -> Side:
-    """Decoding and resizing, by as many threads as `predict_batch` has."""
+    """Decoding and resizing: of several images by as many threads as `predict_batch` has."""
+    spec = clf.spec
 
     def run(paths: list[Path]) -> Any:
+        if len(paths) == 1:
+            load(single_item(paths[0]), spec.input_size, spec.resize, clf.engine.image_policy)
+            return paths
         for batch in clf.engine.batches(paths, BATCH):
             assert not any(batch.errors)
         return paths
@@ -114,23 +124,12 @@ def unchecked(side: Side) -> Side:
 
 def with_transformers(name: str) -> Side | None:
     """The pipeline of transformers on a network of the same architecture; None if it has none."""
-    if find_spec("torch") is None or find_spec("transformers") is None:
+    if not in_transformers(name):
         return None
-    import transformers as tf
+    import transformers
 
-    crop = tf.ConvNextImageProcessorPil(size={"shortest_edge": 224}, crop_pct=0.875)
-    networks: dict[str, Callable[[], tuple[Any, Any]]] = {
-        "ResNet50": lambda: (tf.ResNetForImageClassification(tf.ResNetConfig(num_labels=1000)), crop),
-        "MobileNetV2": lambda: (
-            tf.MobileNetV2ForImageClassification(tf.MobileNetV2Config(num_labels=1000)),
-            tf.MobileNetV2ImageProcessorPil(),
-        ),
-        "ConvNeXtTiny": lambda: (tf.ConvNextForImageClassification(tf.ConvNextConfig(num_labels=1000)), crop),
-    }
-    if name not in networks:
-        return None
-    model, processor = networks[name]()
-    pipe: Any = tf.pipeline("image-classification", model=model.eval(), image_processor=processor, device="cpu")
+    model, processor = transformers_network(name)
+    pipe: Any = transformers.pipeline("image-classification", model=model, image_processor=processor, device="cpu")
     return lambda paths: pipe([str(path) for path in paths], batch_size=len(paths), top_k=5)
 
 
@@ -142,34 +141,41 @@ def milliseconds(side: Side, paths: list[Path]) -> float:
 
 
 def measure(
-    name: str, runtimes: list[str], inputs: list[list[Path]], rounds: int, checks: bool = False
+    name: str,
+    runtimes: list[str],
+    inputs: list[list[Path]],
+    photos: list[Path],
+    folder: Path,
+    rounds: int,
+    checks: bool = False,
 ) -> list[dict[str, float]]:
     """For each input the median milliseconds an image of each side, measured in turns."""
+    for runtime in runtimes:
+        prepare(name, runtime, folder, photos)
+    if not rounds:
+        return []
     clf = Classifier(name, weights=None)
-    sides = {HAND: by_hand(name), DECODING: decoding_alone(clf)}
-    with tempfile.TemporaryDirectory() as folder:
-        for runtime in runtimes:
-            kind, _, precision = runtime.partition(":")
-            bundle, format = Path(folder, kind), get_runtime(kind).format
-            if format != "keras" and not bundle.exists():
-                clf.save(bundle, format=format)
-            given = cast(Precision, precision or "float32")
-            mine = clf if format == "keras" else Classifier.load(bundle, precision=given)
-            sides[f"`{runtime}`"] = ours(mine)
-            sides[f"`{runtime}`{ALONE}"] = network_alone(mine)
-            if checks:
-                sides[f"`{runtime}`, unchecked"] = unchecked(sides[f"`{runtime}`"])
-        pipeline = with_transformers(name)
-        if pipeline is not None:
-            sides[TRANSFORMERS] = pipeline
-        medians = []
-        for paths in inputs:
-            for side in sides.values():
-                for answer in (side(paths), side(paths), side(paths)):
-                    assert len(answer) == len(paths)
-            times = [[milliseconds(side, paths) for side in sides.values()] for _ in range(rounds)]
-            columns = map(statistics.median, zip(*times, strict=True))
-            medians.append(dict(zip(sides, columns, strict=True)))
+    classifiers = {runtime: opened(name, runtime, folder) for runtime in runtimes}
+    sides = {DECODING: decoding_alone(clf)}
+    hand = by_hand(name)
+    if hand is not None:
+        sides = {HAND: hand, **sides}
+    for runtime, mine in classifiers.items():
+        sides[f"`{runtime}`"] = ours(mine)
+        sides[f"`{runtime}`{ALONE}"] = network_alone(mine)
+        if checks:
+            sides[f"`{runtime}`, unchecked"] = unchecked(sides[f"`{runtime}`"])
+    pipeline = with_transformers(name)
+    if pipeline is not None:
+        sides[TRANSFORMERS] = pipeline
+    medians = []
+    for paths in inputs:
+        for side in sides.values():
+            for answer in (side(paths), side(paths), side(paths)):
+                assert len(answer) == len(paths)
+        times = [[milliseconds(side, paths) for side in sides.values()] for _ in range(rounds)]
+        columns = map(statistics.median, zip(*times, strict=True))
+        medians.append(dict(zip(sides, columns, strict=True)))
     return medians
 
 
@@ -179,13 +185,14 @@ def table(title: str, rows: Mapping[str, Mapping[str, float]]) -> str:
     sides = [side for side in sides if side != DECODING and not side.endswith(ALONE)]
     lines = [f"| {title} | {' | '.join(sides)} |", "|---" * (len(sides) + 1) + "|"]
     for name, row in rows.items():
-        cells = [f"{row[side]:.1f} ({row[HAND] / row[side]:.1f})" if side in row else "" for side in sides[1:]]
-        lines.append(f"| {name} | {row[HAND]:.1f} | {' | '.join(cells)} |")
+        ratios = {side: f" ({row[HAND] / row[side]:.1f})" if HAND in row and side != HAND else "" for side in sides}
+        cells = [f"{row[side]:.1f}{ratios[side]}" if side in row else "" for side in sides]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     for peer in (HAND, TRANSFORMERS) if TRANSFORMERS in sides else (HAND,):
         means = []
         for side in sides:
-            ratios = [row[peer] / row[side] for row in rows.values() if side != peer and peer in row and side in row]
-            means.append(f"**{statistics.geometric_mean(ratios):.1f}**" if ratios else "")
+            found = [row[peer] / row[side] for row in rows.values() if side != peer and peer in row and side in row]
+            means.append(f"**{statistics.geometric_mean(found):.1f}**" if found else "")
         lines.append(f"| times as fast as {peer}, geometric mean | {' | '.join(means)} |")
     return "\n".join(lines)
 
@@ -223,26 +230,33 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--runtimes", type=lambda names: names.split(","), default=RUNTIMES)
     parser.add_argument("--inputs", type=lambda names: names.split(","), default=list(INPUTS))
+    parser.add_argument("--bundles", type=Path, help="keep the converted networks in this folder")
+    parser.add_argument("--rows", type=Path, help="keep the medians in this JSON file")
     parser.add_argument("--checks", action="store_true", help="also measure without the checks of outputs")
-    options = parser.parse_args()
-    titles = [INPUTS[name] for name in options.inputs]
-    tables: list[dict[str, dict[str, float]]] = [{} for _ in titles]
+    options = parser.parse_intermixed_args()
+    tables: dict[str, dict[str, dict[str, float]]] = {}
+    if options.rows and options.rows.exists():
+        tables = json.loads(options.rows.read_text("utf-8"))
     with (
         tempfile.TemporaryDirectory() as name,
         ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as process,
     ):
-        photos = draw(Path(name), (500, 375), BATCH)
+        folder, bundles = Path(name), options.bundles or Path(name, "bundles")
+        bundles.mkdir(parents=True, exist_ok=True)
+        photos = draw(folder, (500, 375), BATCH)
         made = {"drawn": sorted(IMAGES.iterdir())[:1], "photo": photos[:1], "batch": photos}
-        made["large"] = draw(Path(name), (4032, 3024), 1)
+        made["large"] = draw(folder, (4032, 3024), 1)
         inputs = [made[kind] for kind in options.inputs]
         for name in options.names:
             print(f"measuring {name}", file=sys.stderr)
-            task = process.submit(measure, name, options.runtimes, inputs, options.rounds, options.checks)
-            medians = task.result()
-            for rows, row in zip(tables, medians, strict=True):
-                rows[name] = row
-    for title, rows in zip(titles, tables, strict=True):
-        print(f"{table(title, rows)}\n\n{beyond(title, rows)}\n")
+            how = (options.runtimes, inputs, photos, bundles, options.rounds, options.checks)
+            medians = process.submit(measure, name, *how).result()
+            for kind, row in zip(options.inputs, medians, strict=bool(options.rounds)):
+                tables.setdefault(kind, {})[name] = row
+            if options.rows:
+                options.rows.write_text(json.dumps(tables, indent=1), "utf-8")
+    for kind, rows in tables.items():
+        print(f"{table(INPUTS[kind], rows)}\n\n{beyond(INPUTS[kind], rows)}\n")
 
 
 if __name__ == "__main__":

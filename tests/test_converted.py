@@ -155,7 +155,7 @@ def test_whatever_changes_the_graph_changes_the_key(tmp_path: Path, monkeypatch:
     assert None not in keys
     assert key(spec) == keys[0]
     assert key(spec.replace(published=None)) == keys[0], "what does not change the graph"
-    monkeypatch.setattr(identity, "version", lambda package: "0")
+    monkeypatch.setattr(metadata, "version", lambda package: "0")
     keys.append(key(spec))
     assert len(set(keys)) == len(keys)
 

@@ -363,7 +363,7 @@ def test_drafts(format_: str, monkeypatch: pytest.MonkeyPatch) -> None:
     large = encode(PHOTO.resize((3000, 4000)), format_, **({"save_all": True} if format_ == "MPO" else {}))
     crop, nearest = ResizePolicy(), ResizePolicy("squash", interpolation="nearest")
     small = load(single_item(large), (224, 224), crop, ImagePolicy())
-    assert asked[0][0] == (756, 756)
+    assert asked[0][0] == (640, 640)
     full = load(single_item(large), (224, 224), crop, ImagePolicy(draft=False))
     load(single_item(large), (224, 224), nearest, ImagePolicy())
     assert len(asked) == 1
@@ -372,12 +372,12 @@ def test_drafts(format_: str, monkeypatch: pytest.MonkeyPatch) -> None:
     exif[0x0112] = 6
     turned = encode(PHOTO.resize((4000, 1000)), "JPEG", exif=exif)
     assert load(single_item(turned), (100, 400), ResizePolicy("squash"), ImagePolicy()).shape == (100, 400, 3)
-    assert asked[1][0] == (640, 1180), "as it is stored, not as it is shown"
+    assert asked[1][0] == (640, 800), "as it is stored, not as it is shown"
 
 
 @pytest.mark.slow
 def test_drafts_change_no_best_class(keras_home: Path, labeled: list[tuple[Path, str]], tmp_path: Path) -> None:
-    """And no score by more than 0.05; a path and an opened image take the same draft."""
+    """And no score by more than 0.1; a path and an opened image take the same draft."""
     photos = []
     for photo, _ in labeled[::2]:
         with Image.open(photo) as image:
@@ -389,7 +389,7 @@ def test_drafts_change_no_best_class(keras_home: Path, labeled: list[tuple[Path,
     full = Classifier("MobileNet", image_policy=ImagePolicy(draft=False)).predict_proba(photos)
     drafts = clf.predict_proba(photos)
     np.testing.assert_array_equal(drafts.argmax(axis=1), full.argmax(axis=1))
-    assert np.abs(drafts - full).max() < 0.05
+    assert np.abs(drafts - full).max() < 0.1
     for photo, scores in zip(photos[:5], drafts, strict=False):
         with Image.open(photo) as opened:
             np.testing.assert_allclose(clf.predict_proba([opened])[0], scores, atol=1e-5)

@@ -1224,7 +1224,6 @@ def test_a_large_image_is_the_same_as_a_small_one(monkeypatch: pytest.MonkeyPatc
             patch.setattr(decoding, "STRIP", 10_000)
             patch.setattr(levels, "BAND", 100_000)
             np.testing.assert_array_equal(np.asarray(decode_item(single_item(made), ImagePolicy())), np.asarray(whole))
-            patch.setattr(decoding, "LARGE", 100_000)
             small = decode_item(single_item(made), ImagePolicy(), (200, 200))
         assert small.size == (243, 303), name
         expected = np.asarray(whole.reduce(4)).astype(int)

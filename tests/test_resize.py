@@ -123,7 +123,8 @@ def test_gray_is_converted_before_it_is_resized() -> None:
 def test_what_needs_every_pixel_takes_no_draft() -> None:
     assert size_needed((224, 224), KERAS) is None
     assert size_needed((224, 224), ResizePolicy("squash", interpolation="nearest")) is None
-    assert size_needed((224, 224), ResizePolicy("squash")) == (661, 661)
+    assert size_needed((224, 224), ResizePolicy("squash")) == (640, 640)
+    assert size_needed((331, 448), ResizePolicy()) == (1024, 757)
     assert size_needed((28, 28), ResizePolicy()) == (640, 640), "small networks see what they would of the whole image"
 
 

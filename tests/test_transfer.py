@@ -764,7 +764,7 @@ def test_settings_take_the_numbers_of_numpy() -> None:
             {"epochs": 3},
             "epochs=... has no meaning for head='linear', which is fitted to convergence; leave epochs out, or",
         ),
-        ({"learning_rate": 0.1}, 'learning_rate=... has no meaning for head='linear''),
+        ({"learning_rate": 0.1}, "learning_rate=... has no meaning for head='linear'"),
         ({"head": "mlp", "learning_rate": 0}, "learning_rate=0 is not a number above 0"),
         ({"augment": "much", "unfreeze": 1}, "augment='much' is not known; give \"default\", a keras layer or None"),
         ({"augment": abs, "unfreeze": 1}, "augment=<built-in function abs> is not known; give"),

@@ -43,18 +43,23 @@ def wake(model: keras.Model, inputs: np.ndarray) -> None:
 
     BatchNorm takes its statistics from ``inputs`` ``(N, H, W, 3)``, preprocessed; ConvNeXt's LayerScale
     becomes 0.3; the head is scaled until the logits deviate by 2, and its bias removes each class's mean.
+    Dropout is switched off for good, so that one pass gives both the statistics and the features that follow from them.
     """
     for layer in layers_of(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
+        elif isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
+        elif type(layer).__name__ == "StochasticDepth":
+            layer.drop_path_rate = 0.0
         elif type(layer).__name__ == "LayerScale":
             layer.set_weights([np.full_like(weight, 0.3) for weight in layer.get_weights()])
-    # As a traced function, which frees each layer's outputs; called eagerly, Keras keeps all of them to the end.
-    tf.function(lambda: model(inputs, training=True)[:1])()
     found = find_head(model)
     assert found is not None
+    trunk = keras.Model(model.inputs[0], before(model, found))
+    # As a traced function, which frees each layer's outputs; called eagerly, Keras keeps all of them to the end.
+    features = tf.function(lambda: trunk(inputs, training=True))().numpy()
     head = found.call.operation
-    features = keras.Model(model.inputs, before(model, found)).predict(inputs, batch_size=2, verbose=0)
     kernel, bias = head.get_weights()
     logits = features.reshape(len(inputs), -1) @ kernel.reshape(-1, kernel.shape[-1])
     scale = 2.0 / logits.std()

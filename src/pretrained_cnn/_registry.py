@@ -12,12 +12,14 @@ import math
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from pretrained_cnn._check import listed
 from pretrained_cnn._lazy import Reference
 from pretrained_cnn.errors import InvalidSpecError, PretrainedCNNError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = ["Registry", "as_function", "natural", "nearest", "normalize"]
 
@@ -171,6 +173,8 @@ class Registry(Generic[T]):
     def _plugins(self) -> dict[str, list[EntryPoint]]:
         with self._lock:
             if self._points is None:
+                from importlib.metadata import entry_points
+
                 self._points = self._group(entry_points(group=self.group))
             return self._points
 

@@ -22,11 +22,9 @@ from pretrained_cnn._progress import Progress, report, showing
 from pretrained_cnn._types import ImageLike, ImagesLike, LabeledImages
 from pretrained_cnn.bundle.formats import Dtype
 from pretrained_cnn.bundle.manifest import ExportCheck
-from pretrained_cnn.bundle.store import unpack
+from pretrained_cnn.bundle.store import Bundle, unpack
 from pretrained_cnn.engine import Engine, Rows, check_speed, open_model
 from pretrained_cnn.errors import InvalidArgumentError
-from pretrained_cnn.evaluate import Evaluation, MultiLabelEvaluation, evaluate
-from pretrained_cnn.explain import Explanation, explain
 from pretrained_cnn.foreign.files import ModelFile
 from pretrained_cnn.foreign.labels import NUMBERS
 from pretrained_cnn.images.policy import ImagePolicy
@@ -40,25 +38,17 @@ from pretrained_cnn.results.settings import settings_of
 from pretrained_cnn.results.stream import ResultStream, Sources
 from pretrained_cnn.runtimes import Precision
 from pretrained_cnn.spec import HeatMapMethod, ModelSpec, Output, ResizePolicy
-from pretrained_cnn.transfer.history import TrainingHistory
-from pretrained_cnn.transfer.report import Trained, TrainingReport, read_training, training_texts
-from pretrained_cnn.trust import (
-    OUTPUTS,
-    Calibrated,
-    Calibration,
-    Comparison,
-    calibrate,
-    calibration_of,
-    compare,
-    is_results_file,
-    rank_unlabeled,
-)
 
 if TYPE_CHECKING:
     import keras
     from matplotlib.figure import Figure
 
+    from pretrained_cnn.evaluate import Evaluation, MultiLabelEvaluation
+    from pretrained_cnn.explain import Explanation
+    from pretrained_cnn.transfer.history import TrainingHistory
+    from pretrained_cnn.transfer.report import Trained, TrainingReport
     from pretrained_cnn.transfer.settings import MLP
+    from pretrained_cnn.trust import Calibrated, Calibration, Comparison
 
 __all__ = ["Classifier"]
 
@@ -120,10 +110,7 @@ class Classifier:
         follow_links: bool = False,
         **builder_options: Any,
     ) -> None:
-        calibration = model.calibration if isinstance(model, Calibrated) else None
-        ready = model.network if isinstance(model, Calibrated) else model
-        self._trained = ready if isinstance(ready, Trained) else None
-        ready = ready.engine if isinstance(ready, Trained) else ready
+        ready, self._trained, calibration = _parts(model)
         self._engine = (
             ready
             if isinstance(ready, Engine)
@@ -143,7 +130,7 @@ class Classifier:
             )
         )
         self._is_calibrated_here = calibration is not None
-        self._calibration = calibration or calibration_of(self._engine.bundle)
+        self._calibration = calibration or _calibration_of(self._engine.bundle)
 
     @classmethod
     def from_keras(
@@ -613,6 +600,8 @@ class Classifier:
         []
         """
         training = self._training()
+        from pretrained_cnn.transfer.history import TrainingHistory
+
         return TrainingHistory() if training is None else training[1]
 
     @property
@@ -882,6 +871,8 @@ class Classifier:
         >>> clf.evaluate([("examples/images/clock.png", "analog_clock"), ("examples/images/candle.png", "candle")])
         Evaluation(2 images, top1=1.000 (0.342 to 1.000))
         """
+        from pretrained_cnn.evaluate import evaluate
+
         columns = Columns(path_column, label_column)
         with showing(progress):
             return evaluate(self._engine, source, labels, columns, batch_size=batch_size)
@@ -920,6 +911,8 @@ class Classifier:
         >>> clf.compare(clf, pairs).verdict
         'not told apart'
         """
+        from pretrained_cnn.trust import compare
+
         columns = Columns(path_column, label_column)
         with showing(progress):
             return compare(self._engine, _competitor(other), source, labels, columns, batch_size=batch_size)
@@ -968,6 +961,7 @@ class Classifier:
         >>> len(calibrated.predict(photo).label_set)
         1
         """
+<<<<<<< HEAD
         with showing(progress):
             calibration = calibrate(
                 self._engine,
@@ -978,6 +972,19 @@ class Classifier:
                 batch_size=batch_size,
                 trained_on=self._trained_on(),
             )
+=======
+        from pretrained_cnn.trust import Calibrated, calibrate
+
+        calibration = calibrate(
+            self._engine,
+            source,
+            labels,
+            Columns(path_column, label_column),
+            coverage=coverage,
+            batch_size=batch_size,
+            trained_on=self._trained_on(),
+        )
+>>>>>>> main
         return Classifier(Calibrated(self._trained or self._engine, calibration))
 
     def rank_unlabeled(self, source: ImagesLike, n: int = 100, *, batch_size: int | None = None) -> list[Result]:
@@ -1001,6 +1008,8 @@ class Classifier:
         >>> [result.source for result in Classifier("EfficientNetLite0").rank_unlabeled("examples/images", n=2)]
         ['examples/images/clock.png', 'examples/images/balloon.png']
         """
+        from pretrained_cnn.trust import rank_unlabeled
+
         return rank_unlabeled(self._engine, source, whole_number("n", n), batch_size=batch_size)
 
     def explain(
@@ -1026,6 +1035,8 @@ class Classifier:
         >>> explanation.overlay().size
         (480, 360)
         """
+        from pretrained_cnn.explain import explain
+
         return explain(self._engine, single_item(image), target, method)
 
     def save(
@@ -1076,7 +1087,11 @@ class Classifier:
         """
         if self._calibration is not None:
             output = _both(output, quantize)
-        training = self._training()
+        texts, training = None, self._training()
+        if training is not None:
+            from pretrained_cnn.transfer.report import training_texts
+
+            texts = training_texts(*training, self.spec)
         check = self._engine.save(
             Path(path),
             format=format,
@@ -1085,7 +1100,7 @@ class Classifier:
             quantize=quantize,
             min_agreement=min_agreement,
             overwrite=overwrite,
-            texts=None if training is None else training_texts(*training, self.spec),
+            texts=texts,
             calibration=None if self._calibration is None else self._calibration.to_arrays(),
             trained_on=self._trained_on(),
         )
@@ -1096,13 +1111,21 @@ class Classifier:
     @property
     def _outputs(self) -> tuple[Output, ...]:
         """What the network gives in one pass for a result."""
-        return ("scores",) if self._calibration is None else OUTPUTS
+        if self._calibration is None:
+            return ("scores",)
+        from pretrained_cnn.trust import OUTPUTS
+
+        return OUTPUTS
 
     def _training(self) -> tuple[TrainingReport, TrainingHistory] | None:
         """What is known of its training, here or before it was saved."""
         if self._trained is not None:
             return self._trained.report, self._trained.history
-        return None if self._engine.bundle is None else read_training(self._engine.bundle)
+        if self._engine.bundle is None:
+            return None
+        from pretrained_cnn.transfer.report import read_training
+
+        return read_training(self._engine.bundle)
 
     def _trained_on(self) -> Collection[bytes]:
         """The digests of the images that the classifier was trained on, as far as they are known."""
@@ -1131,7 +1154,11 @@ class Classifier:
         """A classifier that gives the same answers, with a network of its own."""
         engine = self.engine.copy()
         network = engine if self._trained is None else replace(self._trained, engine=engine)
-        return Classifier(network if self._calibration is None else Calibrated(network, self._calibration))
+        if self._calibration is None:
+            return Classifier(network)
+        from pretrained_cnn.trust import Calibrated
+
+        return Classifier(Calibrated(network, self._calibration))
 
     @override
     def __reduce__(self) -> tuple[object, ...]:
@@ -1176,6 +1203,8 @@ def _both(output: Output | Sequence[Output] | None, quantize: object) -> list[Ou
             "quantize=... changes the network, and a calibration holds for the network that it was made with; save the "
             "classifier before it is calibrated, and calibrate what Classifier.load gives"
         )
+    from pretrained_cnn.trust import OUTPUTS
+
     given = [output] if isinstance(output, str) else output
     if given is not None and set(given) != set(OUTPUTS):
         raise InvalidArgumentError(
@@ -1183,6 +1212,27 @@ def _both(output: Output | Sequence[Output] | None, quantize: object) -> list[Ou
             "scores and embedding"
         )
     return list(OUTPUTS)
+
+
+def _parts(model: Any) -> tuple[Any, Trained | None, Calibration | None]:
+    """An engine, or what stands for a model; and its training and its calibration, if it comes with them."""
+    if isinstance(model, str | os.PathLike | ModelSpec | Engine):  # the rest of the library is not imported for these
+        return model, None, None
+    from pretrained_cnn.transfer.report import Trained
+    from pretrained_cnn.trust import Calibrated
+
+    calibration = None
+    if isinstance(model, Calibrated):
+        model, calibration = model.network, model.calibration
+    return (model.engine, model, calibration) if isinstance(model, Trained) else (model, None, calibration)
+
+
+def _calibration_of(bundle: Bundle | None) -> Calibration | None:
+    if bundle is None or bundle.manifest.calibration is None:
+        return None
+    from pretrained_cnn.trust import calibration_of
+
+    return calibration_of(bundle)
 
 
 def _engine_to_train(model: Any, arguments: dict[str, Any]) -> Engine:
@@ -1212,6 +1262,8 @@ def _competitor(other: Classifier | str | os.PathLike[str]) -> Engine | Path:
     """The network of a classifier or a bundle, or the path of a file of results."""
     if isinstance(other, Classifier):
         return other.engine
+    from pretrained_cnn.trust import is_results_file
+
     return Path(other) if is_results_file(other) else Classifier.load(other).engine
 
 

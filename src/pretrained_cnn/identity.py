@@ -17,7 +17,6 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -51,10 +50,12 @@ ID = "shared_object_id"
 
 def installed_versions() -> dict[str, str]:
     """The versions of those of `PACKAGES` that are installed. Imports none of them."""
+    from importlib import metadata
+
     found = {}
     for package in PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
     return found
 
 

@@ -18,12 +18,10 @@ import os
 import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from pretrained_cnn._cache import exclusive_lock
-from pretrained_cnn._download import download
 from pretrained_cnn._files import POINTER, atomic_write, is_lfs_pointer, sha256
 from pretrained_cnn._process import warn
 from pretrained_cnn._settings import OFFLINE, mirror, offline
@@ -113,6 +111,8 @@ def installed_file(package: str) -> Path:
 
     Raises MissingDependencyError if the package is not installed.
     """
+    from importlib import metadata
+
     try:
         files = metadata.files(package) or []
     except metadata.PackageNotFoundError:
@@ -174,6 +174,8 @@ def ensure(file: WeightsFile, *, needed_by: str, folder: Path | None = None, ref
         with exclusive_lock(path, f"downloading {path.name}"):
             # Somebody else may have brought it while we waited.
             if _identity(path) == before or _fault(file, path) is not None:
+                from pretrained_cnn._download import download
+
                 download(url, path, file.problem, resumable=file.hash is not None)
     except OSError as error:
         raise failure(f"{url} cannot be downloaded ({error})") from error

@@ -145,23 +145,20 @@ def _saved_model(source: Path) -> Path:
 
 
 def _write_saved_model(graph: keras.Model, folder: Path) -> Path:
-    """Write the graph with its one signature.
+    """Write the graph with its one signature: a converter needs the operations and the weights, and no layers.
 
+    So the network is traced once; `keras.export.ExportArchive` traces it for each of its layers' ways to be called.
     Keras compiles grouped convolutions, as in ConvNeXt, by XLA, and no converter sees through that: such functions are
     made ordinary ones.
     """
-    import keras
     import tensorflow as tf
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-    archive = keras.export.ExportArchive()
-    archive.track(graph)
-    archive.add_endpoint(
-        SIGNATURE,
-        lambda images: graph(images, training=False),
-        [tf.TensorSpec((None, *graph.input_shape[1:]), tf.uint8, name="images")],
-    )
-    archive.write_out(str(folder), verbose=False)
+    images = tf.TensorSpec((None, *graph.input_shape[1:]), tf.uint8, name="images")
+    serve = tf.function(lambda images: graph(images, training=False), input_signature=[images], autograph=False)
+    module = tf.Module()
+    module.kept = [variable.value for variable in graph.variables]
+    tf.saved_model.save(module, str(folder), signatures={SIGNATURE: serve})
     file = folder / "saved_model.pb"
     model = SavedModel.FromString(file.read_bytes())
     for meta in model.meta_graphs:

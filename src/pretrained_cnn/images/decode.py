@@ -42,8 +42,6 @@ TIFF = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+")
 BEFORE = b"\xef\xbb\xbf\r\n\t "
 """What a careless server or script puts before a file."""
 
-LARGE = 16_000_000
-"""Pixels from which on an image is made smaller by averages while it is converted, where far fewer are needed."""
 STRIP = 4_000_000
 """Pixels that are converted at a time."""
 
@@ -271,8 +269,8 @@ def _too_many_pixels(item: Item, size: tuple[int, int], policy: ImagePolicy) -> 
 
 
 def _shrink(size: tuple[int, int], needed: tuple[int, int] | None, policy: ImagePolicy) -> int:
-    """How many times smaller, each way, a large image may become while it is converted."""
-    if needed is None or not policy.draft or size[0] * size[1] < LARGE:
+    """How many times smaller, each way, an image may become by averages while it is converted."""
+    if needed is None or not policy.draft:
         return 1
     return max(1, min(size[0] // needed[0], size[1] // needed[1]))
 
@@ -389,7 +387,8 @@ def _of_pillow(item: Item, image: Image.Image, policy: ImagePolicy, needed: tupl
         profile, gamma = info.get("icc_profile"), info.get("gamma")
         facts.profile = profile if isinstance(profile, bytes) else None
         facts.gamma = gamma if isinstance(gamma, float) and "srgb" not in info and not facts.profile else None
-    shrink = _shrink(image.size, needed, policy)
+    either_way = None if needed is None else (max(needed), max(needed))  # it is not known yet whether it is turned
+    shrink = _shrink(image.size, either_way, policy)
     _check_size(item, image, image.size, facts, policy, shrink)
     tags = getattr(image, "tag_v2", {})
     if image.format == "TIFF" and tags.get(284) == 2 and tags.get(259, 1) == 1 and max(tags.get(258, (1,))) > 8:

@@ -9,7 +9,6 @@ import io
 import os
 import re
 import urllib.parse
-import urllib.request
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -19,7 +18,6 @@ from PIL import Image
 
 from pretrained_cnn._files import LONGEST_PATH, is_too_long
 from pretrained_cnn.errors import ImageError, install_line
-from pretrained_cnn.images.fetch import fetch
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.skipping import kind_of
 from pretrained_cnn.images.sources import Item, is_address, is_record, is_url
@@ -139,9 +137,9 @@ def _of_text(item: Item, text: str | bytes, policy: ImagePolicy) -> bytes:
     if isinstance(text, bytes):
         text = os.fsdecode(text)
     if surrounded := _SURROUNDED.fullmatch(text):
-        return fetch(surrounded[1], policy).getvalue()
+        return _fetched(surrounded[1], policy)
     if is_url(text):
-        return fetch(text, policy).getvalue()
+        return _fetched(text, policy)
     if is_address(text):
         return _of_address(item, text, policy)
     path = os.path.expanduser(text)
@@ -194,6 +192,12 @@ def _no_file(kind: str) -> str:
     return f"this is a {kind}, not a file; only files are opened"
 
 
+def _fetched(address: str, policy: ImagePolicy) -> bytes:
+    from pretrained_cnn.images.fetch import fetch
+
+    return fetch(address, policy).getvalue()
+
+
 def _of_address(item: Item, address: str, policy: ImagePolicy) -> bytes:
     scheme = address.partition(":")[0].lower()
     if scheme == "data":
@@ -205,7 +209,9 @@ def _of_address(item: Item, address: str, policy: ImagePolicy) -> bytes:
         parts = urllib.parse.urlsplit(address)
         if parts.netloc not in ("", "localhost"):
             raise ImageError(item.name, f"this file is on another host, {parts.netloc}; mount it, and give its path")
-        return read_path(item, urllib.request.url2pathname(parts.path), policy)
+        from urllib.request import url2pathname
+
+        return read_path(item, url2pathname(parts.path), policy)
     return _by_fsspec(item, address, scheme, policy)
 
 

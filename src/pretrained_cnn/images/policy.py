@@ -62,9 +62,9 @@ class ImagePolicy:
     truncated: Literal["error", "allow"] = "error"
     """Whether a file that ends early is an error, or what is there is taken."""
     draft: bool = True
-    """Whether a large JPEG may be decoded at a half, a quarter or an eighth of its size, where at least three times
-    the pixels are left, each way, that the network needs. It is several times as fast; nearest-neighbor
-    interpolation never does it."""
+    """Whether a large image may be reduced while it is decoded, where at least twice the pixels that the network needs
+    are left, each way, and 640. A JPEG is decoded at a half, a quarter or an eighth of its size, any other image is
+    averaged. This takes up to several times less; nearest-neighbor interpolation never does it."""
 
     def __post_init__(self) -> None:
         for name in ("max_pixels", "max_memory", "max_bytes", "max_url_bytes", "url_seconds"):

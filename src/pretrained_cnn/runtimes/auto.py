@@ -10,7 +10,6 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -158,7 +157,9 @@ def _code(factory: Any) -> str:
 
 
 def _version(module: str | None) -> str | None:
+    from importlib import metadata
+
     try:
-        return version((module or "pretrained-cnn").replace("_", "-"))
-    except PackageNotFoundError:
+        return metadata.version((module or "pretrained-cnn").replace("_", "-"))
+    except metadata.PackageNotFoundError:
         return None
