@@ -961,7 +961,8 @@ class Classifier:
         >>> len(calibrated.predict(photo).label_set)
         1
         """
-<<<<<<< HEAD
+        from pretrained_cnn.trust import Calibrated, calibrate
+
         with showing(progress):
             calibration = calibrate(
                 self._engine,
@@ -972,19 +973,6 @@ class Classifier:
                 batch_size=batch_size,
                 trained_on=self._trained_on(),
             )
-=======
-        from pretrained_cnn.trust import Calibrated, calibrate
-
-        calibration = calibrate(
-            self._engine,
-            source,
-            labels,
-            Columns(path_column, label_column),
-            coverage=coverage,
-            batch_size=batch_size,
-            trained_on=self._trained_on(),
-        )
->>>>>>> main
         return Classifier(Calibrated(self._trained or self._engine, calibration))
 
     def rank_unlabeled(self, source: ImagesLike, n: int = 100, *, batch_size: int | None = None) -> list[Result]:
