@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ def test_it_is_measured_anew_where_the_answer_may_be_another(
     assert Classifier.load(bundle, runtime="auto").runtime == "hare"
     opened.clear()
     if change == "version":
-        monkeypatch.setattr(auto, "version", lambda name: "999")
+        monkeypatch.setattr(metadata, "version", lambda name: "999")
     elif change == "machine":
         monkeypatch.setattr(auto, "cores", lambda: 99)
     else:
