@@ -20,7 +20,7 @@ SLOW = {ROOT / "docs" / "tutorial.md"} | {
     ROOT / "docs/how-to" / f"{page}.md"
     for page in (
         *("coreml", "deploy", "errors", "own-classes", "runtimes-and-bundles", "scikit-learn", "swap-the-backbone"),
-        *("use-the-file", "weights"),
+        *("use-the-file", "weights", "transfer-learning", "notebooks"),
     )
 }
 """Pages that convert a network to every format, train, or build several networks."""
@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def a_page_of_its_own() -> Iterator[None]:
     """The repository's root as working directory, and after the page nothing that it registered.
 
-    Conversions run in this process: a child process imports TensorFlow anew, which takes seconds.
+    Conversions run in this process: a child process imports TensorFlow again, which takes seconds.
     """
     from pretrained_cnn.bundle import child
     from pretrained_cnn.registry import MODELS

@@ -29,6 +29,7 @@ html_title = f"pretrained_cnn {release}"
 html_copy_source = False
 html_show_sphinx = False
 
+myst_enable_extensions = ["deflist"]  # the glossary
 myst_heading_anchors = 3
 
 default_role = "py:obj"  # `name` in a docstring links to the name

@@ -102,7 +102,7 @@ def test_train_with_every_option(main: Any, folder: Path, tmp_path: Path) -> Non
         (["--head", "mlp", "--hidden", "64,x"], "argument --hidden: 'x' is not a whole number of at least 1"),
         (["--head", "mlp", "--dropout", "1"], "--dropout 1.0 leaves nothing to learn from; give a number below 1"),
         (["--batch-size", "8"], "--batch-size has no meaning for --head linear, which is fitted to convergence; leave"),
-        (["--copies", "2"], "--copies needs --augment and no --unfreeze, which changes the images anew in each epoch"),
+        (["--copies", "2"], "--copies needs --augment and no --unfreeze, which changes the images again in each epoch"),
         (["--head", "mlp", "--optimizer", "adan"], "--optimizer adan"),
     ],
 )
@@ -147,7 +147,7 @@ def test_evaluate_complains_of_bad_images(main: Any, tmp_path: Path) -> None:
     code, out, err = main("evaluate", tmp_path / "table.csv", "--model", "EfficientNetLite0")
     assert code == 1
     assert "top-1  100.0 %" in out
-    assert err == f"pretrained-cnn: {tmp_path / 'no.png'}: there is no such file\n"
+    assert err == f"pretrained-cnn: {tmp_path / 'no.png'}: the file does not exist\n"
 
 
 def test_embed(main: Any, folder: Path, tmp_path: Path) -> None:

@@ -15,10 +15,18 @@ import onnx
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from own_models import net
-from paths import ROOT
+from paths import ASSETS, ROOT
 from PIL import Image
 
-from pretrained_cnn import BundleError, Classifier, ModelFileError, ResizePolicy, RuntimeSpec, register_runtime
+from pretrained_cnn import (
+    BundleError,
+    Classifier,
+    ImagePolicy,
+    ModelFileError,
+    ResizePolicy,
+    RuntimeSpec,
+    register_runtime,
+)
 from pretrained_cnn.runtimes import RUNTIMES
 from pretrained_cnn.runtimes.openvino import OpenVINORuntime, import_openvino
 
@@ -101,34 +109,66 @@ def test_the_labels_beside_a_file_are_read(clf: Classifier, tmp_path: Path) -> N
     assert (again.labels, again.spec.resize) == (clf.labels, clf.spec.resize)
 
 
+@pytest.fixture(scope="module")
+def lite(tmp_path_factory: pytest.TempPathFactory) -> tuple[Classifier, Path]:
+    clf, bundle = Classifier("EfficientNetLite0"), tmp_path_factory.mktemp("lite") / "onnx.bundle"
+    clf.save(bundle, format="onnx")
+    return Classifier.load(bundle, image_policy=ImagePolicy(color_profile="ignore", draft=False)), bundle
+
+
+def photos() -> list[Path]:
+    """A hundred photos, where there are assets."""
+    return sorted((ASSETS / "imagenet").glob("*.JPEG"))
+
+
 @pytest.mark.slow
-def test_javascript_gives_the_scores(tmp_path: Path) -> None:
+def test_the_page_gives_the_pixels(lite: tuple[Classifier, Path], tmp_path: Path) -> None:
+    """For photos, a large JPEG, and one that is turned."""
+    clf, bundle = lite
+    text = (ROOT / "docs/how-to/use-the-file.md").read_text("utf-8")
+    program = text.partition("```python\n")[2].partition("```")[0]
+    assert program.count("onnx.bundle") == program.count("photo.png") == 1
+    noise = Image.effect_noise((80, 60), 90).convert("RGB")
+    noise.resize((2400, 1800), Image.Resampling.BICUBIC).save(tmp_path / "large.jpg")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    noise.resize((500, 333)).save(tmp_path / "turned.jpg", exif=exif)
+    for image in (tmp_path / "large.jpg", tmp_path / "turned.jpg", *photos()):
+        says: dict[str, Any] = {}
+        exec(program.replace("onnx.bundle", str(bundle)).replace("photo.png", str(image)), says)
+        np.testing.assert_array_equal(says["pixels"], clf.engine.pixels([image]), err_msg=str(image))
+
+
+@pytest.mark.slow
+def test_javascript_gives_the_scores(lite: tuple[Classifier, Path], tmp_path: Path) -> None:
     """By packages of npm, and a resize that is written in JavaScript."""
+    clf, bundle = lite
     program = tmp_path / "javascript"
     shutil.copytree(ROOT / "examples/javascript", program)
     npm = shutil.which("npm")
     assert npm is not None, "install Node.js, which brings npm"
     subprocess.run([npm, "install", "--silent", "--no-fund", "--no-audit"], cwd=program, check=True)
-    clf = Classifier("EfficientNetLite0")
-    clf.save(tmp_path / "lite", format="onnx")
     photo = tmp_path / "photo.png"
     Image.effect_noise((60, 45), 90).convert("RGB").resize((631, 411), Image.Resampling.BICUBIC).save(photo)
     small = tmp_path / "small.png"
     Image.open(photo).resize((100, 131)).save(small)
-    for image in (ROOT / "examples/images/clock.png", photo, small):
-        ran = subprocess.run(
-            ["node", "classify.mjs", tmp_path / "lite", image],
-            cwd=program,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            check=True,
-            env=dict(os.environ),
-        )
-        printed = [line.split("\t") for line in ran.stdout.splitlines()]
-        expected = clf.predict(image).predictions
-        assert [label for label, _ in printed] == [prediction.label for prediction in expected]
-        np.testing.assert_allclose([float(score) for _, score in printed], [p.score for p in expected], atol=1e-5)
+    images = [ROOT / "examples/images/clock.png", photo, small]
+    for path in photos():
+        images.append(tmp_path / f"{path.stem}.png")
+        Image.open(path).convert("RGB").save(images[-1], compress_level=1, icc_profile=None)
+    ran = subprocess.run(
+        ["node", "classify.mjs", bundle, *images],
+        cwd=program,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=True,
+        env=dict(os.environ),
+    )
+    printed = [line.split("\t") for line in ran.stdout.splitlines()]
+    expected = [(str(image), *row[1:]) for image in images for row in clf.predict(image)]
+    assert [(file, label) for file, label, _ in printed] == [(file, label) for file, label, _ in expected]
+    np.testing.assert_allclose([float(score) for *_, score in printed], [score for *_, score in expected], atol=1e-5)
 
 
 def test_openvino_reads_onnx_as_it_is(clf: Classifier, tmp_path: Path) -> None:

@@ -95,6 +95,10 @@ def test_supported_pythons_are_the_same_everywhere() -> None:
 def test_the_citation_is_of_this_version() -> None:
     citation = (ROOT / "CITATION.cff").read_text("utf-8")
     assert f"\nversion: {pretrained_cnn.__version__}\n" in citation
+    released = re.search(
+        rf"^## \[{pretrained_cnn.__version__}\] - (\S+)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M
+    )
+    assert released is None or f"\ndate-released: {released[1]}\n" in citation
     for field in ("cff-version", "message", "title", "authors", "license"):
         assert re.search(rf"^{field}: *\S*", citation, re.MULTILINE), field
 

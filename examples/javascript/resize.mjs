@@ -66,7 +66,14 @@ export function resize(image, [height, width], policy) {
   const filter = FILTERS[policy.interpolation];
   const across = weights(image.width, width, left, right, filter);
   const down = weights(image.height, height, top, bottom, filter);
+  const resized = new Uint8Array(height * width * 3);
+  // Each direction rounds, so their order counts. Pillow 13 shrinks tall images vertically first; older ones never do.
+  if (image.height > height && image.height - height > 2 * (image.width - width)) {
+    const columns = new Uint8Array(height * image.width * 3);
+    along(image.data, down, image.width, 4, image.width * 4, columns, 3, image.width * 3);
+    return along(columns, across, height, image.width * 3, 3, resized, width * 3, 3);
+  }
   const rows = new Uint8Array(image.height * width * 3);
   along(image.data, across, image.height, image.width * 4, 4, rows, width * 3, 3);
-  return along(rows, down, width, 3, width * 3, new Uint8Array(height * width * 3), 3, width * 3);
+  return along(rows, down, width, 3, width * 3, resized, 3, width * 3);
 }

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TRAINING = "training"
 
 NAMES = 20
-"""So many class names are printed."""
+"""The number of class names that are printed."""
 
 
 def _widths(text: str) -> tuple[int, ...]:
@@ -36,13 +36,13 @@ class Options(ModelOptions, ColumnOptions):
 
     data: str = argument(f"{LABELED}; or a folder with the folders train, validation and test.", metavar="DATA")
     validation: str | None = option(
-        "Images that choose the settings, or the share of each class that is set aside for that, such as 0.2 (default: "
-        "the linear head is fitted on all images, with settings that parts of them chose in turn; else a fifth).",
+        "Images for choosing the settings, or the share of each class to set aside for that, such as 0.2 (default: "
+        "cross-validation for the linear head, which is then fitted on all images; else a fifth).",
         metavar="DATA",
     )
     groups: str | None = option(
-        "Column of a CSV file with what each image is of: images of one thing are never on both "
-        "sides of a split (default: every image is of another).",
+        "Column of a CSV file that names what each image shows: images of one thing stay on one side of every split "
+        "(default: each image shows another thing).",
         metavar="COLUMN",
     )
     output: str = option("Folder of the new bundle.", short="-o", required=True, metavar="DIR")
@@ -68,7 +68,7 @@ class Options(ModelOptions, ColumnOptions):
         metavar="N",
     )
     augment: bool = flag(
-        "Train on randomly changed images too: --copies of each, or with --unfreeze a new one in each epoch.",
+        "Also train on changed images: --copies of each, or with --unfreeze other ones in each epoch.",
         group=TRAINING,
     )
     copies: Count | None = option(
@@ -191,5 +191,8 @@ COMMAND = Command(
     "Train a classifier of your own classes.",
     Options,
     _run,
-    examples=("clothes/train --validation clothes/validation -m EfficientNetLite0 -o clothes.bundle",),
+    examples=(
+        "clothes/train --validation clothes/validation -m EfficientNetLite0 -o clothes.bundle",
+        "clothes.csv --validation 0.2 -m MobileNet --unfreeze 20 -o clothes.bundle",
+    ),
 )

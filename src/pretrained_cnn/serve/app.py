@@ -1,4 +1,4 @@
-"""The application: what is at which path."""
+"""The application: the handler of each path."""
 
 from __future__ import annotations
 
@@ -55,6 +55,7 @@ def create_app(classifier: Classifier, settings: Settings, metrics: Metrics) -> 
         docs_url=None,  # those pages load scripts from elsewhere
         redoc_url=None,
     )
+    app.state.is_ending = False
     app.add_middleware(Gate, metrics=metrics, api_key=settings.api_key)
 
     async def within_time(work: Awaitable[T], status: int, sentence: str) -> T:
@@ -122,7 +123,7 @@ def create_app(classifier: Classifier, settings: Settings, metrics: Metrics) -> 
             "model": spec.name,
             "classes": len(spec.labels),
             "calibrated": classifier.calibration is not None,
-            "heat_maps": model.explains,
+            "heat_maps": model.explains and not spec.multi_label,  # of the best class
             "version": __version__,
         }
         return JSONResponse(facts, 503 if model.is_stuck else 200)

@@ -1,15 +1,16 @@
 """Dynamic batching: the images of many requests pass through the network together.
 
-An image that comes while the network has a lane free runs at once, alone. Those that come while all lanes are busy
-wait, and go together when one is free again. So no time is spent waiting for company, and batches grow with the load.
+An image that comes while the network has a free lane runs at once, alone. Images that come while all lanes are busy
+wait, and run together when a lane is free again. No image waits for a batch to fill, and batches grow with the load.
 """
 
 from __future__ import annotations
 
-import asyncio
+import math
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
@@ -49,58 +50,56 @@ class Room:
 
 
 class Batcher(Generic[T, R]):
-    """Runs what is given to it in batches.
+    """Runs what it is given in batches, in the threads that give it.
 
     Args:
-        run: Takes up to ``size`` things, and returns what became of each, in order. It runs in ``executor``.
-        executor: Where.
-        size: Things at most in a batch.
-        lanes: Batches at most that run at a time.
-
-    All methods belong to one event loop.
+        run: Takes up to ``size`` things, and returns the answer for each, in order.
+        size: Most things in a batch.
+        lanes: Most batches that run at a time.
     """
 
-    def __init__(self, run: Callable[[Sequence[T]], Sequence[R]], executor: Executor, size: int, lanes: int) -> None:
-        self._run, self._executor, self._size = run, executor, size
-        self._free = lanes
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
+    def __init__(self, run: Callable[[Sequence[T]], Sequence[R]], size: int, lanes: int) -> None:
+        self._run, self._size = run, size
+        self._lanes = self._free = lanes
+        self._lock = threading.Lock()
+        self._waiting: deque[tuple[T, Future[R]]] = deque()
 
-    async def put(self, thing: T) -> R:
-        """What became of a thing. Raises what ``run`` raised for it."""
-        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._waiting.append((thing, future))
-        if self._free:
+    def put(self, thing: T, answer: Future[R]) -> None:
+        """Set the answer for a thing, or the error that ``run`` raised for it.
+
+        While all lanes are busy, the thing waits for one of their threads, and this method returns at once. Otherwise
+        the calling thread runs this thing, and then what came meanwhile, until nothing waits. So an image that comes
+        alone passes through one thread only: on a busy machine each change of threads waits for a core.
+        """
+        with self._lock:
+            self._waiting.append((thing, answer))
+            if not self._free:
+                return
             self._free -= 1
-            task = asyncio.create_task(self._work())
-            self._tasks.add(task)  # the loop itself keeps a weak reference only
-            task.add_done_callback(self._tasks.discard)
-        return await future
+        while batch := self._take():
+            self._answer(batch)
 
-    async def _work(self) -> None:
-        """Run batches until nothing waits."""
-        while self._waiting:
-            batch: list[tuple[T, asyncio.Future[R]]] = []
-            while self._waiting and len(batch) < self._size:
-                thing, future = self._waiting.popleft()
-                if not future.done():  # else whoever waited has gone
-                    batch.append((thing, future))
-            await self._answer(batch)
-        self._free += 1
+    def _take(self) -> list[tuple[T, Future[R]]]:
+        """The next batch; if nothing waits, an empty one, and the lane is free again."""
+        batch: list[tuple[T, Future[R]]] = []
+        with self._lock:
+            size = min(self._size, math.ceil(len(self._waiting) / self._lanes))  # leaves the other lanes their share
+            while self._waiting and len(batch) < size:
+                thing, answer = self._waiting.popleft()
+                if answer.set_running_or_notify_cancel():  # else the client has gone
+                    batch.append((thing, answer))
+            self._free += not batch
+        return batch
 
-    async def _answer(self, batch: Sequence[tuple[T, asyncio.Future[R]]]) -> None:
-        if not batch:
-            return
+    def _answer(self, batch: Sequence[tuple[T, Future[R]]]) -> None:
         try:
-            things = [thing for thing, _ in batch]
-            found = await asyncio.get_running_loop().run_in_executor(self._executor, self._run, things)
-        except Exception as error:  # of the network: whose image it was, running each alone tells
+            found = self._run([thing for thing, _ in batch])
+        except Exception as error:  # of the network: running each image alone shows which image caused it
             if len(batch) > 1:
                 for each in batch:
-                    await self._answer([each])
-            elif not batch[0][1].done():
+                    self._answer([each])
+            else:
                 batch[0][1].set_exception(error)
             return
-        for (_, future), result in zip(batch, found, strict=True):
-            if not future.done():
-                future.set_result(result)
+        for (_, answer), result in zip(batch, found, strict=True):
+            answer.set_result(result)

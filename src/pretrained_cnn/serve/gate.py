@@ -1,4 +1,4 @@
-"""What each request passes through: the key, the log line, the metrics, and one form for all errors."""
+"""The middleware of each request: the key, the log line, the metrics, and one form for all errors."""
 
 from __future__ import annotations
 
@@ -52,7 +52,10 @@ class Gate:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": [*message["headers"], (b"x-request-id", id_.encode())]}
+                added = [(b"x-request-id", id_.encode())]
+                if scope["app"].state.is_ending:  # the client opens no other request over this connection
+                    added.append((b"connection", b"close"))
+                message = {**message, "headers": [*message["headers"], *added]}
             await send(message)
 
         try:
@@ -99,7 +102,7 @@ class Gate:
 
 
 def _write(line: dict[str, Any]) -> None:
-    """One line, in one piece: other workers write too."""
+    """One line, in one piece: other workers also write."""
     try:
         sys.stderr.write(json.dumps(line) + "\n")
         sys.stderr.flush()

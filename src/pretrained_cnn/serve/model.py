@@ -1,4 +1,4 @@
-"""The classifier of a service: decodes in threads, and runs what is decoded in batches."""
+"""The classifier of a service: threads decode images, and run them through the network in batches."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -33,8 +33,7 @@ __all__ = ["Model", "Upload"]
 FETCHERS = 8
 """Threads that wait for other servers: more than those that decode, and not the same."""
 LANES = 2
-"""Batches that are in the network at a time: while one begins or ends, the other keeps the cores busy, and a heat map,
-which takes long, does not hold up answers."""
+"""Most batches in the network at a time: while one begins or ends, the other keeps the cores busy."""
 SHOWN = 640
 """The longer side at most, in pixels, of an image with its heat map."""
 
@@ -74,12 +73,15 @@ class Model:
             max_url_bytes=min(policy.max_url_bytes, settings.max_body),
             url_seconds=min(policy.url_seconds, settings.timeout),
         )
-        self._decoders = ThreadPoolExecutor(default_workers(), thread_name_prefix="decode")
+        decoders = default_workers()
+        self._decoding = threading.BoundedSemaphore(decoders)
+        """Keeps the memory for decoding to one image for each core."""
+        self._threads = ThreadPoolExecutor(decoders + LANES, thread_name_prefix="answer")
         self._fetchers = ThreadPoolExecutor(FETCHERS, thread_name_prefix="fetch")
-        self._network = ThreadPoolExecutor(LANES, thread_name_prefix="network")
+        self._explainer = ThreadPoolExecutor(1, thread_name_prefix="explain")  # a heat map takes long
         outputs: tuple[Output, ...] = ("scores",) if classifier.calibration is None else OUTPUTS
-        self._scores = Batcher(partial(self._run, outputs), self._network, settings.batch_size, LANES)
-        self._embeddings = Batcher(partial(self._run, ("embedding",)), self._network, settings.batch_size, LANES)
+        self._scores = Batcher(partial(self._run, outputs), settings.batch_size, LANES)
+        self._embeddings = Batcher(partial(self._run, ("embedding",)), settings.batch_size, LANES)
         self._began: dict[int, float] = {}
         """When each thread that is in the network began, by its number."""
         self._seconds = 0.1
@@ -98,18 +100,16 @@ class Model:
 
     @property
     def explains(self) -> bool:
-        """Whether there are heat maps: for one label an image, where the network is Keras's."""
+        """Whether there are heat maps: where the network is Keras's."""
         bundle = self._engine.bundle
-        return not self._engine.spec.multi_label and (bundle is None or bundle.manifest.format == "keras")
+        return bundle is None or bundle.manifest.format == "keras"
 
     async def predict(self, uploads: Sequence[Upload], *, top: int, min_score: float | None) -> list[Result]:
         """A result for each image, in order; of a bad one its error. Raises FullError."""
 
         async def one(upload: Upload) -> Result:
             try:
-                found = await self._scores.put(await self._decoded(upload))
-                if isinstance(found, ImageError):
-                    raise found
+                found = await self._outputs(upload, self._scores)
                 (answer,) = answers(self._engine, self.classifier.calibration, found, top, min_score)
                 result = Result(upload.name, **answer)
             except ImageError as error:
@@ -122,14 +122,12 @@ class Model:
     async def embed(self, uploads: Sequence[Upload]) -> list[EmbeddingResult]:
         """The same for embeddings. Raises BundleError where the network gives none."""
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._network, self._engine.open, ("embedding",))  # opened once
+        await loop.run_in_executor(self._threads, self._engine.open, ("embedding",))  # opened once
 
         async def one(upload: Upload) -> EmbeddingResult:
             try:
-                found = await self._embeddings.put(await self._decoded(upload))
-                if isinstance(found, ImageError):
-                    raise found
-                result = EmbeddingResult(upload.name, found[0][0])
+                ((embedding,),) = await self._outputs(upload, self._embeddings)
+                result = EmbeddingResult(upload.name, embedding)
             except ImageError as error:
                 result = EmbeddingResult(upload.name, None, ImageError(upload.name, error.reason))
             self._metrics.count_image(result.status)
@@ -151,13 +149,13 @@ class Model:
 
         async def one(upload: Upload) -> bytes:
             data = await self._bytes(upload)
-            return await asyncio.get_running_loop().run_in_executor(self._network, self._timed, partial(draw, data))
+            return await asyncio.get_running_loop().run_in_executor(self._explainer, self._timed, partial(draw, data))
 
         return (await self._all([upload], one))[0]
 
     def close(self) -> None:
         """End the threads, when what they are at is done."""
-        for threads in (self._decoders, self._fetchers, self._network):
+        for threads in (self._threads, self._fetchers, self._explainer):
             threads.shutdown(wait=not self.is_stuck, cancel_futures=True)
 
     async def _all(self, uploads: Sequence[Upload], one: Callable[[Upload], Awaitable[T]]) -> list[T]:
@@ -165,13 +163,21 @@ class Model:
             with self.room.share() as take:
                 take(len(uploads))
                 self._metrics.set_waiting(self.room.taken)
+                if len(uploads) == 1:  # without the task that gather makes
+                    return [await one(uploads[0])]
                 return await asyncio.gather(*map(one, uploads))
         finally:
             self._metrics.set_waiting(self.room.taken)
 
-    async def _decoded(self, upload: Upload) -> Pixels:
+    async def _outputs(self, upload: Upload, batcher: Batcher[Pixels, Arrays | ImageError]) -> Arrays:
+        """The outputs for an image, each as float32 ``(1, width)``. Raises ImageError."""
         data = await self._bytes(upload)
-        return await asyncio.get_running_loop().run_in_executor(self._decoders, self._decode, upload.name, data)
+        answer: Future[Arrays | ImageError] = Future()
+        self._threads.submit(self._answer, Item(0, upload.name, data), batcher, answer)
+        found = await asyncio.wrap_future(answer)
+        if isinstance(found, ImageError):
+            raise found
+        return found
 
     async def _bytes(self, upload: Upload) -> bytes:
         if upload.url is None:
@@ -179,9 +185,21 @@ class Model:
         loop = asyncio.get_running_loop()
         return (await loop.run_in_executor(self._fetchers, fetch, upload.url, self._policy)).getvalue()
 
-    def _decode(self, name: str, data: bytes) -> Pixels:
+    def _answer(
+        self, item: Item, batcher: Batcher[Pixels, Arrays | ImageError], answer: Future[Arrays | ImageError]
+    ) -> None:
+        """Decode an image, and set the answer of the network, or the error."""
+        if answer.cancelled():  # the client has gone
+            return
         spec = self._engine.spec
-        return load(Item(0, name, data), spec.input_size, spec.resize, self._policy, spec.channels)
+        try:
+            with self._decoding:
+                pixels = load(item, spec.input_size, spec.resize, self._policy, spec.channels)
+        except Exception as error:
+            if answer.set_running_or_notify_cancel():
+                answer.set_exception(error)
+        else:
+            batcher.put(pixels, answer)
 
     def _run(self, outputs: tuple[Output, ...], pixels: Sequence[Pixels]) -> list[Arrays | ImageError]:
         """For each image, each output as float32 ``(1, width)``; or why there is none."""

@@ -1,4 +1,4 @@
-"""The processes of a service: one that answers, or several, and one that starts them again."""
+"""The processes of a service: one worker, or several workers and a parent that restarts them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
-
-from typing_extensions import override
 
 from pretrained_cnn._process import cores, limit_cores
 from pretrained_cnn.classifier import Classifier
@@ -82,26 +81,15 @@ def _answer(
 ) -> None:
     """Load the classifier, and answer requests in this process."""
     import uvicorn
-    from uvicorn.protocols.http.h11_impl import H11Protocol
 
     from pretrained_cnn.serve.app import create_app
-
-    class Impatient(H11Protocol):
-        """Closes a connection over which no request comes: who sends its head byte by byte would keep it for ever."""
-
-        @override
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            self.loop.call_later(settings.timeout, self._close_unused)
-
-        def _close_unused(self) -> None:
-            if self.cycle is None:
-                self.transport.close()
+    from pretrained_cnn.serve.http import Connection, Server
 
     app = create_app(load(), settings, metrics)
+    protocol: Any = partial(Connection, timeout=settings.timeout)  # uvicorn only calls it
     config = uvicorn.Config(
         app,
-        http=Impatient,
+        http=protocol,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -110,7 +98,7 @@ def _answer(
         proxy_headers=False,
         timeout_graceful_shutdown=round(2 * settings.timeout) + 1,
     )
-    server = uvicorn.Server(config)
+    server = Server(config, app)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent, server), daemon=True).start()
@@ -137,7 +125,7 @@ def _work(load: Load, settings: Settings, listener: socket.socket, metrics: Metr
 
 
 def _supervise(load: Load, settings: Settings, listener: socket.socket, metrics: Metrics, workers: int) -> None:
-    """Keep so many workers alive until a signal comes."""
+    """Keep this number of workers alive until a signal comes."""
     context = multiprocessing.get_context("spawn")
     ending = threading.Event()
 
@@ -166,6 +154,7 @@ def _supervise(load: Load, settings: Settings, listener: socket.socket, metrics:
         finally:
             for process in processes:
                 process.terminate()
+            listener.close()  # each worker also has it, and takes what waits there before it closes it
             for process in processes:
                 process.join()
     raise_it()

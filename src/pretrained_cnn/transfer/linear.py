@@ -29,7 +29,7 @@ ROUGHLY, CLOSELY = 1e-7, 1e-10
 """How far the mean loss may be from its minimum, in nats, while strengths are compared, and in the end."""
 
 LARGE = 2**25
-"""From so many logits times features on, strengths are compared in float32, which takes half the time."""
+"""From this number of logits times features on, strengths are compared in float32, which takes half the time."""
 
 HUGE = 2**31
 """From so many on, the head that is kept is fitted in float32 too, as closely as strengths are compared."""
@@ -152,7 +152,8 @@ class Regression:
         """The head whose mean loss is at most about ``tolerance`` above the least, found from ``start`` on.
 
         It minimizes ``strength`` times the sum of the weighted log losses plus half the squares of the kernel, as
-        scikit-learn does: for two classes, that has but one logit, whose square counts half as much as that of two.
+        scikit-learn does. For two classes, scikit-learn has only one logit, whose square counts half as much as that of
+        two.
         """
         penalty = (2 if self._classes == 2 and not self._several else 1) / (strength * self._total)
         dtype = self._features.dtype
@@ -218,8 +219,8 @@ class Regression:
 def _principal_axes(vectors: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """An orthonormal basis ``(D, r)`` of the span of vectors ``(n, D)``, and the sum of squares along each axis.
 
-    The penalty is the same in any rotation, and the best kernel lies in the span of the images, so a fit in these axes
-    gives the same answer; with fewer images than features, for a part of the cost.
+    The penalty is the same in any rotation, and the best kernel lies in the span of the images. So a fit in these axes
+    gives the same answer, and costs less with fewer images than features.
     """
     images, features = vectors.shape
     values, rotation = np.linalg.eigh(vectors @ vectors.T if images < features else vectors.T @ vectors)
