@@ -19,7 +19,7 @@ from pretrained_cnn.transfer.linear import fit_linear
 
 
 def embeddings(classes: int, images: int, features: int) -> HeadData:
-    """So many images of each class."""
+    """Draw ``images`` embeddings of each class."""
     generator = np.random.default_rng(0)
     scales = np.geomspace(10, 0.1, features)
     targets = np.repeat(np.arange(classes), images)

@@ -32,7 +32,7 @@ LARGE = 2**25
 """From this number of logits times features on, strengths are compared in float32, which takes half the time."""
 
 HUGE = 2**31
-"""From so many on, the head that is kept is fitted in float32 too, as closely as strengths are compared."""
+"""From this number on, the head that is kept is also fitted in float32, as closely as strengths are compared."""
 
 
 class Fitted(NamedTuple):

@@ -15,7 +15,7 @@ MEMORY = 10
 """The number of past steps from which the curvature is estimated."""
 
 STEPS = 10_000
-"""The search ends after so many steps, converged or not."""
+"""The search ends after this number of steps, converged or not."""
 
 DECREASE = 1e-4
 """The share of the decrease that the slope promises, which a step must reach (the Armijo condition)."""
