@@ -9,7 +9,7 @@ is worse than the best in its row beyond noise: by more than twice the standard 
 images and over the seeds.
 
 All columns of all sizes take long on two cores, mostly for scikit-learn's cross-validation. With ``--scores FOLDER``,
-the scores of each head on ``test`` are kept there: a run that was cut short goes on. So the table can be computed in
+the scores of each head on ``test`` are kept there: an interrupted run resumes. So the table can be computed in
 pieces, with some ``--models``, ``--sizes`` and ``--heads`` at a time, and then printed as a whole. What is done is
 logged to standard error.
 """
