@@ -65,7 +65,7 @@ def scaled(targets: NDArray[np.intp]) -> StandardScaler:
 
 
 def plain(targets: NDArray[np.intp]) -> LogisticRegression:
-    """Logistic regression as it comes, but for its number of iterations."""
+    """Logistic regression as it comes, except its number of iterations."""
     return LogisticRegression(max_iter=1000)
 
 

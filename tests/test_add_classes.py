@@ -75,7 +75,9 @@ def test_a_loaded_classifier_needs_its_images(pairs: dict[str, Any], tmp_path: P
     )
     with messages() as warned:
         assert calibrated.add_classes(pairs["squares"]).calibration is None
-    assert warned == ["the calibration is dropped: it holds for the classes before; calibrate the new classifier"]
+    assert warned == [
+        "the calibration is dropped because it holds for the old classes only; calibrate the new classifier"
+    ]
     calibrated.save(tmp_path / "a.bundle")
     loaded = Classifier.load(tmp_path / "a.bundle")
     with pytest.raises(InvalidArgumentError, match=r"does not have the embeddings .* add_classes\(data, original=\.\."):

@@ -119,7 +119,7 @@ def test_evaluate_complains_of_bad_images(main: Any, tmp_path: Path) -> None:
     code, out, err = main("evaluate", tmp_path / "table.csv", "--model", "EfficientNetLite0")
     assert code == 1
     assert "top-1  100.0 %" in out
-    assert err == f"pretrained-cnn: {tmp_path / 'no.png'}: there is no such file\n"
+    assert err == f"pretrained-cnn: {tmp_path / 'no.png'}: the file does not exist\n"
 
 
 def test_embed(main: Any, folder: Path, tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def _is_plain_call(node: ast.AST) -> bool:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["help"], "unknown command 'help'; `pretrained-cnn --help` explains"),
+        (["helpme"], "unknown command 'helpme'; `pretrained-cnn --help` explains"),
         (["clasify", "a.jpg"], "unknown command 'clasify'; did you mean 'classify'? `pretrained-cnn --help` explains"),
         (
             ["report", "a", "-o", "b", "--labelled"],

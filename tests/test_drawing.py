@@ -6,9 +6,11 @@ import base64
 import io
 import pickle
 import re
+import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,9 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from paths import EXAMPLES
 from patterns import SMALL
-from PIL import Image, ImageColor
+from PIL import Image, ImageColor, ImageShow
 
 from pretrained_cnn import Classifier, ImageError, InvalidArgumentError, Prediction, Result, contact_sheet
+from pretrained_cnn.errors import OutputError
 from pretrained_cnn.results import drawing
 
 CLOCK = EXAMPLES / "clock.png"
@@ -43,7 +46,7 @@ def clf() -> Classifier:
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[Image.Image]:
     """The images that were opened in a program."""
     images: list[Image.Image] = []
-    monkeypatch.setattr(Image.Image, "show", lambda self: images.append(self))
+    monkeypatch.setattr(ImageShow, "show", lambda image: images.append(image) or True)
     return images
 
 
@@ -300,9 +303,32 @@ def test_a_notebook_is_told_what_failed_and_what_was_not_kept() -> None:
 # In a program
 
 
-def test_show_opens_the_sheet_of_one_image(shown: list[Image.Image]) -> None:
+def test_show_opens_the_sheet_of_one_image(shown: list[Image.Image], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPLAY", ":0")
     result().show(size=100)
     assert [image.tobytes() for image in shown] == [contact_sheet([result()], size=100).tobytes()]
+
+
+def test_show_without_a_desktop_says_what_to_do(shown: list[Image.Image], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(OutputError, match=r"contact_sheet\(result\)\.save\('result\.png'\)"):
+        result().show()
+    assert not shown
+
+
+def test_show_in_a_notebook_shows_the_image_below_the_cell(
+    shown: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    displayed: list[Image.Image] = []
+    notebook = SimpleNamespace(
+        get_ipython=lambda: SimpleNamespace(kernel=object()), display=SimpleNamespace(display=displayed.append)
+    )
+    monkeypatch.setitem(sys.modules, "IPython", notebook)  # type: ignore[arg-type]
+    result().show(size=100)
+    assert [image.size for image in displayed] == [contact_sheet([result()], size=100).size]
+    assert not shown
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Heads that are trained epoch by epoch: layers of one's own, and what a student tunes."""
+"""Heads that are trained epoch by epoch: layers of your own, and what a student tunes."""
 
 from __future__ import annotations
 

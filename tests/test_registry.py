@@ -48,7 +48,7 @@ def test_listing_is_in_natural_order_and_takes_patterns() -> None:
     ("name", "message"),
     [
         ("Xseption", "unknown model 'Xseption'; did you mean 'Xception'? list_models() gives all names"),
-        ("resnet51", "did you mean 'ResNet50', 'ResNet152' or 'ResNet101'?"),
+        ("resnet18", "did you mean 'ResNet50V2', 'ResNet50' or 'ResNet101V2'?"),
         (
             "efficientnet",
             "did you mean 'EfficientNetLite0', 'EfficientNetB0' or 'EfficientNetV2B0'? "

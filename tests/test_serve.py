@@ -528,7 +528,7 @@ CONTAINERS = EXAMPLES.parent / "serve"
 
 
 def dockerfile() -> dict[str, str]:
-    """The instructions of the Dockerfile, those of one name joined; a line that ends in a backslash goes on."""
+    """The instructions of the Dockerfile, those of one name joined; a line that ends in a backslash continues."""
     found: dict[str, str] = {}
     for line in (CONTAINERS / "Dockerfile").read_text().replace("\\\n", " ").splitlines():
         if line and not line.startswith("#"):

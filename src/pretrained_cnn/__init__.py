@@ -1,4 +1,4 @@
-"""Pretrained image classifiers by name: an image in, names and scores out.
+"""Classify images with any pretrained Keras model, by name.
 
 >>> from pretrained_cnn import Classifier
 >>> clf = Classifier("EfficientNetLite0")
@@ -176,7 +176,11 @@ def __getattr__(name: str) -> Any:
             raise ImportError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
         globals()[name] = getattr(module, name)
         return globals()[name]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from pretrained_cnn._check import listed, similar
+
+    found = [] if name.startswith("_") else similar(name, __all__)
+    hint = f"; did you mean {listed(found)}?" if found else ""
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
 
 
 def __dir__() -> list[str]:

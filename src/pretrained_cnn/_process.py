@@ -1,9 +1,10 @@
-"""The process that the library is a guest in: what it may use of the machine, and what must not be started in it."""
+"""The host process: the resources that the library may use, and the state that it must not change."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib
 import inspect
 import logging
 import math
@@ -20,6 +21,9 @@ from pretrained_cnn.errors import InvalidArgumentError, PretrainedCNNWarning
 
 __all__ = [
     "cores",
+    "hush",
+    "import_keras",
+    "import_tensorflow",
     "is_running",
     "limit_cores",
     "limited_cores",
@@ -101,6 +105,100 @@ def random_kept() -> Iterator[None]:
                 np.random.set_state(numpys_state)
 
 
+TENSORFLOWS_LOG = "TF_CPP_MIN_LOG_LEVEL"
+"""The environment variable that says which messages TensorFlow's native code prints: 0 for all, 3 for none."""
+
+_hushed: list[contextlib.ExitStack] = []
+"""What ends it, once for each block within `hush`; the last of them to end does so."""
+
+
+@contextlib.contextmanager
+def hush() -> Iterator[None]:
+    """Discard what native code writes to stderr. What Python writes to `sys.stderr` is still shown.
+
+    The file descriptor belongs to the whole process, so keep the block short.
+    """
+    with _lock:
+        _hushed.append(_hushed[0] if _hushed else _without_stderr())
+    try:
+        yield
+    finally:
+        with _lock:
+            end = _hushed.pop()
+            if not _hushed:
+                end.close()
+
+
+def _without_stderr() -> contextlib.ExitStack:
+    """Send file descriptor 2 to the null device until what this returns is closed."""
+    with contextlib.ExitStack() as stack:
+        try:
+            shown = os.dup(2)
+        except OSError:  # closed: nothing is written to it
+            return contextlib.ExitStack()
+        stack.callback(os.close, shown)
+        nowhere = os.open(os.devnull, os.O_WRONLY)  # not a temporary file: a container may have no place for one
+        stack.callback(os.close, nowhere)
+        if _writes_to(sys.stderr, 2):
+            stack.enter_context(_moved_to(shown))
+        os.dup2(nowhere, 2)
+        stack.callback(os.dup2, shown, 2)
+        return stack.pop_all()
+
+
+def _writes_to(stream: Any, number: int) -> bool:
+    try:
+        return bool(stream.fileno() == number)
+    except (AttributeError, OSError, ValueError):  # none, or a stream of Python's own, as in a notebook
+        return False
+
+
+@contextlib.contextmanager
+def _moved_to(number: int) -> Iterator[None]:
+    """Have `sys.stderr` write to another file descriptor."""
+    python = sys.stderr
+    encoding, errors = getattr(python, "encoding", None), getattr(python, "errors", None) or "backslashreplace"
+    with open(os.dup(number), "w", buffering=1, encoding=encoding, errors=errors) as sys.stderr:
+        try:
+            yield
+        finally:
+            sys.stderr = python
+
+
+def import_keras() -> Any:
+    """Keras and its backend; TensorFlow starts without its messages, as `import_tensorflow` describes."""
+    if "keras" not in sys.modules:
+        with _quiet_start():
+            keras = importlib.import_module("keras")
+            if keras.backend.backend() == "tensorflow":
+                _find_devices()
+    return importlib.import_module("keras")
+
+
+def import_tensorflow() -> Any:
+    """TensorFlow, started without its messages about this machine, such as missing CUDA drivers.
+
+    Some are printed before TensorFlow reads its own setting, so stderr is also held back. Where the user has set
+    ``TF_CPP_MIN_LOG_LEVEL`` to less than 3, the messages are shown.
+    """
+    if "tensorflow" not in sys.modules:
+        with _quiet_start():
+            _find_devices()
+    return importlib.import_module("tensorflow")
+
+
+@contextlib.contextmanager
+def _quiet_start() -> Iterator[None]:
+    level = os.environ.setdefault(TENSORFLOWS_LOG, "3")
+    with random_kept(), hush() if level == "3" else contextlib.nullcontext():
+        yield
+
+
+def _find_devices() -> None:
+    """Import TensorFlow and have it look for GPUs, which it complains about when it finds none."""
+    importlib.import_module("tensorflow").config.list_physical_devices()
+
+
 def cores() -> int:
     """How many CPU cores this process may use: those of its affinity, within its container's quota and `limit_cores`.
 
@@ -114,7 +212,7 @@ def cores() -> int:
 def limit_cores(count: int) -> None:
     """Let this process use no more than ``count`` cores: decoding, and each network that is opened from now on.
 
-    For a process that a scheduler gave so many, without holding it to them. TensorFlow obeys if it was not used yet.
+    For a process whose scheduler grants this number without enforcing it. TensorFlow obeys if it was not used yet.
     """
     global _limit
     _limit = count

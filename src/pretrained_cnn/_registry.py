@@ -1,4 +1,4 @@
-"""What is known by a name and may be added to: built in, registered by the program, or offered by a plugin.
+"""A registry of named things: built in, registered by the program, or offered by a plugin.
 
 Models and runtimes are each one `Registry`, so both are looked up, replaced and refused in the same way.
 """
@@ -26,8 +26,11 @@ __all__ = ["Registry", "as_function", "natural", "nearest", "normalize"]
 SUGGESTED = 3
 """How many names an error suggests."""
 
+SHORT = 3
+"""The name of a family, without its number, has more letters."""
+
 FEW = 8
-"""Up to so many names, an error lists all of them where none is near."""
+"""An error lists all names, if none is similar and there are at most this many."""
 
 
 class _Named(Protocol):
@@ -217,10 +220,15 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
     >>> nearest("efficient", ["EfficientNetB0", "EfficientNetB1"]), nearest("Xseption", ["Xception"])
     ("did you mean 'EfficientNetB0' or 'EfficientNetB1'? ", "did you mean 'Xception'? ")
+    >>> nearest("resnet18", ["ResNet50", "ResNet152"])
+    "did you mean 'ResNet50' or 'ResNet152'? "
     """
     known = {normalize(each): each for each in names}
     wanted = normalize(name)
-    matches = [key for key in known if wanted and key.startswith(wanted)][:SUGGESTED]
+    family = wanted.rstrip("0123456789")  # resnet18 is nearer to the smallest of the family than to ResNet152
+    matches: list[str] = []
+    for start in (wanted, family if len(family) > SHORT else ""):
+        matches = matches or [key for key in known if start and key.startswith(start)][:SUGGESTED]
     if not matches:
         matches = difflib.get_close_matches(wanted, known, n=SUGGESTED, cutoff=0.7)
     return f"did you mean {listed(known[match] for match in matches)}? " if matches else ""

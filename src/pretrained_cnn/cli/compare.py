@@ -32,7 +32,7 @@ class Options(ImageOptions, ColumnOptions):
     fail_if_worse: bool = flag("Exit with 3 if B is worse than A and chance does not explain it (p < 0.05).")
     json: bool = flag("Print one JSON object.")
     output: str | None = option(
-        "Page to write, such as compare.html, with the images that only one names rightly (default: none).",
+        "Page to write, such as compare.html, with the images that only one classifies correctly (default: none).",
         short="-o",
         metavar="FILE",
     )

@@ -19,6 +19,7 @@ from typing import Any, TextIO
 
 from typing_extensions import override
 
+from pretrained_cnn._process import TENSORFLOWS_LOG, hush
 from pretrained_cnn.errors import ImageError, OutputError, PretrainedCNNWarning
 
 __all__ = [
@@ -227,26 +228,7 @@ def warnings_to_stderr() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back what native code writes to stderr, such as TensorFlow's chatter; Python's own goes on.
-
-    Some of it comes before TensorFlow reads its own settings and cannot be switched off by them.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        stderr = os.dup(2)
-    except OSError:  # closed: nothing is written to it
+    """Hold back what native code writes to stderr, such as TensorFlow's chatter; Python's own output stays."""
+    os.environ.setdefault(TENSORFLOWS_LOG, "3")
+    with hush():
         yield
-        return
-    python = sys.stderr
-    encoding, errors = getattr(python, "encoding", None), getattr(python, "errors", None) or "backslashreplace"
-    with (
-        open(os.devnull, "wb") as nowhere,  # not a temporary file: a container may have no place for one
-        open(os.dup(stderr), "w", buffering=1, encoding=encoding, errors=errors) as sys.stderr,
-    ):
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            sys.stderr = python

@@ -46,5 +46,5 @@ COMMAND = Command(
     "Measure how often a classifier is right.",
     Options,
     _run,
-    examples=("clothes/test -m clothes.bundle",),
+    examples=("clothes/test -m clothes.bundle", "clothes.csv -m clothes.bundle --label-column kind --json"),
 )

@@ -61,5 +61,8 @@ COMMAND = Command(
     "Write a classifier to a bundle, to use it elsewhere.",
     Options,
     _run,
-    examples=("-m EfficientNetLite0 --format openvino -o lite.bundle",),
+    examples=(
+        "-m EfficientNetLite0 --format openvino -o lite.bundle",
+        "-m clothes.bundle --format openvino --quantize photos/ -o small.bundle",
+    ),
 )

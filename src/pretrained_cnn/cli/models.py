@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
+from pretrained_cnn._registry import nearest
 from pretrained_cnn.cli.console import complain, say
 from pretrained_cnn.cli.options import Command, Number, argument, flag, option
 from pretrained_cnn.cli.shared import get_specs
 from pretrained_cnn.cli.status import Status
 from pretrained_cnn.cli.table import table
-from pretrained_cnn.registry import list_models
+from pretrained_cnn.registry import MODELS, list_models
 from pretrained_cnn.spec import ModelSpec
 
 SORTS: dict[str, Callable[[ModelSpec], Any]] = {
@@ -52,7 +54,8 @@ def _run(options: Options) -> Status:
     specs, status = get_specs(names)
     if not specs:
         limits = "" if (most, options.min_top1, options.offline) == (None, None, False) else " within these limits"
-        complain(f"no model matches {options.pattern!r}{limits}; `pretrained-cnn models` lists all")
+        hint = "" if limits else nearest(options.pattern, sorted(list_models(), key=_parameters))
+        complain(f"no model matches {options.pattern!r}{limits}; {hint}`pretrained-cnn models` lists all")
         return Status.FAILED
     rows = [_row(spec) for spec in sorted(specs, key=SORTS[options.sort])]
     if options.json:
@@ -64,6 +67,12 @@ def _run(options: Options) -> Status:
     for place, source in enumerate(sources, start=1):
         say(f"[{place}] {source.removeprefix('https://')}")
     return status
+
+
+def _parameters(name: str) -> float:
+    """How large a model is; one that a plugin offers is not imported for that."""
+    spec = MODELS.peek(name)
+    return (spec and spec.parameters) or math.inf
 
 
 COLUMNS = ("NAME", ">INPUT", ">PARAMS", ">DEPTH", ">TOP-1 %", ">TOP-5 %", ">MEASURED AT", "BY")
@@ -104,5 +113,5 @@ COMMAND = Command(
     "List the backbones and what is known about them.",
     Options,
     _run,
-    examples=("'efficientnet*' --sort top1 --max-parameters 10",),
+    examples=("'efficientnet*' --sort top1 --max-parameters 10", "--offline"),
 )

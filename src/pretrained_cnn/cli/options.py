@@ -138,7 +138,7 @@ class Command(Generic[T]):
         return self.run(self.take(namespace))
 
     def _texts(self) -> dict[str, Any]:
-        lines = "".join(f"\n  {PROGRAM} {self.name} {example}" for example in self.examples)
+        lines = "".join(f"\n  {PROGRAM} {self.name} {example}".rstrip(" ") for example in self.examples)
         return {"description": self.summary, "epilog": f"examples:{lines}" if lines else None}
 
     def _fill(self, parser: argparse.ArgumentParser) -> None:
@@ -169,7 +169,7 @@ def _fields(options: Any) -> tuple[dataclasses.Field[Any], ...]:
 
 
 def _of_type(kind: Any) -> dict[str, Any]:
-    """What argparse is told of the type of a field."""
+    """What argparse needs to know about the type of a field."""
     optional = isinstance(kind, types.UnionType) or type(None) in get_args(kind)
     kind = get_args(kind)[0] if optional else kind
     if get_origin(kind) is Literal:

@@ -18,7 +18,7 @@ from pretrained_cnn.cli.status import Status
 TRAINING = "training"
 
 NAMES = 20
-"""So many class names are printed."""
+"""The number of class names that are printed."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,13 +27,13 @@ class Options(ModelOptions, ColumnOptions):
 
     data: str = argument(f"{LABELED}; or a folder with the folders train, validation and test.", metavar="DATA")
     validation: str | None = option(
-        "Images that choose the settings, or the share of each class that is set aside for that, such as 0.2 (default: "
-        "the linear head is fitted on all images, with settings that parts of them chose in turn; else a fifth).",
+        "Images for choosing the settings, or the share of each class to set aside for that, such as 0.2 (default: "
+        "cross-validation for the linear head, which is then fitted on all images; else a fifth).",
         metavar="DATA",
     )
     groups: str | None = option(
-        "Column of a CSV file with what each image is of: images of one thing are never on both "
-        "sides of a split (default: every image is of another).",
+        "Column of a CSV file that names what each image shows: images of one thing stay on one side of every split "
+        "(default: each image shows another thing).",
         metavar="COLUMN",
     )
     output: str = option("Folder of the new bundle.", short="-o", required=True, metavar="DIR")
@@ -49,7 +49,7 @@ class Options(ModelOptions, ColumnOptions):
         metavar="N",
     )
     augment: bool = flag(
-        "Train on changed images too: four copies of each, or with --unfreeze anew in each epoch.",
+        "Also train on changed images: four copies of each, or with --unfreeze other ones in each epoch.",
         group=TRAINING,
     )
     epochs: Count | None = option(
@@ -133,5 +133,8 @@ COMMAND = Command(
     "Train a classifier of your own classes.",
     Options,
     _run,
-    examples=("clothes/train --validation clothes/validation -m EfficientNetLite0 -o clothes.bundle",),
+    examples=(
+        "clothes/train --validation clothes/validation -m EfficientNetLite0 -o clothes.bundle",
+        "clothes.csv --validation 0.2 -m MobileNet --unfreeze 20 -o clothes.bundle",
+    ),
 )

@@ -1,4 +1,4 @@
-"""What a Python caller is told, in the words of the command line."""
+"""Messages for a Python caller, in the words of the command line."""
 
 from __future__ import annotations
 

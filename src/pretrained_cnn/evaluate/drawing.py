@@ -23,15 +23,15 @@ except ImportError:
 __all__ = ["draw_confusion", "draw_reliability"]
 
 LONGEST = 24
-"""Letters of a class's name that are drawn."""
+"""Maximum number of characters of a class name in a drawing."""
 MOST_NUMBERS = 25
-"""Up to so many classes the cells have numbers in them."""
+"""Up to this number of classes, the cells show numbers."""
 MOST_NAMES = 80
-"""Up to so many classes the axes have names on them."""
+"""Up to this number of classes, the axes show names."""
 
 
 def draw_confusion(matrix: NDArray[np.intp], names: Sequence[str], ax: Axes | None) -> Figure:
-    """Draw a confusion matrix ``(C, C)``, rows the true classes, colored by the part of the row."""
+    """Draw a confusion matrix ``(C, C)``, rows the true classes, colored by the share of the row."""
     count = len(names)
     if ax is None:
         side = min(16.0, max(3.2, (0.32 if count <= MOST_NUMBERS else 0.2) * count + 1.6))
@@ -40,8 +40,8 @@ def draw_confusion(matrix: NDArray[np.intp], names: Sequence[str], ax: Axes | No
     image = ax.imshow(parts, cmap="Blues", norm=PowerNorm(0.5, 0, 1))  # so that a few mistakes among many are seen
     figure = ax.get_figure(root=True)
     assert figure is not None
-    figure.colorbar(image, ax=ax, label="part of the true class", fraction=0.05)
-    ax.set(xlabel="given", ylabel="true")
+    figure.colorbar(image, ax=ax, label="share of the true class (square-root scale)", fraction=0.05)
+    ax.set(xlabel="predicted", ylabel="true", title=f"{matrix.sum():,} images, {np.trace(matrix):,} correct")
     if count <= MOST_NAMES:
         size = 9 if count <= MOST_NUMBERS else 7
         short = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in names]

@@ -1,15 +1,16 @@
-"""From what a user hands over to bytes, a Pillow image or an array; or one sentence that says what to give instead."""
+"""From what a user passes to bytes, a Pillow image or an array; or one sentence that says what to give instead."""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import glob
 import inspect
 import io
 import os
 import re
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 import numpy as np
@@ -64,7 +65,8 @@ def content(item: Item, policy: ImagePolicy) -> bytes | Image.Image | NDArray[An
     if isinstance(image, Mapping):
         keys = ", ".join(repr(key) for key in list(image)[:10])
         raise ImageError(item.name, f"a {kind} with the keys {keys} is not an image; give the value of one of them")
-    raise ImageError(item.name, f"an object of type {kind} is not an image; give {FORMS}")
+    several = "; give several images to predict_batch" if isinstance(image, Iterable) else ""
+    raise ImageError(item.name, f"an object of type {kind} is not an image; give {FORMS}{several}")
 
 
 def _inner(item: Item, image: Any) -> Any:
@@ -172,7 +174,9 @@ def read_path(item: Item, path: str, policy: ImagePolicy) -> bytes:
 def _missing(path: str) -> str:
     if is_too_long(path):
         return f"its path has {len(os.path.abspath(path))} characters, and Windows takes {LONGEST_PATH}"
-    return "there is no such file"
+    if glob.has_magic(path):
+        return "the file does not exist; give a pattern to predict_batch or stream"
+    return "the file does not exist"
 
 
 def _open_at_once(path: str, flags: int) -> int:
@@ -245,7 +249,7 @@ def _by_fsspec(item: Item, address: str, scheme: str, policy: ImagePolicy) -> by
     except ImportError as error:  # s3fs, gcsfs and others are packages of their own, and it says which
         raise ImageError(item.name, f"{scheme}: addresses need another package: {error}") from None
     except FileNotFoundError:
-        raise ImageError(item.name, "there is no such file") from None
+        raise ImageError(item.name, "the file does not exist") from None
     except Exception as error:  # of any kind of store
         raise ImageError(item.name, f"it cannot be read: {str(error) or type(error).__name__}") from error
 

@@ -11,15 +11,17 @@ import html as markup
 import io
 import math
 import os
+import re
+import sys
 import textwrap
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageShow
 
 from pretrained_cnn._check import whole_number
-from pretrained_cnn.errors import ImageError, InvalidArgumentError
+from pretrained_cnn.errors import ImageError, InvalidArgumentError, OutputError
 from pretrained_cnn.images.decode import decode
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.resize import fit, size_needed
@@ -69,9 +71,50 @@ def contact_sheet(
 
 
 def show(result: Drawable, size: int) -> None:
-    """Open a result in the machine's own program. Raises ImageError if there is no image to show."""
+    """Show a result in the notebook, or open it in the machine's own program.
+
+    Raises ImageError if there is no image to show, OutputError where nothing shows images.
+    """
     image = _thumbnail(result, size)
-    _Sheet(1, 1, size, None).draw([result], lambda *_: image).show()
+    sheet = _Sheet(1, 1, size, None).draw([result], lambda *_: image)
+    if _is_notebook():
+        sys.modules["IPython"].display.display(sheet)
+    elif not (_has_display() and ImageShow.show(sheet)):
+        raise OutputError(
+            "no program shows images here; write one with contact_sheet(result).save('result.png'), or call show() in "
+            "a notebook"
+        )
+
+
+def _is_notebook() -> bool:
+    """Whether this is a kernel of Jupyter, which shows images itself."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return getattr(shell, "kernel", None) is not None
+
+
+def _has_display() -> bool:
+    """Whether windows can be opened: Linux without a desktop also runs the viewer, which shows nothing."""
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def text_html(text: str, cards: Iterable[str] = (), image: bytes | None = None) -> str:
+    """A text for a notebook, as it is printed; below it a PNG image, and images with lines of text."""
+    drawn = "" if image is None else f'<img src="data:image/png;base64,{base64.b64encode(image).decode()}" alt="">'
+    beside = "".join(cards)
+    beside = f'<div style="display:flex;flex-wrap:wrap;gap:1em">{beside}</div>' if beside else ""
+    return f'<pre style="white-space:pre;overflow-x:auto">{markup.escape(text)}</pre>{drawn}{beside}'
+
+
+def captioned(image: Image.Image, text: str) -> Image.Image:
+    """An image with a line of text below it, which is cut to its width."""
+    font = _font(None, max(11, min(28, image.width // 24)))
+    line = round(1.6 * _height(font))
+    sheet = Image.new("RGB", (image.width, image.height + line), PAPER)
+    sheet.paste(image)
+    shown = _cut(text, font, image.width - line)
+    ImageDraw.Draw(sheet).text((line / 2, image.height + line / 2), shown, INK, font, anchor="lm")
+    return sheet
 
 
 def card(source: str, image: Any, lines: Sequence[str], size: int = 160) -> str:
@@ -154,12 +197,19 @@ class _Sheet:
             self._mark(result.status, left, top, color)
         top += size + self.gap // 4
         score = _percent(best.score) if best else ""
-        room = size - (self.font.getlength(f" {score}") if score else 0)
-        label = best.label if best else "" if failed else "no class named"
-        self.pen.text((left, top), _cut(label, self.font, room), color or INK, self.font)
-        self.pen.text((left + size - self.font.getlength(score), top), score, color or INK, self.font)
-        name = _cut(result.source, self.small, size, end=True)
+        label = best.label.replace("_", " ") if best else "" if failed else "no class named"
+        font = self._fitting(f"{label} {score}")
+        if best and font.getlength(f"{label} {score}") > size:  # the name needs the room more than the decimal
+            score = f"{100 * best.score:.0f} %"
+        room = size - (font.getlength(f" {score}") if score else 0)
+        self.pen.text((left, top), _cut(label, font, room), color or INK, font)
+        self.pen.text((left + size - font.getlength(score), top), score, color or INK, font)
+        name = _cut(_base_name(result.source), self.small, size, end=True)
         self.pen.text((left, top + (self.line if label else 0)), name, FAINT, self.small)
+
+    def _fitting(self, text: str) -> Font:
+        """The smaller type for what does not fit into a cell in the larger one."""
+        return self.font if self.font.getlength(text) <= self.size else self.small
 
     def _mark(self, word: str, left: int, top: int, color: str) -> None:
         width = self.small.getlength(word) + self.gap
@@ -230,6 +280,11 @@ def _cut(text: str, font: Font, width: float, *, end: bool = False) -> str:
 
     fitting = bisect_right(range(len(text)), width, key=lambda length: font.getlength(part(length)))
     return part(max(0, fitting - 1))
+
+
+def _base_name(source: str) -> str:
+    """A name without its folders, or the address as it is."""
+    return source if "://" in source else re.split(r"[/\\\\]", source.rstrip("/"))[-1] or source
 
 
 def _clean(text: str) -> str:

@@ -1,4 +1,4 @@
-"""LiteRT, once called TensorFlow Lite: for telephones and small computers, and needs no TensorFlow."""
+"""LiteRT, once called TensorFlow Lite: for phones and small computers, and needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from pretrained_cnn._process import cores
+from pretrained_cnn._process import cores, hush
 
 
 class LiteRTRuntime:
@@ -21,8 +21,9 @@ class LiteRTRuntime:
 
     def __init__(self, path: Path, outputs: Sequence[str | int], *, threads: int | None = None) -> None:
         self._lock = threading.Lock()
-        self._interpreter: Interpreter | None = Interpreter(str(path), num_threads=threads or cores())
-        self._interpreter.allocate_tensors()
+        with hush():  # it names its delegate
+            self._interpreter: Interpreter | None = Interpreter(str(path), num_threads=threads or cores())
+            self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._outputs = [_index(self._interpreter, output) for output in outputs]
         self._shape: tuple[int, ...] | None = None

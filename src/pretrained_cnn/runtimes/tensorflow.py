@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
-from pretrained_cnn._process import need_unforked
+from pretrained_cnn._process import import_tensorflow, need_unforked
 
 
 class TensorFlowRuntime:
@@ -21,6 +20,7 @@ class TensorFlowRuntime:
 
     def __init__(self, path: Path, outputs: Sequence[str | int]) -> None:
         need_unforked()
+        self._tensorflow = tf = import_tensorflow()
         self._model: Any = tf.saved_model.load(str(path / "1"))  # a signature keeps its variables only weakly
         self._call: Any = self._model.signatures["serving_default"]
         names = sorted(self._call.structured_outputs)
@@ -31,7 +31,7 @@ class TensorFlowRuntime:
         if self._call is None:
             raise ValueError("this runtime is closed")
         need_unforked()
-        found = self._call(images=tf.constant(batch))
+        found = self._call(images=self._tensorflow.constant(batch))
         return tuple(np.asarray(found[name].numpy(), dtype=np.float32) for name in self._outputs)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Which backbone to take for some images: `Choice`."""
+"""The result of a choice: `Choice`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from pretrained_cnn.classifier import Classifier
-from pretrained_cnn.errors import ImageError, import_package
+from pretrained_cnn.errors import ImageError, MissingDependencyError, import_package
+from pretrained_cnn.results import drawing
 from pretrained_cnn.selection.candidate import Candidate
 
 if TYPE_CHECKING:
@@ -21,13 +22,13 @@ __all__ = ["Choice"]
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """Which backbone to take for some images, and a classifier that is ready.
+    """The backbone that was chosen for your images, and a trained classifier.
 
-    The accuracies are those of linear heads on the images given, each image judged by a head that has not seen it. They
-    hold for images like these. That of the chosen one is somewhat too good, since it is the largest of several: judge
-    `classifier` by images that had no part in the choice. The test assumes that images are drawn independently: near
-    copies make a difference look surer than it is. "Not told apart" does not say that candidates are equally good. The
-    times are those of this machine, and of what else it did meanwhile.
+    The accuracies are those of linear heads on your images. Each image is classified by a head that was not fitted on
+    it. They hold for images like these. That of the chosen one is slightly too good, because it is the largest of
+    several. Measure `classifier` on images that had no part in the choice. The test assumes that images are drawn
+    independently: near copies make a difference look more certain than it is. "Not told apart" does not say that
+    candidates are equally good. The times hold for this machine, and include what else ran on it.
 
     `choose` makes it.
 
@@ -43,9 +44,9 @@ class Choice:
     """
 
     candidates: Sequence[Candidate]
-    """All candidates, the quickest first."""
+    """All candidates, the fastest first."""
     images: int
-    """How many images the heads were judged by."""
+    """Number of images that the heads classified."""
     classes: tuple[str, ...] = field(repr=False)
     """The names of the classes."""
     classifier: Classifier = field(repr=False)
@@ -53,18 +54,18 @@ class Choice:
     budget_ms: float | None = None
     """The longest time for an image, in milliseconds; None for no limit."""
     rounds: int = 15
-    """How many images were timed."""
+    """Number of timed images."""
     failed: Sequence[ImageError] = ()
     """The images that could not be read."""
 
     @property
     def best(self) -> Candidate:
-        """The chosen candidate: the most accurate one within the budget; of equally accurate ones the quickest."""
+        """The chosen candidate: the most accurate one within the budget; of equally accurate ones the fastest."""
         return next(each for each in self.candidates if each.verdict == "chosen")
 
     @property
     def not_told_apart(self) -> list[Candidate]:
-        """The candidates within the budget that may be as good as the chosen one, the quickest first.
+        """The candidates within the budget that may be as good as the chosen one, the fastest first.
 
         The truly best candidate is the chosen one or among these in at least 95 % of choices, as far as the test's
         assumptions hold.
@@ -72,7 +73,7 @@ class Choice:
         return [each for each in self.candidates if each.verdict == "not told apart"]
 
     def sentence(self) -> str:
-        """The choice in one sentence, and which candidate may be as good and is quicker."""
+        """The choice in one sentence, with a faster candidate that may be as good."""
         limit = "" if self.budget_ms is None else f" within {self.budget_ms:g} ms"
         within = [each for each in self.candidates if each.verdict != "over budget"]
         text = f"{self.best.name} is {'most often right' if len(within) > 1 else 'the only candidate'}{limit}"
@@ -96,7 +97,7 @@ class Choice:
         }
 
     def to_frame(self) -> pandas.DataFrame:
-        """A row for each candidate, the quickest first, as a pandas DataFrame; `Candidate` describes the columns.
+        """A row for each candidate, the fastest first, as a pandas DataFrame; `Candidate` describes the columns.
 
         Raises MissingDependencyError without pandas.
         """
@@ -116,35 +117,50 @@ class Choice:
     def __str__(self) -> str:
         """A table of the candidates, and the choice in one sentence."""
         room = max(len("NAME"), *(len(each.name) for each in self.candidates))
-        runtimes = max(len("RUNTIME"), *(len(each.runtime) for each in self.candidates))
+        runtimes = {each.runtime for each in self.candidates}
+        wide = max(len("RUNTIME"), *map(len, runtimes))
+        several = len(runtimes) > 1  # else it is in the heading
+        where = "" if several else f", {self.best.runtime}"
+        heading = f"{'RUNTIME':<{wide}}  " if several else ""
         lines = [
             f"{self.images:,} images of {len(self.classes)} classes, each judged by a head that has not seen it",
-            f"MS: median of {self.rounds} of these images, one at a time, from file to embedding, on this machine",
+            f"MS: median of {self.rounds} of these images, one at a time, file to embedding{where}",
+            "P: exact McNemar test against the chosen candidate",
             "",
-            f"{'NAME':<{room}}  {'RUNTIME':<{runtimes}}  {'MS':>7}  {'QUARTILES':>13}  {'RIGHT %':>7}  {'95 %':>12}  ",
+            f"{'NAME':<{room}}  {heading}{'MS':>6}  RIGHT %  {'95 %':>12}  {'P':>5}",
         ]
         for each in self.candidates:
-            low, high = each.spread
             right, interval = "-", "-"
             if each.accuracy is not None and each.interval is not None:
                 right = f"{100 * each.accuracy:.1f}"
                 interval = "{:.1f} to {:.1f}".format(*(100 * end for end in each.interval))
+            runtime = f"{each.runtime:<{wide}}  " if several else ""
+            p_value = "" if each.p_value is None else f"{each.p_value:.3f}"
+            verdict = each.verdict if each.beaten_by is None else "stopped"
             lines.append(
-                f"{each.name:<{room}}  {each.runtime:<{runtimes}}  {each.milliseconds:7.1f}  "
-                f"{f'{low:.1f} to {high:.1f}':>13}  {right:>7}  {interval:>12}  {_remark(each)}"
+                f"{each.name:<{room}}  {runtime}{each.milliseconds:6.1f}  {right:>7}  {interval:>12}  {p_value:>5}  "
+                f"{verdict}"
             )
+        lines += [
+            f"{each.name}: worse than {each.beaten_by} whatever comes, stopped after {each.judged:,} images"
+            for each in self.candidates
+            if each.beaten_by is not None
+        ]
         lines += ["", self.sentence()]
         if self.failed:
             lines += ["", f"could not be read: {len(self.failed)}", *map(str, self.failed)]
         return "\n".join(line.rstrip() for line in lines)
 
+    def _repr_html_(self) -> str:
+        """For notebooks: the table, and the plot where matplotlib is installed."""
+        try:
+            figure = self.plot()
+        except MissingDependencyError:
+            return drawing.text_html(str(self))
+        from pretrained_cnn._figure import png
+
+        return drawing.text_html(str(self), image=png(figure))
+
     @override
     def __repr__(self) -> str:
         return f"Choice({self.images} images: {self.sentence()})"
-
-
-def _remark(each: Candidate) -> str:
-    """The verdict, and what it rests on."""
-    if each.beaten_by is not None:
-        return f"worse than {each.beaten_by} whatever comes, stopped after {each.judged:,} images"
-    return each.verdict if each.p_value is None else f"{each.verdict} (p = {each.p_value:.3f})"

@@ -1,4 +1,4 @@
-"""From a backbone and labeled images to a network with those classes."""
+"""Transfer learning: trains a network for your classes from a backbone and labeled images."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class _Data:
     share: float | None = None
     """The share of the images that is set aside to validate with, if that is asked for."""
     beside: Sequence[str] = ()
-    """Classes that need no images here, since those of an earlier training are at hand."""
+    """Classes that need no images here, since those of an earlier training are available."""
 
 
 class Known(NamedTuple):
@@ -135,7 +135,7 @@ def add_classes(
     if first is None or first.known is None:
         raise InvalidArgumentError(
             f"{engine.spec.name} does not have the embeddings of its training images, which no bundle keeps; give the "
-            "images of its classes too: add_classes(data, original=...)"
+            "images of its classes: add_classes(data, original=...)"
         )
     return _add(first.known, source, validation, sample_weight)
 
@@ -233,7 +233,7 @@ def _read(
     groups: Any = None,
     beside: Sequence[str] = (),
 ) -> _Data:
-    """The images whose files can be read. Raises DataError for data from which nothing can be learnt.
+    """The images whose files can be read. Raises DataError for data from which nothing can be learned.
 
     The classes ``beside`` are known already, and need no images.
     """
@@ -266,12 +266,12 @@ def _copies(parts: Sequence[data.Images]) -> data.Copies:
     copies = data.find_copies(*parts)
     if copies.validation:
         warn(
-            f"{len(copies.validation)} validation images are among the train images too, such as "
+            f"{len(copies.validation)} validation images are also among the train images, such as "
             f"{copies.validation[0]}; figures on them are too good, so remove them from one of the two"
         )
     if copies.other_class:
         warn(
-            f"{len(copies.other_class)} train images are in another class too, such as {copies.other_class[0]}; "
+            f"{len(copies.other_class)} train images are also in another class, such as {copies.other_class[0]}; "
             "report.contradictions lists all: remove each from the wrong class"
         )
     if copies.same_class:

@@ -22,7 +22,7 @@ LIMIT = 16
 """The exponent beyond which no strength is tried, either way: C = 1e-8 and 1e8."""
 
 PATIENCE = 2
-"""The search goes on until so many strengths in a row have not lowered the loss."""
+"""The search continues until this number of strengths in a row have not lowered the loss."""
 
 LEAST_GAIN = 1e-4
 """What a strength must lower the loss by, in nats, to be better than another."""
@@ -31,7 +31,7 @@ ROUGHLY, CLOSELY = 1e-7, 1e-10
 """How far the mean loss may be from its minimum, in nats, while strengths are compared and in the end."""
 
 LARGE = 2**25
-"""From so many logits times features on, strengths are compared in float32, which takes half the time."""
+"""From this number of logits times features on, strengths are compared in float32, which takes half the time."""
 
 
 class Fitted(NamedTuple):
@@ -94,9 +94,9 @@ def _search(
 ) -> tuple[float, dict[float, tuple[float, float]]]:
     """The best strength, and all that were tried, each with what ``loss_of`` gives for it.
 
-    The loss falls and then rises with the strength. So the search goes on half decade by half decade until it is past
-    the best one, first to weaker and, if that gains nothing, to stronger regularization; there is no grid whose end
-    might be the best.
+    The loss falls and then rises with the strength. So the search continues in steps of half a decade until it is
+    past the best one, first to weaker and, without a gain, to stronger regularization. A fixed grid could end before
+    the best one.
     """
     best = 10.0 ** (FIRST / 2)
     tried = {best: loss_of(best)}
@@ -140,7 +140,8 @@ class Regression:
         """The head whose mean loss is at most about ``tolerance`` above the least, found from ``start`` on.
 
         It minimizes ``strength`` times the sum of the weighted log losses plus half the squares of the kernel, as
-        scikit-learn does: for two classes, that has but one logit, whose square counts half as much as that of two.
+        scikit-learn does. For two classes, scikit-learn has only one logit, whose square counts half as much as that of
+        two.
         """
         from scipy.optimize import minimize
 
@@ -216,8 +217,8 @@ class Regression:
 def _principal_axes(vectors: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """An orthonormal basis ``(D, r)`` of the span of vectors ``(n, D)``, and the sum of squares along each axis.
 
-    The penalty is the same in any rotation, and the best kernel lies in the span of the images, so a fit in these axes
-    gives the same answer; with fewer images than features, for a part of the cost.
+    The penalty is the same in any rotation, and the best kernel lies in the span of the images. So a fit in these axes
+    gives the same answer, and costs less with fewer images than features.
     """
     images, features = vectors.shape
     values, rotation = np.linalg.eigh(vectors @ vectors.T if images < features else vectors.T @ vectors)

@@ -51,7 +51,7 @@ def calibrate(
     """
     if engine.spec.multi_label:
         raise InvalidArgumentError(
-            "calibrate needs classes of which each image has exactly one, and this classifier has multi_label=True; "
+            "calibrate needs classes that exclude each other, and this classifier has multi_label=True; "
             "a threshold for each label decides there, see ModelSpec.thresholds"
         )
     images, targets = read_labeled(engine, source, labels, columns)
