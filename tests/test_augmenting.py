@@ -116,8 +116,8 @@ def test_a_preview(patterns: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"copies": 3}, "copies=... goes with augment and without unfreeze, where each epoch changes the images again"),
-        ({"copies": 3, "augment": "default", "unfreeze": 1}, "copies=... goes with augment and without unfreeze"),
+        ({"copies": 3}, "copies=... needs augment=... and no unfreeze=..., which changes the images again"),
+        ({"copies": 3, "augment": "default", "unfreeze": 1}, "copies=... needs augment=... and no unfreeze=..."),
         ({"copies": 0, "augment": "default"}, "copies=0 is not a whole number of at least 1"),
         ({"augment": "much"}, "augment='much' is not known; give \"default\", a keras layer or None"),
     ],

@@ -44,7 +44,7 @@ def test_it_is_one_versus_rest_of_scikit_learn() -> None:
     precision = average_precision_score(test.targets, expected)
     assert measure(ours, test.targets)[1] == pytest.approx(precision, abs=1e-6)
     assert 0.4 < precision < 0.95
-    rows = {row["C"]: row["validation_loss"] for row in fitted.rows}
+    rows = {row["C"]: row["validation_loss"] + np.log10(row["C"]) ** 2 * 2 / 200 for row in fitted.rows}  # the prior
     assert min(rows, key=rows.__getitem__) == fitted.strength
     np.testing.assert_allclose(fitted.scores, Head(fitted.head.layers, True)(held.vectors), atol=1e-3)
 

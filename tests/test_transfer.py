@@ -307,6 +307,12 @@ def test_progress(patterns: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     seen.clear()
     clf.evaluate(patterns / "test", progress=note)
     assert seen[-1] == ("evaluate", 90, 90)
+    seen.clear()
+    clf.compare(clf, patterns / "test", progress=note)
+    assert [of for of in seen if of[1] == of[2]] == [("evaluate", 90, 90)] * 2
+    seen.clear()
+    clf.calibrate(patterns / "test", progress=note)
+    assert (seen[0], seen[-1]) == (("calibrate", 0, 90), ("calibrate", 90, 90))
     with pytest.raises(
         InvalidArgumentError, match=r"progress='yes' is not known; give True, or f\(stage, done, total\)"
     ):
@@ -756,9 +762,9 @@ def test_settings_take_the_numbers_of_numpy() -> None:
         ({"head": "mlp", "epochs": 0}, "epochs=0 is not a whole number of at least 1"),
         (
             {"epochs": 3},
-            'epochs=... has no meaning for head="linear", which is fitted to convergence; leave it out, or',
+            "epochs=... has no meaning for head='linear', which is fitted to convergence; leave epochs out, or",
         ),
-        ({"learning_rate": 0.1}, 'learning_rate=... has no meaning for head="linear"'),
+        ({"learning_rate": 0.1}, "learning_rate=... has no meaning for head='linear'"),
         ({"head": "mlp", "learning_rate": 0}, "learning_rate=0 is not a number above 0"),
         ({"augment": "much", "unfreeze": 1}, "augment='much' is not known; give \"default\", a keras layer or None"),
         ({"augment": abs, "unfreeze": 1}, "augment=<built-in function abs> is not known; give"),

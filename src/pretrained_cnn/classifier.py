@@ -487,7 +487,11 @@ class Classifier:
         original: LabeledImages | None = None,
         *,
         validation: LabeledImages | None = None,
+        path_column: str | None = None,
+        label_column: str | None = None,
+        groups: str | Iterable[Any] | None = None,
         sample_weight: Any = None,
+        progress: bool | Progress | None = None,
     ) -> Classifier:
         """Train a classifier that also knows the classes of ``data``. This one is not changed.
 
@@ -501,8 +505,12 @@ class Classifier:
                 defaults of `train`.
             validation: As for `train`. Required if the first training had validation images, and not allowed if
                 it had none. With ``original``, validation images of all classes.
+            path_column: As for `train`.
+            label_column: As for `train`.
+            groups: As for `train`, for the images of ``data``; not with ``original``.
             sample_weight: The weight of each image of ``data``, as for `train`; with ``original``, the weights of its
                 images come first.
+            progress: As for `train`.
 
         A calibration is dropped, with a `PretrainedCNNWarning`, because it holds for the old classes
         only. Raises what `train` raises, and InvalidArgumentError for a fine-tuned network, because fine-tuning changed
@@ -516,9 +524,17 @@ class Classifier:
         """
         from pretrained_cnn import transfer
 
-        trained = transfer.add_classes(
-            self.engine, self._trained, data, original=original, validation=validation, sample_weight=sample_weight
-        )
+        with showing(progress):
+            trained = transfer.add_classes(
+                self.engine,
+                self._trained,
+                data,
+                original=original,
+                validation=validation,
+                columns=Columns(path_column, label_column),
+                groups=groups,
+                sample_weight=sample_weight,
+            )
         if self._calibration is not None:
             warn("the calibration is dropped because it holds for the old classes only; calibrate the new classifier")
         return Classifier(trained)
@@ -876,6 +892,7 @@ class Classifier:
         path_column: str | None = None,
         label_column: str | None = None,
         batch_size: int | None = None,
+        progress: bool | Progress | None = None,
     ) -> Comparison:
         """Test whether another classifier is better than this one on the same labeled images.
 
@@ -891,6 +908,7 @@ class Classifier:
             path_column: As for `train`.
             label_column: As for `train`.
             batch_size: As for `stream`.
+            progress: As for `train`.
 
         `Comparison.from_results` compares two files of results. Raises what `evaluate` raises; InvalidArgumentError
         if only one of the two has ``multi_label=True``; DataError if a file lacks an image of ``source``.
@@ -903,7 +921,8 @@ class Classifier:
         from pretrained_cnn.trust import compare
 
         columns = Columns(path_column, label_column)
-        return compare(self._engine, _competitor(other), source, labels, columns, batch_size=batch_size)
+        with showing(progress):
+            return compare(self._engine, _competitor(other), source, labels, columns, batch_size=batch_size)
 
     def calibrate(
         self,
@@ -914,6 +933,7 @@ class Classifier:
         path_column: str | None = None,
         label_column: str | None = None,
         batch_size: int | None = None,
+        progress: bool | Progress | None = None,
     ) -> Classifier:
         """Make a classifier that recognizes images of none of its classes, and returns sets of classes.
 
@@ -930,6 +950,7 @@ class Classifier:
             path_column: As for `train`.
             label_column: As for `train`.
             batch_size: As for `stream`.
+            progress: As for `train`.
 
         This classifier is not changed. `save` keeps the calibration in the bundle. Scores and embedding take one pass
         of the network; NumPy computes the rest, with every runtime.
@@ -949,15 +970,16 @@ class Classifier:
         """
         from pretrained_cnn.trust import Calibrated, calibrate
 
-        calibration = calibrate(
-            self._engine,
-            source,
-            labels,
-            Columns(path_column, label_column),
-            coverage=coverage,
-            batch_size=batch_size,
-            trained_on=self._trained_on(),
-        )
+        with showing(progress):
+            calibration = calibrate(
+                self._engine,
+                source,
+                labels,
+                Columns(path_column, label_column),
+                coverage=coverage,
+                batch_size=batch_size,
+                trained_on=self._trained_on(),
+            )
         return Classifier(Calibrated(self._trained or self._engine, calibration))
 
     def rank_unlabeled(self, source: ImagesLike, n: int = 100, *, batch_size: int | None = None) -> list[Result]:

@@ -89,8 +89,13 @@ def concatenate(first: Images, second: Images) -> Images:
         np.concatenate([first.targets, second.targets]),
         [*first.digests, *second.digests],
         np.concatenate([first.weights, second.weights]),
-        None if first.things is None else [*first.things, *(second.things or (item.name for item in second.items))],
+        _things(first) + _things(second) if first.things or second.things else None,
     )
+
+
+def _things(images: Images) -> list[str]:
+    """What each image is of: where nothing is known, another thing than any other image."""
+    return images.things or [item.name for item in images.items]
 
 
 def find_classes(train: Labeled, validation: Labeled | None = None, *, beside: Sequence[str] = ()) -> tuple[str, ...]:

@@ -126,8 +126,8 @@ class Settings:
             put("copies", whole_number("copies", self.copies))
             if self.augment is None or self.unfreeze:
                 raise InvalidArgumentError(
-                    "copies=... goes with augment and without unfreeze, where each epoch changes the images again; "
-                    "leave it out"
+                    "copies=... needs augment=... and no unfreeze=..., which changes the images again in each epoch; "
+                    "leave copies out"
                 )
         elif self.augment is not None and not self.unfreeze:
             put("copies", COPIES)
@@ -135,8 +135,8 @@ class Settings:
             for name in OF_EPOCHS:
                 if getattr(self, name) is not None:
                     raise InvalidArgumentError(
-                        f'{name}=... has no meaning for head="linear", which is fitted to convergence; '
-                        'leave it out, or give head="mlp" or unfreeze'
+                        f"{name}=... has no meaning for head='linear', which is fitted to convergence; "
+                        f"leave {name} out, or give head='mlp' or unfreeze=..."
                     )
 
     def _check_several_labels(self) -> None:
