@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def a_page_of_its_own() -> Iterator[None]:
     """The repository's root as working directory, and after the page nothing that it registered.
 
-    Conversions run in this process: a child process imports TensorFlow anew, which takes seconds.
+    Conversions run in this process: a child process imports TensorFlow again, which takes seconds.
     """
     from pretrained_cnn.bundle import child
     from pretrained_cnn.registry import MODELS

@@ -2,8 +2,8 @@
 
 Run: ``python benchmarks/batches.py FOLDER [--model MobileNetV2] [--images 256] [--rounds 3] [--runtime keras]``, with
 a folder of photos. Settings take turns, and the best of each one's rounds counts: what else the machine does only slows
-it down. Then measures which part of the time for a photo needs Python's interpreter lock. Only that part cannot go on
-in two threads at once, so its inverse is the number of workers beyond which no more come to bear.
+it down. Then measures which part of the time for a photo needs Python's interpreter lock. Only that part cannot
+continue in two threads at once, so its inverse is the number of workers beyond which no more come to bear.
 """
 
 from __future__ import annotations

@@ -8,8 +8,10 @@ with one of seven C chosen by its own cross-validation, of five folds or as many
 is worse than the best in its row beyond noise: by more than twice the standard error of the difference, over the test
 images and over the seeds.
 
-All columns of all sizes take long on two cores, most of it for scikit-learn's cross-validation; ``--heads`` leaves
-columns out. What is done is logged to standard error.
+All columns of all sizes take long on two cores, mostly for scikit-learn's cross-validation. With ``--scores FOLDER``,
+the scores of each head on ``test`` are kept there: an interrupted run resumes. So the table can be computed in
+pieces, with some ``--models``, ``--sizes`` and ``--heads`` at a time, and then printed as a whole. What is done is
+logged to standard error.
 """
 
 from __future__ import annotations
@@ -65,7 +67,7 @@ def scaled(targets: NDArray[np.intp]) -> StandardScaler:
 
 
 def plain(targets: NDArray[np.intp]) -> LogisticRegression:
-    """Logistic regression as it comes, but for its number of iterations."""
+    """Logistic regression as it comes, except its number of iterations."""
     return LogisticRegression(max_iter=1000)
 
 
@@ -105,6 +107,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", type=int, default=[2, 3, 5, 10, 30, 100, 10**6])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--embeddings", type=Path, help="folder to keep embeddings in")
+    parser.add_argument("--scores", type=Path, help="folder to keep the scores on test in")
     parser.add_argument("--heads", nargs="+", default=list(HEADS), choices=list(HEADS))
     options = parser.parse_args()
     log.setLevel(logging.INFO)
@@ -121,12 +124,12 @@ def main() -> None:
             seeds = range(1 if size >= len(targets) else options.seeds)
             draws = [_drawn(targets, size, seed) for seed in seeds]
             for name in options.heads:
-                start = time.perf_counter()
-                scores = [
-                    HEADS[name](vectors[drawn], targets[drawn], seed)(test)
+                fitted = [
+                    _scores(name, vectors[drawn], targets[drawn], seed, test, options.scores, f"{model}-{size}")
                     for seed, drawn in zip(seeds, draws, strict=True)
                 ]
-                seconds[name] = (time.perf_counter() - start) / len(draws)
+                scores = [each for each, _ in fitted]
+                seconds[name] = float(np.mean([took for _, took in fitted]))
                 true = [each[np.arange(len(truth)), truth] for each in scores]
                 losses[name] = [-np.log(np.maximum(each, 1e-12)) for each in true]
                 hits[name] = [(each.argmax(axis=1) == truth).astype(float) for each in scores]
@@ -135,6 +138,29 @@ def main() -> None:
             row = "all" if size >= len(targets) else f"{size} a class"
             times = ", ".join(f"{value:.2g}" for value in seconds.values())
             print(f"| {row} | {' | '.join(cells)} | {times} |", flush=True)
+
+
+def _scores(
+    head: str,
+    vectors: NDArray[np.float32],
+    targets: NDArray[np.intp],
+    seed: int,
+    test: NDArray[np.float32],
+    folder: Path | None,
+    what: str,
+) -> tuple[NDArray[np.floating], float]:
+    """What a head gives on ``test``, and the seconds that fitting it took; from the folder, if it is known there."""
+    kept = None if folder is None else folder / f"{what}-{head.replace(', ', '-')}-{seed}.npz"
+    if kept is not None and kept.exists():
+        with np.load(kept) as known:
+            return known["scores"], float(known["seconds"])
+    start = time.perf_counter()
+    scores = HEADS[head](vectors, targets, seed)(test)
+    seconds = time.perf_counter() - start
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(kept, scores=scores, seconds=seconds)
+    return scores, seconds
 
 
 def _drawn(targets: NDArray[np.intp], size: int, seed: int) -> NDArray[np.intp]:

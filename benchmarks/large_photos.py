@@ -5,8 +5,8 @@ a folder of photos whose names begin with the wnid of what they show. Large copi
 times are those of the processor, in one thread.
 
 - ``margins``: a photo is decoded at a half or a quarter by the JPEG decoder (a draft), or averaged to that after it was
-  decoded, so that ``ratio`` times the pixels are left, each way, that the network is given; how far its scores then are
-  from those of the photo in full (total variation), and how many photos are named rightly.
+  decoded, so that ``ratio`` times the pixels of the network's input are left, each way. Prints how far its scores are
+  from those of the photo in full (total variation), and how many photos are classified correctly.
 - ``formats``: decoding and resizing one photo of 4032 x 3024, in full and by the library's rules.
 - ``decoders``: Pillow's JPEG decoder against those of simplejpeg and pyvips, as far as they are installed.
 - ``profiles``: what color profiles change, on the photos as they are.
@@ -199,7 +199,7 @@ def decoders(models: list[str], photos: list[Path]) -> Iterator[str]:
 
 
 def profiles(models: list[str], photos: list[Path]) -> Iterator[str]:
-    yield table(f"{len(photos)} photos as they are", "profiles", "named rightly", "decode and resize one (ms)")
+    yield table(f"{len(photos)} photos as they are", "profiles", "classified correctly", "decode and resize one (ms)")
     for model in models:
         for policy in (ImagePolicy(color_profile="ignore"), ImagePolicy()):
             clf = Classifier(model, runtime="openvino", image_policy=policy)

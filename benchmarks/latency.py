@@ -7,7 +7,7 @@ With ``--bundles`` the converted networks are kept in a folder, so that a second
 ``--rounds 0`` only converts. With ``--rows`` the medians are kept in a JSON file, and the tables are of all of them.
 
 By hand is Keras: `load_img`, `preprocess_input`, `model.predict`, and the best five labels. Where torch and
-transformers are installed, their image-classification pipeline is measured as well, for the architectures that it has.
+transformers are installed, their image-classification pipeline is also measured, for the architectures that it has.
 Weights are random: what a network answers does not change how long it takes. All sides of a network take turns, so that
 whatever else the machine does meets all of them. The tables give medians, how many times as fast as by hand, and for
 each of our sides what of an image's time is neither decoding nor the network, both measured alone in the same turns.

@@ -1,9 +1,9 @@
 """Open thousands of Keras files that were changed at random: each is opened, or is an error that says why not.
 
-``python benchmarks/mutated_models.py`` opens 10,000. A process that opens them one after the other stands for the child
-process in which a file is tried: a file that ends it by a signal, or takes more than a minute, is counted, and a new
-process opens the next one. The exit status is 1 if a file raises anything but an error of the library, or if a look at
-its first bytes, which is no child's, ends the process. ``--only KIND NUMBER`` opens one file again.
+``python benchmarks/mutated_models.py`` opens 10,000. A process opens them one after the other, in place of the child
+process that tries a file. A file that ends it by a signal, or takes more than a minute, is counted. A new process opens
+the next one. The exit status is 1 if a file raises anything but an error of the library, or if a look at its first
+bytes, which is no child's, ends the process. ``--only KIND NUMBER`` opens one file again.
 """
 
 from __future__ import annotations

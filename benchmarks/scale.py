@@ -3,7 +3,8 @@
 Run: ``python benchmarks/scale.py [--names 1000 10000 100000 1000000] [--rows 900] [--folder /dev/shm] [--on-ray]``. The
 images are hard links to small PNG files, and the network is a tiny one for OpenVINO, so that listing and writing are
 what is measured. Each size is a process of its own, ``pretrained-cnn classify FOLDER --output r.csv``, which is ended
-after so many rows. On Ray it is the process that writes, and a cluster of this machine, with files of 500 images.
+after a given number of rows. On Ray it is the process that writes, and a cluster of this machine, with files of 500
+images.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def make_bundle(path: Path) -> None:
 
 
 def make_folder(folder: Path, names: int) -> None:
-    """So many names of small images."""
+    """This number of names of small images."""
     from PIL import Image
 
     file = io.BytesIO()

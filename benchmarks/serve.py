@@ -2,7 +2,7 @@
 
 Run: ``python benchmarks/serve.py [NAME] [--clients 1 4 16 64] [--seconds 5] [--requests 20000] [--format openvino]``.
 Each number of clients posts JPEGs of 500 x 375 over connections that it keeps, to both services in turn; the clients
-are one process on the same machine, and take their share of its cores. Last, so many requests to ours, and its memory.
+are one process on the same machine, and take their share of its cores. Last, many requests to ours, and its memory.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ async def client(port: int, requests: Sequence[bytes], until: float, most: float
 
 
 def load(port: int, requests: Sequence[bytes], clients: int, *, most: float = float("inf"), span: float) -> list[float]:
-    """What each request took that so many clients sent, for so many seconds or so many requests."""
+    """What each request took, of a number of clients, for a number of seconds or of requests."""
     seconds: list[float] = []
 
     async def run() -> None:

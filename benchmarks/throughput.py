@@ -51,7 +51,7 @@ Measured = tuple[float, float, float | None]
 
 
 def fill(folder: Path, photos: list[Path], images: int) -> Path:
-    """A folder with so many links to the photos."""
+    """A folder with this number of links to the photos."""
     folder.mkdir()
     for number, photo in zip(range(images), itertools.cycle(photos), strict=False):
         (folder / f"{number:06}.jpeg").symlink_to(photo.resolve())

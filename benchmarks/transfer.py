@@ -1,4 +1,4 @@
-"""A classifier of one's own classes: ours against the fit with a frozen trunk that people write with Keras.
+"""A classifier of your own classes: ours against the fit with a frozen backbone that people write with Keras.
 
 Run: ``python benchmarks/transfer.py FOLDER [--weights FILE] [--part 160]``. The folder has ``train`` and
 ``validation``, each with a folder of images for each class. Keras's epochs all cost the same, so one is measured,

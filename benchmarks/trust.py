@@ -55,7 +55,7 @@ def fit(x: NDArray[np.float32], y: NDArray[Any]) -> Any:
 
 
 def splits(count: int, *sizes: int) -> Iterator[list[NDArray[np.intp]]]:
-    """Random parts of so many photos each, and the rest."""
+    """Random parts of this number of photos each, and the rest."""
     for seed in range(SPLITS):
         yield np.split(np.random.default_rng(seed).permutation(count), np.cumsum(sizes))
 
@@ -66,7 +66,7 @@ def show(what: str, found: str, expected: str = "") -> None:
 
 
 def compare(photos: Photos) -> None:
-    """How often two classifiers of which neither is better are told apart; and two of which one is."""
+    """How often two equally good classifiers are told apart, and two that differ."""
     alarms, same, told = [], [], []
     for seed, (first, second, test) in enumerate(splits(len(photos.clothes), 250, 250)):
         names, truth = [str(i) for i in test], photos.classes[test].tolist()
@@ -152,7 +152,7 @@ def references(photos: Photos) -> None:
 
 
 def label_next(photos: Photos) -> None:
-    """The accuracy after so many labels, chosen at random, by margin alone, and as `rank_unlabeled` does."""
+    """The accuracy after each number of labels, chosen at random, by margin alone, and as `rank_unlabeled` does."""
     steps = range(50, 451, 50)
     ways = {
         "at random": np.zeros(len(steps)),

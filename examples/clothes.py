@@ -1,4 +1,4 @@
-"""The whole story of a classifier of one's own: train, evaluate, save, load, classify.
+"""The whole story of a classifier of your own: train, evaluate, save, load, classify.
 
 Run: ``python examples/clothes.py [FOLDER]``. The folder has ``train`` and ``validation``, each with a folder of
 images for each class, as clothing-dataset-small has. Without one, clothes are drawn.

@@ -21,7 +21,7 @@ Point = tuple[float, float]
 Vector = tuple[float, float, float]
 Fill = str | tuple[str, str]  # one color, or two that fade from the top of a shape to its bottom
 
-SCALE = 4  # the canvas is so many times as large as the image
+SCALE = 4  # the canvas is this many times as large as the image
 INK: Fill = ("#3b424d", "#20242b")
 PAPER: Fill = ("#ffffff", "#ece8de")
 WOOD: Fill = ("#9b6632", "#64401c")
@@ -80,7 +80,7 @@ class Canvas:
         return self.image.resize((self.width, self.height), Image.Resampling.HAMMING)
 
     def _fill(self, draw: Callable[[ImageDraw.ImageDraw], object], fill: Fill, shadow: float = 0) -> None:
-        """Fill the shape that `draw` leaves in white, after dropping a shadow so many pixels wide."""
+        """Fill the shape that `draw` leaves in white, after dropping a shadow ``shadow`` pixels wide."""
         mask = Image.new("L", self.image.size)
         draw(ImageDraw.Draw(mask))
         if shadow:
@@ -122,7 +122,7 @@ def drop(x: float, y: float, width: float, height: float, tip: float = 0) -> lis
 
 
 def mirrored(side: Sequence[Point], x: float) -> list[Point]:
-    """The closed outline of which `side` is one half and its reflection about the vertical at x the other."""
+    """The closed outline: `side` is one half and its reflection about the vertical at x the other."""
     return [*side, *((2 * x - px, py) for px, py in reversed(side))]
 
 

@@ -1,4 +1,4 @@
-"""Add a backbone of one's own, give it to people by name, and use it.
+"""Add a backbone of your own, give it to people by name, and use it.
 
 The network here has two classes and was never trained, so what it answers means nothing; the way it is
 added is the same for one that was. Run: ``python examples/own_backbone.py``.

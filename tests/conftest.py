@@ -105,7 +105,7 @@ def clean_registry() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def conversions_in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child process imports TensorFlow anew, which takes seconds: only tests marked ``child`` start one."""
+    """A child process imports TensorFlow again, which takes seconds: only tests marked ``child`` start one."""
     if request.node.get_closest_marker("child") is None:
         from pretrained_cnn.bundle import child
 
@@ -122,7 +122,7 @@ def memory_is_given_back(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def a_cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What the tests compute stays out of the user's cache, in new processes too."""
+    """What the tests compute stays out of the user's cache, also in new processes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PRETRAINED_CNN_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield

@@ -1,7 +1,7 @@
 """Tiny classifiers, written by the tools that people use, whose answers follow from their weights.
 
 Each takes the mean of every channel of 0 to 1 (divided by 255 within, or before), and a dense layer of that. A kind is
-a function that writes a file and gives its path, what is told of the file, and the answer; the tools are imported
+a function that writes a file and gives its path, what is known about the file, and the answer; the tools are imported
 where they are used.
 """
 
@@ -171,7 +171,7 @@ def converted(make: Callable[[Any], Any] = network, quantize: str | None = None)
 
 
 def onnx_file(change: Callable[[Any], None] | None = None, **options: Any) -> Callable[[Path], Path]:
-    """An ONNX file, of which ``change`` may change the model."""
+    """An ONNX file; ``change`` may change the model."""
 
     def write(folder: Path) -> Path:
         import onnx
@@ -197,7 +197,7 @@ def give(model: Any, *outputs: tuple[str, int | None]) -> None:
 
 
 def then(operator: str, *constants: Any, kind: int | None = 1, keep: bool = False, **attributes: Any) -> Any:
-    """A change that ends an ONNX model in another operator, and keeps its output as well if ``keep``."""
+    """A change that ends an ONNX model in another operator, and also keeps its output if ``keep``."""
 
     def change(model: Any) -> None:
         from onnx import helper, numpy_helper
@@ -213,7 +213,7 @@ def then(operator: str, *constants: Any, kind: int | None = 1, keep: bool = Fals
 
 
 def as_of_old(model: Any) -> None:
-    """As exporters of 2018 wrote: constants are inputs too."""
+    """As exporters of 2018 wrote: constants are also inputs."""
     from onnx import helper
 
     for each in model.graph.initializer:

@@ -123,7 +123,7 @@ def two_inputs() -> keras.Model:
 
 
 def nested(named: str = "trunk", head: bool = True) -> keras.Model:
-    """What Teachable Machine and the tutorials write: a trunk and a head, each a model, in a model."""
+    """What Teachable Machine and the tutorials write: a backbone and a head, each a model, in a model."""
     i = pixels()
     trunk = keras.Model(i, copied(layers.Rescaling(1 / 255)(i)), name=named)
     j = keras.Input((3,))
@@ -151,7 +151,7 @@ def deep() -> keras.Model:
 
 
 def shared() -> keras.Model:
-    """Layers that are a part of another model too, which was made later."""
+    """Layers that are also a part of another model, which was made later."""
     i = pixels()
     features = pooled(copied(layers.Rescaling(1 / 255)(i)))
     head = layers.Dense(3, activation="softmax", use_bias=False)

@@ -1,7 +1,7 @@
 """A process that ends at once, by SIGSYS, when it or a process that it starts connects to anything on a network.
 
-Native code is held to it too: Linux's seccomp looks at each system call, and takes no right to use. The length of an
-address tells IPv4 (16 bytes) and IPv6 (28) from what stays on the machine. To look up a name is a connection too.
+Native code is also held to it: Linux's seccomp looks at each system call, and takes no right to use. The length of an
+address tells IPv4 (16 bytes) and IPv6 (28) from what stays on the machine. To look up a name is also a connection.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs of results that are killed before each of their steps in turn, and then go on: ``python steps.py KIND``.
+"""Runs of results that are killed before each of their steps in turn, and then continue: ``python steps.py KIND``.
 
 A step is a call that changes the file system, or a result that is written. Each run is a fork, which ends without any
 cleaning up, as by SIGKILL. Prints how many kills there were; ends with an error if the next run does not mend
@@ -58,7 +58,7 @@ def killed_at(step: int, run: Callable[[], Any]) -> bool:
 
 
 def content() -> dict[str, Any]:
-    """All files below the working directory, but for the temporary ones of a process that was killed."""
+    """All files below the working directory, except the temporary ones of a process that was killed."""
     paths = [path for path in Path().rglob("*") if not path.is_dir() and path.suffix not in (".part", ".lock")]
     return {str(path): os.readlink(path) if path.is_symlink() else path.read_bytes() for path in paths}
 
@@ -143,7 +143,7 @@ def file_kills(make: Any, path: str) -> int:
         check(lambda: None, new, new)
         + check(lambda: write(NEW[:3]), new, new)
         + check(lambda: write(NEW), retry, retry)
-        + check(lambda: write(NEW), retry, lambda: (new(), retry()))  # goes on at first without another try
+        + check(lambda: write(NEW), retry, lambda: (new(), retry()))  # continues at first without another try
         + check(lambda: write(OLD), lambda: write(NEW, overwrite=True), new, new)
         + check(lambda: write(OLD, made_with=2), lambda: write(NEW, overwrite=True), go_on_or_replace)
     )

@@ -67,6 +67,25 @@ def test_with_validation_images_and_known_classes(pairs: dict[str, Any]) -> None
         Classifier.train(pairs["all"], SMALL).add_classes(data, validation=data)
 
 
+def test_from_a_table_with_columns_of_other_names_and_groups(pairs: dict[str, Any], tmp_path: Path) -> None:
+    rows = [f"{path},{name},{i // 8}" for i, (path, name) in enumerate(pairs["down"])]
+    (tmp_path / "new.csv").write_text("\n".join(["where,kind,tree", *rows]))
+    first = Classifier.train([*pairs["across"], *pairs["squares"]], SMALL)
+    progress: list[str] = []
+    more = first.add_classes(
+        tmp_path / "new.csv",
+        path_column="where",
+        label_column="kind",
+        groups="tree",
+        progress=lambda stage, done, total: progress.append(stage),
+    )
+    assert more.report.counts["train"] == dict.fromkeys(CLASSES, 24)
+    assert more._trained.known.images.parts[0].things[-24:] == [str(i // 8) for i in range(24)]
+    assert list(dict.fromkeys(progress)) == ["embed", "head"]
+    with pytest.raises(InvalidArgumentError, match=r"groups=\.\.\. does not go with original=\.\.\.; train on"):
+        first.add_classes(tmp_path / "new.csv", pairs["across"], groups="tree")
+
+
 @pytest.mark.slow
 def test_a_loaded_classifier_needs_its_images(pairs: dict[str, Any], tmp_path: Path) -> None:
     known = [*pairs["across"], *pairs["down"]]
@@ -75,7 +94,9 @@ def test_a_loaded_classifier_needs_its_images(pairs: dict[str, Any], tmp_path: P
     )
     with messages() as warned:
         assert calibrated.add_classes(pairs["squares"]).calibration is None
-    assert warned == ["the calibration is dropped: it holds for the classes before; calibrate the new classifier"]
+    assert warned == [
+        "the calibration is dropped because it holds for the old classes only; calibrate the new classifier"
+    ]
     calibrated.save(tmp_path / "a.bundle")
     loaded = Classifier.load(tmp_path / "a.bundle")
     with pytest.raises(InvalidArgumentError, match=r"does not have the embeddings .* add_classes\(data, original=\.\."):

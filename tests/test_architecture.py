@@ -54,7 +54,7 @@ def test_the_check_of_private_attributes_can_fail(text: str, expected: list[str]
 
 
 def imports(path: Path, text: str) -> Iterator[Path]:
-    """The files of this package that a file imports, in functions and for type checking too."""
+    """The files of this package that a file imports, also in functions and for type checking."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "pretrained_cnn":
             folder = SOURCE.joinpath(*str(node.module).split(".")[1:])

@@ -109,15 +109,15 @@ def test_a_preview(patterns: Path) -> None:
         clf.preview_augmentation(path, None)
     with pytest.raises(InvalidArgumentError, match="copies=0 is not a whole number of at least 1"):
         clf.preview_augmentation(path, copies=0)
-    with pytest.raises(ImageError, match="there is no such file"):
+    with pytest.raises(ImageError, match="the file does not exist"):
         clf.preview_augmentation("no.jpg")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"copies": 3}, "copies=... goes with augment and without unfreeze, where each epoch changes the images anew"),
-        ({"copies": 3, "augment": "default", "unfreeze": 1}, "copies=... goes with augment and without unfreeze"),
+        ({"copies": 3}, "copies=... needs augment=... and no unfreeze=..., which changes the images again"),
+        ({"copies": 3, "augment": "default", "unfreeze": 1}, "copies=... needs augment=... and no unfreeze=..."),
         ({"copies": 0, "augment": "default"}, "copies=0 is not a whole number of at least 1"),
         ({"augment": "much"}, "augment='much' is not known; give \"default\", a keras layer or None"),
     ],

@@ -1,4 +1,4 @@
-"""``runtime="auto"``: the quickest is measured once, remembered, and taken again by a run that goes on."""
+"""``runtime="auto"``: the fastest is measured once, remembered, and taken again by a run that continues."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ def test_what_cannot_be_measured(arguments: dict[str, Any], message: str) -> Non
 
 
 def test_a_image_that_cannot_be_read_is_named() -> None:
-    with pytest.raises(ImageError, match=r"no\.jpg: there is no such file"):
+    with pytest.raises(ImageError, match=r"no\.jpg: the file does not exist"):
         measure([SMALL], image="no.jpg")
 
 
@@ -209,7 +209,7 @@ def test_the_plot_is_written(main: Any, tmp_path: Path) -> None:
         (["SmallA", "--runtime", "kerras"], 2, "unknown runtime 'kerras'; did you mean 'keras'?"),
         (["SmallA", "--plot", "a.gif"], 2, "--plot a.gif: its name ends in none of .png, .svg, .pdf"),
         (["SmallA", "--plot", "no/a.png"], 1, "no/a.png: the folder no does not exist; make it first"),
-        (["SmallA", "--image", "no.jpg"], 1, "no.jpg: there is no such file"),
+        (["SmallA", "--image", "no.jpg"], 1, "no.jpg: the file does not exist"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_measured(

@@ -416,7 +416,7 @@ def refused(tmp_path: Path, error: type[Exception], message: str, clf: Classifie
         ({"format": "openvino", "min_agreement": 2}, InvalidArgumentError, "min_agreement=2 is not a number"),
         ({"output": ["scores", "logits"]}, InvalidArgumentError, "choose one or both of scores, embedding"),
         ({"format": "openvino", "quantize": [np.zeros((9, 9, 3), np.uint8)] * 4}, InvalidArgumentError, "at least 5"),
-        ({"format": "openvino", "quantize": ["no.jpg"]}, ValueError, "no.jpg: there is no such file"),
+        ({"format": "openvino", "quantize": ["no.jpg"]}, ValueError, "no.jpg: the file does not exist"),
         ({"format": "openvino", "quantize": []}, InvalidArgumentError, "quantize= has 0 images; give at least 5"),
         ({"format": "onnx", "quantize": [np.zeros((9, 9, 3), np.uint8)]}, InvalidArgumentError, "does not store"),
     ],

@@ -50,7 +50,7 @@ def test_p_values_are_those_of_full_conformal_prediction(seed: int, count: int) 
     images = np.concatenate([sample(5, seed + 1)[1], np.random.default_rng(seed).normal(size=(5, 12))])
     expected = [textbook_p_value(embeddings, image) for image in images]
     ranks = np.abs(calibration.p_values(images) - expected) * (count + 1)
-    assert ranks.max() < 1.01  # two distances that are equal but for rounding
+    assert ranks.max() < 1.01  # two distances that are equal except rounding
     assert ranks.mean() < 0.31
 
 
@@ -281,7 +281,7 @@ def test_what_cannot_be_calibrated_is_refused(trained: Any, folder: Path, tmp_pa
         pickle.dumps(clf)
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2, "sigmoid")])
     several = Classifier.from_keras(model, labels=["a", "b"], scale=1 / 255, multi_label=True)
-    with pytest.raises(InvalidArgumentError, match="calibrate needs classes of which each image has exactly one"):
+    with pytest.raises(InvalidArgumentError, match="calibrate needs classes that exclude each other"):
         several.calibrate(folder / "calibration")
     own = Classifier(SMALL.replace(labels=(), decode=lambda scores, top: [[("a", "a", 1.0)]] * len(scores)))
     with pytest.raises(InvalidArgumentError, match="has a decode function in place of labels"):

@@ -80,7 +80,7 @@ def test_the_best_class_under_each_preset(check: Main) -> None:
     for level in (10, 120, 250):
         Image.new("RGB", (8, 8), (level,) * 3).save(f"{level:03}.png")
     code, out, err = check("a.keras", "010.png", "120.png", "250.png", "no.png")
-    assert (code, err) == (1, "pretrained-cnn: no.png: there is no such file\n")
+    assert (code, err) == (1, "pretrained-cnn: no.png: the file does not exist\n")
     head, *lines = out.partition("\n\n")[2].splitlines()
     presets = ["none", "keras_tf, teachable_machine", "keras_caffe", "keras_torch", "unit"]
     assert [cell.strip() for cell in head.split("  ") if cell.strip()] == ["IMAGE", *presets]

@@ -53,7 +53,7 @@ def test_a_candidate_is_worse_if_chance_does_not_explain_it(answers: Any) -> Non
     found = {each.name: each for each in judge(timed(*names), dict(zip(names, answers, strict=True)), {})}
     counts = answers.sum(axis=1)
     (best,) = (each for each in found.values() if each.verdict == "chosen")
-    assert best.name == names[int(counts.argmax())]  # of equally accurate ones the quickest, which comes first
+    assert best.name == names[int(counts.argmax())]  # of equally accurate ones the fastest, which comes first
     theirs = answers[names.index(best.name)]
     for name, right in zip(names, answers, strict=True):
         each = found[name]
@@ -196,7 +196,7 @@ def test_the_same_network_is_not_told_apart_from_itself(photos: Path) -> None:
 def test_what_cannot_be_chosen_from(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         DataError,
-        match=r"no candidate takes at most 1 ms for one of these images; the quickest, Blind, "
+        match=r"no candidate takes at most 1 ms for one of these images; the fastest, Blind, "
         r"takes 5\.0 ms with keras: allow more, or try runtime='auto' or other models",
     ):
         choose(photos, ["Small", "Blind"], budget_ms=1, rounds=1)

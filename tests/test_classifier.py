@@ -107,19 +107,19 @@ def test_bad_images_among_good_ones() -> None:
     assert [r.error is None for r in results] == [True, False, True, False, False, True]
     assert [r.top.label for r in results if not r.error] == ["red", "green", "blue"]
     assert [r.source for r in results] == ["<array 0>", "no.jpg", "<array 2>", "<bytes 3>", "<NoneType 4>", "<array 5>"]
-    assert repr(results[1]) == "Result('no.jpg': error: there is no such file)"
+    assert repr(results[1]) == "Result('no.jpg': error: the file does not exist)"
     assert results[1].to_dict() == {
         "source": "no.jpg",
         "predictions": [],
         "status": "failed",
         "label_set": None,
-        "error": "no.jpg: there is no such file",
+        "error": "no.jpg: the file does not exist",
     }
     assert list(results[1]) == []
-    with pytest.raises(ImageError, match=r"no\.jpg: there is no such file"):
+    with pytest.raises(ImageError, match=r"no\.jpg: the file does not exist"):
         results[1].top  # noqa: B018
     for call in (clf.predict_batch, clf.predict_proba, clf.embed):
-        with pytest.raises(ImageError, match=r"no\.jpg: there is no such file"):
+        with pytest.raises(ImageError, match=r"no\.jpg: the file does not exist"):
             call(images)
     with pytest.raises(ImageError):
         list(clf.stream(images, errors="raise"))
@@ -659,7 +659,7 @@ def test_an_image_without_finite_scores_has_an_error_and_no_class(value: float, 
     reasons = [None if result.error is None else result.error.reason for result in results]
     assert [result.status for result in results] == ["ok", "failed", "failed", "ok"]
     assert "the network gives NaN or infinite values" in str(reasons[1])
-    assert "there is no such file" in str(reasons[2])
+    assert "the file does not exist" in str(reasons[2])
     for call in (
         clf.predict,
         lambda image: clf.predict_batch([black, image]),

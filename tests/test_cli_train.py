@@ -65,13 +65,14 @@ def test_train_evaluate_classify(main: Any, folder: Path, tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_train_with_every_option(main: Any, folder: Path, tmp_path: Path) -> None:
     options = ["--head", "mlp", "--unfreeze", "1", "--augment", "--epochs", "1", "--learning-rate", "1e-4"]
-    options += ["--balanced", "--seed", "3", "--no-cache"]
+    options += ["--hidden", "8, 4", "--dropout", "0.25", "--batch-size", "9", "--patience", "2", "--optimizer", "sgd"]
+    options += ["--label-smoothing", "0.1", "--balanced", "--seed", "3", "--no-cache"]
     more = ("--format", "openvino", "--json", "--output", tmp_path / "a.bundle")
     code, out, err = main("train", folder / "train", *MODEL, *options, *more)
     assert code == 0, err
     settings = json.loads(out)["settings"]
     assert settings == {
-        "head": "mlp",
+        "head": "MLP(hidden=(8, 4), dropout=0.25)",
         "epochs": 1,
         "unfreeze": 1,
         "augment": "default",
@@ -80,10 +81,10 @@ def test_train_with_every_option(main: Any, folder: Path, tmp_path: Path) -> Non
         "seed": 3,
         "multi_label": False,
         "copies": None,
-        "patience": 5,
-        "batch_size": 16,
-        "optimizer": None,
-        "label_smoothing": 0.0,
+        "patience": 2,
+        "batch_size": 9,
+        "optimizer": "sgd",
+        "label_smoothing": 0.1,
         "callbacks": [],
     }
     assert Classifier.load(tmp_path / "a.bundle").predict(folder / "train" / "down" / "000.png").top.label
@@ -91,6 +92,33 @@ def test_train_with_every_option(main: Any, folder: Path, tmp_path: Path) -> Non
     code, _, err = main("train", folder / "train", *MODEL, *layer)
     assert code == 2
     assert "--unfreeze conv9: small has no layer of that name; did you mean 'conv" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--hidden", "64"], "--hidden needs --head mlp: the linear head has no hidden layers"),
+        (["--dropout", "0.1"], "--dropout needs --head mlp: the linear head has no hidden layers"),
+        (["--head", "mlp", "--hidden", "64,x"], "argument --hidden: 'x' is not a whole number of at least 1"),
+        (["--head", "mlp", "--dropout", "1"], "--dropout 1.0 leaves nothing to learn from; give a number below 1"),
+        (["--batch-size", "8"], "--batch-size has no meaning for --head linear, which is fitted to convergence; leave"),
+        (["--copies", "2"], "--copies needs --augment and no --unfreeze, which changes the images again in each epoch"),
+        (["--head", "mlp", "--optimizer", "adan"], "--optimizer adan"),
+    ],
+)
+def test_settings_of_train_that_do_not_go_together(
+    options: list[str], message: str, main: Any, folder: Path, tmp_path: Path
+) -> None:
+    code, out, err = main("train", folder / "train", *MODEL, *options, "--output", tmp_path / "a.bundle")
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+def test_train_with_changed_copies(main: Any, folder: Path, tmp_path: Path) -> None:
+    options = ("--augment", "--copies", "2", "--json", "--output", tmp_path / "a.bundle")
+    code, out, err = main("train", folder / "validation", *MODEL, *options)
+    assert code == 0, err
+    assert json.loads(out)["settings"]["copies"] == 2
 
 
 def test_train_goes_on_from_a_bundle(main: Any, folder: Path, tmp_path: Path) -> None:
@@ -119,7 +147,7 @@ def test_evaluate_complains_of_bad_images(main: Any, tmp_path: Path) -> None:
     code, out, err = main("evaluate", tmp_path / "table.csv", "--model", "EfficientNetLite0")
     assert code == 1
     assert "top-1  100.0 %" in out
-    assert err == f"pretrained-cnn: {tmp_path / 'no.png'}: there is no such file\n"
+    assert err == f"pretrained-cnn: {tmp_path / 'no.png'}: the file does not exist\n"
 
 
 def test_embed(main: Any, folder: Path, tmp_path: Path) -> None:

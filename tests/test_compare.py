@@ -19,7 +19,7 @@ from pretrained_cnn._statistics import exact_mcnemar, wilson
 
 
 def comparison(both: int, only_a: int, only_b: int, neither: int) -> Comparison:
-    """One with so many images of each kind."""
+    """One with this number of images of each kind."""
     a = ["cat"] * (both + only_a) + ["dog"] * (only_b + neither)
     b = ["cat"] * both + ["dog"] * only_a + ["cat"] * only_b + ["dog"] * neither
     return Comparison([f"{i}.jpg" for i in range(len(a))], ["cat"] * len(a), a, b)
@@ -58,7 +58,7 @@ def test_counts_accuracies_and_verdict(both: int, only_a: int, only_b: int, neit
 
 
 def power(images: int, only_a: float, only_b: float, seed: int = 0) -> float:
-    """How often so many images tell classifiers apart that differ with these probabilities."""
+    """How often this number of images tells classifiers apart that differ with these probabilities."""
     draws = multinomial.rvs(images, [only_a, only_b, 1 - only_a - only_b], size=2_000, random_state=seed)
     return float(np.mean([exact_mcnemar(int(x), int(y)) < 0.05 for x, y, _ in draws]))
 
@@ -285,7 +285,7 @@ def test_the_page_shows_what_each_names_rightly_alone(tmp_path: Path) -> None:
     assert gained < text.index("<bdi>black</bdi></b>") < lost < text.index("<bdi>clock</bdi></b>")
     assert text.count("data:image/webp;base64,") == 2
     assert "not shown: <bdi>it could be read only once</bdi>" in text
-    assert "not shown: <bdi>there is no such file</bdi>" in text
+    assert "not shown: <bdi>the file does not exist</bdi>" in text
     assert "<bdi>tabby (n02123045)</bdi>" in text
     with pytest.raises(OutputError, match="already exists; replace it with overwrite=True"):
         result.write_html(path)

@@ -1,6 +1,6 @@
 """CONTRIBUTING.md says what is true: where rooms lie, and which files a change touches.
 
-``python tests/test_contributing.py`` writes the table of rooms anew.
+``python tests/test_contributing.py`` writes the table of rooms again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def layers() -> list[list[str]]:
 def rooms() -> str:
     """A Markdown table of the rooms, each with the first sentence of its docstring."""
     found = layers()
-    lines = ["| floor | room | what is in it |", "|--:|---|---|"]
+    lines = ["| layer | module | contents |", "|--:|---|---|"]
     for floor, names in zip(range(len(found) - 1, -1, -1), found, strict=True):
         lines += [f"| {floor} | {_link(name)} | {_summary(name)} |" for name in names]
     return "".join(f"{line}\n" for line in lines)

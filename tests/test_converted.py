@@ -239,7 +239,7 @@ def test_a_broken_entry_is_made_anew(conversions: Any, cache: Path, caplog: pyte
     (entry / "model.bin").write_bytes(b"")
     np.testing.assert_array_equal(Classifier(SPEC, runtime="openvino").predict_proba([IMAGE]), expected)
     assert conversions() == 2
-    assert f"a converted model is broken and will be made anew: {entry / 'model.bin'} was changed" in caplog.text
+    assert f"a converted model is broken and will be made again: {entry / 'model.bin'} was changed" in caplog.text
     assert kept(cache) == [entry.name]
 
 

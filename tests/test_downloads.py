@@ -55,7 +55,7 @@ class Request(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def send(self, data: bytes) -> None:
-        self.server.sent += len(data)  # first, as the client may be done before this thread goes on
+        self.server.sent += len(data)  # first, as the client may be done before this thread continues
         self.wfile.write(data)
 
     def log_message(self, *_: object) -> None:
@@ -578,7 +578,7 @@ def test_not_offline(serve: Any, cache: Path, monkeypatch: pytest.MonkeyPatch, v
 
 @pytest.fixture
 def read_only() -> Iterator[Callable[[Path], None]]:
-    """Makes folders read-only; to root too, who becomes nobody until the test ends."""
+    """Makes folders read-only; also to root, who becomes nobody until the test ends."""
     changed: list[Path] = []
 
     def close(folder: Path) -> None:
@@ -671,7 +671,7 @@ print(len(path.read_bytes()), flush=True)
 
 
 def test_eight_processes_of_which_one_is_killed(serve: Any, cache: Path) -> None:
-    """The one that downloads is killed in the middle; another goes on from there, and all have the file."""
+    """The one that downloads is killed in the middle; another continues from there, and all have the file."""
     server = serve(held, resumable)
     command = [sys.executable, "-c", LOADER, server.url, MD5]
     running = [
@@ -694,7 +694,7 @@ def test_eight_processes_of_which_one_is_killed(serve: Any, cache: Path) -> None
     first.communicate()
     for process in others:
         assert process.communicate(timeout=60) == (f"{len(BODY)}\n", "")
-    assert server.ranges == [None, f"bytes={HALF}-"], "one went on for all"
+    assert server.ranges == [None, f"bytes={HALF}-"], "one continued for all"
     assert server.sent == len(BODY), "each byte came once"
     assert names(cache) == ["net.h5"]
     assert (cache / "net.h5").read_bytes() == BODY
@@ -729,7 +729,7 @@ def test_many_threads_at_once(serve: Any, cache: Path) -> None:
 
 
 def test_the_lock_lets_one_in_at_a_time_though_its_file_comes_and_goes(cache: Path) -> None:
-    """Each holder removes the lock's file; whoever had opened it before must not come in with it."""
+    """Each holder removes the lock's file; anyone who had opened it before must not come in with it."""
     cache.mkdir()
     inside, most = 0, 0
 

@@ -58,7 +58,7 @@ def evaluation(targets: Any, scores: Any, **changes: Any) -> Evaluation:
 
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
-    """Targets, and probabilities of which no two in a row are equal: of ties scikit-learn takes another one."""
+    """Targets, and probabilities, no two of a row equal: of ties scikit-learn takes another one."""
     count, classes = draw(st.integers(1, 60)), draw(st.integers(2, 12))
     targets = draw(arrays(np.intp, count, elements=st.integers(0, classes - 1)))
     generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))

@@ -121,7 +121,7 @@ def nested(inner: keras.Model) -> keras.Model:
 
 
 def trunk_within() -> keras.Model:
-    """What Keras's own guide to transfer learning builds: a trunk as a layer, and a head behind it."""
+    """What Keras's own guide to transfer learning builds: a backbone as a layer, and a head behind it."""
     whole = small()
     trunk = keras.Model(whole.inputs, whole.get_layer("last").output)
     inputs = keras.Input((16, 16, 3))

@@ -45,7 +45,7 @@ def test_the_script_that_draws_them_runs(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in EXAMPLES.iterdir()}
 
 
-if __name__ == "__main__":  # writes the golden file anew
+if __name__ == "__main__":  # writes the golden file again
     results = Classifier("EfficientNetLite0").stream(EXAMPLES, top=3)
     scores = {Path(result.source).name: {row.id: round(row.score, 5) for row in result} for result in results}
     GOLDEN.write_text(json.dumps(scores, indent=1) + "\n")

@@ -311,7 +311,7 @@ def test_signatures_of_a_saved_model(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_operations_of_a_saved_model(tmp_path: Path) -> None:
-    """What reads or writes files, or runs Python, is refused before it is loaded, in branches and functions too."""
+    """What reads or writes files, or runs Python, is refused before it is loaded, also in branches and functions."""
     import tensorflow as tf
 
     target = tmp_path / "written"

@@ -1,4 +1,4 @@
-"""Heads that are trained epoch by epoch: layers of one's own, and what a student tunes."""
+"""Heads that are trained epoch by epoch: layers of your own, and what a student tunes."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_history_of_train_and_validation(patterns: Path) -> None:
         ({"head": [keras.layers.Dense(3), keras.layers.Softmax(name="s")]}, "head=...: its last layer, 's', gives"),
         ({"head": keras.layers.Conv1D(3, 2)}, "head=...: the layers do not take an embedding of shape (N, 16): "),
         ({"head": keras.layers.Reshape((4, 4))}, "head=...: the layers give (None, 4, 4) of an embedding; they must"),
-        ({"batch_size": 8}, 'batch_size=... has no meaning for head="linear", which is fitted to convergence; leave'),
+        ({"batch_size": 8}, "batch_size=... has no meaning for head='linear', which is fitted to convergence; leave"),
         ({"head": "mlp", "batch_size": 0}, "batch_size=0 is not a whole number of at least 1"),
         ({"head": "mlp", "patience": 0.5}, "patience=0.5 is not a whole number of at least 1"),
         ({"head": "mlp", "optimizer": "adman"}, "optimizer='adman' is not known; give an optimizer of Keras or its"),

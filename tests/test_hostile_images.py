@@ -123,7 +123,7 @@ def test_each_awkward_file_is_a_image_or_a_named_error(outcomes: dict[str, Any])
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["Landscape", "Portrait"])
 def test_exif_photos_give_the_same_class_in_all_orientations(assets: Path, kind: str) -> None:
-    """One image stored in five orientations, but for the digit in its middle, which is covered here."""
+    """One image stored in five orientations, except the digit in its middle, which is covered here."""
     paths = sorted((assets / "awkward" / "exif").glob(f"{kind}_*.jpg"))
     upright: list[Image.Image] = []
     stored = set()

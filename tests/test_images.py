@@ -152,7 +152,7 @@ def test_a_black_image_is_a_image() -> None:
     [
         (None, "<NoneType 0>: an object of type NoneType is not an image; give a path, an http(s) address, bytes"),
         ([[1, 2], [3, 4]], "<list 0>: an object of type list is not an image"),
-        ("no/such.jpg", "no/such.jpg: there is no such file"),
+        ("no/such.jpg", "no/such.jpg: the file does not exist"),
         (b"", "<bytes 0>: it is empty"),
         (b"hello", "<bytes 0>: this is not an image in a format that can be read; it begins with b'hello'"),
         (io.StringIO("hello"), '<StringIO 0>: the file was opened for text; open it with "rb"'),

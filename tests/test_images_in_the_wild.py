@@ -770,7 +770,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "a file: address of another host": (lambda: "file://nas/a.png", "this file is on another host, nas; mount it"),
     "a data: URL without a comma": (lambda: "data:image/png;base64", "this data: URL has no comma"),
     "a data: URL that is broken": (lambda: "data:image/png;base64,/!!", "the base64 text of this data: URL is broken"),
-    "a pair whose file is missing": (lambda: "no/such.png", "there is no such file"),
+    "a pair whose file is missing": (lambda: "no/such.png", "the file does not exist"),
     "booleans": (lambda: GRAY > 9, "is of booleans; use array.astype(np.uint8) * 255"),
     "a device": (lambda: "/dev/zero", "this is a device, not a file; only files are opened"),
 }
@@ -797,7 +797,7 @@ def test_an_image_that_needs_a_package(data: bytes, module: str, reason: str, mo
         decode(data)
 
 
-# What people hand over
+# What people pass
 
 
 def given(tmp_path: Path) -> dict[str, Any]:
@@ -1093,7 +1093,7 @@ def test_headers_are_told_to_nobody() -> None:
 
 
 def test_a_long_name_is_cut() -> None:
-    with pytest.raises(ImageError, match=r"^/no/x+\.\.\.x+y: there is no such file$") as caught:
+    with pytest.raises(ImageError, match=r"^/no/x+\.\.\.x+y: the file does not exist$") as caught:
         decode("/no/" + "x" * 200 + "/" + "x" * 200 + "y")
     assert len(str(caught.value)) < 340
 
@@ -1133,7 +1133,7 @@ def png_bomb(kind: int, *chunks: bytes) -> bytes:
 
 
 def jpeg_bomb(width: int, times: int) -> bytes:
-    """A JPEG of ``times`` times 128 rows, of which only the first were encoded.
+    """A JPEG of ``times`` times 128 rows; only the first were encoded.
 
     A restart marker ends each 16 rows. Markers are counted up to 8, so the first one follows again after 128 rows.
     """
@@ -1304,8 +1304,8 @@ def test_the_command_line_has_each_setting() -> None:
 
 
 def test_names_do_not_reach_the_terminal_as_they_are(capfd: pytest.CaptureFixture[str]) -> None:
-    complain(ImageError("a\tb\x1b[2J\nc.jpg", "there is no such file"))
-    assert capfd.readouterr().err == "pretrained-cnn: a\\tb\\x1b[2J\\nc.jpg: there is no such file\n"
+    complain(ImageError("a\tb\x1b[2J\nc.jpg", "the file does not exist"))
+    assert capfd.readouterr().err == "pretrained-cnn: a\\tb\\x1b[2J\\nc.jpg: the file does not exist\n"
 
 
 # The table "What decoding decides"

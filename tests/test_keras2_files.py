@@ -70,7 +70,7 @@ def operations() -> Any:
     return tf_keras.Model(inputs, tf.nn.softmax(layers.Dense(3)(found)))
 
 
-# the model, and what it is told of pixels; the arithmetic of the last one says it
+# the model, and what the caller says about pixels; the arithmetic of the last one says it
 MODELS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "teachable machine": (teachable_machine, {"preprocess": "teachable_machine"}),
     "arithmetic": (arithmetic, {"preprocess": "none"}),
@@ -210,7 +210,7 @@ def test_what_cannot_be_rebuilt_is_run_as_a_graph(source: str, tmp_path: Path) -
 
 
 def test_a_function_that_does_more_than_compute_is_not_called(tmp_path: Path) -> None:
-    """tf_keras would call it, on loading too."""
+    """tf_keras would call it, also on loading."""
     sorting().save(path := tmp_path / "a.h5")
     with h5py.File(path, "a") as file:
         file.attrs["model_config"] = file.attrs["model_config"].replace(

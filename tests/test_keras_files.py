@@ -113,7 +113,7 @@ REFUSED: dict[str, tuple[Callable[[], keras.Model], dict[str, Any], str]] = {
     "a Lambda": (
         lambda: network(layers.Lambda(lambda tensor: tensor / 255)),
         {"preprocess": "unit"},
-        "is a Lambda, which runs code that comes with the file; if you trust whoever made the file, give trust=True",
+        "is a Lambda, which runs code that comes with the file; if you trust its author, give trust=True",
     ),
     "scaled twice": (
         lambda: network(layers.Rescaling(1 / 255)),

@@ -56,7 +56,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def kill(folder: Path, output: str, *arguments: str) -> None:
-    """Begin the run or go on with it, and kill it at a random moment after it has opened its file."""
+    """Begin the run or continue it, and kill it at a random moment after it has opened its file."""
     lock = folder / f".{output}.lock"
     running = start(folder, *arguments, "--resume")
     while running.poll() is None and not lock.exists():

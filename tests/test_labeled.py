@@ -35,7 +35,7 @@ def touch(folder: Path, *names: str) -> Path:
         (("Training/a/0.png", "valid/b/0.png"), {"train": "Training", "validation": "valid"}),
         (("train/a/0.png", "test/a/0.png", ".cache/a/0.png"), {"train": "train", "test": "test"}),
         (("train/a/0.png",), None),
-        (("train/0.png", "test/0.png"), None),  # pictures of trains, and of tests
+        (("train/0.png", "test/0.png"), None),  # images of trains, and of tests
         (("train/a/0.png", "test/a/0.png", "bus/a/0.png"), None),
         (("train/a/0.png", "val/a/0.png", "valid/a/0.png"), None),
     ],

@@ -59,10 +59,20 @@ def test_the_best_strength_lies_within_those_tried(images: int, classes: int, sp
     assert tried == sorted(tried)
     best = tried.index(fitted.strength)
     assert 0 < best < len(tried) - 1
-    assert losses[best] <= min(losses) + LEAST_GAIN
+    against = [np.log10(strength) ** 2 * 2 / held.weights.sum() for strength in tried]  # what the prior says
+    beside = range(best - 1, best + 2)
+    assert losses[best] + against[best] <= min(losses[i] + against[i] for i in beside) + LEAST_GAIN
     for strength, loss in zip(tried, losses, strict=True):  # each of them was fitted, and is not the one before it
         alone = Regression(train, classes).fit(strength, tolerance=1e-11)
         assert loss == pytest.approx(measure(alone(held.vectors), held.targets, held.weights)[0], abs=1e-2)
+
+
+def test_few_images_choose_a_strength_near_1_and_many_choose_their_own() -> None:
+    """Two images that a weak head names well by chance are no reason for a weak head; many of them are."""
+    train, held = embeddings(40, 30, 2, spread=1.0), embeddings(2, 30, 2, spread=1.0, seed=1)
+    few = fit_linear(train, [(train, held)], 2)
+    many = fit_linear(train, [(train, HeadData(held.vectors, held.targets, 1e6 * held.weights))], 2)
+    assert 0.1 < few.strength < 10 <= many.strength * 1.01
 
 
 def test_what_an_image_counts_is_counted_where_the_strength_is_chosen() -> None:

@@ -90,14 +90,14 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 CLOCK = Prediction("n02708093", "analog_clock", 0.7, 409)
 GOOD = Result("a.png", (CLOCK, Prediction("n04548280", "wall_clock", 0.2, 892)))
-BAD = Result("no.png", (), ImageError("no.png", "there is no such file"))
+BAD = Result("no.png", (), ImageError("no.png", "the file does not exist"))
 
 
 def test_a_image_is_a_row_for_each_class_or_one_with_its_error() -> None:
     assert [tuple(row.values()) for result in (GOOD, BAD) for row in to_rows(result)] == [
         ("a.png", 1, 409, "n02708093", "analog_clock", 0.7, "ok", None, None),
         ("a.png", 2, 892, "n04548280", "wall_clock", 0.2, "ok", None, None),
-        ("no.png", None, None, None, None, None, "failed", None, "there is no such file"),
+        ("no.png", None, None, None, None, None, "failed", None, "the file does not exist"),
     ]
     assert [tuple(row.values()) for row in to_rows(Result("mute.png", ()))] == [
         ("mute.png", *[None] * 5, "ok", None, None)
@@ -110,7 +110,7 @@ def test_to_frame() -> None:
     assert frame["rank"].tolist() == [1, 2, pandas.NA]
     assert frame["index"].sum() == 409 + 892
     assert frame["score"].max() == 0.7
-    assert frame["error"].dropna().tolist() == ["there is no such file"]
+    assert frame["error"].dropna().tolist() == ["the file does not exist"]
     assert frame.dtypes.equals(to_frame([]).dtypes)
 
 
@@ -124,7 +124,7 @@ def test_a_package_that_is_not_there(name: str, extra: str, monkeypatch: pytest.
     assert list(tmp_path.iterdir()) == []
 
 
-# Going on
+# Continuing
 
 
 NAMES = ["a.png", "b,c.png", 'quo"te.png', "line\nend.png", "car\rriage.png", "caf\udce9.png", "née.png", '"', " s "]
@@ -360,7 +360,7 @@ def test_a_disk_that_is_full(tmp_path: Path, suffix: str) -> None:
     written = path if suffix != "parquet" else Path(f"{path}.unfinished")
     assert written.stat().st_size == 10_000, "the last row is torn"
     assert str(caught.value) == (
-        f"{path}: it cannot be written: File too large; what is in it stays, and resume=True goes on from there"
+        f"{path}: it cannot be written: File too large; what is in it stays, and resume=True continues from there"
     )
     with ResultsFile(str(path), {"top": 2}, resume=True) as output:
         kept = output.images
@@ -652,7 +652,7 @@ def test_a_name_that_is_too_long_costs_a_line(main: Any, monkeypatch: pytest.Mon
     code, _, err = main("photos/a", "--link-to", "sorted", "--output", "r.csv")
     assert code == 1
     assert "photos/a/1.png: its name is too long, so it was not put into sorted/red" in err
-    assert len(read(Path("r.csv"))) == 2, "the run goes on"
+    assert len(read(Path("r.csv"))) == 2, "the run continues"
 
 
 @pytest.mark.parametrize("link", [False, True])
@@ -787,7 +787,7 @@ def many_photos(number: int) -> list[str]:
 
 
 def cut_off(suffix: str, signal_: signal.Signals) -> str:
-    """Begin or go on with a run, and end it by a signal at a random moment. Returns what it said."""
+    """Begin or continue a run, and end it by a signal at a random moment. Returns what it said."""
     growing = Path(f"r.{suffix}.unfinished" if suffix == "parquet" else f"r.{suffix}")
     before = growing.stat().st_size if growing.exists() else 0
     running = start("--output", f"r.{suffix}", "--resume", "--top", "2")
@@ -802,7 +802,7 @@ def cut_off(suffix: str, signal_: signal.Signals) -> str:
 
 
 def complete(suffix: str, names: list[str]) -> None:
-    """Go on with the run until it ends, and check that each image has its rows once."""
+    """Continue the run until it ends, and check that each image has its rows once."""
     running = start("--output", f"r.{suffix}", "--resume", "--top", "2")
     said = running.communicate(timeout=120)[1]
     found = read(Path(f"r.{suffix}"))

@@ -288,7 +288,7 @@ def test_probabilities_in_16_bits_are_saved(policy: str, tmp_path: Path) -> None
     assert Classifier.load(tmp_path / "b").predict(IMAGES[1]).label == "green"
 
 
-# What is handed over is what is seen
+# What is passed is what is seen
 
 
 def test_the_scores_of_the_lesson(tmp_path: Path) -> None:
@@ -534,7 +534,7 @@ from pretrained_cnn.bundle import child
 
 child.allowed = False
 wrapped = Classifier.from_keras(net(), labels=LABELS)
-ways = {"wrapped": lambda: wrapped, "anew": lambda: Classifier("MobileNet", weights=None, alpha=0.25)}
+ways = {"wrapped": lambda: wrapped, "again": lambda: Classifier("MobileNet", weights=None, alpha=0.25)}
 formats = {"keras": "keras", "openvino": "openvino", "onnxruntime": "onnx", "litert": "litert"}
 for runtime, format in {**formats, "tensorflow": "saved_model"}.items():
     path = f"{sys.argv[2]}/{runtime}"
@@ -542,7 +542,7 @@ for runtime, format in {**formats, "tensorflow": "saved_model"}.items():
     loaded = Classifier.load(path)
     assert [loaded.predict(image).label for image in IMAGES] == LABELS
     ways[runtime] = lambda loaded=loaded: loaded
-    ways[f"{runtime}, loaded anew"] = lambda path=path: Classifier.load(path)
+    ways[f"{runtime}, loaded again"] = lambda path=path: Classifier.load(path)
 
 def work(get, answer):
     try:

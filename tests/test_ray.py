@@ -163,7 +163,7 @@ def test_columns(bundle: Path) -> None:
     ):
         name({"bytes": np.array([b"a"], object)})
     assert BatchClassifier(bundle, column="item")({"item": np.array(["no.png"])})["source"].to_pylist() == ["no.png"]
-    with pytest.raises(ImageError, match=r"no\.png: there is no such file"):
+    with pytest.raises(ImageError, match=r"no\.png: the file does not exist"):
         BatchClassifier(bundle, column="path", errors="raise")({"path": np.array(["no.png"])})
 
 

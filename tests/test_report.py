@@ -102,7 +102,7 @@ def test_everything_is_in_the_page_and_only_as_data(small: Classifier, folder: P
         assert [score for _, score in row["best"]] == pytest.approx([each.score for each in result], abs=6e-5)
     assert known["errors"] == [[error.source, error.reason] for error in report.failed]
     about = dict(known["about"])
-    assert about["Images"] == "12, of which 1 could not be read"
+    assert about["Images"] == "12; 1 could not be read"
     assert about["Input"] == "32 x 48 pixels, squashed to it, bilinear"
     assert "tensorflow 2." in about["Versions"]
 
@@ -174,7 +174,7 @@ def test_no_image_can_be_read(small: Classifier, tmp_path: Path, labeled: bool) 
     report = write_report(small, [("no.jpg", "a_hat")] if labeled else ["no.jpg"], path, labeled=labeled)
     assert (report.images, len(report.failed), report.evaluation) == (1, 1, None)
     assert rows(path) == []
-    assert facts(path)["errors"] == [["no.jpg", "there is no such file"]]
+    assert facts(path)["errors"] == [["no.jpg", "the file does not exist"]]
     assert (facts(path)["heat_maps"], facts(path)["evaluation"]) == (None, None)
 
 
@@ -279,14 +279,14 @@ def test_the_command(command: Any, tmp_path: Path) -> None:
     assert (code, out) == (1, "")
     assert re.fullmatch(
         rf"pretrained-cnn: 8 images are in {path}: 2 failed, \d uncertain, 1 file skipped; 0:00:\d\d, [\d.]+ a second\n"
-        r"pretrained-cnn: no\.jpg: there is no such file; 1 more under Errors in the page\n",
+        r"pretrained-cnn: no\.jpg: the file does not exist; 1 more under Errors in the page\n",
         err,
     )
     assert {len(row["best"]) for row in rows(path)} == {2}
     assert "<title>Images</title>" in path.read_text()
     code, out, err = command("no.jpg", "README.md", "-o", str(path), "--overwrite")
     assert (code, out) == (1, "")
-    assert err.endswith("pretrained-cnn: no.jpg: there is no such file; 1 more under Errors in the page\n")
+    assert err.endswith("pretrained-cnn: no.jpg: the file does not exist; 1 more under Errors in the page\n")
     code, out, err = command("no.jpg", "-o", str(path), "--no-heat-maps", "--overwrite")
     assert err.startswith(f"pretrained-cnn: 1 image is in {path}: 1 failed; ")
     code, out, err = command("examples/images", "-o", str(path), "--no-heat-maps", "--overwrite", "--title", "A & <b>")

@@ -407,7 +407,7 @@ def test_ten_thousand_images(tmp_path: Path, open_report: Open) -> None:
                 "about": [],
                 "coverage": None,
                 "date": "1 May 2026",
-                "errors": [[f"{at}.jpg", "there is no such file"] for at in range(1000)],
+                "errors": [[f"{at}.jpg", "the file does not exist"] for at in range(1000)],
                 "evaluation": None,
                 "heat_maps": {"size": [7, 7], "colors": colors},
                 "labeled": False,
@@ -430,7 +430,7 @@ def test_ten_thousand_images(tmp_path: Path, open_report: Open) -> None:
     window.fill("#search", "class 77")
     expected = [at for at in range(10_000) if "77" in f"{at:05}.jpg c{at % 300}"]
     assert shown(window) == len(expected) > 100
-    assert names(window)[0] == f"{expected[0]:05}.jpg", "the list begins anew, and the window with it"
+    assert names(window)[0] == f"{expected[0]:05}.jpg", "the list begins again, and the window with it"
     assert window.locator("#cards .card").first.bounding_box()["y"] > 0
     window.fill("#search", "")
     window.select_option("#sort", "best")

@@ -236,6 +236,10 @@ def test_it_answers_what_it_took_before_it_ends(bundle: Path, clf: Classifier, c
         service.process.terminate()
         while is_open(service.port):
             time.sleep(0.02)
+        idle.request("POST", "/predict", data)  # sent before the client can know that the service ends
+        response = idle.getresponse()
+        assert (response.status, response.headers["Connection"]) == (200, "close")
+        response.read()
         time.sleep(0.5)  # longer than a server waits that does not wait
         connected.send(data[100:])
         response = connected.getresponse()
@@ -524,7 +528,7 @@ CONTAINERS = EXAMPLES.parent / "serve"
 
 
 def dockerfile() -> dict[str, str]:
-    """The instructions of the Dockerfile, those of one name joined; a line that ends in a backslash goes on."""
+    """The instructions of the Dockerfile, those of one name joined; a line that ends in a backslash continues."""
     found: dict[str, str] = {}
     for line in (CONTAINERS / "Dockerfile").read_text().replace("\\\n", " ").splitlines():
         if line and not line.startswith("#"):

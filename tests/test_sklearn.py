@@ -53,7 +53,7 @@ def test_embedder(images: list[str]) -> None:
     np.testing.assert_allclose(vectors, Classifier(SMALL).embed(images), atol=1e-6)
     assert embedder.get_feature_names_out()[[0, -1]].tolist() == ["embedding0", "embedding15"]
     assert ImageEmbedder(SMALL, layer="relu0").fit_transform(images).shape == (36, 8)
-    with pytest.raises(ImageError, match=r"no\.png: there is no such file"):
+    with pytest.raises(ImageError, match=r"no\.png: the file does not exist"):
         embedder.transform(["no.png"])
     with pytest.raises(
         InvalidArgumentError, match="layer='relu9': small has no layer of that name; did you mean 'relu"
@@ -252,7 +252,7 @@ def test_a_grid_search_embeds_each_image_once(
     assert sorted(embedded) == sorted(images)
     ImageClassifier(SMALL).fit(images, classes)
     assert sorted(embedded) == sorted(images)
-    with pytest.raises(ImageError, match=r"no\.png: there is no such file"):
+    with pytest.raises(ImageError, match=r"no\.png: the file does not exist"):
         pipeline.named_steps["imageembedder"].fit().transform([*images, "no.png"])
     assert ImageEmbedder(SMALL).fit().transform([]).shape == (0, 16)
 

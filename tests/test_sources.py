@@ -217,7 +217,7 @@ def test_a_text_file_of_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     lines = b"\xef\xbb\xbf spaced .png\r\n\r\n" + os.fsencode(odd) + b"\nno.png\nhttp://127.0.0.1:9/a.png"
     (tmp_path / "list.txt").write_bytes(lines)
     found = read("list.txt")
-    assert found[:3] == [(" spaced .png", 1), (odd, 2), ("no.png", "there is no such file")]
+    assert found[:3] == [(" spaced .png", 1), (odd, 2), ("no.png", "the file does not exist")]
     assert found[3][0] == "http://127.0.0.1:9/a.png"
     assert "it cannot be fetched" in str(found[3][1])
 
@@ -302,7 +302,7 @@ def test_a_source_that_changes_under_the_run(tree: Path) -> None:
 def test_a_image_that_vanished_is_its_own_error(tree: Path) -> None:
     items = list(sources.iter_items(tree / "c"))
     (tree / "c" / "1.png").unlink()
-    with pytest.raises(ImageError, match=r"c/1\.png: there is no such file"):
+    with pytest.raises(ImageError, match=r"c/1\.png: the file does not exist"):
         decode.decode(items[0], ImagePolicy())
 
 
@@ -326,7 +326,7 @@ def test_decoding_goes_on_while_the_consumer_is_busy(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(batch, "load", load)
     stream = batches(iter(lambda: png(0), None), batch_size=4, workers=2, prefetch=3)
     next(stream)
-    assert done.wait(10), "the two batches behind the one at hand were decoded without being asked for"
+    assert done.wait(10), "the two batches behind the one available were decoded without being asked for"
     stream.close()
     assert sorted(decoded) == list(range(12)), "and no more than these"
 

@@ -1,4 +1,4 @@
-"""Classifiers of one's own classes: what is learnt, kept, refused and resumed."""
+"""Classifiers of your own classes: what is learned, kept, refused and resumed."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def train(patterns: Path, model: Any = SMALL, **options: Any) -> Classifier:
     return Classifier.train(patterns / "train", model, validation=patterns / "validation", **options)
 
 
-# What is learnt
+# What is learned
 
 
 def test_a_linear_head(patterns: Path) -> None:
@@ -207,7 +207,7 @@ def test_one_image_in_two_classes_is_warned_of(patterns: Path) -> None:
     with messages() as warned:
         report = Classifier.train([*pairs, (pairs[0][0], "down")], SMALL).report
     assert warned == [
-        f"1 train images are in another class too, such as {pairs[0][0]}; report.contradictions lists all: "
+        f"1 train images are also in another class, such as {pairs[0][0]}; report.contradictions lists all: "
         "remove each from the wrong class"
     ]
     assert report.contradictions == [str(pairs[0][0])]
@@ -307,6 +307,12 @@ def test_progress(patterns: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     seen.clear()
     clf.evaluate(patterns / "test", progress=note)
     assert seen[-1] == ("evaluate", 90, 90)
+    seen.clear()
+    clf.compare(clf, patterns / "test", progress=note)
+    assert [of for of in seen if of[1] == of[2]] == [("evaluate", 90, 90)] * 2
+    seen.clear()
+    clf.calibrate(patterns / "test", progress=note)
+    assert (seen[0], seen[-1]) == (("calibrate", 0, 90), ("calibrate", 90, 90))
     with pytest.raises(
         InvalidArgumentError, match=r"progress='yes' is not known; give True, or f\(stage, done, total\)"
     ):
@@ -405,7 +411,7 @@ def test_from_a_classifier_that_stays_as_it_is(patterns: Path, tmp_path: Path) -
     assert [label.id for label in other.spec.labels] == ["across", "down"]
     assert other.spec.name == "Small-trained"
     with pytest.raises(
-        InvalidArgumentError, match=r"weights=\.\.\., resize=\.\.\. cannot be given with a Classifier to go on"
+        InvalidArgumentError, match=r"weights=\.\.\., resize=\.\.\. cannot be given with a Classifier to continue"
     ):
         Classifier.train(two, one, weights=None, resize=ResizePolicy())
 
@@ -567,7 +573,7 @@ def test_a_store_that_is_damaged_is_begun_anew(tmp_path: Path, caplog: pytest.Lo
     path = tmp_path / "a.sqlite"
     path.write_bytes(b"this is no database" * 100)
     store = Store(path)
-    assert "a.sqlite is damaged and is begun anew" in caplog.text
+    assert "a.sqlite is damaged and is started again" in caplog.text
     store.put([(b"1", np.ones(3, np.float32)), (None, np.zeros(3, np.float32))])
     assert {key: value.tolist() for key, value in Store(path).get([b"1", b"2", None]).items()} == {b"1": [1, 1, 1]}
 
@@ -592,7 +598,7 @@ def test_a_store_that_is_damaged_while_it_is_open_is_begun_anew(
         with contextlib.closing(sqlite3.connect(path)) as connection:
             connection.execute("CREATE TABLE cats (name TEXT)")
     assert store.get([digest for digest, _ in rows]) == {}
-    assert "a.sqlite is damaged and is begun anew" in caplog.text
+    assert "a.sqlite is damaged and is started again" in caplog.text
     store.put(rows)
     assert len(store.get([digest for digest, _ in rows])) == 100
 
@@ -671,7 +677,7 @@ def test_the_same_image_in_both_is_warned_of(patterns: Path, tmp_path: Path) -> 
     with messages() as warned:
         clf = Classifier.train(patterns / "train", SMALL, validation=tmp_path / "validation")
     assert clf.report.duplicates == [str(copy)]
-    assert warned[0].startswith(f"1 validation images are among the train images too, such as {copy}; ")
+    assert warned[0].startswith(f"1 validation images are also among the train images, such as {copy}; ")
 
 
 def one_class(folder: Path) -> None:
@@ -756,9 +762,9 @@ def test_settings_take_the_numbers_of_numpy() -> None:
         ({"head": "mlp", "epochs": 0}, "epochs=0 is not a whole number of at least 1"),
         (
             {"epochs": 3},
-            'epochs=... has no meaning for head="linear", which is fitted to convergence; leave it out, or',
+            "epochs=... has no meaning for head='linear', which is fitted to convergence; leave epochs out, or",
         ),
-        ({"learning_rate": 0.1}, 'learning_rate=... has no meaning for head="linear"'),
+        ({"learning_rate": 0.1}, "learning_rate=... has no meaning for head='linear'"),
         ({"head": "mlp", "learning_rate": 0}, "learning_rate=0 is not a number above 0"),
         ({"augment": "much", "unfreeze": 1}, "augment='much' is not known; give \"default\", a keras layer or None"),
         ({"augment": abs, "unfreeze": 1}, "augment=<built-in function abs> is not known; give"),
@@ -922,18 +928,18 @@ def test_a_killed_training_goes_on_to_the_same_bits(
     assert subprocess.run(command, cwd=ROOT, timeout=120).returncode == -signal.SIGKILL
     assert len(list((cache / "training").iterdir())) == 1
     resumed = train(patterns, **options)
-    assert "training goes on after epoch 2, from " in caplog.text
+    assert "training continues after epoch 2, from " in caplog.text
     with pytest.raises(BundleError):
         resumed.save(cache)  # a folder that is no bundle
     again = train(patterns, **options)
-    assert "training goes on after epoch 3, from " in caplog.text, "a checkpoint outlives a save that failed"
+    assert "training continues after epoch 3, from " in caplog.text, "a checkpoint outlives a save that failed"
     assert weights_digest(again.keras_model) == weights_digest(resumed.keras_model)
     again.save(cache / "a.bundle")
     assert list((cache / "training").iterdir()) == [], "a network that is saved needs no checkpoint"
 
     monkeypatch.setenv("PRETRAINED_CNN_CACHE", str(cache / "other"))
     uninterrupted = train(patterns, **options)
-    assert caplog.text.count("training goes on") == 2
+    assert caplog.text.count("training continues") == 2
     assert resumed.history == uninterrupted.history
     assert weights_digest(resumed.keras_model) == weights_digest(uninterrupted.keras_model)
 
@@ -963,7 +969,7 @@ def test_the_state_of_the_optimizer_counts(patterns: Path, cache: Path, monkeypa
     assert weights_digest(resumed.keras_model) != weights_digest(train(patterns, **QUICK, cache=False).keras_model)
 
 
-# What is told
+# Messages
 
 
 def test_history_and_report(patterns: Path) -> None:
@@ -995,7 +1001,7 @@ def test_the_model_card(patterns: Path, tmp_path: Path) -> None:
         "| down | 24 | 24 |",
         "5-fold cross-validation",
         "1 images could not be read",
-        f"{100 * clf.report.metrics['validation_accuracy']:.1f} % of the validation images are named rightly",
+        f"{100 * clf.report.metrics['validation_accuracy']:.1f} % of the validation images are classified correctly",
         f"| C | {clf.report.settings['C']} |",
         "License of the pretrained weights: MIT.",
         "https://example.org/small",
@@ -1059,7 +1065,7 @@ def test_a_head_on_a_graph_that_is_not_in_keras(
     again = train(patterns, loaded, head="mlp", epochs=20, learning_rate=1e-2)
     assert again.spec.name == "Small-trained"
     assert again.evaluate(test).top1 > 0.5
-    assert settings_of(again.engine) != settings_of(clf.engine), "a run does not go on with another head"
+    assert settings_of(again.engine) != settings_of(clf.engine), "a run does not continue another head"
 
 
 def test_a_graph_that_is_not_in_keras_says_what_it_cannot(patterns: Path, tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ TINY = "mobilenet_2_5_224_tf.h5"
 
 @pytest.fixture
 def mobilenet(assets: Path, server: Any) -> bytes:
-    """The published file of MobileNet with alpha 0.25, which the server has too."""
+    """The published file of MobileNet with alpha 0.25, which the server also has."""
     body = (assets / "keras_home" / "models" / TINY).read_bytes()
     server.files[f"/tensorflow/keras-applications/mobilenet/{TINY}"] = body
     return body

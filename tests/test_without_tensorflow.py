@@ -202,7 +202,7 @@ def lean_lines() -> list[str]:
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell and a pseudo-terminal")
 def test_the_first_line_of_the_page_is_enough(case: Case, tmp_path: Path) -> None:
-    """Everything that needs no Keras works, on a terminal too; everything else says what to install."""
+    """Everything that needs no Keras works, also on a terminal; everything else says what to install."""
     assert [line.split()[-1] for line in lean_lines()] == ["openvino", "onnxruntime", "ai-edge-litert"]
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True, timeout=300)
     programs = tmp_path / "venv" / "bin"

@@ -112,7 +112,7 @@ def test_python_and_the_command_line_write_the_same_bytes(photos: Path, suffix: 
     assert Path(f"p.{suffix}").read_bytes() == Path(f"c.{suffix}").read_bytes()
     noted = [json.loads(Path(f"{name}.{suffix}.settings.json").read_text()) for name in "pc"]
     assert noted[0] == noted[1]
-    assert cli.main([*call, "-o", f"p.{suffix}", "--resume"]) == 1, "either goes on with the other's file"
+    assert cli.main([*call, "-o", f"p.{suffix}", "--resume"]) == 1, "either continues the other's file"
     assert Path(f"p.{suffix}").read_bytes() == Path(f"c.{suffix}").read_bytes()
 
 
@@ -208,7 +208,7 @@ def test_failed_rows_are_nan(clf: Classifier) -> None:
         assert (found.shape, found.dtype) == ((4, width), np.float32)
         assert np.isnan(found).all(axis=1).tolist() == [False, True, True, False]
         np.testing.assert_allclose(found[[0, 3]], give([images[0], images[3]]), rtol=1e-6)
-        with pytest.raises(ImageError, match=r"no\.jpg: there is no such file"):
+        with pytest.raises(ImageError, match=r"no\.jpg: the file does not exist"):
             give(images)
         with pytest.raises(InvalidArgumentError, match="errors='ignore' is not known"):
             give(images, errors="ignore")
@@ -444,8 +444,8 @@ def test_eight_in_a_row_end_the_run_and_resume_alone_goes_on(
         failing(patch, lambda name: OSError(errno.EIO, "Input/output error") if name > LISTED[9] else None)
         with pytest.raises(OutputError) as caught:
             write_results(clf.stream("photos", top=1), path)
-    assert "8 images could not be read for a reason that may pass" in str(caught.value)
-    assert "10 images have their rows; when it is mended, continue with resume=True" in str(caught.value)
+    assert "8 images could not be read for a temporary reason" in str(caught.value)
+    assert "10 images have their rows; solve the problem, then continue with resume=True" in str(caught.value)
     assert write_results(clf.stream("photos", top=1), path, resume=True).before == 10
     assert Path(path).read_bytes() == Path(whole.path).read_bytes()
 
@@ -573,7 +573,7 @@ def test_settings_are_compared_by_content(photos: Path, what: str) -> None:
         "min_score": (spec(), {}, {"min_score": 0.5}),
     }
     write_results(Classifier(spec()).stream("photos", top=1), "r.csv")
-    assert write_results(Classifier(spec()).stream("photos", top=1), "r.csv", resume=True).before == 20, "built anew"
+    assert write_results(Classifier(spec()).stream("photos", top=1), "r.csv", resume=True).before == 20, "built again"
     model, arguments, asked = changes[what]
     with pytest.raises(OutputError, match=rf"r\.csv was made with [^:]*\b{re.escape(what)}=.*give the same again"):
         write_results(Classifier(model, **arguments).stream("photos", **{"top": 1, **asked}), "r.csv", resume=True)
@@ -805,7 +805,7 @@ def test_the_lines_of_the_docs_read_what_was_written(tmp_path: Path, monkeypatch
             rows = table.to_dicts() if line.startswith("polars") else table.to_dict("records")
         rows = [{key: None if value != value else value for key, value in row.items()} for row in rows]
         assert rows == known, line
-    # Excel is not at hand. Its import takes the file origin that the page names, and the dialect that csv calls by it.
+    # Excel is not available. Its import takes the file origin that the page names, and csv's dialect of that name.
     assert "Data > From Text/CSV, with the file origin 65001 (UTF-8)" in page
     text = Path("results.csv").read_bytes().decode("utf-8")
     columns, *cells = csv.reader(io.StringIO(text, newline=""), dialect="excel")

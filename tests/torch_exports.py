@@ -21,7 +21,7 @@ VIT = {"image_size": 32, "patch_size": 8, **SMALL}
 SWIN = {"image_size": 32, "patch_size": 2, "embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2], "window_size": 4}
 STAGES = {"hidden_sizes": [8, 16], "depths": [1, 1]}
 
-# the network, or a class of transformers and its config; what torch.onnx.export is told; the width of the embedding
+# the network, or a class of transformers and its config; the arguments of torch.onnx.export; the width of the embedding
 NETWORKS: dict[str, tuple[str | tuple[str, dict[str, Any]], dict[str, Any], int | None]] = {
     "linear": ("pooled", {}, 16),
     "hidden layer": ("hidden_layer", {}, 32),

@@ -43,7 +43,8 @@ def wake(model: keras.Model, inputs: np.ndarray) -> None:
 
     BatchNorm takes its statistics from ``inputs`` ``(N, H, W, 3)``, preprocessed; ConvNeXt's LayerScale
     becomes 0.3; the head is scaled until the logits deviate by 2, and its bias removes each class's mean.
-    Dropout is switched off for good, so that one pass gives both the statistics and the features that follow from them.
+    Dropout is switched off permanently, so that one pass gives both the statistics and the features that follow from
+    them.
     """
     for layer in layers_of(model):
         if isinstance(layer, keras.layers.BatchNormalization):

@@ -88,7 +88,7 @@ def resizing(gallery: Gallery) -> None:
 
 
 def _on_a_wall(image: Image.Image, width: int, height: int, left: int) -> Image.Image:
-    """The image as a part of a larger one, whose sides go on like its own."""
+    """The image as a part of a larger one, whose sides continue like its own."""
     larger = image.crop((0, 0, 1, image.height)).resize((width, height))
     larger.paste(image, (left, 0))
     return larger
@@ -182,14 +182,14 @@ def refused(gallery: Gallery) -> None:
         "floats from 0 to 1": np.full((64, 64, 3), 0.5),
     }
     results: list[Result] = gallery.clf.predict_batch(list(images.items()), errors="return")
-    rows = [["you hand over", "it answers"]]
+    rows = [["you pass", "it answers"]]
     rows += [[f"`{result.source}`", f"`{result.error.reason}`"] for result in results if result.error]
     assert len(rows) == len(images) + 1
     gallery.write("refused", rows)
 
 
 def write(app: Sphinx) -> None:
-    """Make all of it anew: the answers are those of the code as it is now."""
+    """Make all of it again: the answers are those of the code as it is now."""
     folder = Path(app.srcdir, "_generated")
     folder.mkdir(exist_ok=True)
     with quiet():

@@ -1,4 +1,4 @@
-"""Pretrained image classifiers by name: an image in, names and scores out.
+"""Classify images with any pretrained Keras model, by name.
 
 >>> from pretrained_cnn import Classifier
 >>> clf = Classifier("EfficientNetLite0")

@@ -1,4 +1,4 @@
-"""The cache of what was computed once: its kinds, its bound, and how one process at a time writes there."""
+"""The cache of computed results: its folders, its size limit, and its locks between processes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 KINDS = ("converted", "embeddings", "runtimes", "training")
-"""The folders of the cache: converted models, embeddings of images, which runtime is the quickest for a network, and
+"""The folders of the cache: converted models, embeddings of images, which runtime is the fastest for a network, and
 states of interrupted training."""
 
 
@@ -70,7 +70,7 @@ def cache_entries(kinds: Iterable[str] = KINDS) -> list[CacheEntry]:
 
 def mark_used(path: Path) -> None:
     """Count an entry as used just now."""
-    with contextlib.suppress(OSError):  # a cache that is read-only serves as well
+    with contextlib.suppress(OSError):  # a read-only cache also works
         os.utime(path)
 
 

@@ -1,4 +1,4 @@
-"""Checks of plain arguments, each with one message: what came, and what was expected.
+"""Checks of plain arguments. Each message says what came and what was expected.
 
 NumPy's integers and floats count as numbers. ``True`` and ``False`` do not.
 """

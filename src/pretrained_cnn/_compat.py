@@ -1,4 +1,4 @@
-"""Each private or undocumented part of another package that this library stands on, as one function.
+"""Private or undocumented parts of other packages that this library needs, each as one function.
 
 ``tests/test_compat.py`` checks each against the installed version and says what broke. Nothing is imported from the
 other package until a function is called.
@@ -106,7 +106,7 @@ def mend_tf2onnx() -> None:
 
 
 def efficientnet_deviations(builder: Any) -> list[float] | None:
-    """The standard deviations by which EfficientNet v1 divides, if ``builder`` is one of Keras's; else None.
+    """The standard deviations that EfficientNet v1 divides by, if ``builder`` is one of Keras's; else None.
 
     Stands on the module ``keras.src.applications.efficientnet`` and its ``IMAGENET_STDDEV_RGB``.
     """

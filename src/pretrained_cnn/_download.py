@@ -1,7 +1,7 @@
-"""Downloads that are right or not there: resumed, tried again, checked before they take their name.
+"""Downloads that are complete or absent: resumed, retried, and checked before they get their final name.
 
-A download goes to ``.NAME.part`` beside its goal. What may pass (status 5xx or 429, silence, a cut connection) is tried
-again; a 404 or a wrong hash is not.
+A download goes to ``.NAME.part`` beside its goal. Temporary failures (status 5xx or 429, silence, a cut connection) are
+retried; a 404 or a wrong hash is not.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TIMEOUT = 30.0
 """Seconds without a byte after which an attempt fails."""
 
 ATTEMPTS = 5
-"""How often a download is tried before it fails for a reason that may pass."""
+"""Number of tries before a temporary failure ends a download."""
 
 BACKOFF = 1.0
 """Seconds to wait after the first failed attempt; twice as long after each further one."""
@@ -64,7 +64,7 @@ def download(url: str, path: Path, problem: Problem, *, resumable: bool) -> None
 
 
 def _insist(attempt: Callable[[], None], url: str) -> None:
-    """Call ``attempt`` until it succeeds, as long as what goes wrong may pass."""
+    """Call ``attempt`` until it succeeds, as long as the failures are temporary."""
     for number in itertools.count(1):
         try:
             attempt()
@@ -91,7 +91,7 @@ def _attempt(url: str, part: Path, problem: Problem, resumable: bool) -> None:
 def _receive(url: str, part: Path, start: int) -> int:
     """Write what comes from ``url`` to ``part``, behind its first ``start`` bytes if the server can do that.
 
-    Returns how many bytes of the part were kept: ``start``, or 0 if the server began anew.
+    Returns how many bytes of the part were kept: ``start``, or 0 if the server began again.
     """
     try:
         response = open_url(url, timeout=TIMEOUT, headers={"Range": f"bytes={start}-"} if start else {})

@@ -1,4 +1,4 @@
-"""A figure of matplotlib that shows itself in a notebook. Import it where matplotlib may be missing, and say so."""
+"""A matplotlib figure that a notebook displays. Import this module only where a missing matplotlib is handled."""
 
 from __future__ import annotations
 

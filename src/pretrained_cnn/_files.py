@@ -1,4 +1,4 @@
-"""Files on disk: written whole or not at all, through no link that somebody planted, and their checksums."""
+"""Files on disk: written completely or not at all, never through a foreign link, and their checksums."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def is_path(name: str) -> bool:
 
 
 def is_too_long(path: str | os.PathLike[str]) -> bool:
-    """Whether Windows refuses a path for its length: it says then that there is no such file."""
+    """Whether Windows refuses a path for its length: Windows then reports that the file does not exist."""
     return os.name == "nt" and len(os.path.abspath(path)) > LONGEST_PATH
 
 

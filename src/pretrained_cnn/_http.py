@@ -1,4 +1,4 @@
-"""One way to open an http(s) address, for weights files and for images."""
+"""Opens http(s) addresses, for weights files and for images."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ class _HTTPSHandler(urllib.request.AbstractHTTPHandler):  # a Python without ssl
 
 
 def _user_agent() -> str:
-    """What servers are told that it is: some refuse Python's own."""
+    """The user agent: some servers refuse Python's own."""
     try:
         return f"pretrained-cnn/{version('pretrained-cnn')}"
     except PackageNotFoundError:  # used without having been installed

@@ -1,4 +1,4 @@
-"""Objects named as ``"module:attr"``, imported when they are first used."""
+"""Objects named as ``"module:attr"``, imported on first use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all pages have in common: colors, light and dark, and a policy that allows nothing but what is in the page."""
+"""The common parts of all HTML pages: colors, light and dark, and a policy that blocks all external content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process that the library is a guest in: what it may use of the machine, and what must not be started in it."""
+"""The host process: the resources that the library may use, and the state that it must not change."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def import_keras() -> Any:
 def import_tensorflow() -> Any:
     """TensorFlow, started without its messages about this machine, such as missing CUDA drivers.
 
-    Some are printed before TensorFlow reads its own setting, so stderr is held back too. Where the user has set
+    Some are printed before TensorFlow reads its own setting, so stderr is also held back. Where the user has set
     ``TF_CPP_MIN_LOG_LEVEL`` to less than 3, the messages are shown.
     """
     if "tensorflow" not in sys.modules:
@@ -212,7 +212,7 @@ def cores() -> int:
 def limit_cores(count: int) -> None:
     """Let this process use no more than ``count`` cores: decoding, and each network that is opened from now on.
 
-    For a process that a scheduler gave so many, without holding it to them. TensorFlow obeys if it was not used yet.
+    For a process whose scheduler grants this number without enforcing it. TensorFlow obeys if it was not used yet.
     """
     global _limit
     _limit = count

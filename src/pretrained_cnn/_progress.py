@@ -1,4 +1,4 @@
-"""How far a long call is: those that work say it, and whoever asked for it with ``progress=`` sees it."""
+"""The progress of long calls: stages report it, and ``progress=`` shows it."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _shown: ContextVar[Progress | None] = ContextVar("progress", default=None)
 
 
 def report(stage: str, done: int, total: int | None = None) -> None:
-    """Say how far a stage is. It begins with ``done=0``. Without `showing`, nothing happens."""
+    """Report the progress of a stage, which begins with ``done=0``. Without `showing`, nothing happens."""
     if (show := _shown.get()) is not None:
         show(stage, done, total)
 
 
 @contextlib.contextmanager
 def showing(progress: bool | Progress | None) -> Iterator[None]:
-    """Show what `report` says: with True on stderr, with a function to that. False and None show nothing.
+    """Show what `report` reports: True on stderr, a function by calling it. False and None show nothing.
 
     Raises InvalidArgumentError for anything else.
     """

@@ -1,4 +1,4 @@
-"""What is known by a name and may be added to: built in, registered by the program, or offered by a plugin.
+"""A registry of named things: built in, registered by the program, or offered by a plugin.
 
 Models and runtimes are each one `Registry`, so both are looked up, replaced and refused in the same way.
 """
@@ -30,7 +30,7 @@ SHORT = 3
 """The name of a family, without its number, has more letters."""
 
 FEW = 8
-"""Up to so many names, an error lists all of them where none is near."""
+"""An error lists all names, if none is similar and there are at most this many."""
 
 
 class _Named(Protocol):

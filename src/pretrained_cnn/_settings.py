@@ -1,4 +1,4 @@
-"""What the environment sets, each variable read and checked in one place."""
+"""Environment variables, each read and checked in one place."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 API_KEY = "PRETRAINED_CNN_API_KEY"
-"""What requests to ``pretrained-cnn serve`` must send as ``Authorization: Bearer``."""
+"""The key that requests to ``pretrained-cnn serve`` must send as ``Authorization: Bearer``."""
 CACHE = "PRETRAINED_CNN_CACHE"
 """The folder of what was computed once and may be needed again."""
 CACHE_BYTES = "PRETRAINED_CNN_CACHE_BYTES"

@@ -1,4 +1,4 @@
-"""What a sample tells: confidence intervals, and tests."""
+"""Statistics of samples: confidence intervals and tests."""
 
 from __future__ import annotations
 

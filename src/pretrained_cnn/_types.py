@@ -1,6 +1,6 @@
-"""What a user may hand over, as types.
+"""The types of arguments that users pass.
 
-They say what is meant. What is not meant, a function refuses when it runs, with a sentence.
+The types document the arguments. A function checks its arguments when it runs, and says what it expects.
 """
 
 from __future__ import annotations
@@ -45,5 +45,5 @@ LabeledImages: TypeAlias = (
     "str | os.PathLike[str] | tuple[ImagesLike, Iterable[Any]] | "
     "Iterable[tuple[ImageLike | tuple[str, ImageLike], Any]] | SupportsItems"
 )
-"""Images whose classes are known, in any form that `Classifier.train` takes: a folder with a folder of images for each
-class, or an archive of one; a CSV file; a table; ``(X, y)``; a data set; or pairs of an image and a label."""
+"""Labeled images, in any form that `Classifier.train` takes: a folder with a folder of images for each class, or its
+archive; a CSV file; a table; ``(X, y)``; a data set; or pairs of an image and a label."""

@@ -1,3 +1,3 @@
-"""The version of this library, which the package's metadata, bundles and reports name."""
+"""The version of this library, for the package's metadata, bundles and reports."""
 
 __version__ = "0.1.0"

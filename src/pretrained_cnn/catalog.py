@@ -1,4 +1,4 @@
-"""The built-in backbones, a row each: the 40 builders of ``keras.applications`` and EfficientNetLite0.
+"""The built-in backbones, a row for each: the 40 builders of ``keras.applications`` and EfficientNetLite0.
 
 Where the facts are from:
 
@@ -70,7 +70,9 @@ ARRAYS = {
     (MOBILENET, 0.25, 224, True): "2844c60efdfe871b70eada730134a172304f8693f25a226cff0b738380903057",
     (MOBILENET, 0.25, 224, False): "f7c02613822ade952a88956228ac304e198453f7681206ca4e83607164e2d637",
 }
-"""`weights.arrays_digest` of the weights that TensorFlow.js publishes as copies of Keras's files, which have no hash."""
+"""`weights.arrays_digest` of the weights that TensorFlow.js publishes as copies of Keras's files, which have no
+hash.
+"""
 
 
 def _mobilenet_files(stem: str, widths: dict[float, str], sides: tuple[int, ...]) -> tuple[WeightsFile, ...]:

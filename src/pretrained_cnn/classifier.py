@@ -53,43 +53,42 @@ if TYPE_CHECKING:
 __all__ = ["Classifier"]
 
 SHOWN = 20
-"""So many classes are named in a notebook."""
+"""The number of classes that a notebook lists."""
 
 
 @hinting
 class Classifier:
-    """A pretrained network that names what is in an image.
+    """Classifies images with a pretrained network, by name.
 
     Args:
         model: A name that `list_models` gives (case, ``-`` and ``_`` do not matter), a `ModelSpec`, or the folder of a
             bundle, which has its own weights, labels, resize policy and input size. An ``Engine`` is taken as it is.
         weights: ``"imagenet"``, the path of a weights file, or None for random weights. A file without the
-            1,000-class top serves `embed` only. A builder of your own that takes no ``weights`` brings its own.
-        runtime: What executes the network, a name that `list_runtimes` gives. Any but ``"keras"`` takes a
-            converted copy, which is made once and kept in a cache. ``"auto"`` is the quickest of the installed ones:
-            when it is first needed, the network is converted for each of them, all are measured with one image for one
-            or two seconds, and the quickest is remembered for this machine, network, and versions; `runtime` says
-            which it is.
+            1,000-class head works with `embed` only. A builder without an argument ``weights`` has its own weights.
+        runtime: What executes the network: a name that `list_runtimes` gives. All except ``"keras"`` execute a
+            converted copy, which is made once and kept in a cache. ``"auto"`` chooses the fastest installed one. On
+            first use, the network is converted for each runtime and timed with one image for one or two seconds. The
+            result is kept for this machine, network and versions; `runtime` names it.
         precision: What the runtime computes in: ``"float32"``; with ``runtime="openvino"`` also ``"bfloat16"`` and
-            ``"float16"``, where the CPU has instructions for them, and ``"int8"``. `list_precisions` says what this
-            machine has. ``"auto"`` measures the floating-point ones too, and takes the quickest.
-        quantize: Images of the kind that will be classified, about 300, for ``precision="int8"``: any source that
-            `stream` takes. A fifth of them is held back, and 95 % of those must keep their best class.
+            ``"float16"``, if the CPU has instructions for them, and ``"int8"``. `list_precisions` lists those of
+            this machine. ``"auto"`` also times the floating-point ones and chooses the fastest.
+        quantize: About 300 images like those to classify, for ``precision="int8"``: any source that `stream` takes. A
+            fifth of them is held back for a check: 95 % of those must keep their best class.
         labels: Names of the classes, or ``(id, name)`` pairs, in place of the spec's.
         resize: A `ResizePolicy` in place of the spec's.
         input_size: ``(height, width)`` in pixels in place of the spec's.
-        image_policy: An `ImagePolicy`: the limits, and how images are decoded.
-        threads: How many threads the runtime computes with, for ``"openvino"``, ``"onnxruntime"`` and ``"litert"``; by
-            default as many as the process may use cores, a container's quota included.
+        image_policy: An `ImagePolicy`: limits, and how images are decoded.
+        threads: Number of threads that the runtime uses, for ``"openvino"``, ``"onnxruntime"`` and ``"litert"``. By
+            default, one for each core that the process may use; the quota of a container counts.
         follow_links: Whether the files of a bundle may be links to files outside of its folder, as in the snapshot of
             a Hugging Face repository.
-        **builder_options: Go to the builder: ``Classifier("MobileNet", alpha=0.25)``.
+        **builder_options: Arguments of the builder: ``Classifier("MobileNet", alpha=0.25)``.
 
-    The network is built when it is first needed. One classifier may be used from several threads at once. `close`, or a
-    ``with`` block, frees what the runtime holds.
+    The network is built on first use. Several threads may use one classifier at the same time. `close`, or a ``with``
+    block, frees the memory of the runtime.
 
-    Raises UnknownModelError for a name that is not registered, InvalidArgumentError for arguments that cannot be
-    right, WeightsError for weights that are missing, broken, or of another network.
+    Raises UnknownModelError if no model has the name, InvalidArgumentError for invalid arguments, and WeightsError if
+    the weights are missing, broken, or those of another network.
 
     >>> clf = Classifier("EfficientNetLite0")
     >>> clf
@@ -155,7 +154,7 @@ class Classifier:
         quantize: Any = None,
         image_policy: ImagePolicy = ImagePolicy(),
     ) -> Self:
-        """Wrap a trained Keras model with classes of its own.
+        """Make a classifier from a trained Keras model with its own classes.
 
         Args:
             model: A ``keras.Model`` with one image input, RGB or gray, and one output: probabilities ``(N, C)``, or
@@ -163,27 +162,27 @@ class Classifier:
                 Keras 3 and compared, as `from_file` does with files of Keras 2.
             labels: ``C`` names, or ``(id, name)`` pairs, in the order of the outputs; or a mapping between names
                 and indices, as the ``class_indices`` of Keras's generators.
-            preprocess: From RGB float32 in 0..255 to what the model was trained with: a function, or the name of a
-                preset, ``"keras_tf"``, ``"keras_caffe"``, ``"keras_torch"``, ``"unit"``, ``"teachable_machine"`` or
-                ``"none"``. None if the model takes 0..255.
+            preprocess: Converts RGB float32 in 0..255 to the values that the model was trained with. A function, or the
+                name of a preset: ``"keras_tf"``, ``"keras_caffe"``, ``"keras_torch"``, ``"unit"``,
+                ``"teachable_machine"`` or ``"none"``. None if the model takes 0..255.
             scale: With ``mean`` and ``std``, in place of ``preprocess``: the model takes ``(x * scale - mean) / std``
                 of a pixel value ``x`` in 0..255.
             mean: One number, or one for each channel; by default 0.
             std: One number, or one for each channel; by default 1.
-            resize: How images become the model's input size; by default as Keras's own loaders do it,
+            resize: How images are resized to the model's input size. By default, as Keras's own loaders do:
                 ``ResizePolicy("squash", interpolation="bilinear", antialias=False)``. Pixels in memory of exactly
                 that size are taken as they are.
-            input_size: ``(height, width)``, for a model whose input leaves them open.
-            from_logits: The outputs are logits, and a softmax is to follow them; a sigmoid where there is one
-                output, or with ``multi_label=True``.
+            input_size: ``(height, width)``, for a model whose input does not fix them.
+            from_logits: The outputs are logits. A softmax is added; or a sigmoid, for one output or with
+                ``multi_label=True``.
             multi_label: An image may have several labels, or none: each output is a probability of its own.
             runtime: As for `Classifier`.
             precision: As for `Classifier`.
             quantize: As for `Classifier`.
             image_policy: As for `Classifier`.
 
-        The model is run on four images, and judged by what it gives. Raises InvalidArgumentError if that is not finite
-        or not what the arguments say, and if model and arguments do not fit together.
+        The model is run on four images, and its outputs are checked. Raises InvalidArgumentError if they are not finite
+        or not what the arguments say, or if model and arguments do not match.
 
         >>> import keras
         >>> model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Rescaling(1 / 255),
@@ -224,19 +223,20 @@ class Classifier:
         image_policy: ImagePolicy = ImagePolicy(),
         threads: int | None = None,
     ) -> Self:
-        """Open a classifier that somebody else saved: a file of Keras, TensorFlow Lite, ONNX or OpenVINO.
+        """Open a model file of Keras, TensorFlow Lite, ONNX or OpenVINO as a classifier.
 
-        What a file is, its first bytes say, not its name. ``Classifier(path, labels=...)``, ``Classifier.train(data,
-        path)`` and ``--model PATH`` open it too.
+        The first bytes of a file decide its format, not its name. ``Classifier(path, labels=...)``,
+        ``Classifier.train(data, path)`` and ``--model PATH`` also open it.
 
         Args:
             path: The file. Keras archives (``.keras``) and HDF5 files (``.h5``) are loaded by Keras.
             labels: The names of the classes in the order of the outputs: a list, a mapping, the path of a file with a
-                name in each line, or ``"numbers"``. None where the file has them, or gives 1,000 or 1,001 scores, which
-                are taken for ImageNet's, with a line in the log.
-            preprocess: From RGB float32 in 0..255 to what the network was trained with, as for `from_keras`. None if
-                the file says it: by metadata, by an input of integers, or where the graph begins with arithmetic
-                itself. Else it is asked for, since nothing else is wrong so often, and gives wrong answers silently.
+                name in each line, or ``"numbers"``. None if the file has them. 1,000 or 1,001 scores without names are
+                taken for ImageNet's classes; a log message says so.
+            preprocess: Converts RGB float32 in 0..255 to the values that the network was trained with, as for
+                `from_keras`. None if the file defines it: by metadata, by an integer input, or by arithmetic at the
+                start of the graph. Otherwise it is required, because a wrong value gives wrong answers without an
+                error.
             scale: With ``mean`` and ``std``, in place of ``preprocess``: the network takes ``(x * scale - mean) / std``
                 of a pixel value ``x`` in 0..255.
             mean: One number, or one for each channel, in the network's order.
@@ -244,22 +244,21 @@ class Classifier:
             channels: The network's order of channels, for files that are not Keras's; by default ``"rgb"``.
             layout: The order of the axes, for files that are not Keras's; by default what the shape shows.
             resize: How images become the network's size; by default as for `from_keras`.
-            input_size: ``(height, width)``, where the file leaves them open.
+            input_size: ``(height, width)``, if the file does not fix them.
             from_logits: The outputs are logits, or logarithms of probabilities.
             multi_label: An image may have several labels, or none.
-            signature: Which signature of a SavedModel, where several fit.
-            custom_objects: Classes and functions of your own that a Keras file names, by their names.
-            trust: Run code that comes with a Keras file, such as that of a Lambda layer. Only for files whose maker you
-                trust as you trust a program.
-            runtime: As for `Classifier`; by default what executes the file's format.
+            signature: The signature of a SavedModel, if several fit.
+            custom_objects: Your own classes and functions that a Keras file names: a mapping from names to objects.
+            trust: Run code that is stored in a Keras file, such as that of a Lambda layer. Use it only for files
+                whose author you trust, as for a program.
+            runtime: As for `Classifier`; by default the runtime of the file's format.
             precision: As for `Classifier`.
             image_policy: As for `Classifier`.
             threads: As for `Classifier`.
 
-        Code in a file is refused by its name before any loader sees it. The network is run on test images, and judged
-        by what it gives. Raises ModelFileError for a file that is damaged, unsafe or no classifier,
-        InvalidArgumentError, which says what to give, for arguments that are missing or do not fit, and for a path
-        without a model file.
+        Code in a file is rejected by its name before any loader reads it. The network is run on test images, and its
+        outputs are checked. Raises ModelFileError for a file that is damaged, unsafe or no classifier. Raises
+        InvalidArgumentError for missing or wrong arguments, with what to give, and for a path without a model file.
 
         >>> import keras, os, tempfile
         >>> path = os.path.join(tempfile.mkdtemp(), "colors.keras")
@@ -307,20 +306,20 @@ class Classifier:
         threads: int | None = None,
         follow_links: bool = False,
     ) -> Self:
-        """The classifier that `save` wrote to a bundle. It answers as the one that was saved.
+        """Open the bundle that `save` wrote. The classifier gives the same answers as the saved one.
 
         Args:
             path: The bundle's folder.
-            runtime: What executes it; by default what its format is made for, which for the formats
-                ``"openvino"``, ``"onnx"`` and ``"litert"`` takes neither TensorFlow nor Keras. A bundle of format
-                ``"keras"`` takes any.
-            precision: As for `Classifier`, but for ``"int8"``: save with ``quantize=`` for that.
+            runtime: What executes it; by default the runtime of its format. Those of the formats ``"openvino"``,
+                ``"onnx"`` and ``"litert"`` need neither TensorFlow nor Keras. A bundle of format ``"keras"`` works with
+                every runtime.
+            precision: As for `Classifier`, except ``"int8"``: save with ``quantize=`` for that.
             image_policy: An `ImagePolicy` in place of the one that was saved.
             threads: As for `Classifier`.
             follow_links: As for `Classifier`.
 
-        Code that is in a bundle is not run. Raises BundleError, which names the file, unless each byte is the one
-        that was written; MissingDependencyError if the runtime is not installed.
+        Code in a bundle is not run. Raises BundleError, which names the file, if a single byte has changed, and
+        MissingDependencyError if the runtime is not installed.
 
         >>> Classifier.load("no.bundle")
         Traceback (most recent call last):
@@ -362,80 +361,81 @@ class Classifier:
         progress: bool | Progress | None = None,
         **arguments: Any,
     ) -> Self:
-        """Make a classifier of your own classes: a pretrained network with a head that is fitted to your images.
+        """Train a classifier of your own classes: a pretrained network with a new head, fitted to your images.
 
         Args:
             data: Images with their classes, as one of these:
 
                 - A folder with a folder of images for each class, or a zip or tar archive of one; ``data.zip/train`` is
-                  a folder within an archive. Where its folders are the parts of a data set, ``train``, ``validation``
-                  (or ``val``, ``valid``) and ``test``, the first two are taken, each with a folder for each class.
-                - A CSV or TSV file with the columns ``path``, relative to the file, and ``label``, between commas,
-                  semicolons or tabs, in UTF-8, UTF-16 or Latin-1; or the same as a data frame of pandas or Polars, a
-                  table of Arrow, or a mapping of columns. Keras's ``filename`` and ``class`` are known too.
+                  a folder within an archive. If the folder contains the parts of a data set, ``train``, ``validation``
+                  (or ``val``, ``valid``) and ``test``, the first two are used, each with a folder for each class.
+                - A CSV or TSV file with the columns ``path``, relative to the file, and ``label``. Commas, semicolons
+                  or tabs separate them, in UTF-8, UTF-16 or Latin-1. Keras's column names ``filename`` and ``class``
+                  also work.
+                - The same table as a pandas or Polars data frame, an Arrow table, or a mapping of columns.
                 - ``(X, y)``, a tuple: images as `predict_batch` takes them, such as paths or an array ``(N, h, w, 3)``,
                   and a label for each: text or a whole number, ``(N,)`` or ``(N, 1)``, or one-hot ``(N, C)``.
                 - A ``tf.data.Dataset``; a data set of PyTorch, such as an ``ImageFolder``; a data set of Hugging Face.
-                  Images are taken before any transform where the data set has them so.
+                  Images are read before any transform, if the data set offers them.
                 - Pairs of an image and a label.
             model: What to start from: what `Classifier` takes, or a `Classifier`, which is not changed.
-            validation: Images, given like ``data``, that choose the settings; or a share of ``data``, such as 0.2, that
-                is set aside of each class, and not fitted on. By default, ``"mlp"`` and ``unfreeze``
-                set a fifth of each class of ``data`` aside; ``"linear"`` is fitted on all of ``data``, with settings
-                that 5-fold cross-validation chose, or, from 1,000 images on, a fifth of each class.
-            path_column: The column of a table that holds the images, where it has another name.
-            label_column: The column of a table that holds the classes, where it has another name.
-            groups: What each image of ``data`` is of, ``(n,)``, in the order given, or the column of a table that
-                says so: several images of one person or one thing stay on one side wherever images are set aside.
-            head: ``"linear"``, logistic regression fitted to convergence, with the strength of its regularization
-                chosen by the log loss on validation (by cross-validation if fewer than 200 images are given there, and
-                more in ``data``). Or a head that is trained epoch by epoch: an `MLP` of hidden layers with dropout;
-                ``"mlp"``, which is ``MLP((256,), 0.5)``; or Keras layers, one or a list, which take embeddings
-                ``(N, D)`` and give vectors: training adds the layer of the classes, and copies the layers by their
-                configurations, with new weights.
-            epochs: How often, at most, the images are gone through to fine-tune (by default 20), or the embeddings
-                to fit a head epoch by epoch (100). This and the settings up to ``callbacks`` are those of fine-tuning
-                where ``unfreeze`` is given, and have no meaning for ``"linear"`` alone.
-            patience: So many epochs in a row without a lower log loss on validation end the training (by default 5).
-                The best epoch's weights stay.
+            validation: Images, given like ``data``, for choosing the settings; or a share of ``data``, such as 0.2,
+                that is set aside of each class and not fitted on. By default, ``"mlp"`` and ``unfreeze`` set aside a
+                fifth of each class of ``data``. ``"linear"`` is fitted on all of ``data``. Its settings are chosen by
+                5-fold cross-validation or, from 1,000 images on, by a fifth of each class.
+            path_column: The column of a table with the images, if it has another name.
+            label_column: The column of a table with the classes, if it has another name.
+            groups: What each image of ``data`` shows, ``(n,)``, in the given order, or the column of a table with it.
+                Images of one person or one thing stay on one side of every split.
+            head: ``"linear"`` is logistic regression, fitted to convergence. The log loss on validation
+                chooses the strength of its regularization, or cross-validation, if validation has fewer than 200 images
+                and ``data`` has more. Other heads are trained epoch by epoch: an `MLP` of hidden layers with dropout;
+                ``"mlp"``, which is ``MLP((256,), 0.5)``; or one or several Keras layers from embeddings ``(N, D)`` to
+                vectors. Keras layers are copied by their configurations, with new weights, and training adds the layer
+                of the classes.
+            epochs: Maximum number of epochs: by default 20 for fine-tuning, 100 for a head that is trained epoch
+                by epoch. With ``unfreeze``, this and the settings up to ``callbacks`` apply to fine-tuning. They do not
+                apply to ``"linear"`` alone.
+            patience: The number of epochs in a row without a lower log loss on validation that ends the training (by
+                default 5). The best epoch's weights stay.
             batch_size: Images in a training step, by default 16 to fine-tune and 32 for a head.
             optimizer: An optimizer of Keras, or its name; by default Adam. Only its settings count.
-            learning_rate: A number, or a schedule of Keras; by default 1e-5 to fine-tune and 3e-4 for a head, with
-                another optimizer than the default one that optimizer's own.
-            label_smoothing: The share of each label, 0 to 1, that training spreads over all classes. Figures on
-                validation are without it.
-            callbacks: Callbacks of Keras, such as TensorBoard. ``loss``, ``accuracy``, ``val_loss`` and
-                ``val_accuracy`` are what they are told, and ``model`` is the network to fine-tune, or the head alone.
-                The best epoch's weights stay whatever they restore.
-            unfreeze: How many of the network's last layers are then trained end to end, with the head: of the layers
-                that have weights, BatchNormalization not counted; or the name of the first one. BatchNormalization
-                stays as it is, statistics included.
-            augment: How images are changed while layers are trained: ``"default"`` flips, zooms, moves and relights
-                them a little; a keras layer that takes RGB ``(N, H, W, 3)`` in 0..255; None for not at all.
-                `preview_augmentation` shows it.
-            copies: With ``augment`` and without ``unfreeze``: how many changed copies of each image of ``data`` are
-                embedded, once, and fitted with it, by default 4. An image and its copies together count like one.
-            class_weight: What an image of each class counts: ``"balanced"`` lets all classes count the same, a mapping
-                gives classes a number other than 1. It counts on validation too.
-            sample_weight: What each image of ``data`` counts, in the order given, ``(n,)``: numbers of at least 0. An
-                image of weight 2 counts like two images. By default, what the column ``weight`` of a table says, or the
-                third part of a ``tf.data.Dataset``, if it has one.
-            multi_label: An image may have several labels, or none: ``data`` is as `evaluate` takes it then, such as a
-                CSV file whose cells of ``label`` hold ``"cat,dog"``. A logistic regression is fitted for each label,
-                with the same ``C`` for all. ``spec.thresholds`` are the probabilities from which each label counts as
-                given: those with the best F1 on validation.
-            seed: Of everything random. The same seed, data and machine give the same weights.
-            cache: Keep embeddings on disk, so that fitting again takes seconds, and after each epoch of fine-tuning the
-                state, from which the same call goes on should it be killed; not with ``callbacks``, whose state is not
+            learning_rate: A number, or a schedule of Keras. By default 1e-5 to fine-tune and 3e-4 for a head; if
+                you give an optimizer, its own.
+            label_smoothing: The share of each label, 0 to 1, that training spreads over all classes. The metrics
+                on validation do not use it.
+            callbacks: Callbacks of Keras, such as TensorBoard. They get ``loss``, ``accuracy``,
+                ``val_loss`` and ``val_accuracy``; their ``model`` is the network to fine-tune, or the head alone.
+                Weights that they restore are not used: the best epoch's weights stay.
+            unfreeze: The number of last layers to fine-tune together with the head, or the name of the first one. Only
+                layers with weights count. BatchNormalization layers do not count and stay frozen, statistics included.
+            augment: How images are changed at random during training: ``"default"`` flips, zooms and shifts them
+                and changes their brightness a little. Or a Keras layer that takes RGB ``(N, H, W, 3)`` in 0..255. None
+                changes nothing. `preview_augmentation` shows it.
+            copies: With ``augment`` and without ``unfreeze``: the number of changed copies of each image of ``data``
+                that are embedded once and fitted with it, by default 4. An image and its copies together count as one
+                image.
+            class_weight: The weight of an image of each class: ``"balanced"`` gives all classes the same total weight,
+                a mapping gives classes a weight other than 1. It also applies to validation.
+            sample_weight: The weight of each image of ``data``, in the given order, ``(n,)``: numbers of at least 0.
+                An image of weight 2 counts as two images. By default, the column ``weight`` of a table, or the third
+                part of a ``tf.data.Dataset``, if it exists.
+            multi_label: An image may have several labels, or none. ``data`` is then as `evaluate` takes it, such as a
+                CSV file with ``"cat,dog"`` in the column ``label``. A logistic regression is fitted for each label,
+                with the same ``C`` for all. ``spec.thresholds`` has the probability from which each label is predicted:
+                the one with the best F1 on validation.
+            seed: The random seed. The same seed, data and machine give the same weights.
+            cache: Keep embeddings on disk, so that fitting again takes seconds. Fine-tuning also keeps its state after
+                each epoch, and the same call resumes from it after a kill; not with ``callbacks``, whose state is not
                 known.
-            progress: True shows on stderr how far it is, with the time left, in one line on a terminal and in a
-                notebook; a function is called with the stage, how much of it is done, and how much there is, or None.
-            **arguments: As for `Classifier`: ``weights``, ``runtime``, ``precision``, ``resize``, ``input_size``,
+            progress: True shows progress and the time left on stderr: one line on a terminal and in a notebook. A
+                function is called with the stage, the amount done, and the total amount or None.
+            **arguments: Arguments of `Classifier`: ``weights``, ``runtime``, ``precision``, ``resize``, ``input_size``,
                 ``image_policy``, and builder options.
 
         Images that cannot be read are left out, with a `PretrainedCNNWarning`, and listed in `report`. Raises
-        DataError before any work for images from which nothing can be learnt, InvalidArgumentError for arguments that
-        cannot be right, MissingDependencyError for ``"linear"`` without SciPy.
+        DataError before any work if the images cannot be used for training, InvalidArgumentError for invalid arguments,
+        and MissingDependencyError for ``"linear"`` without SciPy.
 
         >>> pairs = [("examples/images/clock.png", "clock"), ("examples/images/candle.png", "candle")]
         >>> clf = Classifier.train(pairs, "EfficientNetLite0", validation=pairs)
@@ -470,8 +470,8 @@ class Classifier:
     ) -> Figure:
         """Draw an image as the network gets it, and copies of it as ``augment`` changes them in `train`.
 
-        Returns a figure of matplotlib. Raises ImageError, InvalidArgumentError for what cannot augment, and
-        MissingDependencyError without matplotlib.
+        Returns a matplotlib figure. Raises ImageError for an image that cannot be used,
+        InvalidArgumentError for an invalid ``augment``, and MissingDependencyError without matplotlib.
 
         >>> figure = Classifier("EfficientNetLite0").preview_augmentation("examples/images/clock.png", copies=3)
         >>> [ax.get_title() for ax in figure.axes]
@@ -487,25 +487,34 @@ class Classifier:
         original: LabeledImages | None = None,
         *,
         validation: LabeledImages | None = None,
+        path_column: str | None = None,
+        label_column: str | None = None,
+        groups: str | Iterable[Any] | None = None,
         sample_weight: Any = None,
+        progress: bool | Progress | None = None,
     ) -> Classifier:
-        """A classifier that knows the classes of ``data`` too; this one is not changed.
+        """Train a classifier that also knows the classes of ``data``. This one is not changed.
 
-        Only the images of ``data`` are embedded. The head is fitted anew for all classes, with the settings of the
-        first training. Images of classes that are known already count as more images of these.
+        Only the images of ``data`` are embedded. The head is fitted again for all classes, with the settings of the
+        first training. Images of known classes count as more images of these classes.
 
         Args:
             data: Images of the new classes, as for `train`.
-            original: The images of the known classes. They are needed where the embeddings of the first training are
-                not at hand: for a classifier that was loaded, or not trained by `train`. The settings are the default
-                ones of `train` then.
-            validation: As for `train`; given exactly where the first training was given validation images, or with
-                ``original`` for all classes.
-            sample_weight: What each image of ``data`` counts, as for `train`; with ``original``, of that first.
+            original: The images of the known classes. They are needed if the embeddings of the first training are
+                not available: for a classifier that was loaded, or not trained by `train`. The settings are then the
+                defaults of `train`.
+            validation: As for `train`. Required if the first training had validation images, and not allowed if
+                it had none. With ``original``, validation images of all classes.
+            path_column: As for `train`.
+            label_column: As for `train`.
+            groups: As for `train`, for the images of ``data``; not with ``original``.
+            sample_weight: The weight of each image of ``data``, as for `train`; with ``original``, the weights of its
+                images come first.
+            progress: As for `train`.
 
-        A calibration is dropped, with a `PretrainedCNNWarning`: it holds for the classes before. Raises
-        InvalidArgumentError for a fine-tuned network, whose images have other embeddings than those of its training;
-        and what `train` raises.
+        A calibration is dropped, with a `PretrainedCNNWarning`, because it holds for the old classes
+        only. Raises what `train` raises, and InvalidArgumentError for a fine-tuned network, because fine-tuning changed
+        the embeddings of its images.
 
         >>> pairs = [(f"examples/images/{name}.png", name) for name in ("clock", "candle", "hourglass")]
         >>> clf = Classifier.train(pairs[:2], "EfficientNetLite0", validation=pairs[:2])
@@ -515,16 +524,24 @@ class Classifier:
         """
         from pretrained_cnn import transfer
 
-        trained = transfer.add_classes(
-            self.engine, self._trained, data, original=original, validation=validation, sample_weight=sample_weight
-        )
+        with showing(progress):
+            trained = transfer.add_classes(
+                self.engine,
+                self._trained,
+                data,
+                original=original,
+                validation=validation,
+                columns=Columns(path_column, label_column),
+                groups=groups,
+                sample_weight=sample_weight,
+            )
         if self._calibration is not None:
-            warn("the calibration is dropped: it holds for the classes before; calibrate the new classifier")
+            warn("the calibration is dropped because it holds for the old classes only; calibrate the new classifier")
         return Classifier(trained)
 
     @property
     def engine(self) -> Engine:
-        """The network with what runs it: opens it for other outputs, streams batches through it.
+        """The network and its runtime: opens other outputs, and streams batches through the network.
 
         >>> Classifier("EfficientNetLite0").engine.open().widths
         (1000,)
@@ -533,7 +550,7 @@ class Classifier:
 
     @property
     def spec(self) -> ModelSpec:
-        """What the classifier knows of its backbone, the arguments given included.
+        """The description of the backbone, changed by the arguments that you gave.
 
         >>> Classifier("MobileNet", input_size=(160, 160)).spec.input_size
         (160, 160)
@@ -542,7 +559,7 @@ class Classifier:
 
     @property
     def runtime(self) -> str:
-        """The name of what executes the network.
+        """The name of the runtime that executes the network.
 
         >>> Classifier("MobileNet").runtime
         'keras'
@@ -551,7 +568,7 @@ class Classifier:
 
     @property
     def precision(self) -> Precision:
-        """What the runtime computes in.
+        """The precision that the runtime computes in.
 
         >>> Classifier("MobileNet").precision
         'float32'
@@ -560,7 +577,7 @@ class Classifier:
 
     @property
     def calibration(self) -> Calibration | None:
-        """What `calibrate` found, or the bundle carries; None for a classifier that is not calibrated.
+        """The result of `calibrate`, also from a bundle; None for a classifier that is not calibrated.
 
         >>> Classifier("MobileNet").calibration is None
         True
@@ -569,7 +586,7 @@ class Classifier:
 
     @property
     def keras_model(self) -> keras.Model:
-        """The network: float32 ``(N, H, W, 3)``, already preprocessed, to scores ``(N, C)``. Builds it if need be.
+        """The network: float32 ``(N, H, W, 3)``, already preprocessed, to scores ``(N, C)``. Built on first use.
 
         >>> Classifier("MobileNet", weights=None, alpha=0.25).keras_model.count_params()
         475544
@@ -578,7 +595,7 @@ class Classifier:
 
     @property
     def history(self) -> TrainingHistory:
-        """What `train` tried, in its order: a row for each strength of regularization, or each epoch; else empty.
+        """The steps of `train`: a row for each strength of regularization, or for each epoch. Empty without training.
 
         A bundle keeps it.
 
@@ -594,7 +611,7 @@ class Classifier:
 
     @property
     def report(self) -> TrainingReport | None:
-        """What `train` did; None for a classifier that `train` did not make. A bundle keeps it.
+        """The report of `train`; None for a classifier that `train` did not make. A bundle keeps the report.
 
         >>> Classifier("MobileNet").report is None
         True
@@ -612,7 +629,7 @@ class Classifier:
 
     @property
     def labels(self) -> tuple[Label, ...]:
-        """The classes, in the order of the scores; empty for a spec with a decode function of its own.
+        """The classes, in the order of the scores; empty for a spec with its own decode function.
 
         >>> Classifier("MobileNet").labels[281].name
         'tabby'
@@ -620,15 +637,15 @@ class Classifier:
         return self._engine.spec.labels
 
     def predict(self, image: ImageLike, *, top: int = 5, min_score: float | None = None) -> Result:
-        """Name what is in one image.
+        """Classify one image.
 
         Args:
             image: A path, an http(s) address, bytes, a binary file, a Pillow image, or an array or tensor
                 of shape ``(h, w, 3)``, ``(h, w)``, ``(h, w, 1)`` or ``(h, w, 4)``, uint8 or float in 0..255.
-            top: How many classes to name; more than there are gives all of them.
-            min_score: The status of a result whose best score is below, 0 to 1, is ``"uncertain"``.
+            top: The number of classes to return; a larger number than that of all classes returns all.
+            min_score: A number in 0..1. If the best score is lower, the status of the result is ``"uncertain"``.
 
-        Raises ImageError, which names the image and says what is wrong with it.
+        Raises ImageError, which names the image and the problem.
 
         >>> Classifier("EfficientNetLite0").predict("examples/images/clock.png").top.id
         'n02708093'
@@ -648,22 +665,22 @@ class Classifier:
         errors: Literal["raise", "return"] = "raise",
         progress: bool | Progress | None = None,
     ) -> list[Result]:
-        """Name what is in several images: one `Result` for each, in their order.
+        """Classify several images: one `Result` for each, in their order.
 
         Args:
             images: An iterable of images as `predict` takes them, or any other source that `stream` takes.
             top: How many classes to name.
             min_score: As for `predict`.
             batch_size: As for `stream`.
-            errors: ``"raise"`` raises the ImageError of the first bad image; ``"return"`` gives a bad
-                image a `Result` with its error, in its place.
+            errors: ``"raise"`` raises the ImageError of the first bad image; ``"return"`` returns a `Result`
+                with the error in the place of a bad image.
             progress: As for `train`.
 
-        In a notebook, the list shows itself as a contact sheet of its first 24 images.
+        A notebook displays the list as a contact sheet of its first 24 images.
 
         >>> clf = Classifier("EfficientNetLite0")
         >>> clf.predict_batch(["examples/images/clock.png", "no.jpg"], errors="return")[1]
-        Result('no.jpg': error: there is no such file)
+        Result('no.jpg': error: the file does not exist)
         """
         stream = self.stream(images, top=top, min_score=min_score, batch_size=batch_size, errors=errors)
         with showing(progress):
@@ -684,25 +701,26 @@ class Classifier:
         errors: Literal["raise", "return"] = "return",
         prefetch: int | None = None,
     ) -> ResultStream[Result]:
-        """Name what is in any number of images, one after the other, in bounded memory.
+        """Classify any number of images, one after the other, in bounded memory.
 
         Args:
-            source: A folder (searched recursively), a glob, a tar or zip archive, a ``.txt`` file with a path or URL
-                in each line, ``"-"`` for the same from standard input, or any iterable, endless ones included, of
-                images or of ``(name, image)`` pairs.
+            source: A folder (searched recursively), a glob, a tar or zip archive, or a ``.txt`` file with a path or
+                URL in each line; ``"-"`` reads such lines from standard input. Or an iterable of images or of ``(name,
+                image)`` pairs, which may be endless.
             top: How many classes to name.
             min_score: As for `predict`.
-            batch_size: How many images the network takes at once; by default 16.
-            workers: How many threads decode; by default one for each core that the process may use, at most 16.
+            batch_size: The number of images in a batch of the network; by default 16.
+            workers: The number of threads that decode images; by default one for each core that the process may use, at
+                most 16.
             errors: As for `predict_batch`.
-            prefetch: How many batches of decoded images are alive at most: the one that the network is at, and those
-                that are decoded meanwhile. By default as many as give each worker two images to do, at least 3.
+            prefetch: The maximum number of batches of decoded images in memory: the one that the network runs, and
+                those that are decoded meanwhile. By default enough for two images for each worker, at least 3.
 
-        Results come in the order of the images. `write_results` writes the stream to a file, and continues a run that
-        was cut off. An iterable is asked for its images in the thread that asks for results, batch by batch; what it
-        raises is raised, and while it waits, so does the stream. Closing the stream, or an exception in what consumes
-        it, ends the threads, each with the image that it is at.
-        Raises ImageError if there is no image in a folder, a glob, an archive or a text file.
+        Results come in the order of the images. `write_results` writes the stream to a file, and resumes an interrupted
+        run. Images are read from an iterable batch by batch, in the thread that asks for results. The stream raises the
+        iterable's exceptions, and waits while the iterable waits. Closing the stream, or an exception in its consumer,
+        ends the threads after their current images. Raises ImageError if a folder, a glob, an archive or a text file
+        has no image.
 
         >>> clf = Classifier("EfficientNetLite0")
         >>> sum(1 for result in clf.stream("examples/images/*.png"))
@@ -749,12 +767,12 @@ class Classifier:
         errors: Literal["raise", "return"] = "raise",
         progress: bool | Progress | None = None,
     ) -> NDArray[np.float32]:
-        """What the network sees in each image: float32 ``(N, embedding_size)``, in their order.
+        """The embedding of each image: float32 ``(N, embedding_size)``, in their order.
 
-        An embedding is the input of the last dense layer; for weights without a top, the pooled features.
-        With ``layer``, the name of one of ``keras_model.layers``, it is what that layer gives, ``(N, D)``, a map as the
-        mean over its pixels. ``images`` are as for `predict_batch`. Raises the ImageError of the first bad image; with
-        ``errors="return"`` its row is NaN. Raises InvalidArgumentError if there is no such layer. ``progress``
+        An embedding is the input of the last dense layer; for weights without a head, the pooled features.
+        With ``layer``, the name of one of ``keras_model.layers``, it is the output of that layer, ``(N, D)``; a map is
+        averaged over its pixels. ``images`` are as for `predict_batch`. Raises the ImageError of the first bad image;
+        with ``errors="return"`` its row is NaN. Raises InvalidArgumentError if no such layer exists. ``progress``
         is as for `train`.
 
         >>> clf = Classifier("EfficientNetLite0")
@@ -776,15 +794,15 @@ class Classifier:
         errors: Literal["raise", "return"] = "return",
         prefetch: int | None = None,
     ) -> ResultStream[EmbeddingResult]:
-        """What the network sees in any number of images, one after the other, in bounded memory.
+        """Embed any number of images, one after the other, in bounded memory.
 
-        ``layer`` is as for `embed`, everything else as for `stream`. `write_results` writes what comes to a file.
+        ``layer`` is as for `embed`, everything else as for `stream`. `write_results` writes the stream to a file.
 
         >>> clf = Classifier("EfficientNetLite0")
         >>> for result in clf.embed_stream(["examples/images/clock.png", "no.jpg"]):
         ...     print(result)
         EmbeddingResult('examples/images/clock.png': 1280 numbers)
-        EmbeddingResult('no.jpg': error: there is no such file)
+        EmbeddingResult('no.jpg': error: the file does not exist)
         """
         choice("errors", errors, ("raise", "return"))
         check_speed(batch_size, workers, prefetch)
@@ -805,16 +823,16 @@ class Classifier:
     def features(
         self, images: ImagesLike, layers: Sequence[str], *, batch_size: int | None = None
     ) -> dict[str, NDArray[np.float32]]:
-        """The maps that layers of the network give for each image, in one pass.
+        """The feature maps of several layers for each image, in one pass of the network.
 
         Args:
             images: As for `predict_batch`.
             layers: Names of ``keras_model.layers`` whose output is a map.
             batch_size: As for `stream`.
 
-        Returns a float32 array ``(N, h, w, c)`` for each layer, by its name: rows in the order of the images, not
-        pooled. Keras computes them whatever the runtime, so a bundle must be of format ``"keras"``. All maps are in
-        memory at once.
+        Returns a mapping from each layer's name to a float32 array ``(N, h, w, c)``, not pooled, in the order of the
+        images. Keras computes the maps with every runtime, so a bundle must be of format ``"keras"``. All maps are in
+        memory at the same time.
 
         Raises the ImageError of the first bad image; InvalidArgumentError for a layer that does not exist or does not
         give a map; BundleError for a bundle of another format.
@@ -836,22 +854,22 @@ class Classifier:
         batch_size: int | None = None,
         progress: bool | Progress | None = None,
     ) -> Evaluation | MultiLabelEvaluation:
-        """How often the classifier is right about images whose classes are known, and where it is wrong.
+        """Measure accuracy on labeled images, and find the mistakes.
 
         Args:
             source: Labeled images, in any form that `train` takes. For ImageNet's classes, a WordNet id in the name of
                 a folder or an image is its label.
-            labels: Where given, the class of each image, and ``source`` is images as `predict_batch` takes them. A
-                list, a generator, a column of a frame, or an array or tensor, ``(N,)``, ``(N, 1)`` or one-hot
-                ``(N, C)``; a whole number is the index of a class.
+            labels: The class of each image, if ``source`` is images as `predict_batch` takes them. A list, a
+                generator, a column of a frame, or an array or tensor, ``(N,)``, ``(N, 1)`` or one-hot ``(N, C)``; a
+                whole number is the index of a class.
             path_column: As for `train`.
             label_column: As for `train`.
             batch_size: As for `stream`.
             progress: As for `train`.
 
         A label is a class's id, or its name if no other class has it. Bad images are listed in `Evaluation.failed`.
-        Returns an `Evaluation`; with ``multi_label=True`` a `MultiLabelEvaluation`, for which an image's label is a
-        collection of labels, possibly empty, and in a CSV file text such as ``"cat,dog"``.
+        Returns an `Evaluation`, or a `MultiLabelEvaluation` with ``multi_label=True``. Then the label of an image
+        is a collection of labels, possibly empty, or in a CSV file text such as ``"cat,dog"``.
 
         Raises DataError for labels that are not the classifier's, or if no image can be read.
 
@@ -874,20 +892,23 @@ class Classifier:
         path_column: str | None = None,
         label_column: str | None = None,
         batch_size: int | None = None,
+        progress: bool | Progress | None = None,
     ) -> Comparison:
-        """Whether another classifier is better than this one, judged by the same labeled images.
+        """Test whether another classifier is better than this one on the same labeled images.
 
-        The verdict holds for images of the kind of ``source``, drawn independently of each other: near copies make a
-        difference look surer than it is. "Not told apart" does not say that both are equally good. See `Comparison`.
+        The verdict holds for images like those of ``source``, drawn independently of each other. Near copies make a
+        difference look more certain than it is. "Not told apart" does not say that both are equally good. See
+        `Comparison`.
 
         Args:
             other: A `Classifier`, the folder of a bundle, or a file of results that `write_results` wrote for these
-                images. In the comparison it is B, and this classifier is A.
+                images. It is B in the comparison, and this classifier is A.
             source: As for `evaluate`. Images that were trained on favor the classifier that has seen them.
             labels: As for `evaluate`.
             path_column: As for `train`.
             label_column: As for `train`.
             batch_size: As for `stream`.
+            progress: As for `train`.
 
         `Comparison.from_results` compares two files of results. Raises what `evaluate` raises; InvalidArgumentError
         if only one of the two has ``multi_label=True``; DataError if a file lacks an image of ``source``.
@@ -900,7 +921,8 @@ class Classifier:
         from pretrained_cnn.trust import compare
 
         columns = Columns(path_column, label_column)
-        return compare(self._engine, _competitor(other), source, labels, columns, batch_size=batch_size)
+        with showing(progress):
+            return compare(self._engine, _competitor(other), source, labels, columns, batch_size=batch_size)
 
     def calibrate(
         self,
@@ -911,28 +933,30 @@ class Classifier:
         path_column: str | None = None,
         label_column: str | None = None,
         batch_size: int | None = None,
+        progress: bool | Progress | None = None,
     ) -> Classifier:
-        """A classifier that knows which images are of none of its classes, and gives sets of classes.
+        """Make a classifier that recognizes images of none of its classes, and returns sets of classes.
 
-        Both are promised on average over images like those of ``source``, and for no single class: at most
-        ``1 - coverage`` of the images of known classes get the status ``"unknown"``, and at least ``coverage`` of the
-        sets, `Result.label_set`, hold the true class. An image of another class that looks like a known one is not
+        Both guarantees hold on average over images like those of ``source``, not for each class. At most
+        ``1 - coverage`` of the images of known classes get the status ``"unknown"``. At least ``coverage`` of the sets,
+        `Result.label_set`, contain the true class. An image of another class that looks like a known one is not
         recognized. See `Calibration` for both methods.
 
         Args:
-            source: As for `evaluate`: a set of its own, drawn like the images to come, of at least 19 images for a
-                coverage of 0.95; some hundreds are better. Bad images are left out, with a warning.
+            source: As for `evaluate`: images that were not used for training, drawn like those to classify later. A
+                coverage of 0.95 needs at least 19; some hundreds are better. Bad images are left out, with a warning.
             labels: As for `evaluate`.
-            coverage: The share of images, above 0 and below 1, for which each of the two promises is kept.
+            coverage: The share of images, above 0 and below 1, for which each guarantee holds.
             path_column: As for `train`.
             label_column: As for `train`.
             batch_size: As for `stream`.
+            progress: As for `train`.
 
-        This classifier stays as it is. `save` keeps the calibration in the bundle. Scores and embedding take one pass
-        of the network; the rest is computed with NumPy, whatever the runtime.
+        This classifier is not changed. `save` keeps the calibration in the bundle. Scores and embedding take one pass
+        of the network; NumPy computes the rest, with every runtime.
 
         Raises DataError for too few images, and if the classifier was trained on one of them; InvalidArgumentError with
-        ``multi_label=True``; BundleError for a bundle whose network gives no ``embedding``. Warns of classes without an
+        ``multi_label=True``; BundleError for a bundle without the output ``embedding``. Warns of classes without an
         image (`PretrainedCNNWarning`).
 
         >>> import warnings
@@ -946,34 +970,35 @@ class Classifier:
         """
         from pretrained_cnn.trust import Calibrated, calibrate
 
-        calibration = calibrate(
-            self._engine,
-            source,
-            labels,
-            Columns(path_column, label_column),
-            coverage=coverage,
-            batch_size=batch_size,
-            trained_on=self._trained_on(),
-        )
+        with showing(progress):
+            calibration = calibrate(
+                self._engine,
+                source,
+                labels,
+                Columns(path_column, label_column),
+                coverage=coverage,
+                batch_size=batch_size,
+                trained_on=self._trained_on(),
+            )
         return Classifier(Calibrated(self._trained or self._engine, calibration))
 
     def rank_unlabeled(self, source: ImagesLike, n: int = 100, *, batch_size: int | None = None) -> list[Result]:
-        """The images to label next: those that the classifier is unsure of, no two alike, the most useful first.
+        """Choose the images to label next: uncertain ones that differ from each other, the most useful first.
 
-        Worth it once there are some labels of each class: a classifier that knows little is unsure of the wrong images,
-        and one that is wrong and sure of it does not ask. Labels that are chosen so are no fair sample: do not measure
-        accuracy by them, nor calibrate with them.
+        Use it once each class has some labels: the uncertainty of a classifier with little training is misleading.
+        Images with a confident wrong answer are not chosen. Labels chosen in this way are no fair sample: do not
+        measure accuracy or calibrate with them.
 
         Args:
             source: Images without labels, as `stream` takes them. Bad images are left out, with a warning.
-            n: How many images to return; fewer if there are fewer.
+            n: The number of images to return, or all if the source has fewer.
             batch_size: As for `stream`.
 
-        An image is unsure if its two best scores are close; with ``multi_label=True``, if some score is close to its
-        threshold. Of the ``2 * n`` most unsure ones, those are taken whose embeddings are unlike each other. Memory
-        holds these only. Each is a `Result` with its two best classes.
+        An image is uncertain if its two best scores are close; with ``multi_label=True``, if some score is close to its
+        threshold. From the ``2 * n`` most uncertain images, those with different embeddings are chosen. Only these are
+        kept in memory. Each is a `Result` with its two best classes.
 
-        Raises BundleError for a bundle whose network gives no ``embedding``; ImageError if there is no image.
+        Raises BundleError for a bundle without the output ``embedding``, and ImageError if the source has no image.
 
         >>> [result.source for result in Classifier("EfficientNetLite0").rank_unlabeled("examples/images", n=2)]
         ['examples/images/clock.png', 'examples/images/balloon.png']
@@ -985,18 +1010,18 @@ class Classifier:
     def explain(
         self, image: ImageLike, target: int | str | None = None, method: HeatMapMethod = "grad_cam"
     ) -> Explanation:
-        """Where in an image the network sees a class: a heat map over the image.
+        """Show where in an image the network sees a class: a heat map over the image.
 
         Args:
             image: As for `predict`.
             target: The class: its index, its id, or its name if no other class has it; by default the best one.
             method: ``"grad_cam"``, ``"grad_cam++"`` or ``"hires_cam"``, see ``pretrained_cnn.explain``.
 
-        The score is that of the image decoded in full, where `predict` may take a draft of a large JPEG. Gradients
-        come from Keras, whatever the runtime, so a bundle must be of format ``"keras"``.
+        The image is decoded at full size, while `predict` may decode a large JPEG at a smaller one, so the scores
+        may differ slightly. Keras computes the gradients with every runtime, so a bundle must be of format ``"keras"``.
 
-        Raises ImageError as `predict` does; DataError for a class that is not there; InvalidArgumentError for a network
-        without a map of features or a method that is not known; BundleError for a bundle of another format.
+        Raises ImageError as `predict` does, DataError for an unknown class, InvalidArgumentError for an unknown method
+        or a network without a feature map, and BundleError for a bundle of another format.
 
         >>> clf = Classifier("EfficientNetLite0")
         >>> explanation = clf.explain("examples/images/clock.png", "wall_clock")
@@ -1020,33 +1045,34 @@ class Classifier:
         min_agreement: float | None = None,
         overwrite: bool = False,
     ) -> ExportCheck:
-        """Write the classifier to a bundle: a folder with the model, its preprocessing inside, and the labels.
+        """Save the classifier as a bundle: a folder with the model, its preprocessing and the labels.
 
         Args:
             path: The folder.
-            format: By default ``"keras"``, or that of the bundle whose model the classifier runs without Keras, which
-                is copied. ``"keras"`` can be trained further, and loaded with any runtime. ``"openvino"``, ``"onnx"``
-                and ``"litert"`` need neither TensorFlow nor Keras where they are loaded. ``"saved_model"`` is what
-                TensorFlow Serving takes: give it ``path/model``.
-                Other names are those of formats that you or a package registered.
-            dtype: What the file stores weights in. ``"float16"`` halves the size of an ``"openvino"`` or ``"litert"``
-                model, which still computes in float32.
-            output: ``"scores"`` for a bundle that predicts, ``"embedding"`` for one that embeds, or both in a list, in
-                one pass of the network; by default whichever the weights allow, scores first. Format ``"keras"`` with
-                scores does both.
-            quantize: Images, as `predict_batch` takes them, of the kind that will be classified, about 300. Their
-                ranges of values make an ``"openvino"`` model of 8-bit integers, ``dtype="int8"``. A fifth of the images
-                is held back to judge the result.
+            format: By default ``"keras"``, or the format of a loaded bundle that runs without Keras, whose model
+                is copied. ``"keras"`` can be trained further, and loaded with every runtime. ``"openvino"``, ``"onnx"``
+                and ``"litert"`` need neither TensorFlow nor Keras where they are loaded. ``"saved_model"`` is for
+                TensorFlow Serving: give it ``path/model``. Other names are formats that you or a package registered.
+            dtype: The type in which the file stores weights. ``"float16"`` halves the size of an ``"openvino"`` or
+                ``"litert"`` model, which still computes in float32.
+            output: ``"scores"`` for a bundle that predicts, ``"embedding"`` for one that embeds, or a list of both, in
+                one pass of the network. By default scores, or the embedding if the weights have no head. Format
+                ``"keras"`` with scores does both.
+            quantize: About 300 images like those to classify, as `predict_batch` takes them. They quantize an
+                ``"openvino"`` model to 8-bit integers, ``dtype="int8"``. A fifth of the images is held back to check
+                the result.
             min_agreement: The share of images, 0 to 1, that must keep their best class; by default all, and 0.95
                 of those held back with ``quantize``.
-            overwrite: Replace a bundle at ``path``. Anything else there is left alone.
+            overwrite: Replace a bundle at ``path``. Other files and folders are never replaced.
 
-        Before it returns, the bundle is loaded again, and must give the same scores as this classifier within
-        1e-4 (float16: 0.05) and the same best classes, for four test images. Returns how well the two agree.
+        Before `save` returns, it loads the bundle again and compares it with this classifier on four test images.
+        The scores must agree within 1e-4 (float16: 0.05), and the best classes must be the same. Returns the result of
+        this check.
 
-        Raises InvalidSpecError if the network gives NaN, or scores that are not probabilities; BundleError, and leaves
-        nothing behind, if the two do not agree, or if the format cannot express the network; InvalidArgumentError for
-        arguments that do not go together; MissingDependencyError for a format whose package is not installed.
+        Raises InvalidSpecError if the network gives NaN, or scores that are not probabilities. Raises BundleError, and
+        leaves no file behind, if the check fails, or if the format cannot express the network. Raises
+        InvalidArgumentError for arguments that exclude each other, and MissingDependencyError if the package of the
+        format is not installed.
 
         >>> import tempfile
         >>> path = tempfile.mkdtemp() + "/lite.bundle"
@@ -1104,9 +1130,9 @@ class Classifier:
         return () if self._engine.bundle is None else self._engine.bundle.trained_on()
 
     def close(self) -> None:
-        """Free what the runtime holds: memory and threads. Closing twice is fine.
+        """Free the memory and the threads of the runtime. Closing twice is allowed.
 
-        The classifier can be used again, and then opens its network again.
+        You can still use the classifier: it opens its network again.
 
         >>> with Classifier("EfficientNetLite0") as clf:
         ...     clf.predict("examples/images/clock.png").label
@@ -1221,7 +1247,7 @@ def _calibration_of(bundle: Bundle | None) -> Calibration | None:
 def _engine_to_train(model: Any, arguments: dict[str, Any]) -> Engine:
     """The network that training starts from: that of a classifier, copied, or that of what `Classifier` takes."""
     if isinstance(model, Classifier):
-        _refuse(arguments, "a Classifier to go on from")
+        _refuse(arguments, "a Classifier to continue from")
         return model.engine.copy()
     _refuse_options_of_head(arguments)
     try:

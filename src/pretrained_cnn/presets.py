@@ -1,4 +1,4 @@
-"""How pixel values become what a network was trained with, by name or by three numbers."""
+"""Preprocessing of pixel values, by name or by three numbers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class PixelScaling:
     bgr: bool = False
     """Whether the network takes blue, green, red."""
     by_numbers: bool = False
-    """Whether a user gave the numbers, who then means them, even where the network scales pixels too."""
+    """Whether a user gave the numbers. They are then applied even if the network also scales pixels."""
 
     def __call__(self, pixels: Any) -> Any:
         """From RGB ``(..., C)`` in 0..255, an array or a tensor of a graph, to what the network takes."""

@@ -1,4 +1,4 @@
-"""Models by name: the catalog, what the program registers, and what installed plugins offer."""
+"""Models by name: the catalog, models that the program registers, and models of installed plugins."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def list_models(
 
     Args:
         pattern: A shell pattern (``*``, ``?``, ``[...]``) that ignores case, ``-`` and ``_``.
-        max_params: The largest number of parameters, such as ``10e6``. A model whose number is not known is left out.
-        min_top1: The least published top-1 accuracy on ImageNet, in percent. A model without one is left out.
+        max_params: The largest number of parameters, such as ``10e6``. Models without a known number are left out.
+        min_top1: The least published top-1 accuracy on ImageNet, in percent. Models without one are left out.
         offline: Only models that need no download: the file of ImageNet weights is in Keras's folder, its package is
-            installed, or the builder brings weights of its own. Hashes are not compared.
+            installed, or the builder has its own weights. Hashes are not compared.
 
-    A plugin is listed by its metadata, and imported only to compare it with a limit; one that cannot be imported then
+    A plugin is listed by its metadata, and imported only to compare it with a limit. If that import fails, the plugin
     is left out, with a `PretrainedCNNWarning`. Raises InvalidArgumentError for a limit that is not a number.
 
     >>> list_models("efficientnet-b[0-2]")
@@ -73,9 +73,9 @@ def needs_no_download(spec: ModelSpec) -> bool:
 def get_spec(name: str) -> ModelSpec:
     """The spec registered under a name; case, ``-`` and ``_`` do not matter.
 
-    What the program registered comes first, then the built-in catalog, then plugins of the entry-point group
-    ``pretrained_cnn.models``. Raises UnknownModelError, with the nearest names, if none has the name, and
-    InvalidSpecError if a plugin that offers the name is broken.
+    The order of the search: models that the program registered, the built-in catalog, plugins of the
+    entry-point group ``pretrained_cnn.models``. Raises UnknownModelError, with similar names, for an unknown name, and
+    InvalidSpecError if the plugin of that name is broken.
 
     >>> get_spec("resnet-50").input_size
     (224, 224)
@@ -86,10 +86,10 @@ def get_spec(name: str) -> ModelSpec:
 
 
 def register(spec: ModelSpec, *, overwrite: bool = False) -> None:
-    """Make a backbone known by its name, in this process.
+    """Register a backbone under its name, in this process.
 
     Raises ModelExistsError if the name is taken, unless ``overwrite=True``, which replaces the old
-    spec and drops whatever it had imported.
+    spec and what it has imported.
 
     >>> from pretrained_cnn import ModelSpec
     >>> register(ModelSpec(name="MyNet", builder="my_package:build", input_size=(160, 160), labels=["cat", "dog"]))
@@ -101,9 +101,9 @@ def register(spec: ModelSpec, *, overwrite: bool = False) -> None:
 
 
 def unregister(name: str) -> None:
-    """Forget a backbone that `register` made known.
+    """Remove a backbone that `register` added.
 
-    If it had replaced a built-in one, that one is back. Raises UnknownModelError for any other name.
+    A built-in backbone of that name is available again. Raises UnknownModelError for any other name.
 
     >>> unregister("Xception")
     Traceback (most recent call last):

@@ -1,4 +1,4 @@
-"""What a network gives, judged by itself: finite numbers and, where classes have names, probabilities.
+"""Checks of network outputs: finite numbers and, for classes with names, probabilities.
 
 A last layer's name says little: a dropout, a lambda or a temperature may follow it. So networks are judged by what they
 give for a few images, and each batch again where it is computed. Needs NumPy only.

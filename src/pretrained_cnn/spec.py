@@ -1,4 +1,4 @@
-"""What the library must know of one backbone, as data: `ModelSpec`, `ResizePolicy`, `Published`."""
+"""The description of a backbone as data: `ModelSpec`, `ResizePolicy` and `Published`."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ Interpolation = Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lan
 
 @dataclass(frozen=True)
 class ResizePolicy:
-    """How an image of any size becomes exactly the network's input size.
+    """How an image of any size is resized to the network's input size.
 
     - ``"crop"``: the short side is resized to ``size / crop_fraction``, keeping the aspect ratio, and the
-      center is cut out. With bicubic interpolation and 0.875 this is how the accuracies that Keras
-      publishes were measured (keras-team/keras-applications, issues 88 and 99).
+      center is cropped. The accuracies that Keras publishes were measured in this way, with bicubic interpolation and
+      0.875 (keras-team/keras-applications, issues 88 and 99).
     - ``"squash"``: both sides are resized independently. ``ResizePolicy("squash",
       interpolation="nearest")`` is what ``keras.utils.load_img(target_size=...)`` does.
-    - ``"pad"``: the whole image is fitted in, keeping the aspect ratio, and the rest is black.
+    - ``"pad"``: the whole image is resized to fit, keeping the aspect ratio, and the rest is black.
 
-    ``crop_fraction`` matters for ``"crop"`` only. With ``antialias=False``, each pixel is interpolated between its four
+    ``crop_fraction`` applies to ``"crop"`` only. With ``antialias=False``, each pixel is interpolated between its four
     nearest ones, as ``tf.image.resize`` does by default. ``ResizePolicy("squash", interpolation="bilinear",
     antialias=False)`` is what ``keras.utils.image_dataset_from_directory`` does and what `Classifier.from_keras`
     uses. It needs every pixel of a file, so large JPEG files are not read at a reduced size.
 
-    Raises InvalidArgumentError for a setting that is not known.
+    Raises InvalidArgumentError for an unknown setting.
 
     >>> ResizePolicy()
     ResizePolicy(method='crop', crop_fraction=0.875, interpolation='bicubic', antialias=True)
@@ -78,7 +78,7 @@ class ResizePolicy:
 
 @dataclass(frozen=True)
 class Published:
-    """The accuracy on ImageNet's validation set that was printed for a backbone.
+    """The published accuracy of a backbone on ImageNet's validation set.
 
     >>> from pretrained_cnn import get_spec
     >>> get_spec("ResNet50V2").published.input_size
@@ -88,20 +88,20 @@ class Published:
     top1: float
     """Percent."""
     top5: float | None
-    """Percent; None where the source does not print it."""
+    """Percent; None if the source does not publish it."""
     input_size: int | None
-    """Side, in pixels, of the images that were measured; None where the source does not say."""
+    """Side, in pixels, of the test images; None if the source does not publish it."""
     source: str
-    """Where it was printed."""
+    """The source of the figures."""
 
 
 @dataclass(frozen=True, init=False)
 class ModelSpec:
-    """Everything the library must know of one backbone.
+    """Describes a backbone: everything that the library needs to use it.
 
     ``builder``, ``preprocess`` and ``decode`` are functions, or their names as ``"module:attr"``, which
     are imported when first called. Give ``labels`` or ``decode``. Raises InvalidSpecError, which names
-    the field, for anything that cannot be right.
+    the field, for an invalid value.
 
     >>> spec = ModelSpec(name="MyNet", builder="my_package:build", input_size=(160, 160),
     ...                  preprocess=lambda x: x / 255, labels=["cat", "dog"])
@@ -110,49 +110,49 @@ class ModelSpec:
     """
 
     name: str
-    """What it is asked for by; case, ``-`` and ``_`` do not matter."""
+    """The name of the backbone; case, ``-`` and ``_`` do not matter."""
     builder: Callable[..., Any]
     """``(input_shape) -> keras.Model``, or Keras's own signature ``(..., weights=, input_shape=, ...)``.
 
     ``input_shape`` is ``(height, width, channels)``; the network takes float32 ``(N, height, width, channels)`` and
-    gives probabilities ``(N, C)``, or ``(N, 1)``, that of the second of two labels. A plain builder brings its own
-    weights; one with a ``weights`` argument is handed ``"imagenet"`` or None.
+    gives probabilities ``(N, C)``, or ``(N, 1)``, the probability of the second of two labels. A plain builder loads
+    its own weights; one with a ``weights`` argument gets ``"imagenet"`` or None.
     """
     input_size: tuple[int, int]
     """``(height, width)`` in pixels."""
     preprocess: Callable[..., Any] | None
-    """From RGB float32 ``(N, H, W, 3)`` in 0..255 to what the network was trained with, in keras ops or
-    plain arithmetic, so that it becomes a part of the graph. None: the network takes 0..255 as it is."""
+    """Converts RGB float32 ``(N, H, W, 3)`` in 0..255 to the values that the network was trained with. It uses
+    Keras operations or plain arithmetic, so that it becomes a part of the graph. None if the network takes 0..255."""
     labels: tuple[Label, ...] = field(repr=False)
     """The classes in the order of the outputs; given as names, as ``(id, name)`` pairs, or as ``"imagenet"``.
-    Empty if the spec has a ``decode`` function of its own."""
+    Empty if the spec has its own ``decode`` function."""
     decode: Callable[..., Any]
     """``(scores (N, C), top=5)`` -> for each image ``(id, label, score)`` or ``(id, label, score,
     index)`` rows, best first; by default through ``labels``."""
     channels: int
-    """3 for RGB, or 1 for a network that takes gray images: they are converted before they are resized."""
+    """3 for RGB, or 1 for a network that takes gray images. Images are converted before they are resized."""
     multi_label: bool
-    """Whether an image may have several labels, each with a probability of its own, or none."""
+    """Whether an image may have several labels, each with its own probability, or none."""
     thresholds: tuple[float, ...]
-    """With ``multi_label``, the probability from which each label counts as seen, by default 0.5; else empty."""
+    """With ``multi_label``, the probability from which each label is predicted, by default 0.5; else empty."""
     resize: ResizePolicy
-    """How images become ``input_size``."""
+    """How images are resized to ``input_size``."""
     embedding_size: int | None
-    """Width of what comes just before the last dense layer; None if not known before building."""
+    """Width of the embedding, the input of the last dense layer; None if unknown before the network is built."""
     parameters: int | None
     """Number of weights, the 1,000-class head included."""
     depth: int | None
     """Number of layers that have weights, as https://keras.io/api/applications/ prints it; None where it does not."""
     weights: tuple[WeightsFile, ...] = field(repr=False)
-    """The published files, of which the library loads one itself; empty if the builder does that."""
+    """The published files. The library loads one of them itself; empty if the builder does that."""
     weights_package: str | None
-    """The package, by its name on the package index, whose file the builder loads as ImageNet weights; None if none."""
+    """The package on the package index whose file the builder loads as ImageNet weights; None for no package."""
     published: Published | None
-    """The accuracy that was printed for it, if any."""
+    """The published accuracy; None if there is none."""
     license: str | None
-    """Of the weights, where their publisher states it."""
+    """The license of the weights, if their publisher states one."""
     source: str | None
-    """Where the backbone is described."""
+    """A page or paper that describes the backbone."""
 
     def __init__(
         self,
@@ -238,7 +238,7 @@ class ModelSpec:
     ) -> WeightsFile:
         """The published file for these builder options, with or without the 1,000-class head.
 
-        Options that no file depends on (``dropout=0.5``) are ignored. A file made at ``input_size`` is
+        Options that do not change the file (``dropout=0.5``) are ignored. A file made at ``input_size`` is
         preferred to one made at the default size. Raises WeightsError if there is none.
 
         >>> from pretrained_cnn import get_spec
@@ -261,7 +261,7 @@ class ModelSpec:
         return next((file for file in fitting if file.input_size == size), fitting[0])
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, ready for JSON; `from_dict` turns it back.
+        """Plain data, ready for JSON; `from_dict` reads it.
 
         Functions become ``"module:attr"``; InvalidSpecError if one cannot be imported by its name.
 
@@ -299,7 +299,7 @@ class ModelSpec:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelSpec:
-        """The spec that `to_dict` described. Imports nothing. Raises InvalidSpecError for what is not one.
+        """The spec from the data of `to_dict`. Imports nothing. Raises InvalidSpecError for other data.
 
         >>> ModelSpec.from_dict({"name": "A", "color": "red"})
         Traceback (most recent call last):

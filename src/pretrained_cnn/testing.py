@@ -1,4 +1,4 @@
-"""For authors of runtimes: `RuntimeConformance`, tests of all that is expected of one."""
+"""Tests for authors of runtimes: `RuntimeConformance`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CLASSES = 7
 
 
 class RuntimeConformance:
-    """Tests for pytest; subclass it in a test module and name the runtime.
+    """Tests of a runtime for pytest. Subclass it in a test module and name the runtime.
 
     They build a small network, give it to the runtime in the way that a `pretrained_cnn.Classifier` does, and compare
     with the runtime ``"keras"``: shapes, dtypes, any number of images, several threads, closing.
@@ -36,7 +36,7 @@ class RuntimeConformance:
     runtime: str
     """The name that is tested; installed and registered."""
     tolerance: float = 1e-4
-    """How far a score may be from that of the runtime ``"keras"``."""
+    """Maximum difference of a score from that of the runtime ``"keras"``."""
     spec: ModelSpec = ModelSpec(
         name="Conformance",
         builder="pretrained_cnn.testing:build_small",

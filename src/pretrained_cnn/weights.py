@@ -1,4 +1,4 @@
-"""Weights files: which ones there are, and that the one asked for is on disk and whole.
+"""Weights files: the list of published ones, and their download and checks.
 
 The files live where Keras keeps them (``$KERAS_HOME/models``, by default ``~/.keras/models``), so what either has
 downloaded serves both. A file is either right or not there: it takes its name only when its length and its hash are
@@ -83,7 +83,7 @@ class WeightsFile:
 
 
 def _hdf5_problem(path: Path) -> str | None:
-    import h5py  # Keras needs it too; here so that `import pretrained_cnn` stays light
+    import h5py  # Keras also needs it; here so that `import pretrained_cnn` stays light
 
     try:
         if is_lfs_pointer(path):

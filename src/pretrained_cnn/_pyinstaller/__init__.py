@@ -1,4 +1,4 @@
-"""What PyInstaller is told of this library, through the entry point ``pyinstaller40``."""
+"""Tells PyInstaller about this library, through the entry point ``pyinstaller40``."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""From a spec to a network, and from a network to its serving graph."""
+"""Builds a network from a spec, and a serving graph from a network."""

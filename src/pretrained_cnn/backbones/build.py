@@ -127,7 +127,7 @@ def as_classifier(spec: ModelSpec, model: keras.Model) -> keras.Model:
         if count == 1:
             raise InvalidSpecError(
                 f"{spec.name}: one label on one output would be the answer for every image; "
-                "give labels=[...] with 2 names, the first one for images of which the output is near 0"
+                "give labels=[...] with 2 names, the first one for images whose output is near 0"
             )
         if count == 2:
             return _two_classes(spec, model)
@@ -324,7 +324,7 @@ def judge(backbone: Backbone) -> None:
     # The probe images alone do not show it: where no outputs must sum to 1, they can lie within 0 to 1 by chance.
     if (one_output or spec.multi_label) and values is not None and outside(values, EXACT) is not None:
         raise InvalidSpecError(
-            f"{spec.name}: the network ends in {last}, which gives values outside 0 to 1 too, so its outputs are not "
+            f"{spec.name}: the network ends in {last}, which gives values outside 0 to 1, so its outputs are not "
             "probabilities; end the network in a sigmoid, or, if they are logits, use "
             "Classifier.from_keras(..., from_logits=True)"
         )
@@ -399,7 +399,7 @@ def _check_preprocessed(spec: ModelSpec, model: keras.Model, values: NDArray[np.
                 f"{values.min():.3g} to {values.max():.3g}, which would be cut to whole numbers; leave preprocess out"
             )
     elif isinstance(spec.preprocess, PixelScaling) and spec.preprocess.by_numbers:
-        return  # whoever gives numbers means them
+        return  # anyone who gives numbers means them
     elif np.abs(values).max() <= 2 and (layer := _scales_again(model, probes(spec.input_size, spec.channels), values)):
         raise InvalidSpecError(
             f"{spec.name}: preprocess scales the images to {values.min():.3g} to {values.max():.3g}, and the network's "

@@ -42,10 +42,10 @@ class Map:
 class Explainer:
     """Makes heat maps with one backbone, many images at once. It may be used from several threads.
 
-    The map of features is the last one before the head, or the head's own, that has more than one pixel and a layer
-    with a spatial kernel behind it, that of a model within the model included; where it is pooled before it is
-    flattened, as in VGG, the one before the pooling. Raises InvalidArgumentError if there is none, or if ``method`` is
-    not known.
+    The feature map is the last one before the head, or the head's own, that has more than one pixel and a layer with
+    a spatial kernel behind it. It may be inside a model within the model. If the map is pooled before it is flattened,
+    as in VGG, the map before the pooling is used. Raises InvalidArgumentError if there is none, or if ``method`` is not
+    known.
     """
 
     def __init__(self, backbone: Backbone, method: HeatMapMethod = "grad_cam") -> None:
@@ -206,7 +206,7 @@ def _maps(model: keras.Model, head: Call | None) -> list[Map]:
 
 
 def _has_kernel(operation: Any) -> bool:
-    """Whether what it gives depends on the places around, by weights: a convolution, whoever wrote it."""
+    """Whether what it gives depends on the places around, by weights: a convolution, anyone who wrote it."""
     if hasattr(operation, "kernel_size") or type(operation).__name__ in CONVOLUTIONS:
         return True
     return any(len(weight.shape) >= 4 for weight in getattr(operation, "weights", ()))

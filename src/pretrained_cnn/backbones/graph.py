@@ -1,4 +1,4 @@
-"""What a Keras model computes, read from its graph: its calls, its head, and how to cut and rewire it.
+"""Reads and changes the graph of a Keras model: its calls, its head, and how to cut and rewire it.
 
 A layer may be a part of several models, and a model a layer of another. So everything here follows the tensors of one
 model, from its outputs to its inputs, and never a layer's own ``input`` or ``output``, which may be of another model.
@@ -144,7 +144,7 @@ def is_channels_first(operation: Any) -> bool:
 
 
 def leaves(model: keras.Model) -> Iterator[Any]:
-    """All layers and operations of a model, in place of a model within it that one's own."""
+    """All layers and operations of a model, in place of a model within it that your own."""
     for operation in getattr(model, "operations", None) or model.layers:
         if isinstance(operation, keras.Model):
             yield from leaves(operation)

@@ -1,4 +1,4 @@
-"""How long backbones take on this machine, and which of them are worth their time: `measure` and `frontier`."""
+"""The latency of backbones on this machine, and the best ones for their time: `measure` and `frontier`."""
 
 from pretrained_cnn.bench.measuring import NAMES, measure
 from pretrained_cnn.bench.timing import Timing, frontier

@@ -48,23 +48,23 @@ def measure(
     rounds: int = 15,
     image: Any = None,
 ) -> list[Timing]:
-    """Measure how long backbones take to classify an image on this machine, alone and in batches.
+    """Measure the latency and the throughput of backbones on this machine.
 
     Args:
         models: Names, or specs, as `pretrained_cnn.Classifier` takes them.
         runtimes: Names that `pretrained_cnn.list_runtimes` gives; each backbone is measured on each.
-        weights: None for random ones, with which a network takes as long as with others, and which need no download;
-            or ``"imagenet"``.
-        batch_size: How many images a batch has.
-        rounds: How often each is measured. In a round all take turns, so that whatever else the machine does meets all.
-        image: What is classified, as `pretrained_cnn.Classifier.predict` takes it: a path is read and decoded each
-            time. By default pixels in memory, of the network's own size.
+        weights: None for random ones, which take the same time and need no download; or
+            ``"imagenet"``.
+        batch_size: Number of images in a batch.
+        rounds: Number of measurements of each. All take turns, so that other load on the machine affects all of them.
+        image: The image to classify, as `pretrained_cnn.Classifier.predict` takes it. A path is read and decoded
+            each time. By default pixels in memory, of the network's input size.
 
-    A backbone is built for the input size with which its published accuracy was measured, so that time and accuracy
-    belong together: ResNet50V2 for 299. All of them are in memory at the same time. Rows come in the order of the
+    A backbone is built for the input size of its published accuracy, such as 299 for ResNet50V2, so that time
+    and accuracy belong together. All backbones are in memory at the same time. Rows come in the order of the
     models, and of the runtimes for each.
 
-    Raises InvalidArgumentError for arguments that cannot be right, and whatever `pretrained_cnn.Classifier` raises.
+    Raises InvalidArgumentError for invalid arguments, and what `pretrained_cnn.Classifier` raises.
 
     >>> (row,) = measure(["EfficientNetLite0"], rounds=2, batch_size=2)
     >>> row.top1, row.milliseconds > 0, row.per_second > 0

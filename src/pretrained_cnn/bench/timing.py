@@ -1,4 +1,4 @@
-"""What was measured of a backbone, and which rows no other beats."""
+"""The measurements of a backbone, and the rows that no other row beats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Timing", "frontier"]
 
 @dataclass(frozen=True)
 class Timing:
-    """How long a backbone took on a runtime, and what else its choice depends on.
+    """The time of a backbone on a runtime, and other facts to choose it by.
 
     >>> Timing("MobileNetV2", "keras", (224, 224), 3_538_984, 71.3, 22.0, (21.5, 22.7), 90.0).top1
     71.3
@@ -31,7 +31,7 @@ class Timing:
     milliseconds: float
     """From one image to its labels: the median."""
     spread: tuple[float, float]
-    """The first and the third quartile of the same."""
+    """The first and the third quartile of these times."""
     per_second: float
     """How many images are classified a second, in batches: by the median."""
 
@@ -41,10 +41,10 @@ class Timing:
 
 
 def frontier(rows: Iterable[Timing]) -> list[Timing]:
-    """The rows that no other of the same runtime beats, the quickest first.
+    """The rows on the Pareto frontier of each runtime, the fastest first.
 
-    A row is beaten by one that is as quick and as accurate, and better in one of the two. Rows without a published
-    accuracy are left out.
+    A row is left out if another row of its runtime is at least as fast and as accurate, and better in one of
+    the two. Rows without a published accuracy are also left out.
 
     >>> row = Timing("A", "keras", (224, 224), None, 71.0, 20.0, (20.0, 20.0), 80.0)
     >>> slower = dataclasses.replace(row, name="B", milliseconds=30.0)

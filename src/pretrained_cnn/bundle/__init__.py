@@ -1,1 +1,1 @@
-"""Bundles: a serving graph in a folder, with all that it takes to use it and nothing of the code that made it."""
+"""Bundles: folders with a serving graph and everything needed to use it, without the code that built the network."""

@@ -201,7 +201,7 @@ def serve(request: Mapping[str, Any]) -> NoReturn:
         reply = {"error": described}
     sys.stderr.flush()
     print(json.dumps(reply), file=answers, flush=True)
-    exit_at_once(0)  # nothing of this process is needed any more, and TensorFlow takes its time to end
+    exit_at_once(0)  # nothing of this process is needed anymore, and TensorFlow takes its time to end
 
 
 def _end_with_parent() -> None:

@@ -1,4 +1,4 @@
-"""Where conversions happen: in a child process wherever that is possible, else here, one at a time.
+"""Conversions of a serving graph: in a child process if possible, else in this process, one at a time.
 
 - `pretrained_cnn.bundle.rebuild`: the child builds the network itself, from the catalog's names and a file of weights.
   The program that asks imports neither Keras nor a converter.

@@ -41,7 +41,7 @@ def find(key: str | None) -> Bundle | None:
         bundle = open_bundle(path)
     except BundleError as error:
         if not isinstance(error.__cause__, PermissionError):  # then it is another user's, who can read it
-            log.warning("a converted model is broken and will be made anew: %s", error)
+            log.warning("a converted model is broken and will be made again: %s", error)
             remove(path)
         return None
     mark_used(path)

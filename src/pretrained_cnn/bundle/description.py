@@ -1,4 +1,4 @@
-"""What the file of a model says of itself, for programs that know nothing of this library."""
+"""The description inside a model file, for programs without this library."""
 
 from __future__ import annotations
 

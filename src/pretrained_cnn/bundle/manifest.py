@@ -24,7 +24,7 @@ Kind = Literal["exclusive", "binary", "multi_label"]
 
 @dataclass(frozen=True, kw_only=True)
 class ExportCheck:
-    """How well what was written agrees with the network that it was written from.
+    """The agreement of a saved model with the network that was saved.
 
     >>> check = ExportCheck(images=60, same_top1=59 / 60, largest_difference=0.04)
     >>> round(check.loss, 3), [round(end, 3) for end in check.loss_interval]
@@ -32,11 +32,11 @@ class ExportCheck:
     """
 
     images: int
-    """How many images were compared; of the images to quantize by, those that were held back."""
+    """Number of compared images; with ``quantize=``, those that were held back."""
     same_top1: float
-    """The share of them, 0 to 1, that both give the same best class; a tie within the tolerance counts as the same."""
+    """The share of these images, 0 to 1, with the same best class. A tie within the tolerance counts as the same."""
     largest_difference: float
-    """Of any score of any of them; for embeddings, relative to the largest value."""
+    """The largest difference of any score; for embeddings, relative to the largest value."""
 
     @property
     def loss(self) -> float:

@@ -1,4 +1,4 @@
-"""Bundles on disk: written whole or not at all, and believed only after each byte was checked."""
+"""Bundles on disk: written completely or not at all, and used only after each byte was checked."""
 
 from __future__ import annotations
 
@@ -50,13 +50,15 @@ DIGEST_BYTES = 8
 """Bytes of the SHA-256 of each image that a bundle was trained on."""
 
 TOLERANCE: dict[Dtype, float] = {"float32": 1e-4, "float16": 0.05, "int8": 0.01}
-"""How far a score may be from the network's own. In 8 bits it is only how near two classes count as a tie."""
+"""Maximum difference of a score from the network's own. With 8 bits, only the difference up to which two classes count
+as a tie.
+"""
 
 MIN_AGREEMENT: dict[Dtype, float] = {"float32": 1.0, "float16": 1.0, "int8": 0.95}
 """The share of images that must keep their best class."""
 
 HELD_BACK = 5
-"""Of the images to quantize by, one of so many is held back to judge the quantized model by."""
+"""One in this many of the calibration images is held back to check the quantized model."""
 
 KEPT = ("name", "input_size", "embedding_size", "parameters", "license", "source")
 """Fields of a spec that a manifest has as they are."""
@@ -76,7 +78,7 @@ class Bundle:
     spec: ModelSpec
     """Without a builder and a preprocess function: both are in the model."""
     image_policy: ImagePolicy
-    """How the classifier that was saved read its images."""
+    """The image policy of the saved classifier."""
     head: Head | None = None
     """What gives the scores, of the embedding that the model gives; None if the model gives all outputs itself."""
 
@@ -157,14 +159,14 @@ class Bundle:
             raise BundleError(f"{self.model_path} cannot be loaded by {runtime.name}: {_brief(error)}") from error
 
     def temporary(self) -> Bundle:
-        """The same bundle, whose folder is removed when nothing refers to it any more, or the process ends."""
+        """The same bundle, whose folder is removed when nothing refers to it anymore, or the process ends."""
         keeper = _Keeper()
         weakref.finalize(keeper, _remove, self.path, os.getpid())
         return dataclasses.replace(self, keeper=keeper)
 
     @property
     def is_temporary(self) -> bool:
-        """Whether the folder is removed when nothing refers to it any more."""
+        """Whether the folder is removed when nothing refers to it anymore."""
         return self.keeper is not None
 
     def content(self) -> dict[str, bytes]:
@@ -192,7 +194,7 @@ class Bundle:
         return found.hexdigest()
 
     def model_checksums(self) -> list[tuple[str, str]]:
-        """The path and the SHA-256 of each file of the model, which determine its outputs but for those of a head."""
+        """The path and the SHA-256 of each file of the model, which determine its outputs except those of a head."""
         files = self.manifest.files
         return [
             (name, files[name].sha256)
@@ -656,7 +658,7 @@ def _run(runtime: Runtime, images: NDArray[np.uint8]) -> tuple[NDArray[np.float3
 
 
 def _write_text(file: Path, text: str) -> None:
-    """Write text with the line ends of Unix, on Windows too."""
+    """Write text with Unix line ends, also on Windows."""
     file.write_text(text, "utf-8", newline="\n")
 
 
@@ -744,7 +746,7 @@ _writing: set[Path] = set()
 
 
 def _is_left(folder: Path, name: str, machine: str) -> bool:
-    """Whether nobody writes a folder any more that `scratch_beside` made.
+    """Whether nobody writes a folder anymore that `scratch_beside` made.
 
     A number tells a process only on its own machine, and a container is a new machine each time it starts. What another
     machine did not change for a day is taken as left.

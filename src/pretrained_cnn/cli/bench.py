@@ -38,7 +38,7 @@ class Options:
     weights: Literal["random", "imagenet"] = option("Weights to load; both take the same time.", default="random")
     batch_size: Count = option("Number of images in a batch.", default=16)
     rounds: Count = option("Number of measurements per backbone.", default=15)
-    image: str | None = option("Image to time, read anew each time (default: pixels in memory).", metavar="FILE")
+    image: str | None = option("Image to time, read again each time (default: pixels in memory).", metavar="FILE")
     json: bool = flag("Print one JSON array.")
     plot: str | None = option(
         "Draw accuracy against time to FILE, such as frontier.png (default: no drawing).", metavar="FILE"

@@ -8,6 +8,7 @@ from pathlib import Path
 from pretrained_cnn.cli.console import kept, log_to_stderr, quiet, say
 from pretrained_cnn.cli.images import ImageOptions
 from pretrained_cnn.cli.options import Command, Share, argument, flag, option
+from pretrained_cnn.cli.progress import stages
 from pretrained_cnn.cli.shared import FOLLOW_LINKS, RUNTIME, ColumnOptions, ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
 from pretrained_cnn.errors import InvalidArgumentError
@@ -45,12 +46,13 @@ def _run(options: Options) -> Status:
     clf = load_classifier(model)
     with quiet():
         clf.predict_proba([])
-    with kept(lambda: f"{options.output} was not written"):
+    with kept(lambda: f"{options.output} was not written"), stages() as progress:
         calibration = clf.calibrate(
             options.data,
             path_column=options.path_column,
             label_column=options.label_column,
             coverage=options.coverage,
+            progress=progress,
         ).calibration
     bundle = clf.engine.bundle
     assert calibration is not None

@@ -1,4 +1,4 @@
-"""``pretrained-cnn choose``: which backbone to take for images of one's own."""
+"""``pretrained-cnn choose``: which backbone to take for images of your own."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Options(ImageOptions):
         metavar="NAME",
     )
     runtime: str | None = option(
-        f'{RUNTIME}, or "auto" for the quickest of each candidate (default: keras, or what a bundle is made for).'
+        f'{RUNTIME}, or "auto" for the fastest of each candidate (default: keras, or what a bundle is made for).'
     )
     download: bool = flag("Download weights that are not on this machine; without --model, of ten small backbones.")
     rounds: Count = option("Number of images that each candidate is timed with.", default=15)

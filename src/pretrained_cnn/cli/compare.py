@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pretrained_cnn._check import check_free
+from pretrained_cnn._progress import showing
 from pretrained_cnn.cli.console import complain, log_to_stderr, quiet, say
 from pretrained_cnn.cli.images import ImageOptions
 from pretrained_cnn.cli.options import Command, argument, flag, option
+from pretrained_cnn.cli.progress import stages
 from pretrained_cnn.cli.shared import FOLLOW_LINKS, RUNTIME, ColumnOptions, ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
 
@@ -32,7 +34,7 @@ class Options(ImageOptions, ColumnOptions):
     fail_if_worse: bool = flag("Exit with 3 if B is worse than A and chance does not explain it (p < 0.05).")
     json: bool = flag("Print one JSON object.")
     output: str | None = option(
-        "Page to write, such as compare.html, with the images that only one names rightly (default: none).",
+        "Page to write, such as compare.html, with the images that only one classifies correctly (default: none).",
         short="-o",
         metavar="FILE",
     )
@@ -48,7 +50,8 @@ def _run(options: Options) -> Status:
         check_free(Path(options.output), overwrite=options.overwrite)  # before the work
     columns = Columns(options.path_column, options.label_column)
     a, b = (_competitor(name, options) for name in (options.a, options.b))
-    result = compare(a, b, options.source, columns=columns, names=_names(options.a, options.b))
+    with stages() as progress, showing(progress):
+        result = compare(a, b, options.source, columns=columns, names=_names(options.a, options.b))
     for error in result.failed:
         complain(error)
     say(json.dumps(result.to_dict()) if options.json else result)

@@ -228,7 +228,7 @@ def warnings_to_stderr() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back what native code writes to stderr, such as TensorFlow's chatter; Python's own goes on."""
+    """Hold back what native code writes to stderr, such as TensorFlow's chatter; Python's own output stays."""
     os.environ.setdefault(TENSORFLOWS_LOG, "3")
     with hush():
         yield

@@ -25,7 +25,7 @@ class Options:
         "Name of a backbone, or a pattern such as 'EfficientNet*'.", metavar="NAME", nargs="*", default=()
     )
     all: bool = flag("Fetch the weights of every backbone.")
-    variants: bool = flag("Fetch the files for other widths and input sizes, and those without a head, too.")
+    variants: bool = flag("Also fetch the files for other widths and input sizes, and those without a head.")
     to: str | None = option(
         "Write to DIR/models; set KERAS_HOME=DIR to use them (default: Keras's own cache).",
         metavar="DIR",

@@ -40,7 +40,7 @@ size = _several(int, "x,", "HEIGHTxWIDTH")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FileOptions:
-    """What is told of a model file; see `Classifier.from_file`."""
+    """What the user says about a model file; see `Classifier.from_file`."""
 
     labels: str | None = option(
         'File with the names of the classes, one in each line, or "numbers" for 0, 1, 2 ... (default: those in the '
@@ -86,6 +86,6 @@ def file_arguments(options: FileOptions) -> dict[str, Any]:
 
 
 def refuse_file_arguments(options: FileOptions, what: str = "--model") -> None:
-    """Raise InvalidArgumentError if anything is told of a model file where ``what`` names none."""
+    """Raise InvalidArgumentError if an option describes a model file where ``what`` names none."""
     for name in file_arguments(options):
         raise InvalidArgumentError(f"--{name.replace('_', '-')} is for a model file, which {what} is not")

@@ -121,7 +121,7 @@ def _cores(workers: int | None) -> int:
     cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     if workers is not None and workers > max(cores):
         raise InvalidArgumentError(
-            f"--workers {workers}: no machine of the cluster has so many cores to give, but {max(cores)}"
+            f"--workers {workers}: no machine of the cluster has that many cores free, but {max(cores)}"
         )
     return workers or max(1, min(filter(None, cores), default=1) - 1)
 

@@ -169,7 +169,7 @@ def _fields(options: Any) -> tuple[dataclasses.Field[Any], ...]:
 
 
 def _of_type(kind: Any) -> dict[str, Any]:
-    """What argparse is told of the type of a field."""
+    """What argparse needs to know about the type of a field."""
     optional = isinstance(kind, types.UnionType) or type(None) in get_args(kind)
     kind = get_args(kind)[0] if optional else kind
     if get_origin(kind) is Literal:

@@ -31,7 +31,7 @@ Show = Callable[[str, int, int | None], None]
 def progress(count: Callable[[], int | None], done: int) -> Iterator[Report]:
     """Show how far the run is. ``done`` images were there before it began.
 
-    ``count`` tells how many there are in all, or None. It runs in a thread, since it may have to list a million files,
+    ``count`` gives their total number, or None. It runs in a thread, since it may have to list a million files,
     and not before the first image is done.
     """
     total: list[int] = []
@@ -126,7 +126,7 @@ def summary(
     before: int = 0,
     skipped: int = 0,
 ) -> str:
-    """What a run did, in a sentence; ``before`` is how many of the images are from the run that it went on with.
+    """What a run did, in a sentence; ``before`` is how many of the images are from the run that it continued with.
 
     What is None was not asked for.
 

@@ -44,7 +44,7 @@ def _run(options: Options) -> Status:
     check_free(Path(options.output), overwrite=options.overwrite)  # before the network is built
     clf = load_classifier(options)
     start = time.monotonic()
-    csv = options.labeled and not os.path.isdir(options.source[0])  # only reading it tells how many there are
+    csv = options.labeled and not os.path.isdir(options.source[0])  # their number is known only after reading it
     # The bar is Python's, and not held back.
     with (
         kept(lambda: f"{options.output} was not written"),

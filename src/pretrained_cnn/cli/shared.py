@@ -46,14 +46,14 @@ class ModelOptions(ImageOptions, FileOptions):
         '"imagenet", or path of a weights file (default: imagenet, or the bundle\'s own).', group="model"
     )
     runtime: str | None = option(
-        f'{RUNTIME}, or "auto" for the quickest (default: keras, or the one that the bundle is made for).',
+        f'{RUNTIME}, or "auto" for the fastest (default: keras, or the one that the bundle is made for).',
         group="model",
     )
     threads: Count | None = option(
         "Threads that the runtime computes with (default: the cores that the process may use).", group="model"
     )
     precision: Precision | Literal["auto"] = option(
-        'What the runtime computes in, or "auto" for the quickest; `pretrained-cnn runtimes --precisions` lists what '
+        'What the runtime computes in, or "auto" for the fastest; `pretrained-cnn runtimes --precisions` lists what '
         "this machine has.",
         default="float32",
         choices=("float32", "bfloat16", "float16", "auto"),

@@ -6,19 +6,28 @@ import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pretrained_cnn.bundle.formats import get_format, list_formats
 from pretrained_cnn.cli.console import escaped, kept, log_to_stderr, quiet, say
-from pretrained_cnn.cli.options import Command, Count, Number, argument, flag, option
+from pretrained_cnn.cli.options import Command, Count, Number, Share, argument, count, flag, option
 from pretrained_cnn.cli.progress import stages
 from pretrained_cnn.cli.shared import LABELED, ColumnOptions, ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
+from pretrained_cnn.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from pretrained_cnn import MLP
 
 TRAINING = "training"
 
 NAMES = 20
-"""So many class names are printed."""
+"""The number of class names that are printed."""
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    """The widths of hidden layers, as the type of an option."""
+    return tuple(count(width.strip()) for width in text.split(","))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,13 +36,13 @@ class Options(ModelOptions, ColumnOptions):
 
     data: str = argument(f"{LABELED}; or a folder with the folders train, validation and test.", metavar="DATA")
     validation: str | None = option(
-        "Images that choose the settings, or the share of each class that is set aside for that, such as 0.2 (default: "
-        "the linear head is fitted on all images, with settings that parts of them chose in turn; else a fifth).",
+        "Images for choosing the settings, or the share of each class to set aside for that, such as 0.2 (default: "
+        "cross-validation for the linear head, which is then fitted on all images; else a fifth).",
         metavar="DATA",
     )
     groups: str | None = option(
-        "Column of a CSV file with what each image is of: images of one thing are never on both "
-        "sides of a split (default: every image is of another).",
+        "Column of a CSV file that names what each image shows: images of one thing stay on one side of every split "
+        "(default: each image shows another thing).",
         metavar="COLUMN",
     )
     output: str = option("Folder of the new bundle.", short="-o", required=True, metavar="DIR")
@@ -41,6 +50,16 @@ class Options(ModelOptions, ColumnOptions):
         "Format of the network (default: that of a bundle given as --model, else keras).", choices=list_formats()
     )
     head: Literal["linear", "mlp"] = option("Layers to train on the embeddings.", default="linear", group=TRAINING)
+    hidden: tuple[int, ...] | None = option(
+        "Widths of the hidden layers of the MLP head, between commas (default: 256).",
+        group=TRAINING,
+        type=_widths,
+        metavar="N,N",
+    )
+    dropout: Share | None = option(
+        "Share of the outputs of each hidden layer that a training step of the MLP head drops (default: 0.5).",
+        group=TRAINING,
+    )
     unfreeze: int | str = option(
         "Fine-tune the last N layers, or the layers from the one named N on.",
         default=0,
@@ -49,17 +68,38 @@ class Options(ModelOptions, ColumnOptions):
         metavar="N",
     )
     augment: bool = flag(
-        "Train on changed images too: four copies of each, or with --unfreeze anew in each epoch.",
+        "Also train on changed images: --copies of each, or with --unfreeze other ones in each epoch.",
+        group=TRAINING,
+    )
+    copies: Count | None = option(
+        "Number of changed copies of each image with --augment and without --unfreeze (default: 4).",
         group=TRAINING,
     )
     epochs: Count | None = option(
         "Maximum number of epochs for fine-tuning or the MLP head (default: 20, or 100 for the MLP head).",
         group=TRAINING,
     )
+    patience: Count | None = option(
+        "Number of epochs without a lower log loss on validation after which fine-tuning or the training of the MLP "
+        "head ends (default: 5).",
+        group=TRAINING,
+    )
+    batch_size: Count | None = option(
+        "Images in a training step of fine-tuning or of the MLP head (default: 16, or 32 for the MLP head).",
+        group=TRAINING,
+    )
+    optimizer: str | None = option(
+        "Name of the Keras optimizer for fine-tuning or the MLP head (default: adam).", group=TRAINING, metavar="NAME"
+    )
     learning_rate: Number | None = option(
-        "Adam learning rate for fine-tuning or the MLP head (default: 1e-5, or 3e-4 for the MLP head).",
+        "Learning rate for fine-tuning or the MLP head (default: 1e-5, or 3e-4 for the MLP head; with --optimizer, "
+        "that of the optimizer).",
         group=TRAINING,
         metavar="RATE",
+    )
+    label_smoothing: Share | None = option(
+        "Share of each label that fine-tuning or the training of the MLP head spreads over all classes (default: 0).",
+        group=TRAINING,
     )
     multi_label: bool = flag("An image may have several labels: the column label holds a,b.", group=TRAINING)
     balanced: bool = flag("Give every class the same weight, however few its images.", group=TRAINING)
@@ -74,6 +114,7 @@ def _run(options: Options) -> Status:
     from pretrained_cnn.bundle.store import check_free
     from pretrained_cnn.classifier import Classifier
 
+    head = _head(options)
     check_free(Path(options.output), overwrite=options.overwrite)  # before hours of training
     model = load_classifier(options, need_labels=False)
     if options.format is not None:
@@ -90,8 +131,13 @@ def _run(options: Options) -> Status:
             groups=options.groups,
             path_column=options.path_column,
             label_column=options.label_column,
-            head=options.head,
+            head=head,
             epochs=options.epochs,
+            patience=options.patience,
+            batch_size=options.batch_size,
+            optimizer=options.optimizer,
+            label_smoothing=options.label_smoothing,
+            copies=options.copies,
             unfreeze=options.unfreeze,
             augment="default" if options.augment else None,
             learning_rate=options.learning_rate,
@@ -116,6 +162,18 @@ def _run(options: Options) -> Status:
         more = f" and {len(report.classes) - NAMES:,} more" if len(report.classes) > NAMES else ""
         say(f"{options.output}\t{found}\t{names}{more}")
     return Status.OK
+
+
+def _head(options: Options) -> MLP | Literal["linear", "mlp"]:
+    """The head that the options describe. Raises InvalidArgumentError for options of an MLP without one."""
+    given = {name: value for name in ("hidden", "dropout") if (value := getattr(options, name)) is not None}
+    if not given:
+        return options.head
+    if options.head != "mlp":
+        raise InvalidArgumentError(f"--{next(iter(given))} needs --head mlp: the linear head has no hidden layers")
+    from pretrained_cnn import MLP
+
+    return MLP(**given)
 
 
 def _share_or_data(validation: str | None) -> str | float | None:

@@ -1,4 +1,4 @@
-"""What a Python caller is told, in the words of the command line."""
+"""Messages for a Python caller, in the words of the command line."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ def in_options(message: str, options: Iterable[str]) -> str:
     "--weights no.h5: no such file; pass --overwrite or errors='return'"
     >>> in_options("give scale=... and mean=..., or wrap it with from_keras(model, mean=...)", ["scale", "mean"])
     'give --scale and --mean, or wrap it with from_keras(model, mean=...)'
+    >>> in_options("epochs=... has no meaning here", ["epochs"])
+    '--epochs has no meaning here'
     >>> in_options("unknown model 'x'; list_models() gives all names", [])
     "unknown model 'x'; `pretrained-cnn models` lists all names"
     """
@@ -38,6 +40,7 @@ def in_options(message: str, options: Iterable[str]) -> str:
         flag = f"--{name.replace('_', '-')}"
         message = re.sub(rf"(?<![\w.'\"]){name}=True\b", flag, message)
         message = re.sub(rf"(?<![\w.'\"]){name}={_QUOTED}", rf"{flag} \1", message)
+        message = re.sub(rf"^{name}=\.\.\. (?=goes|has|needs)", rf"{flag} ", message)
         message = re.sub(rf"(?<![\w.'\"]){name}=(?=[\w<])", f"{flag} ", message)
-        message = re.sub(rf"\b(give|and|or|,) {name}=(?:\.\.\.|\[\.\.\.\])(?!\))", rf"\1 {flag}", message)
+        message = re.sub(rf"\b(give|and|or|no|needs|,) {name}=(?:\.\.\.|\[\.\.\.\])(?!\))", rf"\1 {flag}", message)
     return message

@@ -1,4 +1,4 @@
-"""How often a classifier is right, and where it is wrong: `evaluate` gives an `Evaluation`."""
+"""Accuracy and mistakes on labeled images: `evaluate` returns an `Evaluation`."""
 
 from pretrained_cnn.evaluate.evaluation import ClassScore, Evaluation, Mistake
 from pretrained_cnn.evaluate.metrics import ReliabilityBin

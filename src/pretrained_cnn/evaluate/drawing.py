@@ -23,11 +23,11 @@ except ImportError:
 __all__ = ["draw_confusion", "draw_reliability"]
 
 LONGEST = 24
-"""Letters of a class's name that are drawn."""
+"""Maximum number of characters of a class name in a drawing."""
 MOST_NUMBERS = 25
-"""Up to so many classes the cells have numbers in them."""
+"""Up to this number of classes, the cells show numbers."""
 MOST_NAMES = 80
-"""Up to so many classes the axes have names on them."""
+"""Up to this number of classes, the axes show names."""
 
 
 def draw_confusion(matrix: NDArray[np.intp], names: Sequence[str], ax: Axes | None) -> Figure:

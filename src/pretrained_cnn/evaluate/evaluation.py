@@ -1,4 +1,4 @@
-"""How often a classifier is right, and where it is wrong: `Evaluation`."""
+"""Accuracy and mistakes on labeled images: `Evaluation`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BINS = 15
 
 
 class ClassScore(NamedTuple):
-    """How well one class is told from the others. What is 0 / 0 counts as 0, as scikit-learn's ``zero_division=0``.
+    """Precision, recall and F1 of one class. 0 / 0 counts as 0, as with scikit-learn's ``zero_division=0``.
 
     >>> ClassScore(id="cat", label="cat", precision=0.5, recall=1.0, f1=2 / 3, support=7).recall
     1.0
@@ -38,17 +38,17 @@ class ClassScore(NamedTuple):
     id: str
     label: str
     precision: float
-    """Of the images given this class, the part that is of it."""
+    """The share of the images predicted as this class that are of this class."""
     recall: float
-    """Of the images of this class, the part that is given it."""
+    """The share of the images of this class that are predicted as this class."""
     f1: float
-    """The harmonic mean of the two."""
+    """The harmonic mean of precision and recall."""
     support: int
-    """How many images are of this class."""
+    """Number of images of this class."""
 
 
 class Mistake(NamedTuple):
-    """An image that was given a wrong class.
+    """An image with a wrong prediction.
 
     >>> Mistake(source="a.jpg", label="cat", predicted="dog", score=0.9).predicted
     'dog'
@@ -59,16 +59,16 @@ class Mistake(NamedTuple):
     label: str
     """The id of its class."""
     predicted: str
-    """The id of the class that it was given."""
+    """The id of the predicted class."""
     score: float
-    """The probability with which it was, 0 to 1."""
+    """The probability of the predicted class, 0 to 1."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation(Table):
-    """What a classifier's scores say against the true classes.
+    """The scores of a classifier compared with the true classes.
 
-    Raises DataError if the arrays do not fit together.
+    Raises DataError if the shapes of the arrays do not match.
 
     >>> labels = [Label("cat", "cat"), Label("dog", "dog")]
     >>> scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]])
@@ -94,10 +94,10 @@ class Evaluation(Table):
     sources: Sequence[str] = field(repr=False)
     """The name of each image."""
     failed: Sequence[ImageError] = ()
-    """The images that could not be read. They are not among the N, and count neither as right nor as wrong."""
+    """The images that could not be read. They are not among the N, and do not count."""
     images: Mapping[int, Any] = field(default_factory=dict, repr=False)
-    """What shows images again in a notebook, by the place among the N; an image that is not there is shown if its name
-    is that of a file. Those of the 12 worst mistakes are kept."""
+    """The sources for showing images again in a notebook, by the index among the N. Other images are shown if their
+    name is the path of a file. Those of the 12 worst mistakes are kept."""
 
     def __post_init__(self) -> None:
         targets, scores = np.asarray(self.targets, np.intp), as_floats(self.scores)
@@ -119,7 +119,7 @@ class Evaluation(Table):
 
     @cached_property
     def predicted(self) -> NDArray[np.intp]:
-        """``(N,)``: the column of the best class; of equal ones the first, as in `Classifier.predict`."""
+        """``(N,)``: the column of the best class. Of equal scores the first, as in `Classifier.predict`."""
         return np.asarray(self.scores.argmax(axis=1))
 
     @cached_property
@@ -130,7 +130,7 @@ class Evaluation(Table):
         return np.asarray(((self.scores > true) | ((self.scores == true) & earlier)).sum(axis=1))
 
     def top_k(self, k: int) -> float:
-        """The part of the images whose class is among the first ``k``, 0 to 1.
+        """The share of the images whose class is among the best ``k``, 0 to 1.
 
         Raises InvalidArgumentError unless ``k`` is a whole number of at least 1.
 
@@ -150,12 +150,12 @@ class Evaluation(Table):
 
     @property
     def top1(self) -> float:
-        """The part of the images whose class comes first, 0 to 1."""
+        """The share of the images whose class has the best score, 0 to 1."""
         return self.top_k(1)
 
     @property
     def top5(self) -> float:
-        """The part of the images whose class is among the first five, 0 to 1."""
+        """The share of the images whose class is among the best five, 0 to 1."""
         return self.top_k(5)
 
     @property
@@ -179,15 +179,15 @@ class Evaluation(Table):
 
     @property
     def f1_macro(self) -> float:
-        """The mean of `ClassScore.f1` over the classes with an image, or that an image was given, 0 to 1."""
+        """The mean of `ClassScore.f1` over the classes that were seen or predicted, 0 to 1."""
         return float(np.mean([self.classes[i].f1 for i in self._met()]))
 
     @cached_property
     def auc(self) -> float:
-        """The area under the ROC curve, 0 to 1: each class with an image against all others, and the mean of these.
+        """The area under the ROC curve, 0 to 1: the mean over the classes with an image, each against all others.
 
-        For a class it says how often an image of the class scores higher than another image. NaN if all images are of
-        one class.
+        For one class, it is the probability that an image of the class scores higher than another image. NaN if all
+        images are of one class.
         """
         columns = np.unique(self.targets)
         return mean_defined([auc(self.targets == i, self.scores[:, i]) for i in columns.tolist()])
@@ -202,7 +202,7 @@ class Evaluation(Table):
 
     @cached_property
     def confusion(self) -> NDArray[np.intp]:
-        """``(C, C)``: how many images of the row's class were given the column's."""
+        """``(C, C)``: the number of images of the row's class that were predicted as the column's class."""
         matrix = np.zeros((len(self.labels),) * 2, np.intp)
         np.add.at(matrix, (self.targets, self.predicted), 1)
         return matrix
@@ -225,7 +225,7 @@ class Evaluation(Table):
 
     @cached_property
     def reliability(self) -> tuple[ReliabilityBin, ...]:
-        """How often the best class is right, by its probability: the bins that have images, lowest first.
+        """Accuracy by the probability of the best class: the bins with images, lowest first.
 
         There are 15 bins of equal width, each open to the left.
 
@@ -243,14 +243,15 @@ class Evaluation(Table):
 
     @cached_property
     def ece(self) -> float:
-        """Expected calibration error, 0 to 1: how far the best class's probability is from how often it is right.
+        """Expected calibration error, 0 to 1: the difference between the probability of the best class and its
+        accuracy.
 
-        The mean, weighted by images, over the bins of `reliability`.
+        The mean over the bins of `reliability`, weighted by their numbers of images.
         """
         return sum(bin_.images * abs(bin_.accuracy - bin_.confidence) for bin_ in self.reliability) / self.count
 
     def mistakes(self, top: int = 10) -> list[Mistake]:
-        """The ``top`` images that were given a wrong class with the highest probability, highest first.
+        """The ``top`` wrong predictions with the highest probability, highest first.
 
         Raises InvalidArgumentError unless ``top`` is a whole number of at least 1.
         """
@@ -280,9 +281,9 @@ class Evaluation(Table):
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, ready for JSON; a number that is not defined is None.
+        """Plain data, ready for JSON; an undefined number is None.
 
-        The classes are those with an image, or that an image was given.
+        It contains the classes that were seen or predicted.
         """
         met = self._met()
         return {
@@ -303,11 +304,11 @@ class Evaluation(Table):
         }
 
     def plot(self, ax: Axes | None = None) -> Figure:
-        """Draw the confusion matrix of the classes that were met: those with an image, or that an image was given.
+        """Draw the confusion matrix of the classes that were seen or predicted.
 
-        A row is a true class, its colors the parts of its images that were given each class. Up to 25 classes have
-        numbers, up to 80 have names. Draws on ``ax`` of matplotlib's, or on a new figure, and returns the figure: a new
-        one shows itself in a notebook. Raises MissingDependencyError without matplotlib (extra ``plot``).
+        A row is a true class. Its colors show the share of its images that was predicted as each class. Up to 25
+        classes have numbers, up to 80 have names. Draws on the matplotlib axes ``ax``, or on a new figure, and returns
+        the figure. A notebook displays a new figure. Raises MissingDependencyError without matplotlib (extra ``plot``).
 
         >>> labels = [Label("cat", "cat"), Label("dog", "dog")]
         >>> result = Evaluation(labels, targets=[0, 1, 0], scores=np.eye(2)[[0, 1, 1]], sources=["a", "b", "c"])
@@ -320,12 +321,12 @@ class Evaluation(Table):
         return draw_confusion(self.confusion[np.ix_(met, met)], [self.names[i] for i in met], ax)
 
     def plot_reliability(self, ax: Axes | None = None) -> Figure:
-        """Draw the reliability diagram: how often the best class is right, over its probability.
+        """Draw the reliability diagram: the accuracy of the best class over its probability.
 
-        A point is one of the bins of `reliability`, with the confidence interval of 95 % of its accuracy, by Wilson.
-        Below the diagonal the classifier is too sure of itself. Draws on ``ax`` of matplotlib's, or on a new figure,
-        and returns the figure: a new one shows itself in a notebook. Raises MissingDependencyError without matplotlib
-        (extra ``plot``).
+        A point is one of the bins of `reliability`, with the 95 % confidence interval of its accuracy, by Wilson. Below
+        the diagonal the classifier is overconfident. Draws on the matplotlib axes ``ax``, or on a new figure, and
+        returns the figure. A notebook displays a new figure. Raises MissingDependencyError without matplotlib (extra
+        ``plot``).
 
         >>> labels = [Label("cat", "cat"), Label("dog", "dog")]
         >>> result = Evaluation(labels, targets=[0, 1, 0], scores=np.eye(2)[[0, 1, 1]], sources=["a", "b", "c"])

@@ -1,4 +1,4 @@
-"""Numbers that true classes and scores give, as scikit-learn defines them. Needs NumPy only."""
+"""Metrics of true classes and scores, as scikit-learn defines them. They need NumPy only."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class ReliabilityBin(NamedTuple):
     confidence: float
     """The mean probability of the best class, 0 to 1."""
     accuracy: float
-    """The part of these images whose best class is right, 0 to 1."""
+    """The share of these images whose best class is right, 0 to 1."""
     images: int
-    """How many they are."""
+    """Number of these images."""
 
 
 def as_floats(scores: object) -> NDArray[np.floating]:

@@ -1,4 +1,4 @@
-"""How well a classifier finds the labels of images that may have several, or none: `MultiLabelEvaluation`."""
+"""The quality of a classifier whose images may have several labels or none: `MultiLabelEvaluation`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["LabelMistake", "LabelScore", "MultiLabelEvaluation"]
 
 
 class LabelScore(NamedTuple):
-    """How well one label is found. What is 0 / 0 counts as 0, as scikit-learn's ``zero_division=0``.
+    """Precision, recall and F1 of one label. 0 / 0 counts as 0, as with scikit-learn's ``zero_division=0``.
 
     >>> LabelScore("cat", "cat", average_precision=0.5, precision=0.5, recall=1.0, f1=2 / 3, support=7).recall
     1.0
@@ -31,19 +31,19 @@ class LabelScore(NamedTuple):
     id: str
     label: str
     average_precision: float
-    """The area under the curve of precision over recall, 0 to 1, whatever the threshold; NaN without an image."""
+    """The area under the precision-recall curve over all thresholds, 0 to 1; NaN without an image."""
     precision: float
-    """Of the images given this label, the share that has it."""
+    """The share of the images predicted with this label that have it."""
     recall: float
-    """Of the images with this label, the share that is given it."""
+    """The share of the images with this label that are predicted with it."""
     f1: float
     """The harmonic mean of precision and recall."""
     support: int
-    """How many images have this label."""
+    """Number of images with this label."""
 
 
 class LabelMistake(NamedTuple):
-    """A label that an image was given and does not have, or has and was not given.
+    """A wrong label of an image: predicted but not true, or true but not predicted.
 
     >>> LabelMistake(source="a.jpg", label="cat", given=True, score=0.9).given
     True
@@ -54,16 +54,16 @@ class LabelMistake(NamedTuple):
     label: str
     """The label's id."""
     given: bool
-    """Whether the image was given the label: True for one that it does not have, False for one that was missed."""
+    """True for a label that was predicted but is not true, False for one that was missed."""
     score: float
     """The probability of the label, 0 to 1."""
 
 
 @dataclass(frozen=True, eq=False)
 class MultiLabelEvaluation(Table):
-    """What a classifier's scores say against the true labels, where an image may have several labels or none.
+    """The scores of a classifier compared with the true labels, if an image may have several labels or none.
 
-    Raises DataError if the arrays do not fit together.
+    Raises DataError if the shapes of the arrays do not match.
 
     >>> labels = [Label("cat", "cat"), Label("dog", "dog")]
     >>> scores = np.array([[0.9, 0.7], [0.2, 0.8], [0.6, 0.1]])
@@ -88,12 +88,12 @@ class MultiLabelEvaluation(Table):
     sources: Sequence[str] = field(repr=False)
     """The name of each image."""
     failed: Sequence[ImageError] = ()
-    """The images that could not be read. They are not among the N, and count neither as right nor as wrong."""
+    """The images that could not be read. They are not among the N, and do not count."""
     thresholds: Sequence[float] = ()
-    """``(C,)``: the probability from which a label counts as given; 0.5 for each if empty."""
+    """``(C,)``: the probability from which a label is predicted; 0.5 for each if empty."""
     images: Mapping[int, Any] = field(default_factory=dict, repr=False)
-    """What shows images again in a notebook, by the place among the N; an image that is not there is shown if its name
-    is that of a file. Those of the 12 worst mistakes are kept."""
+    """The sources for showing images again in a notebook, by the index among the N. Other images are shown if their
+    name is the path of a file. Those of the 12 worst mistakes are kept."""
 
     def __post_init__(self) -> None:
         targets, scores = np.asarray(self.targets, bool), as_floats(self.scores)
@@ -115,7 +115,7 @@ class MultiLabelEvaluation(Table):
 
     @cached_property
     def given(self) -> NDArray[np.bool_]:
-        """``(N, C)``: which labels each image was given, by the thresholds."""
+        """``(N, C)``: the predicted labels of each image, by the thresholds."""
         return np.asarray(self.scores >= np.asarray(self.thresholds))
 
     @override
@@ -144,7 +144,7 @@ class MultiLabelEvaluation(Table):
     def auc(self) -> float:
         """The area under the ROC curve, 0 to 1, as the mean over the labels that some images have and others have not.
 
-        NaN if there is no such label.
+        NaN if no such label exists.
         """
         columns = range(len(self.labels))
         return mean_defined([auc(self.targets[:, i], self.scores[:, i]) for i in columns])
@@ -209,7 +209,7 @@ class MultiLabelEvaluation(Table):
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, ready for JSON; a number that is not defined is None."""
+        """Plain data, ready for JSON; an undefined number is None."""
         rows = [row._asdict() for row in self.classes]
         for row in rows:
             row["average_precision"] = row["average_precision"] if row["support"] else None

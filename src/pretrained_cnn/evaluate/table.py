@@ -1,4 +1,4 @@
-"""What the evaluations have in common: a table of classes, and images that could not be read."""
+"""The common base of evaluations: a table of classes, and images that could not be read."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["WORST", "Table", "more"]
 
 WORST = 20
-"""Up to so many classes are shown, the worst ones first."""
+"""The number of classes that are shown, the worst ones first."""
 
 SHOWN = 12
-"""So many of the worst mistakes are drawn in a notebook."""
+"""The number of worst mistakes that are drawn in a notebook."""
 
 
 class Table:
@@ -35,12 +35,12 @@ class Table:
 
     @property
     def count(self) -> int:
-        """How many images were evaluated."""
+        """Number of evaluated images."""
         return len(self.sources)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """What each class is called in tables and plots: its name, and its id too if another class has that name."""
+        """The name of each class in tables and plots, with its id if another class has the same name."""
         count = Counter(name for _, name in self.labels)
         return tuple(name if count[name] == 1 else f"{name} ({id_})" for id_, name in self.labels)
 
@@ -77,7 +77,7 @@ class Table:
         return {place: self.images[place] for place, _ in self._worst(SHOWN) if place in self.images}
 
     def _image(self, place: int) -> Any:
-        """What shows an image again; None if nothing does."""
+        """The source for showing an image again; None without one."""
         source = self.sources[place]
         return self.images.get(place, source if os.path.isfile(source) else None)
 

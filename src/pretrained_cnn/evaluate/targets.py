@@ -1,4 +1,4 @@
-"""From the labels that a user hands over beside images to columns of the scores."""
+"""From the labels that a user passes beside images to columns of the scores."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _is_one_hot(array: NDArray[Any]) -> bool:
 
 
 def _column(value: Any, place: int, columns: Mapping[str, int], table: Sequence[Label]) -> int:
-    """A whole number as a column. Raises DataError if it is none, or might as well be the name of another class."""
+    """A whole number as a column. Raises DataError if it is no class, or may also be the name of another class."""
     if isinstance(value, bool) or not isinstance(value, int | float) or value % 1 != 0:
         hint = "; decode it first: label.decode()" if isinstance(value, bytes) else ""
         raise DataError(

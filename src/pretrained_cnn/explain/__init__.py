@@ -1,17 +1,17 @@
-"""Where a network looks: heat maps over an image for one of its classes.
+"""Heat maps that show which parts of an image a network uses for a class.
 
-Three methods, each of one forward pass and the gradient of the class's linear score (the logit, not the probability,
-whose gradient also falls when other classes rise) with respect to the last map of features:
+Each of the three methods takes one forward pass and the gradient of the class's logit with respect to the
+last feature map. (The gradient of the probability would also depend on the other classes.)
 
 - ``"grad_cam"``: the features, weighted by the mean of their gradient (Selvaraju et al., 2017, arXiv:1610.02391).
-- ``"grad_cam++"``: weighted by a mean that counts pixels by how much they matter, which finds several things of a class
+- ``"grad_cam++"``: weighted by a mean that weights pixels by their importance. It finds several objects of a class
   better (Chattopadhay et al., 2018, arXiv:1710.11063).
-- ``"hires_cam"``: the features times their gradient, pixel by pixel: no place is shown that did not add to the score
+- ``"hires_cam"``: the features times their gradient, pixel by pixel. It shows only places that added to the score
   (Draelos and Carin, 2020, arXiv:2011.08891).
 
-For networks whose head is one dense layer on pooled features, which most are, the first and the last give the same
-map, that of CAM (Zhou et al., 2016, arXiv:1512.04150). Score-CAM is left out: it takes a forward pass for each channel
-of the map, 2,048 for Xception.
+Most networks have a head of one dense layer on pooled features. For these, the first and the last method give the
+same map, that of CAM (Zhou et al., 2016, arXiv:1512.04150). Score-CAM is left out: it takes a forward pass for each
+channel of the map, 2,048 for Xception.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ __all__ = ["Explanation", "explain", "project_to_image"]
 BAND = 4_000_000
 """Pixels of a heat map that are made at a time."""
 BYTES_A_PIXEL = 8
-"""What an explanation takes of each pixel: the image and its heat map."""
+"""Bytes of memory that an explanation takes for each pixel: the image and its heat map."""
 
 FADE = 12
 """A map that ends within an image fades over this part of its width and height."""
 
 COLORS = ((0, 0, 60), (90, 20, 140), (200, 40, 110), (250, 120, 40), (255, 235, 120))
-"""From nothing to most, each brighter than the one before it, so that the order shows in gray too."""
+"""From nothing to most, each brighter than the one before it, so that the order also shows in gray."""
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Where a network saw a class in an image.
+    """A heat map of the parts of an image that a network uses for a class.
 
     >>> from pretrained_cnn import Classifier
     >>> explanation = Classifier("EfficientNetLite0").explain("examples/images/clock.png")
@@ -66,9 +66,9 @@ class Explanation:
     """The class that is explained, and its score."""
     method: HeatMapMethod
     heat_map: NDArray[np.float32] = field(repr=False)
-    """``(h, w)``, 0 to 1, over the image at its own size; the maximum is 1, or 0 if nothing speaks for the class.
+    """``(h, w)``, 0 to 1, over the image at its original size. The maximum is 1, or 0 if no place supports the class.
 
-    What the network was not shown, such as the rim that a center crop cuts off, is 0.
+    Parts that the network does not see, such as the border outside of a center crop, are 0.
     """
     image: Image.Image = field(repr=False)
     """The image, upright, RGB, ``w`` x ``h``."""
@@ -107,7 +107,7 @@ class Explanation:
         self.captioned().save(path)
 
     def _repr_png_(self) -> bytes:
-        """What a notebook shows."""
+        """The representation in a notebook."""
         stream = io.BytesIO()
         self.captioned().save(stream, "PNG")
         return stream.getvalue()

@@ -1,1 +1,1 @@
-"""Model files that the library did not write: what a file is, and one reader for each format that can be opened."""
+"""Model files of other programs: detection of the format, and a reader for each format."""

@@ -27,8 +27,8 @@ from pretrained_cnn.spec import ResizePolicy
 __all__ = [
     "RESIZE",
     "Graph",
+    "GraphOutput",
     "ImageInput",
-    "Output",
     "Port",
     "Probe",
     "Step",
@@ -274,7 +274,7 @@ def _known_shape(
     return tuple(side if axis == 0 else side or 3 for axis, side in enumerate(sides))
 
 
-class Output(NamedTuple):
+class GraphOutput(NamedTuple):
     """An output of a graph, one of perhaps several."""
 
     name: str
@@ -286,12 +286,12 @@ class Output(NamedTuple):
     """Whether its integers stand for numbers."""
 
 
-def scores_among(outputs: Sequence[Output], name: str) -> int:
+def scores_among(outputs: Sequence[GraphOutput], name: str) -> int:
     """Which of the outputs gives the scores: the only one of numbers, or the only one of a softmax or a sigmoid.
 
     Raises ModelFileError where that is none or several.
 
-    >>> scores_among([Output("features", "float32"), Output("probabilities", "float32", "softmax")], "a.onnx")
+    >>> scores_among([GraphOutput("features", "float32"), GraphOutput("probabilities", "float32", "softmax")], "a.onnx")
     1
     """
     numbers = [place for place, each in enumerate(outputs) if "float" in each.dtype or each.quantized]
@@ -365,7 +365,7 @@ Step = tuple[str, NDArray[Any], bool]
 
 
 def faults_named(runtime: str) -> Callable[[Reader], Reader]:
-    """Make a reader, which is told the ``name`` of a file, raise ModelFileError for whatever ``runtime`` raises."""
+    """Make a reader, which gets the ``name`` of a file, raise ModelFileError for whatever ``runtime`` raises."""
 
     def wrap(read: Reader) -> Reader:
         @functools.wraps(read)
@@ -479,7 +479,7 @@ def _scaling(
         if chosen is not None and chosen not in (PixelScaling(), scaling):
             raise InvalidArgumentError(
                 f"preprocess={preprocess!r} would change the pixel values twice or otherwise: {sentence}; leave "
-                "preprocess out, or give scale=..., mean=... and std=... to do it all the same"
+                "preprocess out, or give scale=..., mean=... and std=... to do it anyway"
             )
         if not graph.takes_pixels:
             return scaling, graph.input.quantization

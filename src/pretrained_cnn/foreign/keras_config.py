@@ -1,7 +1,7 @@
 """What a Keras file says it is built of, read as JSON before any loader sees it, and refused unless it is Keras's own.
 
 A loader makes whatever object a file names, and a Lambda layer holds code. So the names are judged first: classes of
-Keras that hold no code, and what the caller's program has registered or hands over.
+Keras that hold no code, and what the caller's program has registered or passes.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def _reason(node: Mapping[str, Any], custom_objects: Mapping[str, Any]) -> str |
         return None
     if name == "__lambda__" or name in HOLD_CODE:
         what = f"its layer {label!r} is a {name}" if label else f"it holds a {name.strip('_')}"
-        return f"{what}, which runs code that comes with the file; if you trust whoever made the file, give trust=True"
+        return f"{what}, which runs code that comes with the file; if you trust its author, give trust=True"
     if name in VALUES or (name in OF_KERAS_2 and _is_of_keras_2(module)):
         return None
     if any(known is not None and keras.saving.get_registered_object(known) is not None for known in (registered, name)):
@@ -188,7 +188,7 @@ def _reason(node: Mapping[str, Any], custom_objects: Mapping[str, Any]) -> str |
         where = "" if module in (None, "builtins") else f" of {module}"
         kind = "function" if node["class_name"] == "function" else "class"
         return (
-            f"{name!r}{where} is not a {kind} of which Keras builds networks; if it is your own, give "
+            f"{name!r}{where} is not a {kind} that Keras builds networks from; if it is your own, give "
             f"custom_objects={{{name!r}: {name.rpartition('>')[2]}}}"
         )
     return (

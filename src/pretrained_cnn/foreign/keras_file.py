@@ -98,7 +98,7 @@ def as_spec(
     if isinstance(preprocess, str) and preprocess != "none" and said is not None:
         raise InvalidArgumentError(
             f"preprocess={preprocess!r} would change the pixel values twice: the network itself begins with {said}; "
-            "leave preprocess out, or give scale=..., mean=... and std=... to do it all the same"
+            "leave preprocess out, or give scale=..., mean=... and std=... to do it anyway"
         )
     return wrap(
         model,
@@ -174,7 +174,7 @@ OPERATIONS_KEEP_VALUES = ("Cast", "Transpose", "Reshape", "GetItem", "ExpandDims
 
 
 def _first(model: keras.Model) -> Any:
-    """The first operation of a network that changes values, in models within it too; None if all leave them."""
+    """The first operation of a network, or of a model within it, that changes values; None if none does."""
     for call in calls(simple(model)) if is_graph(model) else ():
         operation = call.operation
         if isinstance(operation, keras.Model):

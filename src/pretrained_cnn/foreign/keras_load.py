@@ -51,7 +51,7 @@ def loaded(
 ) -> Iterator[keras.Model | Exported]:
     """The model in a file, or a SavedModel of it, which exists as long as the context lasts.
 
-    What is judged is a copy of the file, so that nobody changes it between the judgement and the loading. A file with
+    What is judged is a copy of the file, so that nobody changes it between the judgment and the loading. A file with
     classes of the caller's program is loaded in this process alone, once all else in it was judged. Raises
     ModelFileError for a file that holds foreign code, is damaged, or cannot be loaded.
     """

@@ -23,7 +23,7 @@ from pretrained_cnn.errors import ModelFileError, import_package
 from pretrained_cnn.foreign.beside import said_by_us
 from pretrained_cnn.foreign.graph import (
     Graph,
-    Output,
+    GraphOutput,
     Port,
     Step,
     beginning,
@@ -70,7 +70,9 @@ def read(
     given = inputs[0]
     graph = _Schema(copied)
     ports = [
-        Output(port["name"], np.dtype(port["dtype"]).name, FUNCTIONS.get(graph.last(place)), _pair(port) is not None)
+        GraphOutput(
+            port["name"], np.dtype(port["dtype"]).name, FUNCTIONS.get(graph.last(place)), _pair(port) is not None
+        )
         for place, port in enumerate(outputs)
     ]
     place = scores_among(ports, name)

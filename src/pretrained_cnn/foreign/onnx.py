@@ -21,7 +21,7 @@ from pretrained_cnn.errors import ModelFileError, import_package
 from pretrained_cnn.foreign.beside import said_by_timm, said_by_us
 from pretrained_cnn.foreign.graph import (
     Graph,
-    Output,
+    GraphOutput,
     Port,
     Step,
     beginning,
@@ -120,7 +120,7 @@ def read(
 def _keep_scores(proto: Any, graph: _Graph, name: str) -> str:
     """Leave the scores as the only output of a graph, and give its name."""
     outputs = [
-        Output(
+        GraphOutput(
             port.name,
             _dtype(port.type) if port.HasField("type") else "float32",
             graph.last(port.name),

@@ -19,7 +19,7 @@ from pretrained_cnn.errors import ModelFileError, import_package
 from pretrained_cnn.foreign.beside import said_by_us
 from pretrained_cnn.foreign.graph import (
     Graph,
-    Output,
+    GraphOutput,
     Port,
     Step,
     beginning,
@@ -65,7 +65,7 @@ def read(
     if len(model.inputs) != 1:
         raise ModelFileError(f"{name} has {len(model.inputs)} inputs, and a classifier of images has one input")
     outputs = [
-        Output(port.any_name if port.names else str(place), _dtype(port), _last(port.get_node().input_value(0)))
+        GraphOutput(port.any_name if port.names else str(place), _dtype(port), _last(port.get_node().input_value(0)))
         for place, port in enumerate(model.outputs)
     ]
     kept = scores_among(outputs, name)

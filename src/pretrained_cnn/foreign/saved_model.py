@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pretrained_cnn.errors import InvalidArgumentError, ModelFileError, import_package
 from pretrained_cnn.foreign.graph import (
     Graph,
-    Output,
+    GraphOutput,
     Port,
     Step,
     beginning,
@@ -106,7 +106,9 @@ def read(
     frozen = _Frozen(function)
     keys = sorted(function.structured_outputs)
     kinds = [function.structured_outputs[each].dtype.name for each in keys]
-    outputs = [Output(key, kind, frozen.last(place)) for place, (key, kind) in enumerate(zip(keys, kinds, strict=True))]
+    outputs = [
+        GraphOutput(key, kind, frozen.last(place)) for place, (key, kind) in enumerate(zip(keys, kinds, strict=True))
+    ]
     place = scores_among(outputs, name)
 
     spec = tf.TensorSpec(taken.taken, given.dtype, name="images")

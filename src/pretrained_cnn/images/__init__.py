@@ -1,1 +1,1 @@
-"""From anything that a user hands over to batches of RGB uint8: sources, decode, resize, batch."""
+"""Converts all kinds of input to batches of RGB uint8: sources, decode, resize, batch."""

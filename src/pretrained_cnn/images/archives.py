@@ -15,7 +15,7 @@ from pretrained_cnn._compat import forget_members
 from pretrained_cnn.errors import ImageError
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip")
-"""The suffixes, in lower case, by which a file counts as an archive."""
+"""The suffixes of archives, in lower case."""
 
 HEADERS = (
     tarfile.GNUTYPE_LONGNAME,
@@ -96,7 +96,7 @@ def _too_large(name: str, max_bytes: int) -> ImageError:
 
 
 def _check_end(archive: tarfile.TarFile) -> None:
-    """Raise ReadError unless the archive ended with its mark: tarfile takes a broken header for the end, too."""
+    """Raise ReadError unless the archive ended with its mark: tarfile also takes a broken header for the end."""
     assert archive.fileobj is not None
     archive.fileobj.seek(archive.offset)
     block = archive.fileobj.read(tarfile.BLOCKSIZE)

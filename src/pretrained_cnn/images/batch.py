@@ -22,8 +22,9 @@ from pretrained_cnn.images.sources import Item
 from pretrained_cnn.spec import ResizePolicy
 
 BATCH_SIZE = 16
-"""On 2 cores an image took MobileNetV2 a third more time alone than in fours, and from there to batches of 128 the
-same to within a tenth (``benchmarks/batches.py``). 16 leaves something for more cores to share, in little memory."""
+"""On 2 cores, MobileNetV2 took a third more time for one image alone than for one of four. Up to batches of 128
+the time per image then stays the same to within a tenth (``benchmarks/batches.py``). 16 is enough for more cores to
+share, and takes little memory."""
 
 MAX_WORKERS = 16
 """Decoding and resizing a photo holds Python's interpreter lock for 3 to 6 % of its time (same benchmark), so more
@@ -110,7 +111,7 @@ def batches(
 
 
 def _group(items: Iterator[Item], batch_size: int, room: int) -> Iterator[Item]:
-    """The next items, so many, or fewer if they fill the room, in bytes."""
+    """The next items: this number, or fewer if they fill the room, in bytes."""
     for item in islice(items, batch_size):
         yield item
         room -= _bytes_of(item)
@@ -158,7 +159,7 @@ class _Pending:
 
 
 def _forget_images(error: BaseException | None) -> None:
-    """Leave an error the lines that it came by, but not the images at hand there: results are kept for long."""
+    """Leave an error the lines that it came by, but not the images available there: results are kept for long."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__

@@ -22,8 +22,8 @@ Change = Callable[[Image.Image], Image.Image]
 """From an image of mode ``L``, ``RGB``, ``CMYK`` or ``LAB`` to one of mode ``RGB`` in sRGB."""
 
 NEAR = 3
-"""Values of 255 by which a profile may differ from sRGB and still count as sRGB: that is how far the profiles that are
-so called differ from each other."""
+"""How far, in values of 255, a profile may differ from sRGB and still count as sRGB. The profiles of that name differ
+from each other by this much."""
 MAX_PROBED = 64 * 1024
 """Bytes of a profile beyond which it is not remembered whether it is sRGB's."""
 
@@ -82,14 +82,16 @@ def gray_table(profile: bytes, steps: Literal[256, 65536]) -> NDArray[np.uint8] 
 
 
 def _transform(profile: bytes, mode: str, flags: ImageCms.Flags = ImageCms.Flags.NONE) -> ImageCms.ImageCmsTransform:
-    """Made anew for each image: LittleCMS's are not for several threads."""
+    """Made again for each image: LittleCMS's are not for several threads."""
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB", flags=flags)
 
 
 @lru_cache(maxsize=64)
 def _is_srgb(profile: bytes) -> bool:
-    """Whether a profile leaves RGB colors as they are. Its name is not asked: linear ones are called sRGB, too."""
+    """Whether a profile leaves RGB colors as they are. Its name does not count: some linear profiles are called
+    sRGB.
+    """
     steps = np.arange(0, 256, 51).astype(np.uint8)
     grid = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(-1, 3)
     probe = np.concatenate([grid, np.repeat(np.arange(256).astype(np.uint8)[:, np.newaxis], 3, axis=1)])[np.newaxis]
@@ -103,7 +105,7 @@ def _is_srgb(profile: bytes) -> bool:
 def decoded(facts: Facts, mode: str) -> Curve | None:
     """What makes samples of more than eight bits, 0..1, sRGB before they lose their lower bits; None if nothing does.
 
-    After that, ``facts`` say nothing of colors any more.
+    After that, ``facts`` say nothing of colors anymore.
     """
     found = by_gamma(facts.gamma) if facts.profile is None and facts.primaries_and_transfer is None else None
     if facts.profile is not None and mode in ("L", "LA", "La"):

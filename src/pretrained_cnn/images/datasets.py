@@ -22,7 +22,7 @@ class Dataset(NamedTuple):
     """Images with their labels, all of them in memory or by path."""
 
     name: str
-    """What errors call it."""
+    """The name in error messages."""
     images: list[Any]
     labels: list[str | int]
     classes: tuple[str, ...] | None = None
@@ -36,7 +36,7 @@ def as_dataset(source: Any, columns: Columns = Columns()) -> Dataset | None:
     - ``tf.data.Dataset`` of ``(image, label)`` or ``(image, label, weight)``, in batches or not, and the iterators and
       sequences of Keras
     - a data set of PyTorch, with ``len(data)`` and ``data[i]`` a pair of an image and a label: ``ImageFolder``, the
-      data sets of torchvision, ``Subset`` and ``ConcatDataset`` of these, and those of one's own
+      data sets of torchvision, ``Subset`` and ``ConcatDataset`` of these, and those of your own
     - ``datasets.Dataset`` of Hugging Face
 
     Images are taken as they are before any transform wherever the data set has them so, since the library does all

@@ -130,12 +130,12 @@ def _decode_bytes(item: Item, held: list[bytes], policy: ImagePolicy, needed: tu
     else:
         with opened:
             image = _of_file(item, opened, facts, clean, policy, needed)
-    image.info = {}  # what was in it is done: handed over again, the image must not be turned again
+    image.info = {}  # what was in it is done: passed again, the image must not be turned again
     return image
 
 
 def _open(item: Item, data: bytes, *, allow_cut: bool = False) -> tuple[ImageFile.ImageFile | Samples, Facts, bytes]:
-    """An image of which the header was read, what its file says beside its pixels, and the file without that."""
+    """An image whose header was read, what its file says beside its pixels, and the file without that."""
     try:
         if data.startswith(TIFF) and (reason := reason_of(data)) is not None:
             raise BrokenHeaderError(reason)
@@ -174,7 +174,7 @@ def _open(item: Item, data: bytes, *, allow_cut: bool = False) -> tuple[ImageFil
 
 
 def _identify(data: bytes) -> ImageFile.ImageFile | None:
-    """What ``Image.open`` gives, but for its limits and warnings, which are global."""
+    """What ``Image.open`` gives, except its limits and warnings, which are global."""
     try:
         return _opened(data)
     except Warning:  # the caller's filters make errors of what Pillow says of old formats; no pixel was decoded yet
@@ -338,7 +338,7 @@ def _png_samples(image: ImageFile.ImageFile, data: bytes, facts: Facts, policy: 
 
 
 def _joined(parts: list[Image.Image], channels: int) -> Iterator[NDArray[np.uint16]]:
-    """Samples of 16 bits of which Pillow has the bytes: those of a sample side by side, or in two images."""
+    """Samples of 16 bits whose bytes Pillow has: those of a sample side by side, or in two images."""
     width, height = parts[0].size
     rows = max(1, levels.BAND // (8 * width))
     for top in range(0, height, rows):

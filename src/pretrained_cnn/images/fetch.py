@@ -84,7 +84,7 @@ def _unpacked(data: bytes, policy: ImagePolicy) -> bytes:
 class _Connections:
     """The connections of one fetch: where they may go, and that they end in time.
 
-    A socket's own timeout counts from the last byte, so a server that trickles could go on for ever. When the time
+    A socket's own timeout counts from the last byte, so a server that trickles could continue for ever. When the time
     is up, whatever is open is shut down, through copies that TLS does not take away.
     """
 

@@ -1,4 +1,4 @@
-"""What PNG and JPEG files say beside their pixels, read without trusting it; and the files without it.
+"""The metadata of PNG and JPEG files, read defensively; and the files without metadata.
 
 Metadata may be broken, huge or hostile while the pixels are whole. So Pillow never sees it: each reader takes what
 decides how the pixels look, leaves out what is broken, and gives the file with nothing but its pixels.
@@ -42,7 +42,7 @@ class Facts:
     profile: bytes | None = None
     """An ICC profile."""
     gamma: float | None = None
-    """PNG's gAMA: the exponent by which light was stored."""
+    """PNG's gAMA: the exponent with which light was stored."""
     primaries_and_transfer: tuple[int, int] | None = None
     """PNG's cICP: code points of ITU-T H.273."""
     bits: int | None = None
@@ -108,7 +108,7 @@ _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 
 
 def read_jpeg(data: bytes) -> tuple[bytes, Facts]:
-    """A JPEG file without its APPn segments and comments, but for Adobe's, and what they said."""
+    """A JPEG file without its APPn segments and comments, except Adobe's, and what they said."""
     facts, view = Facts(), memoryview(data)
     kept: list[bytes | memoryview] = [data[:2]]
     exif = xmp = b""

@@ -1,4 +1,4 @@
-"""From what a user hands over to bytes, a Pillow image or an array; or one sentence that says what to give instead."""
+"""From what a user passes to bytes, a Pillow image or an array; or one sentence that says what to give instead."""
 
 from __future__ import annotations
 
@@ -175,8 +175,8 @@ def _missing(path: str) -> str:
     if is_too_long(path):
         return f"its path has {len(os.path.abspath(path))} characters, and Windows takes {LONGEST_PATH}"
     if glob.has_magic(path):
-        return "there is no such file; give a pattern to predict_batch or stream"
-    return "there is no such file"
+        return "the file does not exist; give a pattern to predict_batch or stream"
+    return "the file does not exist"
 
 
 def _open_at_once(path: str, flags: int) -> int:
@@ -249,7 +249,7 @@ def _by_fsspec(item: Item, address: str, scheme: str, policy: ImagePolicy) -> by
     except ImportError as error:  # s3fs, gcsfs and others are packages of their own, and it says which
         raise ImageError(item.name, f"{scheme}: addresses need another package: {error}") from None
     except FileNotFoundError:
-        raise ImageError(item.name, "there is no such file") from None
+        raise ImageError(item.name, "the file does not exist") from None
     except Exception as error:  # of any kind of store
         raise ImageError(item.name, f"it cannot be read: {str(error) or type(error).__name__}") from error
 

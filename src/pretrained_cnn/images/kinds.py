@@ -1,4 +1,4 @@
-"""What a file is that is no image which Pillow reads, told by its content, and what opens it."""
+"""The kinds of files that Pillow does not read, detected by their content, and what opens them."""
 
 from __future__ import annotations
 

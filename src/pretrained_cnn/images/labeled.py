@@ -34,8 +34,8 @@ __all__ = [
 WNID = re.compile(r"(?<![a-z0-9])n\d{8}(?!\d)")
 
 FORMS = (
-    "a folder with a folder for each class, a zip or tar archive of one, a CSV file with the columns path and label, a "
-    "data frame, arrays (X, y), a data set of TensorFlow, PyTorch or Hugging Face, or pairs (image, label)"
+    "a folder with a folder for each class, its zip or tar archive, a CSV file with the columns path and label, a data "
+    "frame, arrays (X, y), a TensorFlow, PyTorch or Hugging Face data set, or pairs (image, label)"
 )
 
 PARTS = {
@@ -43,7 +43,7 @@ PARTS = {
     "validation": ("validation", "val", "valid"),
     "test": ("test", "testing"),
 }
-"""What folders of a data set's parts are called, in any case."""
+"""The names of the folders with the parts of a data set, in any case."""
 
 
 def dataset_parts(source: Any) -> dict[str, Any] | None:
@@ -71,7 +71,7 @@ def dataset_parts(source: Any) -> dict[str, Any] | None:
         return False
 
     if any(members(archive, 0, note)):
-        return None  # it is broken; whoever reads it says so
+        return None  # it is broken; anyone who reads it says so
     return _parts_within(archive, *_rooted(archive, folder, names)) or None
 
 
@@ -99,7 +99,7 @@ class Labeled:
     """Images, not yet decoded, and the class of each."""
 
     name: str
-    """What errors call the source."""
+    """The name of the source in error messages."""
     images: list[Any]
     labels: list[str]
     classes: tuple[str, ...]
@@ -109,7 +109,7 @@ class Labeled:
     numbers: list[int] | None = None
     """The labels, where they are whole numbers without names."""
     weights: list[float] | None = None
-    """What each image counts, where the source says so."""
+    """The weight of each image, if the source has weights."""
     groups: list[str] | None = None
     """The thing that each image is of, where a column of groups is chosen."""
 
@@ -174,11 +174,11 @@ class LabeledSets(NamedTuple):
     """Images, not yet decoded, each with any number of labels."""
 
     name: str
-    """What errors call the source."""
+    """The name of the source in error messages."""
     images: list[Any]
     labels: list[tuple[str, ...]]
     weights: list[float] | None = None
-    """What each image counts, where the source says so."""
+    """The weight of each image, if the source has weights."""
     groups: list[str] | None = None
     """The thing that each image is of, where a column of groups is chosen."""
 

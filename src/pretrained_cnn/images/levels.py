@@ -1,6 +1,6 @@
 """Samples of more than eight bits in eight, the same for every container.
 
-Which value is white is not for the container to say but for its samples: 65,535 for 16 bits, unless the file declares
+The samples, not the container, decide which value is white: 65,535 for 16 bits, unless the file declares
 fewer significant bits or a smaller greatest value. Integers of 32 bits and floats have no range that all agree on.
 """
 
@@ -18,7 +18,7 @@ from pretrained_cnn._process import warn
 from pretrained_cnn.errors import ImageError
 
 BAND = 16 * 1024 * 1024
-"""Bytes of samples that are at hand at a time."""
+"""Bytes of samples that are available at a time."""
 
 BRIGHT = 4096
 """A sample of 16 bits from which on an image is not nearly black."""
@@ -56,7 +56,7 @@ class Samples:
 def in_eight_bits(name: str, samples: Samples, levels: Levels, shrink: int = 1) -> Image.Image:
     """The image in a mode of eight bits, ``shrink`` times smaller each way, by averages.
 
-    Raises ImageError for floats of which none is a number.
+    Raises ImageError for floats that are all NaN or infinite.
     """
     kind, colors = _kind(samples), 1 if samples.mode in ("LA", "La") else len(samples.mode.rstrip("Aa"))
     low, high, opaque = _range(name, samples, kind, colors, levels)
@@ -186,7 +186,7 @@ def _upper_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
     return upper.astype(np.uint8)
 
 
-DARK = "16 bits of which few are used"
+DARK = "16 bits, few of them used"
 
 
 def warn_of_darkness(name: str) -> None:

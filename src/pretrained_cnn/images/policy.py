@@ -1,4 +1,4 @@
-"""How images are read, and how much of them: `ImagePolicy`."""
+"""How images are decoded, and the limits: `ImagePolicy`."""
 
 from __future__ import annotations
 
@@ -14,53 +14,53 @@ __all__ = ["ImagePolicy"]
 
 MIB = 1024 * 1024
 FULL_SIZE = 4
-"""How many times as many pixels as `ImagePolicy.max_pixels` a file may have of which fewer are decoded."""
+"""How many times as many pixels as `ImagePolicy.max_pixels` a file may have if fewer of them are decoded."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePolicy:
-    """How images are decoded, and the limits within which they are.
+    """How images are decoded, and the limits of size, time and memory.
 
-    An image beyond a limit is an ImageError that names the limit and the setting. Raises InvalidArgumentError
-    for a setting that cannot be right.
+    An image beyond a limit raises ImageError, which names the limit and the setting. Raises InvalidArgumentError for
+    an invalid setting.
 
     >>> ImagePolicy(max_pixels=1_000_000).max_pixels
     1000000
     """
 
     max_pixels: int = 89_478_485
-    """Width times height at most, of what is decoded: of a large JPEG that is a draft, see ``draft``. The default is
-    where Pillow begins to warn of decompression bombs. An image of more than ``FULL_SIZE`` times as many is refused,
-    draft or not."""
+    """Maximum width times height of the decoded image. For a large JPEG that may be a draft, see ``draft``. The default
+    is the size from which Pillow warns of decompression bombs. An image with more than ``FULL_SIZE`` times as many
+    pixels is always rejected."""
     max_memory: int = 512 * MIB
-    """Bytes at most that decoding one image may take, by what its header says. The samples of a TIFF that are unpacked
-    a band at a time may be three times as many."""
+    """Maximum number of bytes for decoding one image, calculated from its header. The samples of a TIFF that is
+    unpacked in bands may take three times as many."""
     max_bytes: int = 256 * MIB
-    """Size at most of a file, of bytes, or of what an open file gives."""
+    """Maximum size in bytes of a file, of a bytes object, or of the content of an open file."""
     max_url_bytes: int = 64 * MIB
-    """Size at most of what an address gives."""
+    """Maximum size in bytes of a download."""
     url_seconds: float = 30.0
-    """Time at most for one address, redirects included, from connecting to the last byte; how long a name server takes
-    is up to the system."""
+    """Maximum time for one address, redirects included, from connecting to the last byte. The time of the name server
+    does not count."""
     allow_private: bool = True
-    """Whether an address may lead to a loopback, link-local or private network. A server that takes addresses from
-    strangers wants False: then each connection, those after a redirect included, is checked before it is made,
-    on the address that it is made to, and no proxy is used."""
+    """Whether an address may lead to a loopback, link-local or private network. Set it to False on a
+    server that accepts addresses from unknown users. Then the target of each connection is checked before the
+    connection is made, also after a redirect, and no proxy is used."""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
-    """Request headers for addresses, such as ``{"Authorization": "Bearer ..."}``. They are sent to the host of the
-    address and to no other, and are no part of what is shown, saved or compared."""
+    """Request headers for addresses, such as ``{"Authorization": "Bearer ..."}``. They are sent only to the host of
+    the address, and never shown, saved or compared."""
     background: tuple[int, int, int] = (255, 255, 255)
-    """RGB, 0 to 255, what shows through where an image is transparent."""
+    """RGB, 0 to 255: the background behind transparent pixels."""
     color_profile: Literal["convert", "ignore"] = "convert"
-    """What to do with an embedded color profile: convert the image to sRGB, or take its numbers as they are,
-    as ``keras.utils.load_img`` does."""
+    """What to do with an embedded color profile: convert the image to sRGB, or ignore the profile, as
+    ``keras.utils.load_img`` does."""
     levels: Literal["declared", "full", "stretch"] = "declared"
-    """Which values of more than eight bits are black and white. ``"declared"``: 0 and 65,535 for 16 bits, or what the
-    file declares, such as 12 significant bits; 32-bit integers and floats, which have no range that all agree on,
-    from their own least to their greatest value. ``"full"``: the whole range of the type, 0 to 1 for floats.
-    ``"stretch"``: always from the least to the greatest value of the image."""
+    """Which values of more than eight bits are black and white. ``"declared"``: 0 and 65,535 for 16 bits, or the range
+    that the file declares, such as 12 significant bits. 32-bit integers and floats have no standard range, so their
+    least and greatest values are used. ``"full"``: the whole range of the type, 0 to 1 for floats. ``"stretch"``:
+    always from the least to the greatest value of the image."""
     truncated: Literal["error", "allow"] = "error"
-    """Whether a file that ends early is an error, or what is there is taken."""
+    """Whether a file that ends early is an error, or the available part is used."""
     draft: bool = True
     """Whether a large image may be reduced while it is decoded, where at least twice the pixels that the network needs
     are left, each way, and 640. A JPEG is decoded at a half, a quarter or an eighth of its size, any other image is
@@ -95,7 +95,7 @@ class ImagePolicy:
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> ImagePolicy:
-        """The policy that `to_dict` gave.
+        """The policy from the data of `to_dict`.
 
         >>> ImagePolicy.from_dict(ImagePolicy(max_pixels=1_000_000).to_dict()).max_pixels
         1000000

@@ -14,10 +14,10 @@ AS_IT_IS = ResizePolicy("squash")
 """Leaves an image of the network's size unchanged."""
 
 MARGIN = 2.0
-"""How many times the pixels that a network is given a reduced image keeps, each way. On 100 labeled photos with a
+"""A reduced image keeps this many times the pixels of the network's input, each way. On 100 labeled photos with a
 camera's noise, reducing to 1.5, 2, 2.5 or 2.95 times moved the scores of MobileNet by 0.014 to 0.016, 0.008 to 0.011,
 0.008 to 0.010 and 0.007 to 0.017 in the mean (total variation, against the image in full), those of EfficientNetLite0
-alike; bilinear in place of bicubic interpolation moved them by 0.022 to 0.033. As many photos were named rightly
+alike. Bilinear in place of bicubic interpolation moved them by 0.022 to 0.033. As many photos were classified correctly
 (``benchmarks/large_photos.py``)."""
 
 SMALLEST = 640
@@ -45,7 +45,7 @@ def resize(image: Image.Image, size: tuple[int, int], policy: ResizePolicy, chan
 def policy_for(
     source: object, image_size: tuple[int, int], size: tuple[int, int], policy: ResizePolicy
 ) -> ResizePolicy:
-    """The policy by which one image is resized: ``policy``, but for pixels in memory of exactly the network's size.
+    """The policy for resizing one image: ``policy``, except pixels in memory of exactly the network's size.
 
     Those are taken as they are: an array, a tensor, or a Pillow image that was made in memory. ``source`` is what the
     user gave, ``image_size`` the decoded image's ``(width, height)``. A file, and a Pillow image that was opened from
@@ -57,7 +57,7 @@ def policy_for(
     False
     """
     in_memory = isinstance(source, Image.Image) or (
-        hasattr(source, "__array__") and not isinstance(source, str | bytes)  # NumPy's strings have it too
+        hasattr(source, "__array__") and not isinstance(source, str | bytes)  # NumPy's strings also have it
     )
     exact = image_size == size[::-1]
     return AS_IT_IS if exact and in_memory and not isinstance(source, ImageFile.ImageFile) else policy

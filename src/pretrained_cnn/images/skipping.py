@@ -1,4 +1,4 @@
-"""What is no image although it lies among images: junk, by one rule, and other files, which are counted."""
+"""Files among images that are no images: junk, by one rule, and other files, which are counted."""
 
 from __future__ import annotations
 

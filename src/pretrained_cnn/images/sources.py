@@ -1,4 +1,4 @@
-"""From what a user hands over to items: one an image, each with its place and its name."""
+"""From what a user passes to items: one an image, each with its place and its name."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SUFFIXES = frozenset(
     | {".jpf", ".jpg", ".jpx", ".mpo", ".pbm", ".pcx", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".qoi", ".sgi"}
     | {".tga", ".tif", ".tiff", ".webp"}
 )
-"""The suffixes, in lower case, by which a folder's files count as images. Those of HEIC and JPEG XL come to them where
+"""The suffixes of images in a folder, in lower case. Those of HEIC and JPEG XL come to them where
 the packages are installed that read these, see `kinds`."""
 
 
@@ -40,13 +40,13 @@ class Item:
     index: int
     """Its place among the images given, from 0."""
     name: str
-    """What `Result.source` and errors call it."""
+    """The name in `Result.source` and in error messages."""
     image: Any
-    """What the user gave."""
+    """The input of the user."""
 
     @property
     def path(self) -> str | None:
-        """Where the image can be read again: its path or address; None for one in memory."""
+        """The path or address for reading the image again; None for an image in memory."""
         try:
             return str(os.fsdecode(self.image)) if isinstance(self.image, str | os.PathLike) else None
         except Exception:  # of someone else's object
@@ -128,8 +128,8 @@ def expand(source: str, policy: ImagePolicy = ImagePolicy(), skipped: Skipped | 
     - A file whose name ends in ``.txt``, and ``-`` for standard input: the path or URL in each line.
     - Anything else is the path or URL of one image.
 
-    In folders, archives and where a glob has a wildcard, junk is passed over (`skipping.is_junk`), and what is no
-    image or no regular file is counted in ``skipped``, or else logged in one line at the end. What is wrong with a
+    In folders, archives and matches of a wildcard, junk is skipped (`skipping.is_junk`), and files that are
+    no images or not regular are counted in ``skipped``, or else logged in one line at the end. What is wrong with a
     part of a source, such as a folder that vanished, is an ImageError in the place of an image. Raises ImageError at
     once for a source without an image.
     """
@@ -161,7 +161,7 @@ def expand(source: str, policy: ImagePolicy = ImagePolicy(), skipped: Skipped | 
     if isinstance(first, tuple) and isinstance(first[1], ImageError) and first[1].source == path:
         found.close()
         raise first[1]
-    if is_archive(path):  # anew: a million archives, found to have something, are not all to stay open
+    if is_archive(path):  # again: a million archives, found to have something, are not all to stay open
         found.close()
         seen.clear()
         found, first = start(path, seen), None
@@ -230,8 +230,9 @@ def _count(entries: list[str | os.DirEntry[str]]) -> int:
 
 
 def _listed(folder: str) -> list[str | os.DirEntry[str]]:
-    """What is in a folder but junk, in the order of the names; of a regular file the name alone, for there may be
-    millions."""
+    """The entries of a folder without junk, sorted by name. Regular files are names only, because a folder may have
+    millions of them.
+    """
     with os.scandir(folder) as listed:
         entries = [
             entry.name if entry.is_file(follow_symlinks=False) else entry for entry in listed if not is_junk(entry.name)

@@ -63,10 +63,10 @@ class Table(NamedTuple):
     """Columns of the same length, by their names."""
 
     name: str
-    """What errors call it."""
+    """The name in error messages."""
     columns: Mapping[str, Sequence[Any]]
     rows: Sequence[str]
-    """What errors call each row, such as ``"line 2"``."""
+    """The name of a row in error messages, such as ``"line 2"``."""
     folder: str | None = None
     """The folder that paths are relative to; None for paths that are taken as they are."""
 
@@ -151,7 +151,7 @@ class Table(NamedTuple):
         cells = self.columns[self.find(columns.group, (), "groups")]
         for row, cell in zip(self.rows, cells, strict=True):
             if is_missing(cell):
-                raise DataError(f"{self.name}: {row} has no {columns.group}, by which images are grouped")
+                raise DataError(f"{self.name}: {row} has no {columns.group}, to group images by")
         return [str(cell) for cell in cells]
 
     def _path(self, cell: str, row: str) -> str:

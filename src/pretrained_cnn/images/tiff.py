@@ -1,7 +1,7 @@
 """TIFF files as they are: the page that is the image, without its metadata, and samples of more than eight bits.
 
-Pillow reads the pixels of most. What it reads wrongly, or not at all, is read here: samples of 12, 16, 32 and 64 bits
-and floats, chunky or plane by plane, in strips or tiles, in either byte order, with black or with white at zero. To
+Pillow reads the pixels of most. This module reads the rest: samples of 12, 16, 32 and 64 bits and floats, chunky or
+plane by plane, in strips or tiles, in either byte order, with black or with white at zero. To
 undo a compression, Pillow's libtiff is given the strips as those of a gray image whose samples are the bytes.
 """
 
@@ -30,7 +30,7 @@ NEEDED = frozenset(
     | {PREDICTOR, TILE_WIDTH, TILE_HEIGHT, TILES, TILE_BYTES, EXTRA, FORMAT, PALETTE}
     | {292, 293, 332, 333, 334, 347, 512, 513, 514, 515, 519, 520, 521, 529, 530, 531, 532}
 )
-"""The tags on which pixels depend; of the others Pillow is told nothing."""
+"""The tags on which pixels depend; Pillow does not get the others."""
 
 RAW = 1
 BYTES = {5: "LZW", 8: "deflate", 32946: "deflate", 32773: "PackBits", 34925: "LZMA", 50000: "Zstandard"}
@@ -170,7 +170,7 @@ def _alone(page: Page) -> bytes:
         if tag not in NEEDED:
             continue
         colors = page.all(tag) if tag == PALETTE else ()
-        if len(colors) > 2 and max(colors) < 256:  # of 8 bits, where 16 are the rule: libtiff takes them for that, too
+        if len(colors) > 2 and max(colors) < 256:  # of 8 bits, where 16 are the rule: libtiff also takes them for that
             entry = struct.pack(order + "HHII", tag, 3, len(colors), place + len(moved))
             moved += struct.pack(f"{order}{len(colors)}H", *(257 * int(color) for color in colors))
         elif page.big:  # Pillow reads those of one byte order only; so it gets what a classic file would have
@@ -287,7 +287,7 @@ class _Layout:
         self.each = count // self.planes
         self.row_bytes = -(-self.width * self.each * bits // 8)
         self.allow_cut = allow_cut and bool(self.places) and self.places[0] + self.row_bytes <= len(page.data)
-        """Whether what is missing at the end of the file, but for a first row, is black."""
+        """Whether what is missing at the end of the file, except a first row, is black."""
         if not self.lengths and compression == RAW:
             self.lengths = (self.row_bytes * self.rows,) * len(self.places)
         if not len(self.places) == len(self.lengths) == self.across * self.down * self.planes:

@@ -1,1 +1,1 @@
-"""The library as a part of others. Each module needs an extra of its own, and is imported by its name."""
+"""Integrations with other libraries. Each module needs its own extra, and is imported by its name."""

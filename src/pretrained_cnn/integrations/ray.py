@@ -1,7 +1,7 @@
-"""Images in Ray Data, for when one machine is not enough: `classify` and `embed`, and what an actor runs for them.
+"""Classify and embed images with Ray Data on several machines: `classify` and `embed`, and their actors.
 
-Reading, spreading, retrying and writing are Ray's. What is added is the way from an image to its rows, which is that
-of ``Classifier.stream``.
+Ray reads, distributes, retries and writes. This module converts images to rows as ``Classifier.stream``
+does.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["BatchClassifier", "BatchEmbedder", "classify", "embed"]
 
 BATCHES = 8
-"""An actor is handed so many of the network's batches at once: while the network is at one, others are decoded."""
+"""The number of the network's batches that an actor gets at once. While the network runs one, others are decoded."""
 
 PATH = "path"
 """The column of names, as Ray's readers call it."""
@@ -75,7 +75,8 @@ class _OfBatches:
 
 
 class BatchClassifier(_OfBatches):
-    """For ``Dataset.map_batches``: from a batch of images to rows as ``pretrained-cnn classify --output`` has them.
+    """A callable class for ``Dataset.map_batches``: converts a batch of images to the rows of ``pretrained-cnn classify
+    --output``.
 
     Args:
         model: A name that ``list_models`` gives, a ``ModelSpec``, or the path of a bundle.
@@ -83,17 +84,17 @@ class BatchClassifier(_OfBatches):
         min_score: As for ``Classifier.predict``.
         column: As for `classify`.
         batch_size: As for `classify`.
-        cores: How many cores this process may use, to decode and for the network; by default all that it sees.
+        cores: The number of cores for decoding and for the network; by default all cores of the process.
         errors: As for `classify`.
         **arguments: Go to ``Classifier``, or for a bundle to ``Classifier.load``.
 
-    An actor of Ray's makes one when it starts, and so has one network, whatever comes. What is sent to the actor is
-    these arguments and the name of this class, but no network.
+    A Ray actor makes one instance when it starts, and so has one network. Ray sends these arguments and the name of
+    this class to the actor, but no network.
 
     >>> import numpy as np
     >>> name = BatchClassifier("EfficientNetLite0", column="path", top=1)
     >>> name({"path": np.array(["examples/images/clock.png", "no.jpg"])}).select(["label", "error"]).to_pylist()
-    [{'label': 'analog_clock', 'error': None}, {'label': None, 'error': 'there is no such file'}]
+    [{'label': 'analog_clock', 'error': None}, {'label': None, 'error': 'the file does not exist'}]
     """
 
     def __init__(
@@ -131,7 +132,7 @@ class BatchEmbedder(_OfBatches):
     >>> table.column_names, table["embedding"].null_count, len(table["embedding"][0])
     (['source', 'embedding', 'error'], 1, 1280)
     >>> table["error"].to_pylist()
-    [None, 'there is no such file']
+    [None, 'the file does not exist']
     """
 
     def __init__(
@@ -162,29 +163,30 @@ def classify(
     errors: Literal["raise", "return"] = "return",
     **arguments: Any,
 ) -> ray.data.Dataset:
-    """Name what is in the images of a dataset: a lazy dataset of rows, each with the columns of ``to_frame``.
+    """Classify the images of a dataset. Returns a lazy dataset of rows with the columns of ``to_frame``.
 
     Args:
         dataset: Images in ``column``, and their names in a column ``path``, as Ray's readers give it with
             ``include_paths=True``; paths need no other name.
         model: A name that ``list_models`` gives, a ``ModelSpec``, or the path of a bundle, which must be the same on
-            each machine. What is registered here need not be there.
+            each machine. Models that are registered here need not be registered there.
         runtime: As for ``Classifier``, or for a bundle as for ``Classifier.load``.
         top: How many classes to name.
         min_score: As for ``Classifier.predict``.
-        batch_size: How many images the network takes at once, as for ``Classifier.stream``. An actor is handed eight
-            times as many.
-        concurrency: How many actors, or the least and the most; by default as many as the cluster has room for.
-        num_cpus: The cores that an actor reserves. It decodes, and its network computes, with so many threads.
-        num_gpus: The GPUs that an actor reserves; may be a part of one.
-        column: Where the images are: bytes as of ``read_binary_files``, arrays as of ``read_images``, or paths and
+        batch_size: The number of images in a batch of the network, as for ``Classifier.stream``. An actor gets
+            eight times as many.
+        concurrency: The number of actors, or the minimum and the maximum; by default as many as fit into the cluster.
+        num_cpus: The cores that an actor reserves. The number of threads with which it decodes and its network
+            computes.
+        num_gpus: The GPUs that an actor reserves; a fraction is possible.
+        column: The column of the images: bytes as of ``read_binary_files``, arrays as of ``read_images``, or paths and
             addresses, which the workers open.
         errors: ``"return"`` gives a bad image a row with its error; ``"raise"`` ends the run.
         **arguments: Go to ``Classifier``, or for a bundle to ``Classifier.load``: ``weights``, ``image_policy`` and
             others.
 
-    Nothing runs until the rows are asked for. Raises UnknownModelError, or InvalidArgumentError for arguments that
-    cannot be right; what only an actor can find is raised by Ray when it runs.
+    Nothing runs until the rows are requested. Raises UnknownModelError, or InvalidArgumentError for invalid arguments.
+    Ray raises errors that only an actor can find.
     """
     arguments |= {"top": top, "min_score": min_score, "batch_size": batch_size, "column": column, "errors": errors}
     return _map(dataset, BatchClassifier, model, runtime, arguments, concurrency, num_cpus, num_gpus)
@@ -204,7 +206,7 @@ def embed(
     errors: Literal["raise", "return"] = "return",
     **arguments: Any,
 ) -> ray.data.Dataset:
-    """What a network sees in the images of a dataset: a lazy dataset with a row for each.
+    """Embed the images of a dataset. Returns a lazy dataset with a row for each image.
 
     The columns are ``source``, ``embedding``, float32 of a fixed width, and ``error``; of the last two one is empty.
     ``layer`` is as for ``Classifier.embed``, everything else as for `classify`.

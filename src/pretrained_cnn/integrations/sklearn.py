@@ -59,7 +59,7 @@ class _ImageEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn is u
 
     @override
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The arguments of the constructor, by name, with those that go on to `Classifier`."""
+        """The arguments of the constructor, by name, with those that are passed to `Classifier`."""
         own: dict[str, Any] = super().get_params(deep)
         return own | {name: getattr(self, name) for name in getattr(self, "_more", ())}
 
@@ -83,23 +83,23 @@ class _ImageEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn is u
 
 
 class ImageEmbedder(TransformerMixin, _ImageEstimator):  # type: ignore[misc]
-    """From images to embeddings, float32 ``(N, D)``: what a pretrained network sees in them.
+    """A transformer from images to embeddings of a pretrained network, float32 ``(N, D)``.
 
     Args:
         model: A name that ``list_models`` gives, a ``ModelSpec``, or the folder of a bundle.
-        layer: The name of a layer whose output is taken, in place of the head's input.
+        layer: The name of a layer whose output is used in place of the head's input.
         weights: As for ``Classifier``.
         runtime: As for ``Classifier``; None for its default.
         resize: As for ``Classifier``.
         input_size: As for ``Classifier``.
         image_policy: As for ``Classifier``; None for its default.
         batch_size: As for ``Classifier.stream``.
-        cache: Keep embeddings on disk, by the content of the images, where ``Classifier.train`` keeps them too: a grid
+        cache: Keep embeddings on disk, by the content of the images, where ``Classifier.train`` also keeps them: a grid
             search computes each once. Those of a ``layer`` are not kept.
         **arguments: Other arguments of ``Classifier``, builder options such as ``alpha=0.25`` among them.
 
-    X is images as ``Classifier.predict_batch`` takes them, or a table with one column of them. Nothing is learnt from
-    them. It can be pickled; the copy builds the network anew. Raises what ``Classifier`` raises.
+    X is images as ``Classifier.predict_batch`` takes them, or a table with one column of them. `fit` learns nothing
+    from them. It can be pickled; the copy builds the network again. Raises what ``Classifier`` raises.
 
     >>> ImageEmbedder("EfficientNetLite0").fit_transform(["examples/images/clock.png"]).shape
     (1, 1280)
@@ -131,7 +131,7 @@ class ImageEmbedder(TransformerMixin, _ImageEstimator):  # type: ignore[misc]
         self._take(arguments)
 
     def fit(self, X: Any = None, y: Any = None) -> ImageEmbedder:  # noqa: N803 - scikit-learn's names
-        """Check the arguments. ``X`` and ``y`` are not looked at."""
+        """Check the arguments. ``X`` and ``y`` are ignored."""
         self._prepare()
         return self
 
@@ -157,7 +157,7 @@ class ImageEmbedder(TransformerMixin, _ImageEstimator):  # type: ignore[misc]
 
     @override
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the network, which a copy builds anew: that is the same again."""
+        """Everything but the network, which a copy builds again."""
         state: dict[str, Any] = super().__getstate__()
         return {name: None if name == "classifier_" else value for name, value in state.items()}
 
@@ -229,7 +229,7 @@ class ImageClassifier(ClassifierMixin, _ImageEstimator):  # type: ignore[misc]
         Args:
             X: Images, ``(n,)``. Those that cannot be read are left out, with a warning.
             y: The class of each image, ``(n,)``: text, whole numbers or booleans, none missing.
-            sample_weight: What each image counts, ``(n,)``, numbers of at least 0; None for 1.
+            sample_weight: The weight of each image, ``(n,)``, numbers of at least 0; None for 1.
 
         Raises ValueError for targets that are not classes, as scikit-learn's own classifiers do.
         """

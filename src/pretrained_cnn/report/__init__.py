@@ -1,4 +1,4 @@
-"""A report: one page, in a file, with which a person looks through many images and what was seen in them."""
+"""A report: one HTML page for looking through many images and their predictions."""
 
 from __future__ import annotations
 
@@ -51,26 +51,26 @@ HeatMaps = Callable[[NDArray[np.uint8], NDArray[np.intp]], NDArray[np.float32]]
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What `write_report` wrote.
+    """The result of `write_report`.
 
-    >>> Report(Path("report.html"), 3, (ImageError("a.jpg", "there is no such file"),))
-    Report(path=PosixPath('report.html'), images=3, failed=(ImageError('a.jpg', 'there is no such file'),), \
+    >>> Report(Path("report.html"), 3, (ImageError("a.jpg", "the file does not exist"),))
+    Report(path=PosixPath('report.html'), images=3, failed=(ImageError('a.jpg', 'the file does not exist'),), \
 uncertain=0, unknown=0, evaluation=None, skipped={})
     """
 
     path: Path
     images: int
-    """How many there are in all."""
+    """Number of images."""
     failed: Sequence[ImageError]
-    """Those that could not be read."""
+    """The images that could not be read."""
     uncertain: int = 0
-    """How many have a best score below ``min_score``."""
+    """Number of images with a best score below ``min_score``."""
     unknown: int = 0
-    """How many are of none of the classes, by a calibrated classifier."""
+    """Number of images of none of the classes, by a calibrated classifier."""
     evaluation: Evaluation | None = None
-    """With ``labeled=True``: how often the classifier was right, unless no image could be read."""
+    """With ``labeled=True``: the evaluation, unless no image could be read."""
     skipped: Mapping[str, int] = field(default_factory=dict)
-    """How many files of an unlabeled source were skipped, by reason, as of ``ResultStream.skipped``."""
+    """Number of skipped files of an unlabeled source, by reason, as in ``ResultStream.skipped``."""
 
 
 def write_report(
@@ -86,27 +86,27 @@ def write_report(
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Classify images, and write a page that shows them: to search, filter, sort, and look at one by one.
+    """Classify images, and write a page to search, filter, sort and view them.
 
     Args:
-        classifier: What names the images.
+        classifier: The classifier to use.
         source: As for `pretrained_cnn.Classifier.stream`; with ``labeled``, as for
             `pretrained_cnn.Classifier.evaluate`.
-        path: The HTML file. It holds everything, thumbnails included, and needs no network.
-        top: How many classes to name for each image.
-        labeled: The classes of the images are known: the page also says how often the classifier is right, and
-            shows its worst mistakes.
+        path: The HTML file. It is self-contained, thumbnails included, and needs no network.
+        top: The number of classes to show for each image.
+        labeled: The images have labels: the page also shows the accuracy and the worst
+            mistakes.
         heat_maps: The method of the heat maps that show where the network saw its best class, as for
             `pretrained_cnn.Classifier.explain`; None for a page without.
-        min_score: Images whose best score, 0 to 1, is below are marked as uncertain.
-        title: The page's; by default the name of the source.
-        overwrite: Replace a file that is there already.
-        progress: Is called after each batch with how many images are done, and how many of them failed.
+        min_score: Images with a lower best score, 0 to 1, are marked as uncertain.
+        title: The title of the page; by default the name of the source.
+        overwrite: Replace the file, if it exists.
+        progress: A function that is called after each batch with the number of images done and of those that failed.
 
-    Thumbnails show what the network was shown, so heat maps lie on them exactly. A heat map takes a second pass through
-    the network. Where there can be none, as for a bundle of another format than ``"keras"``, this is logged, and said
-    in the page. The file appears when it is whole. Memory does not grow with the number of images, except, with
-    ``labeled``, by their scores.
+    Thumbnails show the input of the network, so heat maps lie on them exactly. A heat map takes a second pass through
+    the network. If heat maps are not possible, as for a bundle of another format than ``"keras"``, the log and the page
+    say so. The file appears when it is complete. Memory does not grow with the number of images, except for their
+    scores with ``labeled``.
 
     Raises OutputError if the file cannot be written, and what `pretrained_cnn.Classifier.stream` or
     `pretrained_cnn.Classifier.evaluate` raises.
@@ -157,7 +157,7 @@ def write_report(
 
 
 class _Run:
-    """What a run has found so far."""
+    """The counts of a run so far."""
 
     def __init__(
         self,
@@ -240,7 +240,7 @@ def _about(
     height, width = spec.input_size
     facts = [
         *([("Source", source)] if source else []),
-        ("Images", f"{run.images:,}, of which {len(run.failed):,} could not be read"),
+        ("Images", f"{run.images:,}; {len(run.failed):,} could not be read"),
         ("Classifier", repr(classifier)),
         ("Model", spec.name),
         ("Runtime", classifier.runtime),

@@ -1,1 +1,1 @@
-"""What comes back for each image, as objects, rows, drawings and files."""
+"""The results of images, as objects, rows, drawings and files."""

@@ -94,7 +94,7 @@ def _is_notebook() -> bool:
 
 
 def _has_display() -> bool:
-    """Whether windows can be opened: Linux without a desktop runs the viewer all the same, and shows nothing."""
+    """Whether windows can be opened: Linux without a desktop also runs the viewer, which shows nothing."""
     return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 

@@ -1,4 +1,4 @@
-"""Which failures of images may pass: those of the machine, its disks and its networks, not of the image itself."""
+"""Temporary failures of images: those of the machine, its disks and its networks, not of the image itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pretrained_cnn.errors import ImageError
 __all__ = ["IN_A_ROW", "has_files", "is_missing", "may_pass"]
 
 IN_A_ROW = 8
-"""So many failures that may pass, one after the other, end a run."""
+"""The number of temporary failures in a row that ends a run."""
 
 _CODES = (
     *("ENOMEM", "EMFILE", "ENFILE", "EIO", "ESTALE", "ENOTCONN", "EREMOTEIO", "ENODEV", "ENXIO", "ETIMEDOUT"),
@@ -36,7 +36,7 @@ _TEXT = re.compile(
 )
 """What the reason of such an error says: an error that comes from another process has only its text."""
 
-_MISSING = ("there is no such file", "no such file", os.strerror(errno.ENOENT))
+_MISSING = ("the file does not exist", "no such file", os.strerror(errno.ENOENT))
 
 
 def may_pass(error: ImageError | None, *, listed: bool = False) -> bool:

@@ -1,9 +1,9 @@
-"""Files of results, and how a run that was cut off goes on.
+"""Files of results, and how a run that was cut off continues.
 
 Rows are written as soon as they are known. A file whose format can grow does so at its end. Any other format cannot,
 so its rows are kept as JSON lines in ``NAME.unfinished`` until the run is through. ``NAME.settings.json`` says what
 the rows were made with, in which folder the run began, and whether it was finished. That file stays, so that the run
-can go on later, when there are new images.
+can continue later, when there are new images.
 
 A process that is killed leaves at most one image's rows torn, the last. The next run cuts them off.
 """
@@ -94,7 +94,7 @@ class Destination:
         self.before = 0
         """How many images had their rows before this run."""
         self.run = run
-        """Where the run began, which for a run that goes on is not here and now."""
+        """Where the run began, which for a run that continues is not here and now."""
         self._beside = _settings_file(self.path)
         with self._explained():
             try:
@@ -160,7 +160,8 @@ class Destination:
             raise OutputError(f"{self.path} was made with {then}, not {now}: give the same again, {ways}")
         if run.version != self.run.version:
             warn(
-                f"{self.path} was begun by version {run.version} of pretrained-cnn and goes on with {self.run.version}"
+                f"{self.path} was begun by version {run.version} of pretrained-cnn and is continued by version "
+                f"{self.run.version}"
             )
         known = {absolute(source, run.folder) for source in run.sources}
         new = (source for source in self.run.sources if absolute(source, self.run.folder) not in known)
@@ -177,7 +178,7 @@ class Destination:
             raise
         except OSError as error:
             reason = error.strerror or str(error)
-            kept = "; what is in it stays, and resume=True goes on from there" if self.images else ""
+            kept = "; what is in it stays, and resume=True continues from there" if self.images else ""
             raise OutputError(f"{self.path}: it cannot be written: {reason}{kept}") from error
 
 
@@ -281,7 +282,7 @@ class ResultsFile(Destination):
             self._note(finished=False)
             self._grow(end)
             return
-        # A whole file of a format that cannot grow. It is only touched if something is to be added.
+        # A whole file of a format that cannot grow. The file is changed only if something must be added.
         for image in by_image(self.format.read(self.path)):
             self._have(image[0])
 
@@ -375,7 +376,7 @@ class ResultsFile(Destination):
         return True
 
     def _replace(self) -> None:
-        """Write the rows anew, beside themselves, with those of the images that were tried again in their places."""
+        """Write the rows again, beside themselves, with those of the images that were tried again in their places."""
         reader, path = (self._lines, self._rows) if self._rows.exists() else (self.format, self.path)
         if self._file is not None:
             self._file.close()

@@ -13,8 +13,8 @@ _ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
 def escape(name: str) -> str:
     """A name as any format can hold it: Unicode. `unescape` gives the name back, byte for byte.
 
-    A byte of a file name that is not UTF-8 is written as ``\\xHH``. So that a name which looks like that comes
-    back too, its backslash is written as ``\\x5c``.
+    A byte of a file name that is not UTF-8 is written as ``\\xHH``. So that a name which looks like that also
+    comes back, its backslash is written as ``\\x5c``.
 
     >>> print(escape("caf\\udce9.jpg"), escape("a\\\\b.jpg"), escape("a\\\\x41.jpg"))
     caf\\xe9.jpg a\\b.jpg a\\x5cx41.jpg

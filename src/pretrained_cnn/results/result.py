@@ -60,9 +60,9 @@ class Result:
     error: ImageError | None = None
     """What went wrong with this image, or None."""
     image: Any = field(default=None, repr=False, compare=False)
-    """What `show` draws: the path or address, which is read again; or what was given to `Classifier.predict`, or
-    in a list to `Classifier.predict_batch`, which is not copied. None where nothing is kept: for an open file, which
-    is read only once, and for an image in memory that came through `Classifier.stream`, or from an archive."""
+    """The image that `show` draws: a path or address, which is read again, or the object that you
+    gave to `Classifier.predict`, or in a list to `Classifier.predict_batch`. It is not copied. None for an open file,
+    for an image in memory from `Classifier.stream`, and for an image in an archive."""
     status: Status = "ok"
     """``"ok"``; ``"uncertain"`` if the best score is below the ``min_score`` asked for; ``"unknown"`` if a calibrated
     classifier finds that the image is of none of its classes; ``"failed"`` if there is an `error`."""
@@ -70,7 +70,7 @@ class Result:
     """The classes that a calibrated classifier cannot rule out, best first, whatever ``top`` is; at least one. None if
     it is not calibrated, or the image failed."""
     thresholds: tuple[float, ...] = field(default=(), repr=False, compare=False)
-    """Where an image may have several labels, the probability from which each counts as seen, by `Prediction.index`."""
+    """With several labels for an image, the probability from which each label is predicted, by `Prediction.index`."""
 
     def __post_init__(self) -> None:
         if self.error is not None:
@@ -80,8 +80,8 @@ class Result:
     def top(self) -> Prediction:
         """The best prediction.
 
-        Raises the image's own error if it has one, and IndexError if a decode function of the user's own
-        named nothing.
+        Raises the image's own error if it has one, and IndexError if your own decode function returned no
+        class.
 
         >>> Result("a.png", (Prediction("cat", "cat", 0.7, 0),)).top.id
         'cat'
@@ -111,9 +111,9 @@ class Result:
     def above(self, threshold: float | None = None) -> tuple[Prediction, ...]:
         """The predictions with a score of at least ``threshold``, 0 to 1; best first.
 
-        By default each class has the classifier's own threshold, or 0.5 where it has none. A result of a classifier
-        with ``multi_label=True`` names every class above its own threshold; any other names ``top=`` classes, and only
-        these are looked at. A failed result has none.
+        By default each class has the classifier's own threshold, or 0.5 if it has none. With ``multi_label=True``, a
+        result contains every class above its threshold. Any other result contains ``top=`` classes, and only these are
+        compared. A failed result has none.
 
         >>> result = Result("a.png", (Prediction("cat", "cat", 0.7, 0), Prediction("dog", "dog", 0.2, 1)))
         >>> [label for _, label, _ in result.above()], len(result.above(0.1))
@@ -185,7 +185,9 @@ and so does predict_batch one in a list; stream keeps paths and addresses only
 
     @override
     def __reduce__(self) -> tuple[object, ...]:
-        """A pickle has the path or address, but not an image that is in memory: it is to be small, and to load."""
+        """A pickle has the path or address, but not an image that is in memory: a pickle must be small and must
+        load.
+        """
         image = self.image if isinstance(self.image, str) else None
         state = (self.source, self.predictions, self.error, image, self.status, self.label_set, self.thresholds)
         return Result, state
@@ -205,17 +207,18 @@ def contact_sheet(
     size: int = 160,
     font: str | os.PathLike[str] | None = None,
 ) -> Image.Image:
-    """Draw images side by side, each with its best class, the score, and its name: an RGB image of Pillow's.
+    """Draw images side by side, each with its best class, its score and its name. Returns an RGB Pillow image.
 
     Args:
-        results: What `Classifier.predict_batch` or `Classifier.stream` gives, all read first, or one result.
-        columns: How many stand in a row; by default as many as make the sheet a little wider than high.
+        results: The results of `Classifier.predict_batch` or `Classifier.stream`, which are all read first, or one
+            result.
+        columns: The number of images in a row; by default the sheet is a little wider than high.
         size: The side of an image, in pixels, at least 64.
-        font: The path of a font file. Pillow's own font has little beyond ASCII, and other letters come out as boxes.
+        font: The path of a font file. Pillow's own font has few letters beyond ASCII, and draws others as boxes.
 
-    A result is marked with its `Result.status`, unless that is ``"ok"``. A failed one has its error in place of the
-    image, and so has an image that cannot be read again, see `Result.image`. Raises InvalidArgumentError if there is no
-    result, for arguments that cannot be right, and for a sheet of more pixels than `ImagePolicy.max_pixels`.
+    A result is marked with its `Result.status`, unless that is ``"ok"``. The error of a failed result is drawn in place
+    of the image; so is that of an image that cannot be read again, see `Result.image`. Raises InvalidArgumentError
+    without results, for invalid arguments, and for a sheet of more pixels than `ImagePolicy.max_pixels`.
 
     >>> from pretrained_cnn import Classifier
     >>> clf = Classifier("EfficientNetLite0")
@@ -235,14 +238,14 @@ def contact_sheet(
 
 
 class ResultList(list[Result]):
-    """The results of several images, which show themselves in a notebook.
+    """The results of several images, as a list that a notebook displays as a contact sheet.
 
     >>> ResultList([Result("a.png", (Prediction("cat", "cat", 0.7, 0),))])
     [Result('a.png': cat 70.0 %)]
     """
 
     SHOWN = 24
-    """So many images are drawn at most."""
+    """The largest number of images that are drawn."""
 
     def _repr_png_(self) -> bytes | None:
         """For notebooks: a contact sheet of the first images. None if the list is empty."""

@@ -1,4 +1,4 @@
-"""Results as flat rows: one schema, whether they go to a file, to pandas, or through a cluster."""
+"""Results as flat rows, with one schema for files, pandas and clusters."""
 
 from __future__ import annotations
 
@@ -136,11 +136,11 @@ def import_arrow() -> Any:
 
 
 def to_frame(results: Iterable[Result]) -> pandas.DataFrame:
-    """Results as a pandas table, with the rows and columns that ``pretrained-cnn classify --output`` writes.
+    """Convert results to a pandas DataFrame with the rows and columns that ``pretrained-cnn classify --output`` writes.
 
     The columns are ``source``, ``rank`` (from 1), ``index`` (of the class), ``id``, ``label``, ``score``, ``status``,
-    ``label_set`` and ``error``. An image has a row for each class named; a failed one has one row with its error.
-    Raises MissingDependencyError without pandas (extra ``pandas``).
+    ``label_set`` and ``error``. An image has a row for each class in its result; a failed image has one row with its
+    error. Raises MissingDependencyError without pandas (extra ``pandas``).
 
     >>> from pretrained_cnn import Classifier
     >>> clf = Classifier("EfficientNetLite0")

@@ -1,4 +1,4 @@
-"""What results depend on, by content: what a run that goes on compares."""
+"""What results depend on, by content: what a run that continues compares."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def settings_of(engine: Engine, before: Mapping[str, Any] = {}, **asked: Any) ->
     """Plain data that differs where results may: the network by its weights and code, its labels, its runtime, how
     images are read and resized, and what was ``asked`` for.
 
-    ``before`` are the settings of the run that goes on: its runtime is taken again where ``"auto"`` leaves it open.
+    ``before`` are the settings of the run that continues: its runtime is taken again where ``"auto"`` leaves it open.
     Builds the network where no file stands for its weights.
     """
     engine.take_again(before.get("runtime"))

@@ -1,7 +1,7 @@
-"""A folder of files of results, each with the rows of so many images, for runs on a cluster.
+"""A folder of files of results, each with the rows of the same number of images, for runs on a cluster.
 
-The folder is a data set to whatever reads such: each file appears at once and whole. What is to be classified is
-written down first, in the file ``_sources``, so that going on is to make the files that do not exist yet, whatever has
+The folder is a data set to whatever reads such: each file appears at once and whole. The list of images is written
+first, in the file ``_sources``, so that continuing means to make the files that do not exist yet, whatever has
 changed among the images meanwhile.
 """
 
@@ -48,11 +48,11 @@ class Entry(NamedTuple):
 
 @dataclass
 class _Shard:
-    """A file that is to be made."""
+    """A file that a run must make."""
 
     number: int
     size: int
-    """How many of its images are to be classified."""
+    """How many of its images must be classified."""
     old: list[list[Row]] | None
     """The rows of each of its images, if only those that failed are tried again."""
 
@@ -116,7 +116,7 @@ class Shards(Destination):
     def write(self, result: Result, *, listed: bool = False) -> None:
         """Take the next result; with the last of its file, the file is written.
 
-        A file with failures that may pass is not written before `again`. Raises OutputError if `IN_A_ROW` of them
+        A file with temporary failures is not written before `again`. Raises OutputError if `IN_A_ROW` of them
         follow each other.
         """
         passing = may_pass(result.error, listed=listed) and not _is_gone(result, self.run.folder)
@@ -173,9 +173,9 @@ class Shards(Destination):
     def _sentence(self, result: Result) -> str:
         reason = "" if result.error is None else result.error.reason
         return (
-            f"{self.path}: images could not be read for a reason that may pass, such as {result.source}: {reason}; "
-            f"their files were not written. {self.images:,} images have their rows; when it is mended, continue with "
-            "resume=True"
+            f"{self.path}: images could not be read for a temporary reason, such as {result.source}: {reason}; "
+            f"their files were not written. {self.images:,} images have their rows; solve the problem, then continue "
+            "with resume=True"
         )
 
     def _open(self, images: Iterable[Found], resume: bool, overwrite: bool) -> None:
@@ -193,13 +193,13 @@ class Shards(Destination):
             try:
                 with atomic_write(self._sources) as file:
                     _list(images, file)
-            except BaseException:  # Ctrl-C included: a folder without its list could not be gone on with
+            except BaseException:  # Ctrl-C included: a folder without its list could not be continued
                 with contextlib.suppress(OSError):
                     self.path.rmdir()
                 raise
 
     def _look(self, retry_failed: bool) -> None:
-        """Find out which files are to be made, and count the images in the others."""
+        """Find out which files the run must make, and count the images in the others."""
         with open(self._sources, "rb") as lines:
             self.total = sum(1 for _ in lines)
         for number in range(-(-self.total // self._size)):

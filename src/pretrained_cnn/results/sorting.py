@@ -37,7 +37,7 @@ MAX_FILE_NAME = 255
 
 
 class Sorter:
-    """Puts images into ``folder/class/``, and overwrites nothing, whoever else puts files there meanwhile.
+    """Puts images into ``folder/class/``, and overwrites nothing, even if others put files there meanwhile.
 
     An image that is there already, as the same link or with the same bytes, is left alone, so a run can be repeated.
     Another image of the same name gets the beginning of a hash of its path behind its own. So does a class whose name
@@ -108,7 +108,7 @@ class Sorter:
         if not os.path.lexists(target):
             try:
                 self._put(source, target)
-            except FileExistsError:  # another process was quicker
+            except FileExistsError:  # another process was faster
                 pass
             else:
                 return True

@@ -1,4 +1,4 @@
-"""Results that come one by one: a `ResultStream` knows what its results depend on, and can leave out images."""
+"""Results one by one: a `ResultStream` knows what its results depend on, and can leave out images."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _root(source: str) -> str:
 
 
 class ResultStream(Iterator[T], Generic[T]):
-    """Results in the order of their images, made as they are asked for. Nothing is done before the first one.
+    """An iterator of results in the order of their images. Work starts with the first result.
 
     ``Classifier.stream`` and ``Classifier.embed_stream`` return one. `close`, or an exception in the loop around it,
     ends its threads. `write_results` also uses `is_empty`, `next_with_origin` and `again`.
@@ -133,7 +133,7 @@ class ResultStream(Iterator[T], Generic[T]):
         settings: Callable[[Mapping[str, Any]], Mapping[str, Any]],
     ) -> None:
         self.schema = schema
-        """The kind of rows that the results make."""
+        """The schema of the rows of the results."""
         self.search = _Search(source, image_policy)
         """Where the images are looked for, and how many were found."""
         self._start = start
@@ -145,8 +145,8 @@ class ResultStream(Iterator[T], Generic[T]):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What the results depend on, by content: the network, its weights and labels, the runtime, how images are
-        read, and what was asked for. A run that goes on compares them. May build the network.
+        """Everything that the results depend on, by content: the network, its weights and labels, the runtime, the
+        image policy, and the arguments. A resumed run compares these settings. May build the network.
 
         >>> from pretrained_cnn import Classifier
         >>> Classifier("EfficientNetLite0").stream("examples/images", top=3).settings["model"]
@@ -155,7 +155,7 @@ class ResultStream(Iterator[T], Generic[T]):
         return self.settings_after({})
 
     def settings_after(self, before: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The settings, for a run that goes on and had those of ``before``: ``"auto"`` is then what it was.
+        """The settings, for a run that continues and had those of ``before``: ``"auto"`` is then what it was.
 
         >>> from pretrained_cnn import Classifier
         >>> stream = Classifier("EfficientNetLite0", runtime="auto").stream("examples/images")
@@ -168,8 +168,8 @@ class ResultStream(Iterator[T], Generic[T]):
 
     @property
     def skipped(self) -> dict[str, int]:
-        """How many files were skipped so far that lie among the images, by the reason: the suffix of what is no image,
-        such as ``".txt"``, ``"no suffix"``, or what a file is that is not a regular one, such as ``"FIFO"``.
+        """The number of files among the images that were skipped so far, by reason. The reason is a suffix, such as
+        ``".txt"``, ``"no suffix"``, or the kind of a file that is not regular, such as ``"FIFO"``.
 
         Hidden files and folders are not counted. The counts are complete after the last result.
 
@@ -181,7 +181,7 @@ class ResultStream(Iterator[T], Generic[T]):
         return dict(self.search.skipped())
 
     def skip(self, names: Iterable[str] | Done) -> ResultStream[T]:
-        """Leave out the images of these names, each as often as it is named. Returns the stream itself.
+        """Leave out the images of these names; a name that occurs twice leaves out two images. Returns the stream.
 
         Paths are compared as absolute, normalized paths: ``./few/a.jpg`` is ``few/a.jpg``. Raises InvalidArgumentError
         if the stream has begun.
@@ -189,7 +189,7 @@ class ResultStream(Iterator[T], Generic[T]):
         >>> from pretrained_cnn import Classifier
         >>> clf = Classifier("EfficientNetLite0")
         >>> list(clf.stream(["no.jpg", "no.png"]).skip(["./no.jpg"]))
-        [Result('no.png': error: there is no such file)]
+        [Result('no.png': error: the file does not exist)]
         """
         if self._images is not None:
             raise InvalidArgumentError("skip: the stream has begun; call skip before the first result is taken")
@@ -232,7 +232,7 @@ class ResultStream(Iterator[T], Generic[T]):
 
 
 class _Search:
-    """The images of a stream's sources, but for those that are left out."""
+    """The images of a stream's sources, except those that are left out."""
 
     def __init__(self, source: Any, image_policy: ImagePolicy) -> None:
         several = source.names if isinstance(source, Sources) else (source,)
@@ -252,7 +252,7 @@ class _Search:
         self._opened = _open(several, image_policy)
 
     def images(self) -> Iterator[tuple[str, Any]]:
-        """The images as ``(name, image)`` pairs, each name written as in the run that goes on."""
+        """The images as ``(name, image)`` pairs, each name written as in the run that continues."""
         here = os.getcwd()
         for source, listed, found, skipped in self._opened:
             for item in found:
@@ -337,7 +337,7 @@ class _Opened(NamedTuple):
     is_searched: bool
     """Whether the library itself finds the images."""
     images: Generator[Item]
-    """The images, nothing of which is read yet."""
+    """The images, which are not read yet."""
     skipped: Skipped
     """What is passed over."""
 

@@ -1,4 +1,4 @@
-"""`write_results`: results into a file as they come, so that a run can be cut off at any moment and go on."""
+"""`write_results` writes results to a file as they come, so that an interrupted run can be resumed."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ __all__ = ["Written", "fill", "open_results", "write_results"]
 
 
 MAX_HELD = 1_000
-"""Results that wait behind a failure that may pass, at most."""
+"""Maximum number of results that wait behind a temporary failure."""
 MAX_FOLDERS = 100_000
-"""Folders that are remembered because an image in them could be read, at most."""
+"""Maximum number of folders that are remembered because an image in them could be read."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,15 @@ class Written:
     path: Path
     """The file."""
     images: int
-    """How many images have their rows in it."""
+    """Number of images with rows in the file."""
     failed: int
-    """How many of these failed."""
+    """Number of these images that failed."""
     uncertain: int
-    """How many of these are uncertain."""
+    """Number of these images that are uncertain."""
     before: int
-    """How many of these had their rows before."""
+    """Number of these images that had rows before this run."""
     unknown: int = 0
-    """How many of these are of none of the classes, by a calibrated classifier."""
+    """Number of these images that are of none of the classes, by a calibrated classifier."""
 
 
 def fill(
@@ -60,8 +60,8 @@ def fill(
 ) -> None:
     """Write results that the file does not have, as `open_results` gives them, and finish the file.
 
-    ``before`` is called with each result before its rows are written, ``after`` after that. Failures that may pass are
-    held back until an image succeeds, and are then tried again. Raises OutputError, and leaves them out, if
+    ``before`` is called with each result before its rows are written, ``after`` after that. Temporary failures are held
+    back until an image succeeds, and are then tried again. Raises OutputError, and leaves them out, if
     `IN_A_ROW` of them follow each other, or if they fail again while their folder or machine does not answer.
     """
 
@@ -87,7 +87,7 @@ def fill(
 
 
 class _Held:
-    """Results that wait, since a failure before them may pass."""
+    """Results that wait behind a temporary failure."""
 
     def __init__(self, file: ResultsFile, stream: ResultStream[Any] | None, write: Callable[[Any], None]) -> None:
         self._file, self._stream, self._write = file, stream, write
@@ -96,7 +96,7 @@ class _Held:
         self._folders: set[str] = set()
         """Folders in which an image could be read."""
         self.left_out: list[Any] = []
-        """Failed results that are not written, so that a run that goes on tries their images again."""
+        """Failed results that are not written, so that a run that continues tries their images again."""
 
     def take(self, result: Any, origin: Origin) -> None:
         """Write a result now, or later."""
@@ -127,7 +127,9 @@ class _Held:
             self._write(result)
 
     def _passes(self, result: Any, origin: Origin) -> bool:
-        """Whether a failure may pass; also that of a path which a list names, if its folder was there and is gone."""
+        """Whether a failure is temporary; also that of a path which a list names, if its folder was there and is
+        gone.
+        """
         folder = os.path.dirname(origin.image) if isinstance(origin.image, str) else None
         if result.error is None:
             if folder is not None and len(self._folders) < MAX_FOLDERS:
@@ -143,11 +145,11 @@ class _Held:
             last = self.left_out[-1]
             count = "1 image" if len(self.left_out) == 1 else f"{len(self.left_out):,} images"
             reason = (
-                f"{count} could not be read for a reason that may pass, the last one {last.source}: {last.error.reason}"
+                f"{count} could not be read for a temporary reason, the last one {last.source}: {last.error.reason}"
             )
         return (
-            f"{self._file.path}: {reason}; no row was written for what may pass. {self._file.images:,} images have "
-            "their rows; when it is mended, continue with resume=True"
+            f"{self._file.path}: {reason}; no row was written for temporary failures. {self._file.images:,} images "
+            "have their rows; solve the problem, then continue with resume=True"
         )
 
 
@@ -175,7 +177,7 @@ def _with_origins(results: Iterable[Any]) -> Iterator[tuple[Any, Origin]]:
 
 
 def _hint(file: ResultsFile, results: Iterable[Any]) -> None:
-    """Say of which sources no image was done, in a run that went on: a name may be misspelt."""
+    """Warn about sources without any image in a run that continued: a name may be misspelled."""
     if not file.before or not isinstance(results, ResultStream):
         return
     for source, count in results.search.found.items():
@@ -195,25 +197,24 @@ def write_results(
     retry_failed: bool = False,
     settings: Mapping[str, Any] | None = None,
 ) -> Written:
-    """Write results, or embeddings, to a file as they come: each image's rows are safe as soon as they are known.
+    """Write results or embeddings to a file, the rows of each image as soon as they are known.
 
     Args:
         results: What ``Classifier.stream`` or ``Classifier.embed_stream`` returns, or any iterable of results.
-        path: The file. Results go to ``.csv``, ``.jsonl`` (a JSON object in each line) or ``.parquet``, with the
-            columns of `to_frame`. Embeddings go to ``.parquet``, with the columns ``source``, ``embedding`` and
-            ``error``, or to ``.npy``, float32 ``(N, D)`` with NaN in failed rows; the names are then in
-            ``NAME.npy.sources.csv`` beside it.
-        resume: Continue the file, if it exists: images that have their rows are left out.
+        path: The file. Results: ``.csv``, ``.jsonl`` (a JSON object in each line) or ``.parquet``, with the columns of
+            `to_frame`. Embeddings: ``.parquet``, with the columns ``source``, ``embedding`` and ``error``, or ``.npy``,
+            float32 ``(N, D)`` with NaN in failed rows, and the names in ``NAME.npy.sources.csv`` next to it.
+        resume: Continue the file, if it exists. Images that already have rows are left out.
         overwrite: Replace the file, if it exists.
         retry_failed: With ``resume``, try the images again that failed. Each keeps its place in the file.
-        settings: What the results depend on, as plain data. A run that goes on must have the same. A stream knows its
-            own settings; a plain iterable needs them to be resumed.
+        settings: Everything that the results depend on, as plain data. A resumed run must have the same settings. A
+            stream knows its own settings; a plain iterable needs them for resuming.
 
-    A process that is killed loses no row that was written, and leaves none torn. Failures that may pass, such as
-    of a network drive or of memory, get no rows; the run ends with OutputError, and ``resume=True`` goes on with them.
+    A killed process loses no written row and leaves no partial row. Temporary failures, such as those of a network
+    drive or of memory, get no rows. The run then ends with OutputError, and ``resume=True`` tries these images again.
 
     Raises OutputError if the file cannot be written, if it exists and neither ``resume`` nor ``overwrite`` is given, or
-    if it was made with other settings; InvalidArgumentError for arguments that do not go together.
+    if it was made with other settings; InvalidArgumentError for arguments that exclude each other.
 
     >>> import tempfile
     >>> from pretrained_cnn import Classifier

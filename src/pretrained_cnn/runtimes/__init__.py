@@ -1,4 +1,4 @@
-"""What executes a serving graph: `RuntimeSpec`, a row each, by name.
+"""The runtimes that execute serving graphs: a `RuntimeSpec` for each, by name.
 
 A runtime is one small class: made from a file (or from the Keras graph itself), then ``run(batch)`` until
 ``close()``. It knows pixels and scores, and nothing of images, labels or backbones.
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 Precision = Literal["float32", "bfloat16", "float16", "int8"]
-"""What a runtime computes in. ``"int8"`` needs images to quantize by; what it cannot do in int8 it does in float32."""
+"""The precision of a runtime. ``"int8"`` needs images for quantization; operations without int8 use float32."""
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
@@ -56,39 +56,41 @@ class Runtime(Protocol):
         """
 
     def close(self) -> None:
-        """Free what the runtime holds. Closing twice is fine; running afterwards is a ValueError."""
+        """Free the memory and the threads of the runtime. Closing twice is allowed; running afterwards raises
+        ValueError.
+        """
 
 
 @dataclass(frozen=True, init=False)
 class RuntimeSpec:
-    """What the library must know of a runtime.
+    """Describes a runtime.
 
-    Raises InvalidSpecError for anything that cannot be right.
+    Raises InvalidSpecError for an invalid value.
 
     >>> get_runtime("openvino").format
     'openvino'
     """
 
     name: str
-    """What it is asked for by; case, ``-`` and ``_`` do not matter."""
+    """The name of the runtime; case, ``-`` and ``_`` do not matter."""
     factory: Callable[..., Runtime]
     """``factory(model, outputs)`` gives a `pretrained_cnn.runtimes.Runtime`: a class, a function, or the name of
     either as ``"module:attr"``, which is imported when first called. ``model`` is the path of a model, for the format
-    ``"keras"`` the Keras graph; ``outputs`` are names of its outputs, such as ``("scores",)``. Where it has a parameter
-    ``threads``, it may be told how many threads to compute with."""
+    ``"keras"`` the Keras graph; ``outputs`` are names of its outputs, such as ``("scores",)``. A parameter ``threads``,
+    if it has one, gets the number of threads to use."""
     format: str
     """The format that it executes: ``"keras"``, ``"openvino"``, ``"onnx"``, ``"litert"``, ``"saved_model"``, or one of
     your own, see `register_format`."""
     reads: tuple[str, ...]
     """Other formats whose files it executes as they are. Nothing is converted to them for it."""
     package: str | None
-    """The top-level module that must be there; None if there is nothing to install."""
+    """The top-level module that must be installed; None if nothing must be installed."""
     extra: str | None
-    """The extra of this library that brings it; None if it is installed by its own name."""
+    """The extra of this library that installs it; None if it is installed by its own name."""
     precisions: Callable[[], Mapping[str, str | None]] | None
-    """A function that says what the runtime computes in beside float32: each precision, with the reason why this
-    machine does not have it, or None where it does. Given as a function or as ``"module:attr"``. Where `precisions`
-    is not None, the factory has a parameter ``precision``."""
+    """A function, or its name as ``"module:attr"``, that returns the precisions of the runtime other than float32. It
+    maps each to None, or to the reason why this machine does not have it. With `precisions`, the factory needs a
+    parameter ``precision``."""
 
     def __init__(
         self,
@@ -247,7 +249,7 @@ RUNTIMES = Registry(
 
 
 def list_runtimes() -> list[RuntimeInfo]:
-    """All runtimes, with whether each is installed and what installs it. Imports none of them.
+    """List all runtimes: which are installed, and how to install the others. Imports none of them.
 
     >>> [info.name for info in list_runtimes()]
     ['keras', 'openvino', 'onnxruntime', 'litert', 'tensorflow']
@@ -260,7 +262,7 @@ def list_runtimes() -> list[RuntimeInfo]:
 
 
 def list_precisions(runtime: str = "openvino") -> list[PrecisionInfo]:
-    """What a runtime can compute in, and what this machine has of it. Imports the runtime.
+    """List the precisions of a runtime, and which ones this machine has. Imports the runtime.
 
     >>> list_precisions()[0]
     PrecisionInfo(name='float32', reason=None)
@@ -276,9 +278,9 @@ def list_precisions(runtime: str = "openvino") -> list[PrecisionInfo]:
 def get_runtime(name: str) -> RuntimeSpec:
     """The runtime of that name; case, ``-`` and ``_`` do not matter.
 
-    What the program registered comes first, then the built-in ones, then plugins of the entry-point group
-    ``pretrained_cnn.runtimes``. Raises InvalidArgumentError, with the nearest names, if none has the name, and
-    InvalidSpecError if a plugin that offers the name is broken.
+    The order of the search: runtimes that the program registered, built-in ones, plugins of the entry-point
+    group ``pretrained_cnn.runtimes``. Raises InvalidArgumentError, with similar names, for an unknown name, and
+    InvalidSpecError if the plugin of that name is broken.
 
     >>> get_runtime("ONNXRuntime").name
     'onnxruntime'
@@ -287,10 +289,10 @@ def get_runtime(name: str) -> RuntimeSpec:
 
 
 def register_runtime(spec: RuntimeSpec, *, overwrite: bool = False) -> None:
-    """Make a runtime known by its name, in this process.
+    """Register a runtime under its name, in this process.
 
     Raises InvalidArgumentError if the name is taken, unless ``overwrite=True``, which replaces the old one.
-    `pretrained_cnn.testing.RuntimeConformance` tests whether a runtime does what is expected of it.
+    To test your runtime, use `pretrained_cnn.testing.RuntimeConformance`.
 
     >>> register_runtime(RuntimeSpec(name="mine", factory="my_package:MyRuntime", format="onnx"))
     >>> get_runtime("mine").format
@@ -301,9 +303,9 @@ def register_runtime(spec: RuntimeSpec, *, overwrite: bool = False) -> None:
 
 
 def unregister_runtime(name: str) -> None:
-    """Forget a runtime that `register_runtime` made known.
+    """Remove a runtime that `register_runtime` added.
 
-    If it had replaced a built-in one, that one is back. Raises InvalidArgumentError for any other name.
+    A built-in runtime of that name is available again. Raises InvalidArgumentError for any other name.
 
     >>> unregister_runtime("keras")
     Traceback (most recent call last):

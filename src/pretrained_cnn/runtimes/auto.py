@@ -1,4 +1,4 @@
-"""Which runtime, and which precision, is the quickest for a network on this machine: measured once, then remembered."""
+"""Which runtime, and which precision, is the fastest for a network on this machine: measured once, then remembered."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["AUTO", "Candidate", "candidates", "quickest", "recall", "remember"]
 log = logging.getLogger(__name__)
 
 AUTO = "auto"
-"""As a runtime, or as a precision: the quickest."""
+"""As a runtime, or as a precision: the fastest."""
 
 WARM_UP = 2
 """Calls that do not count: the first ones compile, and fill caches."""
@@ -103,7 +103,7 @@ def quickest(runs: Mapping[Candidate, Callable[[], object]]) -> Candidate:
 
 
 def recall(network: str, offered: Sequence[Candidate]) -> Candidate | None:
-    """What was the quickest of those ``offered`` for that network, if it was measured on this machine before."""
+    """What was the fastest of those ``offered`` for that network, if it was measured on this machine before."""
     path = _path(network, offered)
     try:
         found = Candidate(*json.loads(path.read_bytes()))
@@ -121,7 +121,7 @@ def remember(network: str, offered: Sequence[Candidate], candidate: Candidate) -
         with atomic_write(path) as file:
             file.write(json.dumps(candidate).encode())
     except OSError as error:
-        log.info("%s is the quickest, but that is not kept: %s", candidate, error)
+        log.info("%s is the fastest, but that is not kept: %s", candidate, error)
 
 
 def _runtimes(name: str) -> Iterable[RuntimeSpec]:

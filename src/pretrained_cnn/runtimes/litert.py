@@ -1,4 +1,4 @@
-"""LiteRT, once called TensorFlow Lite: for telephones and small computers, and needs no TensorFlow."""
+"""LiteRT, once called TensorFlow Lite: for phones and small computers, and needs no TensorFlow."""
 
 from __future__ import annotations
 

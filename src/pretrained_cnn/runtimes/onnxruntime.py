@@ -20,7 +20,7 @@ class ONNXRuntime:
 
     def __init__(self, path: Path, outputs: Sequence[str | int], *, threads: int | None = None) -> None:
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors, which are raised too: its warnings are of how a file is written
+        options.log_severity_level = 3  # errors, which are also raised: its warnings are about how a file is written
         options.intra_op_num_threads = threads or limited_cores() or 0  # 0: as many as it chooses
         self._session: onnxruntime.InferenceSession | None = onnxruntime.InferenceSession(
             path, options, providers=["CPUExecutionProvider"]

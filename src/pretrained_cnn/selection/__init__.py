@@ -1,4 +1,4 @@
-"""Which backbone to take for images of one's own: `choose` measures candidates on this machine and these images."""
+"""Choose a backbone for your images: `choose` measures candidates on this machine and these images."""
 
 from pretrained_cnn.selection.candidate import Candidate
 from pretrained_cnn.selection.choice import Choice

@@ -1,4 +1,4 @@
-"""A backbone that may be chosen, what was found of it, and how candidates are told apart."""
+"""The candidates of a choice: their measurements, and the test that compares them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Verdict = Literal["chosen", "not told apart", "worse", "over budget"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A backbone that could be chosen: how long it takes on this machine, and how often its head is right.
+    """A candidate: its latency on this machine, and the accuracy of its head.
 
     >>> candidate = Candidate("MobileNet", "keras", 21.0, (20.5, 22.0), "chosen", right=90, judged=100)
     >>> candidate.accuracy, [round(end, 2) for end in candidate.interval]
@@ -33,27 +33,27 @@ class Candidate:
     runtime: str
     """The name of the runtime that executed it."""
     milliseconds: float
-    """The time for one of your images, alone, from the file to the embedding: the median."""
+    """The median time for one of your images, alone, from the file to the embedding."""
     spread: tuple[float, float]
-    """The first and the third quartile of the same."""
+    """The first and the third quartile of these times."""
     verdict: Verdict = "not told apart"
-    """``"chosen"``; ``"worse"`` if chance does not explain that it is less often right than the chosen one, or than
-    `beaten_by`; ``"not told apart"`` if chance may explain it; ``"over budget"`` if it takes too long, so that its
-    accuracy was not measured."""
+    """``"chosen"``; ``"worse"`` if chance does not explain that it is less accurate than the chosen one, or than
+    `beaten_by`; ``"not told apart"`` if chance may explain the difference. ``"over budget"`` if it takes too long; then
+    its accuracy was not measured."""
     right: int = 0
-    """How many images its cross-validated heads named rightly."""
+    """Number of images that its cross-validated heads classified correctly."""
     judged: int = 0
-    """How many images they were judged by: all, or fewer if it was stopped early; 0 if it is over the budget."""
+    """Number of images that they classified: all, or fewer if it was stopped early; 0 if it is over the budget."""
     p_value: float | None = None
-    """How often chance alone makes a difference to the chosen one at least as large, 0 to 1: McNemar's exact test,
-    multiplied by the number of candidates that it was compared with (Bonferroni). None for the chosen one, and where
-    not all images were judged."""
+    """The probability that chance alone makes a difference to the chosen one at least as large, 0 to 1: McNemar's exact
+    test, multiplied by the number of compared candidates (Bonferroni). None for the chosen one, and if not all images
+    were classified."""
     beaten_by: str | None = None
     """The candidate that it cannot catch up with, so that it was stopped early; else None."""
 
     @property
     def accuracy(self) -> float | None:
-        """The share of the judged images that were named rightly, 0 to 1; None if none was judged."""
+        """The share of the judged images that were classified correctly, 0 to 1; None if none was judged."""
         return self.right / self.judged if self.judged else None
 
     @property
@@ -71,12 +71,13 @@ def judge(
     right: Mapping[str, NDArray[np.bool_]],
     beaten: Mapping[str, tuple[str, NDArray[np.bool_]]],
 ) -> list[Candidate]:
-    """The candidates with their verdicts, the quickest first.
+    """The candidates with their verdicts, the fastest first.
 
     Args:
-        timed: What is known of each but for its accuracy.
-        right: Bool ``(N,)`` for each candidate that was judged by all images: which it names rightly.
-        beaten: For each that was stopped early, by which one, and the same for the images that it was judged by.
+        timed: What is known of each except its accuracy.
+        right: Bool ``(N,)`` for each candidate that was judged by all images: which it classifies correctly.
+        beaten: For each candidate that was stopped early, the one that beat it, and the same for the images that it was
+            judged by.
     """
     timed = sorted(timed, key=lambda each: each.milliseconds)
     best = max((each for each in timed if each.name in right), key=lambda each: int(right[each.name].sum()))
@@ -101,14 +102,14 @@ def judge(
 def surely_worse(right: NDArray[np.bool_], seen: NDArray[np.bool_], leader: NDArray[np.bool_], candidates: int) -> bool:
     """Whether a candidate will be told apart from ``leader`` as the worse one, whatever it says of the other images.
 
-    It is judged as if it named each image rightly that it was not judged by yet. In no other case is it right more
+    It is judged as if it named each image correctly that it was not judged by yet. In no other case is it right more
     often, or right where the leader is wrong more often, or wrong where the leader is right less often: so no other
     case gives a larger p-value.
 
     Args:
-        right: Bool ``(N,)``: which images the candidate named rightly.
+        right: Bool ``(N,)``: which images the candidate classified correctly.
         seen: Bool ``(N,)``: which images it was judged by.
-        leader: Bool ``(N,)``: which images another candidate names rightly, which was judged by all.
+        leader: Bool ``(N,)``: which images another candidate classifies correctly, which was judged by all.
         candidates: How many candidates are judged.
 
     >>> surely_worse(np.zeros(10, bool), np.arange(10) < 8, np.ones(10, bool), candidates=2)

@@ -1,4 +1,4 @@
-"""Which backbone to take for some images: `Choice`."""
+"""The result of a choice: `Choice`."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ __all__ = ["Choice"]
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """Which backbone to take for some images, and a classifier that is ready.
+    """The backbone that was chosen for your images, and a trained classifier.
 
-    The accuracies are those of linear heads on the images given, each image judged by a head that has not seen it. They
-    hold for images like these. That of the chosen one is somewhat too good, since it is the largest of several: judge
-    `classifier` by images that had no part in the choice. The test assumes that images are drawn independently: near
-    copies make a difference look surer than it is. "Not told apart" does not say that candidates are equally good. The
-    times are those of this machine, and of what else it did meanwhile.
+    The accuracies are those of linear heads on your images. Each image is classified by a head that was not fitted on
+    it. They hold for images like these. That of the chosen one is slightly too good, because it is the largest of
+    several. Measure `classifier` on images that had no part in the choice. The test assumes that images are drawn
+    independently: near copies make a difference look more certain than it is. "Not told apart" does not say that
+    candidates are equally good. The times hold for this machine, and include what else ran on it.
 
     `choose` makes it.
 
@@ -44,9 +44,9 @@ class Choice:
     """
 
     candidates: Sequence[Candidate]
-    """All candidates, the quickest first."""
+    """All candidates, the fastest first."""
     images: int
-    """How many images the heads were judged by."""
+    """Number of images that the heads classified."""
     classes: tuple[str, ...] = field(repr=False)
     """The names of the classes."""
     classifier: Classifier = field(repr=False)
@@ -54,18 +54,18 @@ class Choice:
     budget_ms: float | None = None
     """The longest time for an image, in milliseconds; None for no limit."""
     rounds: int = 15
-    """How many images were timed."""
+    """Number of timed images."""
     failed: Sequence[ImageError] = ()
     """The images that could not be read."""
 
     @property
     def best(self) -> Candidate:
-        """The chosen candidate: the most accurate one within the budget; of equally accurate ones the quickest."""
+        """The chosen candidate: the most accurate one within the budget; of equally accurate ones the fastest."""
         return next(each for each in self.candidates if each.verdict == "chosen")
 
     @property
     def not_told_apart(self) -> list[Candidate]:
-        """The candidates within the budget that may be as good as the chosen one, the quickest first.
+        """The candidates within the budget that may be as good as the chosen one, the fastest first.
 
         The truly best candidate is the chosen one or among these in at least 95 % of choices, as far as the test's
         assumptions hold.
@@ -73,7 +73,7 @@ class Choice:
         return [each for each in self.candidates if each.verdict == "not told apart"]
 
     def sentence(self) -> str:
-        """The choice in one sentence, and which candidate may be as good and is quicker."""
+        """The choice in one sentence, with a faster candidate that may be as good."""
         limit = "" if self.budget_ms is None else f" within {self.budget_ms:g} ms"
         within = [each for each in self.candidates if each.verdict != "over budget"]
         text = f"{self.best.name} is {'most often right' if len(within) > 1 else 'the only candidate'}{limit}"
@@ -97,7 +97,7 @@ class Choice:
         }
 
     def to_frame(self) -> pandas.DataFrame:
-        """A row for each candidate, the quickest first, as a pandas DataFrame; `Candidate` describes the columns.
+        """A row for each candidate, the fastest first, as a pandas DataFrame; `Candidate` describes the columns.
 
         Raises MissingDependencyError without pandas.
         """

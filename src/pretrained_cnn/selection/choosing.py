@@ -62,41 +62,41 @@ def choose(
     seed: int = 0,
     cache: bool = True,
 ) -> Choice:
-    """Choose the backbone that is most often right about your images, of those that are quick enough on this machine.
+    """Choose the most accurate backbone for your images among those that are fast enough on this machine.
 
-    The answer holds for images like those given, and for this machine. Differences that chance explains are called
-    "not told apart", not equal. The accuracy of the chosen one is somewhat too good, being the largest of several.
-    `Choice` says more of both.
+    The result holds for images like yours, and for this machine. Candidates whose difference may be chance are
+    "not told apart". The accuracy of the chosen one is slightly too good, because it is the largest of several.
+    `Choice` describes both.
 
-    Each candidate is timed on this machine, with images of yours. Those within the budget embed each image once; then
-    linear heads are cross-validated, on the same five parts for all candidates, with settings that the judged part had
-    no say in. Two rules spare work without changing the choice:
+    Each candidate is timed on this machine with your images. The candidates within the budget embed each image once.
+    Then linear heads are cross-validated on the same five parts for all candidates; the settings are chosen without the
+    part that is tested. Two rules save work without changing the choice:
 
-    - A candidate over the budget embeds nothing: its accuracy could not make it quicker.
-    - A candidate is stopped once it would be told apart from another one as worse even if it named all images rightly
-      that are left.
+    - A candidate over the budget embeds nothing: its accuracy could not make it faster.
+    - A candidate is stopped once the test would find it worse than another one even if it classified all remaining
+      images correctly.
 
-    Candidates are not judged by a part of the images first, which would be quicker still: who is ahead with few images
-    need not be ahead with many.
+    Candidates are not ranked by a part of the images first: the best one with few images may not be the best
+    one with many.
 
     Args:
-        source: Images with classes, as `Classifier.train` takes them: at least three a class. Of a folder with the
-            parts of a data set, ``train`` is taken, so that ``test`` can judge the result.
+        source: Images with classes, as `Classifier.train` takes them: at least three a class. If a folder contains the
+            parts of a data set, ``train`` is used, so that you can test the result on ``test``.
         models: Names, `ModelSpec`\\ s, paths of bundles and model files, and `Classifier`\\ s; a graph that is not
             Keras's must give an ``embedding``. By default all backbones whose ImageNet weights are on this machine.
         budget_ms: The longest time for one image, in milliseconds, as a median; None for no limit.
-        runtime: As for `Classifier`, for all candidates but `Classifier`\\ s. ``"auto"`` takes the quickest for each.
+        runtime: As for `Classifier`, for all candidates but `Classifier`\\ s. ``"auto"`` takes the fastest for each.
         download: Whether to download weights that are not on this machine: those of ``models``, or without ``models``
             also those of the ten small backbones that ``pretrained-cnn bench`` measures.
         image_policy: An `ImagePolicy`, for all candidates but `Classifier`\\ s.
-        rounds: How many images each candidate is timed with. In a round all take turns.
-        seed: Of the parts for cross-validation.
+        rounds: Number of images that each candidate is timed with. The candidates take turns.
+        seed: The random seed of the parts for cross-validation.
         cache: Keep embeddings on disk, so that choosing or training again takes seconds.
 
-    All candidates are in memory while they are timed. Raises DataError for images that cannot be used and if no
-    candidate is within the budget, WeightsError if there are no candidates, or weights are not on this machine and
-    ``download`` is False, InvalidArgumentError for arguments that cannot be right, MissingDependencyError without
-    SciPy. A candidate that cannot be opened is left out with a `PretrainedCNNWarning` unless it was named.
+    All candidates are in memory while they are timed. Raises DataError for images that cannot be used, or if no
+    candidate is within the budget. Raises WeightsError without candidates, or if weights are not on this machine and
+    ``download`` is False. Raises InvalidArgumentError for invalid arguments, and MissingDependencyError without SciPy.
+    A candidate that cannot be opened is left out with a `PretrainedCNNWarning`, unless you named it.
 
     >>> from PIL import Image
     >>> images = {name: Image.open(f"examples/images/{name}.png").convert("RGB") for name in ("clock", "candle")}
@@ -115,7 +115,7 @@ def choose(
         quickest = min((each.candidate for each in timed), key=lambda each: each.milliseconds)
         other = "" if runtime == "auto" else "runtime='auto' or "
         raise DataError(
-            f"no candidate takes at most {budget_ms:g} ms for one of these images; the quickest, {quickest.name}, "
+            f"no candidate takes at most {budget_ms:g} ms for one of these images; the fastest, {quickest.name}, "
             f"takes {quickest.milliseconds:.1f} ms with {quickest.runtime}: allow more, or try "
             f"{other}other models"
         )
@@ -207,7 +207,7 @@ def _open(
         numbers = (f"{name} ({number})" for number in itertools.count(2))
         found[next(each for each in (name, *itertools.islice(numbers, len(found) + 1)) if each not in found)] = engine
     if not found and named:
-        raise InvalidArgumentError("models=[] names no candidate; leave it out for all whose weights are at hand")
+        raise InvalidArgumentError("models=[] names no candidate; leave it out for all whose weights are available")
     if not found:
         raise WeightsError("no backbone whose weights are on this machine can be opened; the warnings say why")
     return list(found.items())
@@ -246,7 +246,9 @@ def _run_next(engine: Engine, items: Iterator[Item]) -> None:
 
 
 def _some(engine: Engine, items: Sequence[Item], count: int) -> Iterator[Item]:
-    """So many images, drawn from all, that the network gives an embedding for. Raises ImageError if there is none."""
+    """This number of images, drawn from all, that the network gives an embedding for. Raises ImageError if there is
+    none.
+    """
     failed: ImageError | None = None
     found = 0
     for i in np.random.default_rng(0).permutation(len(items)).tolist():
@@ -273,9 +275,13 @@ class _Judged:
         self._usable = np.zeros(len(images.folds), bool)
         self._errors: dict[int, ImageError] = {}
         self._right: dict[str, NDArray[np.bool_]] = {}
-        """For each candidate that was judged by all images which it names rightly; an image that it cannot use, not."""
+        """For each candidate that was judged by all images, which ones it classifies correctly; never an image that it
+        cannot use.
+        """
         self._beaten: dict[str, tuple[str, NDArray[np.bool_], NDArray[np.bool_]]] = {}
-        """By which one each other one is beaten, and which images it names rightly of those that it was judged by."""
+        """For each beaten candidate, the one that beats it, and which of the images judged so far it classifies
+        correctly.
+        """
 
     @property
     def count(self) -> int:
@@ -299,7 +305,7 @@ class _Judged:
             held = numbers[fold.held]
             right[held] = fold.scores.argmax(axis=1) == images.readable.targets[held]
             seen |= images.folds == images.folds[held[0]]
-            log.info("%s: %d of %d images are named rightly", name, right.sum(), seen.sum())
+            log.info("%s: %d of %d images are classified correctly", name, right.sum(), seen.sum())
             leader = max(self._right, key=lambda each: int(self._right[each].sum()), default=None)
             if leader is None or seen[self._held].all():
                 continue

@@ -42,7 +42,7 @@ def accuracy_and_time(candidates: Sequence[Candidate], images: int, budget_ms: f
         ax.axvline(budget_ms, color="#6a6a6a", ls="--", lw=1, label="budget")
     ax.set(
         xlabel="milliseconds for one of these images, measured here",
-        ylabel=f"% of {images:,} images named rightly, each by a head that has not seen it",
+        ylabel=f"% of {images:,} images classified correctly, each by a head that has not seen it",
     )
     handles = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
     ax.legend(handles.values(), handles.keys(), title="bars: 95 % interval, quartiles", loc="best")

@@ -1,4 +1,4 @@
-"""A classifier as an HTTP service: what ``pretrained-cnn serve`` runs.
+"""A classifier as an HTTP service, which ``pretrained-cnn serve`` runs.
 
 A request passes through `gate` (key, log line, metrics), `uploads` (bytes, within limits), `model` (decoded in threads)
 and `batching` (what waits goes through the network together); `server` holds the processes. Needs

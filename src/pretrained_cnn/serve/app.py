@@ -1,4 +1,4 @@
-"""The application: what is at which path."""
+"""The application: the handler of each path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``/openapi.json`` says beside what FastAPI finds out: bodies, answers, and examples."""
+"""Parts of ``/openapi.json`` that FastAPI does not generate: bodies, answers, and examples."""
 
 from __future__ import annotations
 

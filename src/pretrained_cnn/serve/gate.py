@@ -1,4 +1,4 @@
-"""What each request passes through: the key, the log line, the metrics, and one form for all errors."""
+"""The middleware of each request: the key, the log line, the metrics, and one form for all errors."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Gate:
 
 
 def _write(line: dict[str, Any]) -> None:
-    """One line, in one piece: other workers write too."""
+    """One line, in one piece: other workers also write."""
     try:
         sys.stderr.write(json.dumps(line) + "\n")
         sys.stderr.flush()

@@ -1,7 +1,7 @@
-"""What a service counts, as Prometheus reads it: summed over all worker processes.
+"""The metrics of a service in Prometheus's format, summed over all worker processes.
 
-The numbers are in memory that the processes share, a row for each worker, which it alone writes. So no lock is
-needed that a killed worker would keep, and what it had counted stays.
+The numbers are in memory that the processes share, a row for each worker, which only that worker writes. So no lock
+is needed, which a killed worker could keep, and its counts stay.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Metrics:
         self._add("batched_images_total", "", images)
 
     def set_waiting(self, images: int) -> None:
-        """So many images are decoded or wait for the network."""
+        """The number of images that are decoded or wait for the network."""
         self._numbers[self._start + COLUMNS["images_waiting", ""]] = images
 
     @property
@@ -97,7 +97,7 @@ class Metrics:
         self.set_waiting(0)
 
     def text(self) -> str:
-        """All numbers in Prometheus's text format. What never happened is left out, but for the totals."""
+        """All numbers in Prometheus's text format. What never happened is left out, except the totals."""
         lines = []
         for name, described in HELP.items():
             kind, text = described.split(" ", 1)

@@ -90,7 +90,7 @@ async function toggleHeat() {
   showHeat(heat.hidden);
 }
 
-/** Take a photo with the camera of a computer; a telephone without a secure address opens its own camera. */
+/** Take a photo with the camera of a computer; a phone without a secure address opens its own camera. */
 async function photograph() {
   if (!navigator.mediaDevices?.getUserMedia) return element("capture").click();
   try {

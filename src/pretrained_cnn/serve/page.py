@@ -1,4 +1,4 @@
-"""The page on which a person tries a service: one file, which loads nothing from elsewhere."""
+"""The page for trying a service: one file, which loads nothing from other sites."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The processes of a service: one that answers, or several, and one that starts them again."""
+"""The processes of a service: one worker, or several workers and a parent that restarts them."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _work(load: Load, settings: Settings, listener: socket.socket, metrics: Metr
 
 
 def _supervise(load: Load, settings: Settings, listener: socket.socket, metrics: Metrics, workers: int) -> None:
-    """Keep so many workers alive until a signal comes."""
+    """Keep this number of workers alive until a signal comes."""
     context = multiprocessing.get_context("spawn")
     ending = threading.Event()
 
@@ -154,7 +154,7 @@ def _supervise(load: Load, settings: Settings, listener: socket.socket, metrics:
         finally:
             for process in processes:
                 process.terminate()
-            listener.close()  # each worker has it too, and takes what waits there before it closes it
+            listener.close()  # each worker also has it, and takes what waits there before it closes it
             for process in processes:
                 process.join()
     raise_it()

@@ -1,4 +1,4 @@
-"""The limits of a service, and what it allows: `Settings`."""
+"""The limits and permissions of a service: `Settings`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a service takes from its clients, who may be anybody."""
+    """What a service accepts from its clients, which may be unknown."""
 
     max_body: int = 32 * MIB
     """Bytes at most of the body of one request. What is larger is answered with 413, and not kept."""
@@ -26,7 +26,7 @@ class Settings:
     allow_urls: bool = False
     """Whether a request may name the http(s) address of an image. Addresses that are not public are never opened."""
     api_key: str | None = field(default=None, repr=False)
-    """What requests must send as ``Authorization: Bearer``; None where none is asked for."""
+    """The key that requests must send as ``Authorization: Bearer``; None without one."""
 
     @property
     def max_held(self) -> int:

@@ -1,4 +1,4 @@
-"""From a backbone and labeled images to a network with those classes."""
+"""Transfer learning: trains a network for your classes from a backbone and labeled images."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class _Data:
     share: float | None = None
     """The share of the images that is set aside to validate with, if that is asked for."""
     beside: Sequence[str] = ()
-    """Classes that need no images here, since those of an earlier training are at hand."""
+    """Classes that need no images here, since those of an earlier training are available."""
 
 
 class Known(NamedTuple):
@@ -101,8 +101,7 @@ def train(
     """
     if settings.is_linear:
         import_package("scipy", extra="train")
-    if isinstance(groups, str):
-        columns, groups = replace(columns, group=groups), None
+    columns, groups = _with_groups(columns, groups)
     share = None
     if isinstance(validation, int | float | np.number):
         share, validation = number("validation", validation, above=0, most=0.9), None
@@ -125,22 +124,37 @@ def add_classes(
     *,
     original: LabeledImages | None,
     validation: LabeledImages | None,
+    columns: Columns,
+    groups: Any,
     sample_weight: Any,
 ) -> Trained:
     """Train for more classes; the arguments are those of `Classifier.add_classes`, ``first`` the training of before."""
     if original is not None:
+        if groups is not None:
+            raise InvalidArgumentError(
+                "groups=... does not go with original=...; train on the images of all classes: "
+                "Classifier.train(data, groups=...)"
+            )
         settings = Settings(multi_label=engine.spec.multi_label)
-        pairs = _both(original, source, [label.name for label in engine.spec.labels], settings)
-        return train(engine.copy(), pairs, validation, settings, sample_weight)
+        pairs = _both(original, source, columns, [label.name for label in engine.spec.labels], settings)
+        of_validation = Columns() if validation is None else columns_of_each(columns, original, source, validation)[-1]
+        return train(engine.copy(), pairs, validation, settings, sample_weight, of_validation)
     if first is None or first.known is None:
         raise InvalidArgumentError(
             f"{engine.spec.name} does not have the embeddings of its training images, which no bundle keeps; give the "
-            "images of its classes too: add_classes(data, original=...)"
+            "images of its classes: add_classes(data, original=...)"
         )
-    return _add(first.known, source, validation, sample_weight)
+    return _add(first.known, source, validation, columns, groups, sample_weight)
 
 
-def _add(known: Known, source: LabeledImages, validation: LabeledImages | None, sample_weight: Any) -> Trained:
+def _add(
+    known: Known,
+    source: LabeledImages,
+    validation: LabeledImages | None,
+    columns: Columns,
+    groups: Any,
+    sample_weight: Any,
+) -> Trained:
     """Train again, with the same settings, on the embeddings that are known and on the images of ``source``."""
     engine, images, settings = known
     if settings.unfreeze:
@@ -157,7 +171,8 @@ def _add(known: Known, source: LabeledImages, validation: LabeledImages | None, 
         )
     seconds: dict[str, float] = {}
     with _clock(seconds, "read"):
-        added = _read(engine, source, validation, settings, sample_weight, Columns(), beside=images.classes)
+        columns, groups = _with_groups(columns, groups)
+        added = _read(engine, source, validation, settings, sample_weight, columns, groups, beside=images.classes)
     identity = engine.identity() if settings.cache else None
     with _clock(seconds, "embed"):
         added = _embed(engine, added, settings, identity)
@@ -174,10 +189,19 @@ def _add(known: Known, source: LabeledImages, validation: LabeledImages | None, 
     return _fit(engine, joined, settings, identity, seconds)
 
 
-def _both(original: LabeledImages, source: LabeledImages, classes: Sequence[str], settings: Settings) -> list[Any]:
+def _with_groups(columns: Columns, groups: Any) -> tuple[Columns, Any]:
+    """The columns, with that of the groups if ``groups`` names one, and the groups otherwise."""
+    return (replace(columns, group=groups), None) if isinstance(groups, str) else (columns, groups)
+
+
+def _both(
+    original: LabeledImages, source: LabeledImages, columns: Columns, classes: Sequence[str], settings: Settings
+) -> list[Any]:
     """The pairs of two sources. Raises DataError if the first one lacks one of ``classes``."""
     read = labeled_sets if settings.multi_label else labeled
-    first, second = read(original), read(source)
+    first, second = (
+        read(each, of) for each, of in zip((original, source), columns_of_each(columns, original, source), strict=True)
+    )
     found = {label for labels in first.labels for label in ([labels] if isinstance(labels, str) else labels)}
     if missing := [name for name in classes if name not in found]:
         raise DataError(f"{first.name}: no image is of {missing[0]!r}, which the classifier knows; give images of it")
@@ -233,7 +257,7 @@ def _read(
     groups: Any = None,
     beside: Sequence[str] = (),
 ) -> _Data:
-    """The images whose files can be read. Raises DataError for data from which nothing can be learnt.
+    """The images whose files can be read. Raises DataError for data from which nothing can be learned.
 
     The classes ``beside`` are known already, and need no images.
     """
@@ -266,12 +290,12 @@ def _copies(parts: Sequence[data.Images]) -> data.Copies:
     copies = data.find_copies(*parts)
     if copies.validation:
         warn(
-            f"{len(copies.validation)} validation images are among the train images too, such as "
+            f"{len(copies.validation)} validation images are also among the train images, such as "
             f"{copies.validation[0]}; figures on them are too good, so remove them from one of the two"
         )
     if copies.other_class:
         warn(
-            f"{len(copies.other_class)} train images are in another class too, such as {copies.other_class[0]}; "
+            f"{len(copies.other_class)} train images are also in another class, such as {copies.other_class[0]}; "
             "report.contradictions lists all: remove each from the wrong class"
         )
     if copies.same_class:
@@ -398,7 +422,8 @@ def _linear(images: _Data, settings: Settings) -> _Stage:
         names = metric_names(settings.multi_label)
         metrics = {f"validation_{name}": value for name, value in zip(names, found, strict=True)}
     else:
-        metrics = _best(fitted.rows)
+        (row,) = (row for row in fitted.rows if row["C"] == fitted.strength)
+        metrics = {name: value for name, value in row.items() if name.startswith("validation_")}
     chosen: dict[str, Any] = {"C": fitted.strength}
     thresholds = best_thresholds(fitted.scores, fitted.targets) if settings.multi_label else ()
     if thresholds:

@@ -1,4 +1,6 @@
-"""Changing images at random, for training: each epoch anew to fine-tune, or once, into copies that are embedded."""
+"""Changing images at random, for training: differently in each epoch to fine-tune, or once, into copies that are
+embedded.
+"""
 
 from __future__ import annotations
 

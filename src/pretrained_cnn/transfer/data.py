@@ -27,7 +27,7 @@ SHARE = 0.2
 """The part of each class that is set aside where no validation images are given."""
 
 ENOUGH = 200
-"""So many validation images choose a strength of regularization as well as cross-validation does."""
+"""With this number of validation images, they choose a strength of regularization as well as cross-validation does."""
 
 FOLDS = 5
 """How many parts cross-validation makes of the images."""
@@ -55,7 +55,7 @@ class Images:
         return Images(self.name, items, self.targets[kept], digests, self.weights[kept], things)
 
     def weighted(self, by_class: NDArray[np.float64]) -> Images:
-        """The same images, each counting as its class says too."""
+        """The same images, each also weighted by its class."""
         return replace(self, weights=self.weights * by_class[self.targets])
 
     def moved(self, places: NDArray[np.intp], count: int) -> Images:
@@ -67,7 +67,7 @@ class Images:
         return replace(self, targets=targets)
 
     def without_pixels(self) -> Images:
-        """The same images, of which only the names are kept."""
+        """The same images, but only their names are kept."""
         return replace(self, items=[replace(item, image=None) for item in self.items])
 
     def contents(self) -> list[bytes | str]:
@@ -89,12 +89,17 @@ def concatenate(first: Images, second: Images) -> Images:
         np.concatenate([first.targets, second.targets]),
         [*first.digests, *second.digests],
         np.concatenate([first.weights, second.weights]),
-        None if first.things is None else [*first.things, *(second.things or (item.name for item in second.items))],
+        _things(first) + _things(second) if first.things or second.things else None,
     )
 
 
+def _things(images: Images) -> list[str]:
+    """What each image is of: where nothing is known, another thing than any other image."""
+    return images.things or [item.name for item in images.items]
+
+
 def find_classes(train: Labeled, validation: Labeled | None = None, *, beside: Sequence[str] = ()) -> tuple[str, ...]:
-    """The classes to learn, sorted. Raises DataError unless each can be learnt and validation has no others."""
+    """The classes to learn, sorted. Raises DataError unless each can be learned and validation has no others."""
     if train.empty:
         raise DataError(f"{train.name}: no image is in {_list(train.empty)}; put images there, or remove the folder")
     classes = train.classes

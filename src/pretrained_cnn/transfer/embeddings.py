@@ -86,7 +86,7 @@ class Store:
     """Vectors by digest, in one SQLite file that several processes may share; without a file it keeps nothing.
 
     If the file cannot be written, nothing is stored and a `PretrainedCNNWarning` says so. A damaged file is noticed
-    whenever it is used: it is begun anew, a warning is logged, and what was in it is computed again. A vector whose
+    whenever it is used: it is started again, a warning is logged, and what was in it is computed again. A vector whose
     checksum is wrong counts as missing.
     """
 
@@ -115,7 +115,7 @@ class Store:
         self._do(lambda connection: connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", checked))
 
     def _do(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
-        """Do ``work`` in one transaction. None if the file cannot be used, or had to be begun anew."""
+        """Do ``work`` in one transaction. None if the file cannot be used, or had to be started again."""
         if self.path is None:
             return None
         try:
@@ -124,7 +124,7 @@ class Store:
             if error.sqlite_errorname not in DAMAGED:  # such as a full disk
                 self._give_up(error)
                 return None
-        log.warning("%s is damaged and is begun anew", self.path)
+        log.warning("%s is damaged and is started again", self.path)
         remove(self.path)
         try:
             self._transact(self._create)

@@ -28,10 +28,10 @@ from pretrained_cnn.transfer.settings import Schedule
 
 
 def layers_to_unfreeze(trunk: keras.Model, unfreeze: int | str) -> list[Any]:
-    """The layers of ``trunk`` that ``unfreeze`` names, which are to be trained.
+    """The layers of ``trunk`` that ``unfreeze`` names, the ones to train.
 
     A number counts from the end the layers that have weights, BatchNormalization not counted; a name stands for that
-    layer and all behind it. Raises InvalidArgumentError if there are not so many, or there is none of that name.
+    layer and all behind it. Raises InvalidArgumentError if there are fewer layers, or none of that name.
     """
     leaves = leaf_layers(trunk)
     if isinstance(unfreeze, str):

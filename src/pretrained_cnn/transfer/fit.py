@@ -1,4 +1,4 @@
-"""Training with Keras, epoch by epoch: early stopping, and going on after a kill as if there had been none."""
+"""Training with Keras, epoch by epoch: early stopping, and continuing after a kill as if there had been none."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def fit(
     ``steps(epoch)`` gives an epoch's batches, the same for the same number; ``measure()`` the log loss and the accuracy
     on validation. Epoch 0 is the model as it came, so that it never gets worse. ``states`` are variables that training
     changes beside the model's, such as an augmentation's; all that is random begins from ``seed``. After each epoch,
-    all of it is written to ``checkpoint``; where that file exists, training goes on from it, to the same weights. Gives
-    a row for each epoch.
+    all of it is written to ``checkpoint``; where that file exists, training continues from it, to the same weights.
+    Gives a row for each epoch.
     """
     optimizer = make_optimizer(schedule)
     # Without XLA, which is slower than the kernels of the backend on a CPU.
@@ -172,7 +172,7 @@ def _load(path: Path | None, variables: Sequence[Any]) -> State | None:
         for i, variable in enumerate(variables):
             variable.assign(arrays[f"now{i}"])
         best = [arrays[f"best{i}"] for i in range(sum(name.startswith("best") for name in arrays.files))]
-    log.info("training goes on after epoch %d, from %s", numbers["epoch"], path)
+    log.info("training continues after epoch %d, from %s", numbers["epoch"], path)
     return State(best=best, **numbers)
 
 

@@ -45,8 +45,8 @@ def fit_folds(
 ) -> Iterator[Fold]:
     """Fit a head for each fold of `deal_folds` on the images of all others, and judge those of the fold.
 
-    The strength of regularization is chosen anew for each head, by a fifth of the images that it is fitted on: nothing
-    about the images of a fold has a part in the head that judges them.
+    The strength of regularization is chosen again for each head, by a fifth of the images that it is fitted on. So
+    the images of a fold have no influence on the head that judges them.
     """
     for fold in sorted(set(folds[folds >= 0].tolist())):
         left, held = folds != fold, np.flatnonzero(folds == fold)

@@ -46,7 +46,7 @@ def check_optimizer(optimizer: Any, learning_rate: Any) -> None:
             type(optimizer).from_config(optimizer.get_config())
         except Exception as error:  # each optimizer and schedule raises its own
             raise InvalidArgumentError(
-                f"optimizer=...: {type(optimizer).__name__} cannot be made anew from its configuration: "
+                f"optimizer=...: {type(optimizer).__name__} cannot be rebuilt from its configuration: "
                 f"{str(error).splitlines()[0]}; register its classes with keras.saving.register_keras_serializable"
             ) from None
     elif optimizer is not None:

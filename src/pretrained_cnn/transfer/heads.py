@@ -31,7 +31,7 @@ class HeadData:
 
 @dataclass(frozen=True, eq=False)
 class LayersHead:
-    """Layers of Keras, as what makes them anew: their classes, their configurations and their weights."""
+    """Layers of Keras, as what makes them again: their classes, their configurations and their weights."""
 
     layers: Sequence[tuple[type[keras.Layer], dict[str, Any], list[NDArray[Any]]]]
 
@@ -65,7 +65,7 @@ def attach(head: AnyHead, trunk: keras.Model, dropout: float = 0.0) -> keras.Mod
 
     from pretrained_cnn.backbones.graph import free_name, layer_names
 
-    taken = layer_names(trunk)  # Keras's own names begin anew in each process, and may be those of the trunk
+    taken = layer_names(trunk)  # Keras's own names begin again in each process, and may be those of the backbone
     x = trunk.outputs[0]
     if isinstance(head, LayersHead):
         built = []

@@ -1,4 +1,4 @@
-"""What a training tried, row by row: `TrainingHistory`."""
+"""The history of a training: `TrainingHistory`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class TrainingHistory(list[dict[str, Any]]):
 
     A row has ``stage``, ``"head"`` or ``"fine-tune"``; ``C`` or ``epoch``; ``validation_loss``, the log loss in nats,
     and ``validation_accuracy``, 0 to 1; ``loss`` and ``accuracy`` are those of the images that were fitted. Epoch 0 is
-    the network as the stage found it, without the latter two. In later epochs these are means over the epoch's steps,
-    with dropout, augmentation and label smoothing, as in Keras.
+    the network before the stage, without ``loss`` and ``accuracy``. In later epochs ``loss`` and ``accuracy`` are means
+    over the steps of the epoch, with dropout, augmentation and label smoothing, as in Keras.
 
     >>> history = TrainingHistory([{"stage": "head", "epoch": 1, "loss": 0.7, "accuracy": 0.5,
     ...     "validation_loss": 0.6, "validation_accuracy": 0.75}])
@@ -28,7 +28,7 @@ class TrainingHistory(list[dict[str, Any]]):
     """
 
     def to_frame(self) -> pd.DataFrame:
-        """A pandas frame with a row for each row; NaN where one has no such value.
+        """Convert to a pandas frame; missing values are NaN.
 
         Raises MissingDependencyError without pandas.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,26 +12,27 @@ from numpy.typing import NDArray
 from pretrained_cnn._progress import report
 from pretrained_cnn.runtimes.head import Head
 from pretrained_cnn.transfer.heads import HeadData, measure, metric_names
+from pretrained_cnn.transfer.minimize import minimize
 
 log = logging.getLogger(__name__)
 
-FIRST = -4
-"""The exponent of the first strength that is tried, in half decades: C = 0.01."""
-
 LIMIT = 16
-"""The exponent beyond which no strength is tried, either way: C = 1e-8 and 1e8."""
+"""The exponent beyond which no strength is tried, either way, in half decades: C = 1e-8 and 1e8."""
 
-PATIENCE = 2
-"""The search goes on until so many strengths in a row have not lowered the loss."""
+PRIOR = 1.0
+"""The width of the prior of the strength, in half decades around C = 1."""
 
 LEAST_GAIN = 1e-4
 """What a strength must lower the loss by, in nats, to be better than another."""
 
 ROUGHLY, CLOSELY = 1e-7, 1e-10
-"""How far the mean loss may be from its minimum, in nats, while strengths are compared and in the end."""
+"""How far the mean loss may be from its minimum, in nats, while strengths are compared, and in the end."""
 
 LARGE = 2**25
-"""From so many logits times features on, strengths are compared in float32, which takes half the time."""
+"""From this number of logits times features on, strengths are compared in float32, which takes half the time."""
+
+HUGE = 2**31
+"""From this number on, the head that is kept is also fitted in float32, as closely as strengths are compared."""
 
 
 class Fitted(NamedTuple):
@@ -52,65 +53,76 @@ def fit_linear(train: HeadData, trials: Sequence[tuple[HeadData, HeadData]], cla
     """The head fitted on ``train``, with the strength that is best in ``trials``.
 
     A trial is what to fit on, and what to measure on. The best strength has the least log loss over the images of all
-    trials. Embeddings are centered and divided by one number, the root of their mean variance: dividing each feature by
-    a deviation of its own costs accuracy where it is estimated from a few images. All of that ends up in the kernel.
+    trials, plus what a prior says against it: a Gaussian in log C around 1, scikit-learn's default. Few images say
+    little of C, and a C far from 1 by chance costs more than C = 1 does; the weight of the prior is that of 2 nats over
+    all images for one decade, so it vanishes with many. Embeddings are centered and divided by one number, the root of
+    their mean variance: dividing each feature by a deviation of its own costs accuracy where it is estimated from a few
+    images. All of that ends up in the kernel.
     """
     problems = [(Regression(fitted, classes), held) for fitted, held in trials]
-    heads: list[Head | None] = [None] * len(problems)
-
     targets, weights = (np.concatenate([getattr(held, of) for _, held in trials]) for of in ("targets", "weights"))
-
     names = metric_names(train.targets.ndim == 2)
-    on_train: dict[float, NDArray[np.float64]] = {}
-    on_held: dict[float, NDArray[np.float64]] = {}
+    heads: dict[int, list[Head]] = {}
+    on_train: dict[int, NDArray[np.float64]] = {}
+    on_held: dict[int, NDArray[np.float64]] = {}
+    found: dict[int, tuple[float, float]] = {}
 
-    def loss_of(strength: float) -> tuple[float, float]:
-        scores, fits = [], []
-        for i, (problem, held) in enumerate(problems):
-            heads[i] = head = problem.fit(strength, start=heads[i], tolerance=ROUGHLY)
-            scores.append(head(held.vectors))
-            fits.append(problem.measure(head))
-        on_train[strength] = np.mean(fits, axis=0)
-        on_held[strength] = np.concatenate(scores)
-        found = measure(on_held[strength], targets, weights)
-        report("head", len(on_held))
-        log.info("head: C=%.3g gives %s %.4f and %s %.4f", strength, names[0], found[0], names[1], found[1])
-        return found
+    def try_(exponent: int) -> float:
+        starts = heads[_nearest(exponent, heads)] if heads else [None] * len(problems)
+        strength = 10.0 ** (exponent / 2)
+        heads[exponent] = [
+            problem.fit(strength, start=start, tolerance=ROUGHLY)
+            for (problem, _), start in zip(problems, starts, strict=True)
+        ]
+        fitted = list(zip(problems, heads[exponent], strict=True))
+        on_train[exponent] = np.mean([problem.measure(head) for (problem, _), head in fitted], axis=0)
+        on_held[exponent] = np.concatenate([head(held.vectors) for (_, held), head in fitted])
+        found[exponent] = measure(on_held[exponent], targets, weights)
+        report("head", len(found))
+        loss, other = found[exponent]
+        log.info("head: C=%.3g gives %s %.4f and %s %.4f", strength, names[0], loss, names[1], other)
+        return loss + (exponent / PRIOR) ** 2 / (2 * float(weights.sum()))
 
     report("head", 0)
-    strength, tried = _search(loss_of)
-    keys = (*names, *(f"validation_{name}" for name in names))
+    best = _search(try_)
+    keys = ("C", *names, *(f"validation_{name}" for name in names))
     rows = [
-        {"stage": "head", "C": c, **dict(zip(keys, (*on_train[c].tolist(), *found), strict=True))}
-        for c, found in sorted(tried.items())
+        {"stage": "head", **dict(zip(keys, (10.0 ** (i / 2), *on_train[i].tolist(), *found[i]), strict=True))}
+        for i in sorted(found)
     ]
-    start = heads[0] if len(heads) == 1 else None
-    head = Regression(train, classes, np.float64).fit(strength, start=start, tolerance=CLOSELY)
-    return Fitted(head, strength, rows, on_held[strength], targets)
+    huge = len(train.vectors) * classes * train.vectors.shape[1] > HUGE
+    final = Regression(train, classes, np.float32 if huge else np.float64)
+    strength = 10.0 ** (best / 2)
+    head = final.fit(strength, start=heads[best][0], tolerance=ROUGHLY if huge else CLOSELY)
+    report("head", len(found) + 1)
+    return Fitted(head, strength, rows, on_held[best], targets)
 
 
-def _search(
-    loss_of: Callable[[float], tuple[float, float]],
-) -> tuple[float, dict[float, tuple[float, float]]]:
-    """The best strength, and all that were tried, each with what ``loss_of`` gives for it.
+def _nearest(exponent: int, tried: Iterable[int]) -> int:
+    return min(tried, key=lambda each: abs(each - exponent))
 
-    The loss falls and then rises with the strength. So the search goes on half decade by half decade until it is past
-    the best one, first to weaker and, if that gains nothing, to stronger regularization; there is no grid whose end
-    might be the best.
+
+def _search(loss_of: Callable[[int], float]) -> int:
+    """The exponent, in half decades, of the best strength.
+
+    The loss falls and then rises with the strength. So the search goes by decades until it is past the best one, and
+    then tries the half decades beside it; there is no grid whose end might be the best.
     """
-    best = 10.0 ** (FIRST / 2)
-    tried = {best: loss_of(best)}
-    for step in (1, -1):
-        exponent, waited = FIRST, 0
-        while waited < PATIENCE and abs(exponent) < LIMIT:
-            exponent += step
-            strength = 10.0 ** (exponent / 2)
-            tried[strength] = loss_of(strength)
-            gained = tried[best][0] - tried[strength][0] > LEAST_GAIN
-            best, waited = (strength, 0) if gained else (best, waited + 1)
-        if best > 10.0 ** (FIRST / 2):
+    tried = {0: loss_of(0)}
+    best = 0
+    for step in (2, -2):
+        while abs(best + step) <= LIMIT and best + step not in tried:
+            tried[best + step] = loss_of(best + step)
+            if tried[best] - tried[best + step] > LEAST_GAIN:
+                best += step
+    for beside in (best + 1, best - 1):
+        if abs(beside) <= LIMIT:
+            tried[beside] = loss_of(beside)
+    for beside in (best + 1, best - 1):
+        if tried[best] - tried.get(beside, np.inf) > LEAST_GAIN:
+            best = beside
             break
-    return best, tried
+    return best
 
 
 class Regression:
@@ -140,56 +152,47 @@ class Regression:
         """The head whose mean loss is at most about ``tolerance`` above the least, found from ``start`` on.
 
         It minimizes ``strength`` times the sum of the weighted log losses plus half the squares of the kernel, as
-        scikit-learn does: for two classes, that has but one logit, whose square counts half as much as that of two.
+        scikit-learn does. For two classes, scikit-learn has only one logit, whose square counts half as much as that of
+        two.
         """
-        from scipy.optimize import minimize
-
         penalty = (2 if self._classes == 2 and not self._several else 1) / (strength * self._total)
+        dtype = self._features.dtype
         kernel = np.zeros((len(self._variances) + 1, self._classes)) if start is None else self._inner(start)
         # In the axes of the images, with steps that fit the curvature in each, L-BFGS takes few of them.
-        scores, _ = self._scores(kernel)
+        scores, _ = self._scores(kernel.astype(dtype))
         curvature = max(float((scores * (1 - scores)).mean()), 1e-4)
-        steps = 1 / np.sqrt(np.append(curvature * self._variances + penalty, curvature))
+        steps = (1 / np.sqrt(np.append(curvature * self._variances + penalty, curvature)))[:, None].astype(dtype)
+        shrunk = np.append(np.full(len(self._variances), penalty), 0)[:, None].astype(dtype)
+        weights = self._weights.astype(dtype)[:, None]
         images = np.arange(len(self._targets))
-        gap = np.inf
 
-        def objective(point: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-            nonlocal gap
-            kernel = steps[:, None] * point.reshape(-1, self._classes)
+        def objective(point: NDArray[Any]) -> tuple[float, NDArray[Any]]:
+            kernel = steps * point
             scores, losses = self._scores(kernel)
             if self._several:
                 scores -= self._targets
             else:
                 scores[images, self._targets] -= 1
-            scores *= self._weights[:, None].astype(scores.dtype)
-            slope = np.vstack([self._features.T @ scores, scores.sum(axis=0)]).astype(np.float64)
-            slope[:-1] += penalty * kernel[:-1]
-            slope *= steps[:, None]
-            gap = float(np.square(slope).sum()) / 2
-            return self._weights @ losses + penalty / 2 * np.square(kernel[:-1]).sum(), slope.ravel()
+            scores *= weights
+            slope = np.empty_like(kernel)
+            np.matmul(self._features.T, scores, out=slope[:-1])
+            scores.sum(axis=0, out=slope[-1])
+            decay = shrunk * kernel
+            value = self._weights @ losses + np.vdot(decay, kernel) / 2
+            slope += decay
+            slope *= steps
+            return float(value), slope
 
-        def stop(_: NDArray[np.float64]) -> None:
-            if gap < tolerance:
-                raise StopIteration
-
-        found = minimize(
-            objective,
-            (kernel / steps[:, None]).ravel(),
-            jac=True,
-            method="L-BFGS-B",
-            callback=stop,
-            options={"maxiter": 10_000, "maxfun": 20_000, "ftol": 0, "gtol": 0},
-        )
-        return self._outer(steps[:, None] * found.x.reshape(-1, self._classes))
+        found = minimize(objective, (kernel / steps).astype(dtype), tolerance=tolerance)
+        return self._outer((steps * found).astype(np.float64))
 
     def measure(self, head: Head) -> tuple[float, float]:
         """What `measure` says of a head, on the images that it was fitted on."""
-        scores, _ = self._scores(self._inner(head))
+        scores, _ = self._scores(self._inner(head).astype(self._features.dtype))
         return measure(scores, self._targets, self._weights)
 
-    def _scores(self, kernel: NDArray[np.float64]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    def _scores(self, kernel: NDArray[Any]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         """The probabilities and the log losses of the images."""
-        kernel = kernel.astype(self._features.dtype)
         scores = self._features @ kernel[:-1] + kernel[-1]
         if self._several:
             losses = np.logaddexp(0, scores) - self._targets * scores
@@ -216,8 +219,8 @@ class Regression:
 def _principal_axes(vectors: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """An orthonormal basis ``(D, r)`` of the span of vectors ``(n, D)``, and the sum of squares along each axis.
 
-    The penalty is the same in any rotation, and the best kernel lies in the span of the images, so a fit in these axes
-    gives the same answer; with fewer images than features, for a part of the cost.
+    The penalty is the same in any rotation, and the best kernel lies in the span of the images. So a fit in these axes
+    gives the same answer, and costs less with fewer images than features.
     """
     images, features = vectors.shape
     values, rotation = np.linalg.eigh(vectors @ vectors.T if images < features else vectors.T @ vectors)

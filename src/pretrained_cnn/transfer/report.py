@@ -1,4 +1,4 @@
-"""What a training did, as data and as a page: `TrainingReport`, `model_card`."""
+"""The report of a training, as data and as a page: `TrainingReport`, `model_card`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["Trained", "TrainingReport", "model_card", "read_training", "training
 
 
 SHOWN = 20
-"""So many classes are listed in a notebook."""
+"""The number of classes that a notebook lists."""
 
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """What a classifier was trained on, how, and with what success: `Classifier.report`.
+    """The data, the settings and the metrics of a training: `Classifier.report`.
 
     >>> from pretrained_cnn import Classifier
     >>> pairs = [("examples/images/clock.png", "round"), ("examples/images/umbrella.png", "not round")]
@@ -40,27 +40,29 @@ class TrainingReport:
     """The name of the backbone."""
     classes: tuple[str, ...]
     counts: Mapping[str, Mapping[str, int]]
-    """For ``"train"`` and ``"validation"`` the number of images of each class. With cross-validation, images are in
-    both: each is validated once, by a head that has not seen it."""
+    """The number of images of each class, for ``"train"`` and ``"validation"``. With cross-validation, images are in
+    both: each is validated once, by a head that was not fitted on it."""
     split: str
-    """Where the validation images are from: given, set aside, or in turn by cross-validation."""
+    """The source of the validation images: given, set aside, or cross-validation."""
     settings: Mapping[str, Any]
-    """The arguments, and what was chosen where one was left open, such as ``C``, the strength of regularization."""
+    """The arguments, and the values that were chosen for missing ones, such as ``C``, the strength of
+    regularization.
+    """
     metrics: Mapping[str, float]
-    """``validation_loss``, the log loss in nats, in which images count as ``class_weight`` and ``sample_weight`` say,
-    and ``validation_accuracy``, or with ``multi_label=True`` ``validation_mean_average_precision``, of the validation
-    images; the log loss is the mean over the labels then. Unless ``split`` says otherwise, these chose the settings
-    too: so these figures are somewhat too good."""
+    """The metrics of the validation images: ``validation_loss``, the log loss in nats, weighted by ``class_weight``
+    and ``sample_weight``, and ``validation_accuracy``. With ``multi_label=True``, the mean of the log loss over the
+    labels, and ``validation_mean_average_precision``. Unless ``split`` says otherwise, these images also chose the
+    settings, so the metrics are slightly too good."""
     skipped: Sequence[str]
     """The images that could not be read, each with the reason."""
     duplicates: Sequence[str]
-    """The validation images whose content is among the train images too."""
+    """The validation images whose content is also among the train images."""
     copies: Sequence[str]
-    """The train images whose content is that of another one in their class. They are on one side of every split."""
+    """The train images with the same content as another image of their class. They stay on one side of every split."""
     contradictions: Sequence[str]
-    """The train images whose content is that of another one in another class."""
+    """The train images with the same content as an image of another class."""
     seconds: Mapping[str, float]
-    """How long each stage took."""
+    """The time of each stage."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
@@ -97,7 +99,7 @@ class Trained:
     digests: frozenset[bytes] = frozenset()
     """SHA-256 of the images that chose its weights and its settings: it must not be judged by them."""
     known: Any = None
-    """What `add_classes` goes on from: embeddings, and no images."""
+    """What `add_classes` continues from: embeddings, and no images."""
     checkpoint: Path | None = None
     """The state of fine-tuning, from which the same call ends at once. It is of no use once the network is saved."""
 
@@ -136,8 +138,9 @@ def model_card(report: TrainingReport, spec: ModelSpec) -> str:
             f"The mean average precision on validation is {report.metrics['validation_mean_average_precision']:.3f}"
         )
     else:
-        kind = "Each class gets a probability; an image of something else is given one of these classes all the same."
-        figure = f"{100 * report.metrics['validation_accuracy']:.1f} % of the validation images are named rightly"
+        kind = "Each class gets a probability; an image of something else also gets one of these classes."
+        accuracy = 100 * report.metrics["validation_accuracy"]
+        figure = f"{accuracy:.1f} % of the validation images are classified correctly"
     lines = [
         f"# An image classifier of {len(report.classes)} classes",
         "",
@@ -156,11 +159,11 @@ def model_card(report: TrainingReport, spec: ModelSpec) -> str:
     if report.skipped:
         lines.append(f"{len(report.skipped)} images could not be read and were left out.")
     if report.duplicates:
-        lines.append(f"{len(report.duplicates)} of the validation images are among the train images too.")
+        lines.append(f"{len(report.duplicates)} of the validation images are also among the train images.")
     if report.copies:
         lines.append(f"{len(report.copies)} of the train images are copies of others in their class.")
     if report.contradictions:
-        lines.append(f"{len(report.contradictions)} of the train images are in another class too.")
+        lines.append(f"{len(report.contradictions)} of the train images are also in another class.")
     lines += [
         "",
         "## How good it is",

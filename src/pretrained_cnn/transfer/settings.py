@@ -1,4 +1,4 @@
-"""How to train: `Settings`, `MLP`, and the `Schedule` of a stage that goes epoch by epoch."""
+"""The settings of a training: `Settings`, `MLP`, and the `Schedule` of a stage with epochs."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ LEARNING_RATES = {"head": 3e-4, "fine-tune": 1e-5}
 BATCH_SIZES = {"head": 32, "fine-tune": 16}
 
 COPIES = 4
-"""How many changed copies of each image are embedded where nothing is fine-tuned."""
+"""Number of changed copies of each image that are embedded if nothing is fine-tuned."""
 
 PATIENCE = 5
-"""Training ends when so many epochs in a row have not lowered the log loss on validation."""
+"""Training ends when this number of epochs in a row have not lowered the log loss on validation."""
 
 OF_EPOCHS = ("epochs", "patience", "batch_size", "optimizer", "learning_rate", "label_smoothing", "callbacks")
-"""The settings that have no meaning for a head that is fitted to convergence."""
+"""The settings that do not apply to a head that is fitted to convergence."""
 
 
 @dataclass(frozen=True)
 class MLP:
     """A head with hidden layers: each is dense with ReLU, followed by dropout. The layer of the classes comes last.
 
-    Raises InvalidArgumentError for widths or a rate that cannot be right.
+    Raises InvalidArgumentError for invalid widths or an invalid rate.
 
     >>> MLP(hidden=(100,), dropout=0.2)
     MLP(hidden=(100,), dropout=0.2)
@@ -58,7 +58,7 @@ class MLP:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a stage goes on epoch by epoch."""
+    """How a stage continues epoch by epoch."""
 
     epochs: int
     batch_size: int
@@ -66,7 +66,7 @@ class Schedule:
     """A number, or a schedule of Keras; None for that of ``optimizer``."""
     patience: int
     optimizer: Any = None
-    """A name or an optimizer of Keras, of which only the settings count; None for Adam."""
+    """A name or an optimizer of Keras. Only its settings count; None for Adam."""
     label_smoothing: float = 0.0
     callbacks: Sequence[Any] = ()
 
@@ -126,8 +126,8 @@ class Settings:
             put("copies", whole_number("copies", self.copies))
             if self.augment is None or self.unfreeze:
                 raise InvalidArgumentError(
-                    "copies=... goes with augment and without unfreeze, where each epoch changes the images anew; "
-                    "leave it out"
+                    "copies=... needs augment=... and no unfreeze=..., which changes the images again in each epoch; "
+                    "leave copies out"
                 )
         elif self.augment is not None and not self.unfreeze:
             put("copies", COPIES)
@@ -135,8 +135,8 @@ class Settings:
             for name in OF_EPOCHS:
                 if getattr(self, name) is not None:
                     raise InvalidArgumentError(
-                        f'{name}=... has no meaning for head="linear", which is fitted to convergence; '
-                        'leave it out, or give head="mlp" or unfreeze'
+                        f"{name}=... has no meaning for head='linear', which is fitted to convergence; "
+                        f"leave {name} out, or give head='mlp' or unfreeze=..."
                     )
 
     def _check_several_labels(self) -> None:
@@ -184,7 +184,7 @@ class Settings:
         return MLP() if isinstance(self.head, str) else self.head
 
     def schedule(self, stage: Literal["head", "fine-tune"]) -> Schedule:
-        """How a stage goes on. Where two stages are trained, the arguments are those of the last one."""
+        """How a stage continues. Where two stages are trained, the arguments are those of the last one."""
         given = self if stage == "fine-tune" or not self.unfreeze else Settings(self.head)
         rate = given.learning_rate
         return Schedule(

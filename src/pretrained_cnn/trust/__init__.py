@@ -1,4 +1,4 @@
-"""When an answer, or a label, can be relied on: audited, calibrated, compared with others, or to be labeled next."""
+"""How far you can trust answers and labels: audit, calibrate, compare, and choose what to label next."""
 
 from pretrained_cnn.trust.answers import is_results_file
 from pretrained_cnn.trust.auditing import audit

@@ -43,10 +43,10 @@ class Answers(NamedTuple):
     failed: list[ImageError]
     """The images that one of them could not read."""
     images: list[Any]
-    """What shows each image again that exactly one of the two names rightly; None for all others."""
+    """What shows each image again that exactly one of the two classifies correctly; None for all others."""
 
 
-class _Side(NamedTuple):
+class _Answered(NamedTuple):
     """What one of the two says of each image."""
 
     sources: Mapping[Key, str]
@@ -137,7 +137,7 @@ def _images(source: Any, labels: Any, columns: Columns, *, several: bool) -> dic
     return dict(zip(_keys([item.name for item in items]), (item.image for item in items), strict=True))
 
 
-def _from_engine(engine: Engine, source: Any, labels: Any, columns: Columns, batch_size: int | None) -> _Side:
+def _from_engine(engine: Engine, source: Any, labels: Any, columns: Columns, batch_size: int | None) -> _Answered:
     found = evaluate(engine, source, labels, columns, batch_size=batch_size)
     ids = [label.id for label in found.labels]
     if isinstance(found, MultiLabelEvaluation):
@@ -147,7 +147,7 @@ def _from_engine(engine: Engine, source: Any, labels: Any, columns: Columns, bat
     keys = list(_keys(found.sources))
     errors = dict(zip(_keys([error.source for error in found.failed]), found.failed, strict=True))
     sources, truths, answers = (dict(zip(keys, each, strict=True)) for each in (found.sources, truth, given))
-    return _Side(sources, truths, answers, errors)
+    return _Answered(sources, truths, answers, errors)
 
 
 def _sets(which: np.ndarray[Any, Any], ids: Sequence[str]) -> list[str]:
@@ -156,7 +156,7 @@ def _sets(which: np.ndarray[Any, Any], ids: Sequence[str]) -> list[str]:
 
 def _from_file(
     path: Path, rows: Mapping[str, Row], known: Sequence[Label], source: Any, labels: Any, columns: Columns
-) -> _Side:
+) -> _Answered:
     """The best class of each image of ``source``, as the rows of a file have it."""
     wnids = bool(known) and all(WNID.fullmatch(label.id) for label in known)
     where, images, truth = _labeled(source, labels, columns, wnids=wnids)
@@ -176,7 +176,7 @@ def _from_file(
             failed[key] = ImageError(name, unescape(row["error"] or "no class was given to it"))
             continue
         sources[key], truths[key], given[key] = name, ids.get(label, label), unescape(row["id"])
-    return _Side(sources, truths, given, failed)
+    return _Answered(sources, truths, given, failed)
 
 
 def _classes(rows: Mapping[str, Row]) -> Iterator[Label]:

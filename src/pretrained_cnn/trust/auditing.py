@@ -36,7 +36,7 @@ BLOCK = 4096
 """Images whose whole embeddings are in memory at once."""
 
 WIDTH = 512
-"""Of each embedding, so many principal components are kept."""
+"""The number of principal components that are kept of each embedding."""
 
 FEW = 10
 """A class with fewer images, copies not counted, is too small."""
@@ -45,7 +45,7 @@ NEIGHBOR = 3
 """An outlier is far from its third nearest image: one odd image, and its near copy, do not make each other usual."""
 
 FAR = 3.0
-"""An outlier's distance exceeds the upper quartile by more than so many times the range between the quartiles."""
+"""An outlier's distance exceeds the upper quartile by more than this factor times the range between the quartiles."""
 
 DARK, BLURRED = 0.25, 0.4
 """Below these values of `Looks.brightness` and `Looks.sharpness` an image is dark, and blurred."""
@@ -70,7 +70,7 @@ class HasEngine(Protocol):
 
 
 class _Part(NamedTuple):
-    """Images of which all can be used, with what is known of each."""
+    """Images that can all be used, with what is known of each."""
 
     images: Images
     looks: Looks
@@ -87,38 +87,38 @@ def audit(
     cache: bool = True,
     **arguments: Any,
 ) -> Audit:
-    """Look for what is wrong with labeled images before you train on them.
+    """Find problems of labeled images before you train on them.
 
-    What comes back are suspicions, to be looked at, and not all that is wrong. Labels that are wrong in the same way
-    throughout a class look right, and rare but right images look wrong. Copies are recognized after another
-    compression, size, small crop or mirroring; not if more than about a fifth of each side was cut off, nor if turned.
-    A second photo of the same thing may count as a copy. Embeddings of a network that was trained on other kinds of
-    images tell less. What was measured is in "Audit your data" in the documentation.
+    The findings are suspicions: look at each. They are not complete. Labels that are wrong in the same way throughout a
+    class look right, and rare but correct images look wrong. Copies are found after another compression, size, small
+    crop or mirroring. They are not found after a rotation, or if more than about a fifth of each side was cut off. A
+    second photo of the same thing may count as a copy. The embeddings of a network that was trained on other kinds of
+    images find less. For measurements, see "Audit your data" in the documentation.
 
     Args:
-        source: As for `pretrained_cnn.Classifier.train`. Of a folder with the parts of a data set, ``train`` is
+        source: As for `pretrained_cnn.Classifier.train`. If a folder contains the parts of a data set, ``train`` is
             audited, against the others.
-        model: What gives the embeddings: what `pretrained_cnn.Classifier` takes, or a ``Classifier``. Its own classes
-            do not matter.
-        against: Images to evaluate with, given like ``source``, of which none may be in ``source``.
-        seed: Of the folds in which labels are judged.
-        cache: Keep embeddings on disk, where `pretrained_cnn.Classifier.train` finds them too.
+        model: The network for the embeddings: a model as `pretrained_cnn.Classifier` takes it, or a
+            ``Classifier``. Its classes do not matter.
+        against: Images to evaluate with, given like ``source``, none of which may be in ``source``.
+        seed: The random seed of the folds for cross-validation.
+        cache: Keep embeddings on disk, where `pretrained_cnn.Classifier.train` also finds them.
         **arguments: As for `pretrained_cnn.Classifier`, unless ``model`` is one.
 
-    What is found, by kind:
+    The kinds of findings:
 
     - ``label``: a linear head, fitted by 5-fold cross-validation to images of the other folds, gives another class
       confidently (confident learning), or its own class next to nothing. Copies are in one fold.
     - ``duplicate``: a copy of an image before it; copies in different classes are all listed.
     - ``leak``: a copy of an image of ``against``.
     - ``outlier``: its embedding is far from all others.
-    - ``dark``, ``blurred``, ``tiny``: and most images are not; ``tiny`` is below half of the network's input size.
+    - ``dark``, ``blurred``, ``tiny``: unlike most of the images; ``tiny`` is below half of the network's input size.
     - ``broken``: it cannot be read.
     - ``small_class``: a class with fewer than 10 images, copies not counted.
 
-    Embeddings are reduced to 512 principal components and all comparisons made in blocks: 50,000 images take about
-    3 kB each. Raises DataError for data that cannot be read as labeled images with one class each, BundleError for a
-    bundle whose network gives no ``embedding``.
+    Embeddings are reduced to 512 principal components, and all comparisons are made in blocks. 50,000 images take
+    about 3 kB of memory each. Raises DataError for data that are no labeled images with one class each, and BundleError
+    for a bundle without the output ``embedding``.
 
     >>> pairs = [("examples/images/clock.png", "clock"), ("examples/images/clock.png", "candle"), ("no.jpg", "candle")]
     >>> audit(pairs, "EfficientNetLite0").to_frame()[["source", "kind", "class", "suggested"]]
@@ -324,7 +324,7 @@ def _groups(pairs: NDArray[np.intp], count: int) -> NDArray[np.intp]:
 def _copied(
     parts: Sequence[_Part], classes: Sequence[str], copies: Copies, groups: NDArray[np.intp]
 ) -> Iterator[Finding]:
-    """Duplicates among the first part's images, and those that are in the second part too."""
+    """Duplicates among the first part's images, and those that are also in the second part."""
     items = [item for part in parts for item in part.images.items]
     targets = np.concatenate([part.images.targets for part in parts]).tolist()
     count = len(parts[0].images.items)
@@ -344,7 +344,7 @@ def _copied(
         if kind == "leak":
             where += " is in the images to evaluate with"
         else:
-            where += " is there before" if suggested is None else " is there too"
+            where += " is there before" if suggested is None else " is also there"
         reason = where if suggested is None else f"{where}, in class {suggested}"
         return Finding(
             items[i].name, kind, classes[targets[i]], suggested, score, items[other].name, reason, items[i].index

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pretrained_cnn._process import warn
+from pretrained_cnn._progress import report
 from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.bundle.store import DIGEST_BYTES, Bundle
 from pretrained_cnn.engine import Engine
@@ -51,7 +52,7 @@ def calibrate(
     """
     if engine.spec.multi_label:
         raise InvalidArgumentError(
-            "calibrate needs classes of which each image has exactly one, and this classifier has multi_label=True; "
+            "calibrate needs classes that exclude each other, and this classifier has multi_label=True; "
             "a threshold for each label decides there, see ModelSpec.thresholds"
         )
     images, targets = read_labeled(engine, source, labels, columns)
@@ -61,11 +62,13 @@ def calibrate(
     found = [[np.empty((0, width), np.float32)] for width in widths]
     good: list[bool] = []
     failed: list[ImageError] = []
+    report("calibrate", 0, len(items))
     for rows in engine.rows(engine.batches_of(items, batch_size=batch_size), OUTPUTS):
         good += [error is None for error in rows.errors]
         for arrays, array in zip(found, rows.outputs, strict=True):
             arrays.append(array)
         failed += filter(None, rows.errors)
+        report("calibrate", len(good), len(items))
     if failed:
         warn(f"{len(failed)} images cannot be read and are left out, such as {failed[0]}")
     scores, embeddings = map(np.concatenate, found)

@@ -1,4 +1,4 @@
-"""Which images are of none of a classifier's classes, and which classes an image may have: `Calibration`."""
+"""Recognizes images of none of the classes, and computes the sets of possible classes: `Calibration`."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ BLOCK = 256
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """What makes ``"unknown"`` and label sets carry a guarantee.
+    """The guarantee behind the status ``"unknown"`` and label sets.
 
     The guarantee holds on average over images like those of the calibration: drawn independently, from the same cameras
-    and the same mix of classes. Then at most ``1 - coverage`` of the images of known classes are called unknown, and at
-    least ``coverage`` of the label sets hold the true class. Each holds alone: both at once hold for at least
-    ``2 * coverage - 1``. Neither is promised for a single class, or after the kind of images has changed. Nothing is
-    promised of images of other classes: one that looks like a known class is taken for it.
+    and the same mix of classes. Then at most ``1 - coverage`` of the images of known classes get the status unknown,
+    and at least ``coverage`` of the label sets contain the true class. Both together hold for at least ``2 * coverage -
+    1``. Neither is guaranteed for a single class, or after the kind of images has changed. Nothing is guaranteed for
+    images of other classes: one that looks like a known class is predicted as this class.
 
-    An image is unknown if its conformal p-value is at most ``1 - coverage``: its distance to the third nearest of the
-    calibration images, by the cosine of their embeddings, is among the largest (Vovk, Gammerman and Shafer, Algorithmic
-    Learning in a Random World, 2005). A label set holds every class whose score is at least `threshold`, and the best
-    class: these are the smallest sets of this coverage on average, and the same image always gets the same set (the
-    "least ambiguous" sets of Sadinle, Lei and Wasserman, arXiv:1609.00451).
+    An image is unknown if its conformal p-value is at most ``1 - coverage`` (Vovk, Gammerman and Shafer, Algorithmic
+    Learning in a Random World, 2005). The p-value rests on its distance to the third nearest calibration image, by the
+    cosine of their embeddings. A label set contains the best class, and every class whose score is at least
+    `threshold`. These are the smallest sets of this coverage on average, the "least ambiguous" sets of Sadinle, Lei and
+    Wasserman (arXiv:1609.00451). The same image always gets the same set.
 
     >>> random = np.random.default_rng(0)
     >>> scores, embeddings = random.dirichlet((1, 1, 1), 100), random.normal(1, 0.1, (100, 16))
@@ -60,9 +60,9 @@ class Calibration:
     """
 
     coverage: float
-    """The share of images, 0 to 1, of which each promise is kept."""
+    """The share of images, 0 to 1, for which each guarantee holds."""
     images: int
-    """How many images the calibration was made with."""
+    """Number of calibration images."""
     threshold: float
     """The score, 0 to 1, from which a class is in the label set."""
     references: NDArray[np.float16] = field(repr=False)
@@ -82,11 +82,11 @@ class Calibration:
 
         Args:
             scores: ``(N, C)``: probabilities, 0 to 1.
-            embeddings: ``(N, D)``: what the network sees in the same images.
+            embeddings: ``(N, D)``: the embeddings of the same images.
             targets: ``(N,)``: the column of each image's class.
-            coverage: The share of images, above 0 and below 1, of which each promise is to be kept.
+            coverage: The share of images, above 0 and below 1, for which each guarantee must hold.
 
-        Raises DataError for too few images; InvalidArgumentError for a coverage that cannot be.
+        Raises DataError for too few images, and InvalidArgumentError for an invalid coverage.
         """
         coverage = number("coverage", coverage, above=0, most=1 - 1e-6)
         count, needed = len(scores), images_needed(coverage)
@@ -96,7 +96,7 @@ class Calibration:
                 "give more, or ask for a lower coverage"
             )
         true = np.sort(scores[np.arange(count), targets])
-        rank = math.floor(round((count + 1) * (1 - coverage), 9))  # of the scores so many may lie below the threshold
+        rank = math.floor(round((count + 1) * (1 - coverage), 9))  # this many of the scores may lie below the threshold
         most = max(needed, MAX_REFERENCE_BYTES // (2 * embeddings.shape[1]))
         kept = np.random.default_rng(0).permutation(count)[:most]
         references = _unit(embeddings[np.sort(kept)])

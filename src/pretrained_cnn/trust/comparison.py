@@ -1,4 +1,4 @@
-"""Whether one classifier is better than another on the same images: `Comparison`."""
+"""Tests whether one classifier is better than another on the same images: `Comparison`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ POWER_Z = 0.8416212335729143
 
 
 class Disagreement(NamedTuple):
-    """An image that exactly one of the two classifiers names rightly.
+    """An image that exactly one of the two classifiers classifies correctly.
 
     >>> Disagreement(source="a.jpg", label="cat", a="cat", b="dog").b
     'dog'
@@ -40,22 +40,22 @@ class Disagreement(NamedTuple):
     label: str
     """The id of its class; with several labels, their ids between commas."""
     a: str
-    """What A names it."""
+    """The class that A predicts."""
     b: str
-    """What B names it."""
+    """The class that B predicts."""
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Whether B is better than A, judged by the same images.
+    """The result of a test whether B is better than A on the same images.
 
-    Only images that exactly one of the two names rightly tell them apart (McNemar's test). The test assumes that images
-    are drawn independently: near copies, or frames of one video, make a difference look surer than it is. It judges the
-    kind of images in ``sources`` and no other. "Not told apart" does not say that both are equally good. Comparing many
-    candidates finds a "better" one by chance in one of twenty pairs.
+    Only images that exactly one of the two classifies correctly count (McNemar's test). The test assumes that images
+    are drawn independently: near copies, or frames of one video, make a difference look more certain than it is. It is
+    valid for images like those in ``sources`` only. "Not told apart" does not say that both are equally good. Comparing
+    many candidates finds a "better" one by chance in one of twenty pairs.
 
-    Where an image may have several labels, it counts as right if it is given exactly its labels. Images that either one
-    could not read are in `failed` and count for neither.
+    If images may have several labels, an image counts as right if exactly its labels are predicted. Images that one of
+    the two could not read are in `failed` and do not count.
 
     Raises DataError for no images, or for columns that do not have one entry for each image.
 
@@ -81,13 +81,13 @@ class Comparison:
     truth: Sequence[str] = field(repr=False)
     """The id of each image's class; with several labels, their ids between commas."""
     a: Sequence[str] = field(repr=False)
-    """What A names each image."""
+    """The class that A predicts for each image."""
     b: Sequence[str] = field(repr=False)
-    """What B names each image."""
+    """The class that B predicts for each image."""
     failed: Sequence[ImageError] = ()
     """The images that could not be read."""
     names: tuple[str, str] = ("A", "B")
-    """What the two are called."""
+    """The names of the two."""
     images: Sequence[Any] = field(default=(), repr=False)
     """What shows each image again, such as its path; None for images that need not be shown. If it is empty,
     ``sources`` are taken for paths."""
@@ -112,8 +112,9 @@ class Comparison:
         """Compare two files of results, without any network.
 
         Args:
-            a: A file that `write_results` or ``classify --output`` wrote for the images of ``source``, and maybe more.
-            b: Another one.
+            a: A file that `write_results` or ``classify --output`` wrote. It contains the images of ``source``, and may
+                contain others.
+            b: Another such file.
             source: As for `Classifier.evaluate`.
             labels: As for `Classifier.evaluate`.
 
@@ -129,27 +130,27 @@ write_results
 
     @property
     def count(self) -> int:
-        """How many images both have named."""
+        """Number of images that both have classified."""
         return len(self.sources)
 
     @cached_property
     def a_right(self) -> NDArray[np.bool_]:
-        """Bool ``(N,)``: which images A names rightly."""
+        """Bool ``(N,)``: which images A classifies correctly."""
         return _same(self.a, self.truth)
 
     @cached_property
     def b_right(self) -> NDArray[np.bool_]:
-        """Bool ``(N,)``: which images B names rightly."""
+        """Bool ``(N,)``: which images B classifies correctly."""
         return _same(self.b, self.truth)
 
     @property
     def a_accuracy(self) -> float:
-        """The share of the images that A names rightly, 0 to 1."""
+        """The share of the images that A classifies correctly, 0 to 1."""
         return float(self.a_right.mean())
 
     @property
     def b_accuracy(self) -> float:
-        """The share of the images that B names rightly, 0 to 1."""
+        """The share of the images that B classifies correctly, 0 to 1."""
         return float(self.b_right.mean())
 
     @property
@@ -164,22 +165,23 @@ write_results
 
     @property
     def only_a(self) -> int:
-        """How many images A alone names rightly."""
+        """Number of images that only A classifies correctly."""
         return int((self.a_right & ~self.b_right).sum())
 
     @property
     def only_b(self) -> int:
-        """How many images B alone names rightly."""
+        """Number of images that only B classifies correctly."""
         return int((self.b_right & ~self.a_right).sum())
 
     @property
     def difference(self) -> float:
-        """B's accuracy less A's, -1 to 1."""
+        """The accuracy of B minus that of A, -1 to 1."""
         return (self.only_b - self.only_a) / self.count
 
     @property
     def p_value(self) -> float:
-        """How often chance alone makes a difference at least as large, 0 to 1: McNemar's exact test, two-sided.
+        """The probability that chance alone makes a difference at least as large, 0 to 1: McNemar's exact test,
+        two-sided.
 
         (McNemar, Psychometrika 12, 1947, p. 153, with the binomial distribution.)
         """
@@ -194,10 +196,10 @@ write_results
 
     @property
     def images_needed(self) -> int | None:
-        """How many images it takes to tell the two apart in four of five tries, if they differ as they do here.
+        """Number of images that are needed to tell the two apart in four of five tests, if they differ as they do here.
 
-        None if they are right equally often here: then no number is known to do. The figure rests on the `difference`
-        seen, and is no surer than that. (Connor, Biometrics 43, 1987, p. 207: level 0.05, two-sided, power 80 %.)
+        None if they are right equally often here. The number is an estimate from the `difference` on these
+        images. (Connor, Biometrics 43, 1987, p. 207: level 0.05, two-sided, power 80 %.)
         """
         gap, either = abs(self.difference), (self.only_a + self.only_b) / self.count
         if not gap:
@@ -206,20 +208,20 @@ write_results
 
     @property
     def detectable(self) -> float:
-        """The least difference of accuracy, 0 to 1, that this many images would show in four of five tries.
+        """The smallest difference of accuracy, 0 to 1, that this number of images shows in four of five tests.
 
-        It is `images_needed` the other way around, for classifiers that disagree as often as these do.
+        The inverse of `images_needed`, for classifiers that disagree as often as these do.
         """
         n, either = self.count, (self.only_a + self.only_b) / self.count
         root = math.sqrt(n * Z**2 - (n + POWER_Z**2) * (Z**2 - POWER_Z**2)) if n > Z**2 else 0.0
         return min(1.0, math.sqrt(either) * (math.sqrt(n) * Z + root) / (n + POWER_Z**2))
 
     def right_only_in_a(self) -> list[Disagreement]:
-        """The images that A alone names rightly, in their order: what is lost by taking B."""
+        """The images that only A classifies correctly, in their order: the losses of a change from A to B."""
         return self._disagreements(self.a_right & ~self.b_right)
 
     def right_only_in_b(self) -> list[Disagreement]:
-        """The images that B alone names rightly, in their order: what is gained by taking B.
+        """The images that only B classifies correctly, in their order: the gains of a change from A to B.
 
         >>> Comparison(["x.jpg"], ["cat"], a=["dog"], b=["cat"]).right_only_in_b()
         [Disagreement(source='x.jpg', label='cat', a='dog', b='cat')]
@@ -248,14 +250,15 @@ write_results
         }
 
     def write_html(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Write a page that shows the verdict, each class, and the images that exactly one of the two names rightly.
+        """Write a page that shows the verdict, each class, and the images that exactly one of the two classifies
+        correctly.
 
-        The page holds everything, thumbnails of up to 500 images for each of the two included, and needs no network.
-        An image that cannot be read again has its reason in place of a thumbnail.
+        The page is self-contained, with thumbnails of up to 500 images for each of the two. For an image that
+        cannot be read again, the page shows the reason in place of a thumbnail.
 
         Args:
             path: The HTML file.
-            overwrite: Replace a file that is there already.
+            overwrite: Replace the file, if it exists.
 
         Raises OutputError if the file cannot be written.
 
@@ -277,7 +280,7 @@ write_results
         )
 
     def sentence(self) -> str:
-        """The verdict in one sentence, with what it rests on.
+        """The verdict and its evidence in one sentence.
 
         >>> print(Comparison(["x.jpg"], ["cat"], a=["dog"], b=["cat"]).sentence())
         0 right only in A, 1 only in B, p = 1.000: A and B are not told apart
@@ -295,7 +298,7 @@ write_results
 
     @override
     def __str__(self) -> str:
-        """The accuracy of both, the verdict, what it takes to tell, and what each names rightly alone."""
+        """The accuracy of both, the verdict, what it takes to tell, and what each classifies correctly alone."""
         room = max(map(len, self.names))
         lines = [f"{self.count:,} images"]
         for name, share, (low, high) in (
@@ -350,7 +353,7 @@ write_results
 
 
 CARDS = 6
-"""So many images for each of the two are drawn in a notebook."""
+"""The number of images for each of the two that a notebook shows."""
 
 
 def compare(

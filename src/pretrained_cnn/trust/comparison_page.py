@@ -1,4 +1,4 @@
-"""A comparison as one HTML page, with the images that exactly one of the two names rightly.
+"""A comparison as one HTML page, with the images that exactly one of the two classifies correctly.
 
 The page holds everything and needs no network; its policy allows no script, and nothing from elsewhere. What comes from
 a user, such as names and labels, is escaped.
@@ -26,14 +26,14 @@ from pretrained_cnn.spec import ResizePolicy
 __all__ = ["MOST", "ClassCounts", "Shown", "thumbnail", "write_page"]
 
 MOST = 500
-"""So many images are shown for each of the two: the page stays below 10 MB."""
+"""The number of images that are shown for each of the two, so that the page stays below 10 MB."""
 
 SIDE, QUALITY = 224, 65
 """The longer side of a thumbnail in pixels, and its quality as WebP."""
 
 
 class ClassCounts(NamedTuple):
-    """How many images of a class there are, and which of the two names how many of them rightly."""
+    """How many images of a class there are, and which of the two names how many of them correctly."""
 
     label: str
     images: int
@@ -44,7 +44,7 @@ class ClassCounts(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """An image that exactly one of the two names rightly."""
+    """An image that exactly one of the two classifies correctly."""
 
     source: str
     label: str
@@ -71,8 +71,8 @@ def write_page(
         facts: What `Comparison.to_dict` gives.
         sentence: What `Comparison.sentence` gives.
         classes: A row for each class.
-        gained: The images that B alone names rightly; the first `MOST` are shown.
-        lost: The images that A alone names rightly.
+        gained: The images that B alone classifies correctly; the first `MOST` are shown.
+        lost: The images that A alone classifies correctly.
         overwrite: Replace a file that is there already.
 
     Raises OutputError if the file cannot be written.
@@ -156,7 +156,7 @@ def _table(classes: Sequence[ClassCounts], a: str, b: str) -> Iterator[str]:
 
 
 def _cards(title: str, meaning: str, other: str, images: Sequence[Shown]) -> Iterator[str]:
-    """The images that one of the two alone names rightly, with what the ``other`` one names them."""
+    """The images that one of the two alone classifies correctly, with what the ``other`` one names them."""
     yield f'<h2>{title}: {len(images):,}</h2>\n<p class="soft">{meaning}</p>'
     if len(images) > MOST:
         yield f'<p class="soft">The first {MOST:,} are shown.</p>'

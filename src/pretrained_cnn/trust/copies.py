@@ -32,7 +32,7 @@ FAINT = 0.006
 """A frequency below this part of the strongest one is left out of the hash."""
 
 FREQUENCIES = 8
-"""The hash has the signs of so many lowest frequencies of the cosine transform each way, but that of the mean."""
+"""The hash has the signs of this number of lowest frequencies of the cosine transform each way, without the mean."""
 
 BLOCK = 512
 """Rows of similarities in memory at once."""
@@ -53,10 +53,10 @@ class Copies(NamedTuple):
 def find_copies(units: NDArray[np.float32], thumbnails: NDArray[np.uint8]) -> Copies:
     """Find copies among images with embeddings ``(n, D)`` of length 1 and thumbnails ``(n, SIDE, SIDE)``.
 
-    Candidates are each image's nearest ones by embedding, and by hash, mirrored or not. A candidate is a copy if the
-    hashes agree and the embeddings are closer than those of most pairs are, or if the hashes agree for some part of one
-    of the two and the embeddings are much closer than those of nearly all pairs. So a change of the file, of the size
-    or of the framing is seen through. Memory holds blocks of similarities.
+    Candidates are each image's nearest ones by embedding, and by hash, mirrored or not. A candidate is a copy in two
+    cases: the hashes agree and the embeddings are closer than those of most pairs; or the hashes agree for some part of
+    one of the two and the embeddings are extremely close. So copies are found after a change
+    of the file, the size or the framing. Memory holds blocks of similarities.
     """
     if len(units) < 2:
         return Copies(np.empty((0, 2), np.intp), np.empty(0))

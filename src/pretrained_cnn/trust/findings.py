@@ -1,4 +1,4 @@
-"""What an audit has found: `Audit`, as a table, as clean data and as a page."""
+"""The findings of an audit: `Audit`, as a table, as clean data and as a page."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Kind = Literal["label", "duplicate", "leak", "outlier", "dark", "blurred", "tiny
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 CARDS = 4
-"""So many findings of each kind are drawn in a notebook."""
+"""The number of findings of each kind that a notebook shows."""
 """What can be found, in the order in which it is listed."""
 
 COLUMNS = {
@@ -48,7 +48,7 @@ COLUMNS = {
 
 
 class Finding(NamedTuple):
-    """Something to look at before training.
+    """A problem to look at before training.
 
     >>> Finding(None, "small_class", "skirt", None, 0.8, None, "2 images are too few to learn from").kind
     'small_class'
@@ -57,17 +57,17 @@ class Finding(NamedTuple):
     source: str | None
     """The image, as it was given; None for a class that is too small."""
     kind: Kind
-    """What was found."""
+    """The kind of the problem."""
     label: str
     """The class that the image is in."""
     suggested: str | None
-    """The class that it may belong to: of a wrong label, and of a copy of an image of another class."""
+    """The class that it may belong to, for a wrong label or a copy of an image of another class."""
     score: float
     """How suspicious, 0 to 1; scores of different kinds cannot be compared."""
     other: str | None
-    """Of a duplicate or a leak, the other image."""
+    """For a duplicate or a leak, the other image."""
     reason: str
-    """Why, in a sentence."""
+    """The reason, in a sentence."""
     place: int | None = None
     """The place of the image among those that were audited, from 0; None for a class, and for an image of
     ``against``."""
@@ -75,11 +75,11 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """What `pretrained_cnn.audit` has found in labeled images.
+    """The findings of `pretrained_cnn.audit` in labeled images.
 
-    A finding is a suspicion: look at the image before you drop or relabel it. That an image is not listed does not say
-    that its label is right. Wrong labels that are consistent, such as a class that was misunderstood throughout, are
-    not found, nor copies that show less than about four fifths of an image, or a turned one.
+    A finding is a suspicion: look at the image before you drop or relabel it. An image that is not listed may still
+    have a wrong label. Consistently wrong labels, such as those of a misunderstood class, are not found. Neither are
+    rotated copies, and copies of less than about four fifths of an image.
 
     >>> found = Finding("b.jpg", "label", "shoe", "hat", 0.9, None, "a head gives hat 0.85 and shoe 0.05", 1)
     >>> print(Audit("clothes", ["a.jpg", "b.jpg"], ["hat", "shoe"], [found]))
@@ -90,7 +90,7 @@ class Audit:
     """
 
     name: str
-    """What the images are called: their folder or CSV file."""
+    """The name of the images: their folder or CSV file."""
     sources: Sequence[str] = field(repr=False)
     """The name of each image that was audited, as it was given."""
     labels: Sequence[str] = field(repr=False)
@@ -106,7 +106,7 @@ class Audit:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many findings there are of each kind.
+        """Number of findings of each kind.
 
         >>> Audit("clothes", [], [], [Finding(None, "small_class", "hat", None, 0.9, None, "1 image")]).counts["label"]
         0
@@ -128,7 +128,7 @@ class Audit:
     def to_frame(self) -> pandas.DataFrame:
         """The findings as a pandas table with the columns ``source, kind, class, suggested, score, other, reason``.
 
-        The rows are in the order of `findings`. What a row does not have is ``<NA>``. Raises MissingDependencyError
+        The rows are in the order of `findings`. Missing values are ``<NA>``. Raises MissingDependencyError
         without pandas (extra ``pandas``).
 
         >>> Audit("clothes", ["a.jpg"], ["hat"], []).to_frame().columns.tolist()
@@ -157,7 +157,7 @@ class Audit:
     def write_csv(
         self, path: str | os.PathLike[str], *, kinds: Collection[Kind] = KINDS, overwrite: bool = False
     ) -> int:
-        """Write the images without those that are `marked`, as a CSV file to train with; returns how many there are.
+        """Write a CSV file to train with, without the images that are `marked`. Returns the number of its images.
 
         Args:
             path: The file, with the columns ``path`` and ``label`` that `pretrained_cnn.Classifier.train` takes. The
@@ -200,9 +200,8 @@ class Audit:
     def write_html(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write a page with the images of all findings, in which you mark which to drop and which to relabel.
 
-        The page saves all other images, with their classes and absolute paths, as a CSV file to train with; nothing is
-        marked at first. It holds everything, thumbnails of up to 500 findings of each kind included, and needs no
-        network.
+        The page saves all other images, with their classes and absolute paths, as a CSV file to train with. Nothing is
+        marked at first. The page is self-contained, with thumbnails of up to 500 findings of each kind.
 
         Args:
             path: The HTML file.

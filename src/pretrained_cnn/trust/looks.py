@@ -23,10 +23,12 @@ SIDE = 32
 """The sides of a thumbnail, in pixels."""
 
 SEEN = 256
-"""Brightness and sharpness are those of the image fitted into so many pixels each way: what a network could see."""
+"""Brightness and sharpness are those of the image fitted into this number of pixels each way: what a network could
+see.
+"""
 
 NEAR = 9
-"""Over so many pixels the image is averaged to see what that takes from it."""
+"""The image is averaged over this number of pixels, to see what that takes from it."""
 
 
 class Looks(NamedTuple):

@@ -1,4 +1,4 @@
-"""Which of many unlabeled images to label next: those that a classifier is unsure of, no two alike."""
+"""Chooses which unlabeled images to label next: uncertain ones that differ from each other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from pretrained_cnn.trust.calibrating import OUTPUTS
 __all__ = ["rank_unlabeled", "select", "unsureness"]
 
 CANDIDATES = 2
-"""For each image asked for, so many of the most unsure ones are candidates; those are taken that are unlike others."""
+"""For each image asked for, this number of the most unsure ones are candidates. Those that differ from others are
+taken.
+"""
 
 
 def rank_unlabeled(engine: Engine, source: ImagesLike, n: int, *, batch_size: int | None = None) -> ResultList:
@@ -69,7 +71,7 @@ def unsureness(scores: NDArray[np.floating], thresholds: tuple[float, ...] | Non
 
 
 def select(unsure: NDArray[np.floating], embeddings: NDArray[np.floating], n: int) -> list[int]:
-    """Up to ``n`` of the most unsure images, no two alike, as indices in the order in which they are to be labeled.
+    """Up to ``n`` of the most unsure images, no two alike, as indices in the order in which to label them.
 
     The first is the most unsure one. Each next one has the largest product of its unsureness and its distance to the
     nearest of those before.

@@ -1,4 +1,4 @@
-"""Formats: how a serving graph is written to files, one class each.
+"""Formats: a class for each way to write a serving graph to files.
 
 A format knows the name of its file, the types that it stores weights in, the packages that writing takes, and how to
 list the outputs of a model on disk. A runtime says by name which format it runs. Nothing here imports a converter

@@ -1,4 +1,4 @@
-"""`Format`: what all formats have in common."""
+"""`Format`, the base class of all formats."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["DTYPES", "SIGNATURE", "ConvertedFormat", "Dtype", "Format"]
 
 Dtype = Literal["float32", "float16", "int8"]
-"""What a saved file stores weights in. ``"int8"`` needs images to take ranges of values from."""
+"""The type of the weights in a saved file. ``"int8"`` needs images for quantization."""
 
 SIGNATURE = "serving_default"
-"""The signature of a SavedModel that gives what the serving graph gives."""
+"""The signature of a SavedModel with the outputs of the serving graph."""
 
 DTYPES: tuple[Dtype, ...] = ("float32", "float16", "int8")
 
@@ -31,8 +31,8 @@ DTYPES: tuple[Dtype, ...] = ("float32", "float16", "int8")
 class Format:
     """A format that serving graphs are written in.
 
-    A subclass sets `name`, `file`, and where they differ `dtypes` and `needs`; it defines `write` and `outputs`,
-    and `rewrite` where it sets `takes`. Register an instance with `register_format`.
+    A subclass sets `name`, `file`, and, if they differ from the defaults, `dtypes` and `needs`. It defines
+    `write` and `outputs`, and `rewrite` if it sets `takes`. Register an instance with `register_format`.
 
     >>> from pretrained_cnn.bundle.formats.onnx import ONNX
     >>> ONNX().file, ONNX().dtypes
@@ -40,13 +40,13 @@ class Format:
     """
 
     name: ClassVar[str]
-    """What users ask for: ``format="..."``."""
+    """The name of the format, as in ``format="..."``."""
     file: ClassVar[str]
-    """The name of the file, or the folder, that holds the model in a bundle."""
+    """The name of the file or folder of the model in a bundle."""
     dtypes: ClassVar[tuple[Dtype, ...]] = ("float32",)
-    """What it can store weights in."""
+    """The types in which it can store weights."""
     needs: ClassVar[tuple[tuple[str, str | None], ...]] = ()
-    """Modules that writing takes, each with the extra of this library that installs it, or None."""
+    """Modules that writing needs, each with the extra of this library that installs it, or None."""
     takes: ClassVar[tuple[str, ...]] = ()
     """Other formats whose files `rewrite` takes."""
 
@@ -56,8 +56,8 @@ class Format:
         """Write a serving graph to ``path``, a new file or folder.
 
         The input of ``graph`` is named ``images``, uint8 ``(N, H, W, C)``; its outputs are a dictionary of float32
-        arrays, and the model must have exactly those, by the same names. ``images``, uint8 ``(N, H, W, C)``, are what
-        ``dtype="int8"`` takes ranges of values from. Any exception says that the format cannot express the graph.
+        arrays, and the model must have exactly those, by the same names. ``images``, uint8 ``(N, H, W, C)``, are the
+        images for quantization with ``dtype="int8"``. Any exception means that the format cannot express the graph.
         """
         raise NotImplementedError
 
@@ -66,13 +66,13 @@ class Format:
         raise NotImplementedError
 
     def outputs(self, path: Path) -> list[str]:
-        """The names of all outputs of the model at ``path``, those that nobody asked for included."""
+        """The names of all outputs of the model at ``path``, also of those that were not requested."""
         raise NotImplementedError
 
     def require(self, dtype: Dtype = "float32") -> None:
         """Raise unless this format stores ``dtype`` (InvalidArgumentError) and can be written here.
 
-        Raises MissingDependencyError, which says what to install, for a package that is not there.
+        Raises MissingDependencyError, which says what to install, for a missing package.
 
         >>> from pretrained_cnn.bundle.formats.keras import Keras
         >>> Keras().require("float32")

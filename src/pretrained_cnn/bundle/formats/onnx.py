@@ -82,7 +82,7 @@ def _converted(saved_model: Path) -> Any:
 
 @functools.cache
 def _teach_tf2onnx_erfc() -> None:
-    """Teach tf2onnx an operation that it lacks: ``1 - erf(x)``, by which Keras computes GELU, as in ConvNeXt."""
+    """Teach tf2onnx an operation that it lacks: ``1 - erf(x)``, with which Keras computes GELU, as in ConvNeXt."""
     import numpy as np
     import tf2onnx  # noqa: F401  # its own operations first
     from tf2onnx.handler import tf_op

@@ -71,9 +71,9 @@ def _import() -> Any:
 def _only(model: openvino.Model, names: Iterable[str]) -> openvino.Model:
     """The model with the named outputs alone.
 
-    OpenVINO reads the operation by which TensorFlow attaches a gradient to silu, ``IdentityN``, in such a way that each
-    activation becomes an output: 50 and more of EfficientNet, which nothing then fuses or overwrites, and which are
-    copied to the caller. That made the network two to three times as slow.
+    OpenVINO reads the operation with which TensorFlow attaches a gradient to silu, ``IdentityN``, in such a way that
+    each activation becomes an output. EfficientNet then has 50 and more outputs, which are not fused or overwritten,
+    and are copied to the caller. That made the network two to three times as slow.
     """
     ov = _import()
     found = {_name(output): output for output in model.outputs}
@@ -90,9 +90,9 @@ def _name(output: Any) -> str:
 def _quantized(model: openvino.Model, images: NDArray[np.uint8]) -> openvino.Model:
     """The model in 8-bit integers, with the ranges of values that it has for ``images``.
 
-    The mixed preset gives activations that have values below zero a zero point of their own, and full bias correction
-    measures each layer's mean error in place of estimating it: both cost time here, none where the model runs, and keep
-    accuracy. NNCF's default overflow fix stays: it halves the range of the first layers' weights, without which a CPU
+    The mixed preset gives activations with negative values their own zero point, and full bias correction measures the
+    mean error of each layer instead of an estimate. Both keep accuracy. They cost time here, and none where the model
+    runs. NNCF's default overflow fix stays: it halves the range of the first layers' weights, without which a CPU
     without VNNI instructions would saturate.
     """
     import nncf

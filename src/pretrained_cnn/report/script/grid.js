@@ -59,7 +59,7 @@ export const grid = {
     card.style.transform = `translate(${x}px, ${y}px)`;
   },
 
-  /** Begin anew, because the list is another one. */
+  /** Begin again, because the list is another one. */
   reset() {
     for (const card of this.cards.values()) card.remove();
     this.cards.clear();
