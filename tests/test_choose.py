@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from patterns import CLASSES, SMALL, draw
 from scipy.stats import binomtest
+from servers import Handler, serve
 from warned import messages
 
 from pretrained_cnn import (
@@ -233,6 +234,37 @@ def test_of_those_at_hand_a_broken_one_is_left_out(photos: Path, monkeypatch: py
     with messages() as warned:
         assert choose(photos, rounds=1).best.name == "Small"
     assert "Broken is left out: " in warned[0]
+
+
+class Publisher(Handler):
+    def get(self) -> None:
+        self.server.requests.append(self.path)  # type: ignore[attr-defined]
+        file = self.server.folder / self.path.rpartition("/")[2]  # type: ignore[attr-defined]
+        self.send(file.read_bytes()) if file.is_file() else self.send(status=404)
+
+
+@pytest.mark.slow
+@LEFT_OUT
+def test_weights_are_downloaded_if_that_is_said(
+    photos: Path, assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setattr(choosing, "NAMES", ("MobileNet", "ResNet50"))
+    monkeypatch.setattr(choosing, "list_models", lambda *_, **limits: [])  # nothing is available
+    with serve(Publisher, requests=[], folder=assets / "keras_home/models") as server:
+        monkeypatch.setenv("PRETRAINED_CNN_MIRROR", server.url)
+        with messages() as warned:  # of ten small ones, those that cannot be had are left out
+            choice = choose(photos, download=True, rounds=1)
+        assert [each.name for each in choice.candidates] == ["MobileNet"]
+        assert any("ResNet50 is left out" in each and "404" in each for each in warned)
+        (asked,) = [path for path in server.requests if "mobilenet" in path]
+        assert (tmp_path / "keras/models" / asked.rpartition("/")[2]).is_file()
+        server.requests.clear()
+        assert cli.main(["choose", str(photos), "-m", "MobileNet", "--rounds", "1"]) == cli.Status.FAILED
+        assert "MobileNet is most often right" not in capsys.readouterr().out  # the only candidate
+        assert server.requests == []  # it is there
+        with pytest.raises(WeightsError, match=r"resnet50.*cannot be downloaded \(.*404"):
+            choose(photos, "ResNet50", download=True)
 
 
 @pytest.mark.slow

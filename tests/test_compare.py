@@ -175,6 +175,10 @@ def test_files_that_do_not_fit_are_refused(files: tuple[Path, Path, Path], tmp_p
         Comparison.from_results(a, b, [(PHOTOS[0], "cat"), ("new.jpg", "cat")])
     with pytest.raises(DataError, match="none of the classes of <pairs>, such as 'zebra', was given to any image"):
         Comparison.from_results(a, b, [(PHOTOS[0], "zebra")])
+    others = results(tmp_path / "others.csv", dict.fromkeys(PHOTOS, "animal"))
+    for pair in ((a, others), (others, a)):  # all of its answers would count as wrong
+        with pytest.raises(DataError, match=r"others\.csv: none of the classes of .*, such as 'cat', was given"):
+            Comparison.from_results(*pair, truth)
     with pytest.raises(DataError, match=r"no\.csv does not exist; write it with"):
         Comparison.from_results(a, tmp_path / "no.csv", truth)
 

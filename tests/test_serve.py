@@ -236,6 +236,10 @@ def test_it_answers_what_it_took_before_it_ends(bundle: Path, clf: Classifier, c
         service.process.terminate()
         while is_open(service.port):
             time.sleep(0.02)
+        idle.request("POST", "/predict", data)  # sent before the client can know that the service ends
+        response = idle.getresponse()
+        assert (response.status, response.headers["Connection"]) == (200, "close")
+        response.read()
         time.sleep(0.5)  # longer than a server waits that does not wait
         connected.send(data[100:])
         response = connected.getresponse()

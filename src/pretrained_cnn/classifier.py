@@ -918,9 +918,12 @@ class Classifier:
         >>> clf.compare(clf, pairs).verdict
         'not told apart'
         """
+        from pretrained_cnn.evaluate import check_labeled
         from pretrained_cnn.trust import compare
 
         columns = Columns(path_column, label_column)
+        if labels is None and isinstance(source, str | os.PathLike):  # before the other network is loaded
+            check_labeled(self._engine, source, columns=columns)
         with showing(progress):
             return compare(self._engine, _competitor(other), source, labels, columns, batch_size=batch_size)
 

@@ -109,6 +109,9 @@ def _no_model(value: object, expected: str = EXPECTED.removeprefix("expected "))
         return "a keras.Model has no labels; use Classifier.from_keras(model, labels=[...])"
     if "pretrained_cnn.Classifier" in classes:
         return f"this is a Classifier already; expected {expected}"
+    if hasattr(value, "get_params"):
+        name = type(value).__name__
+        return f"{name} is an estimator of scikit-learn; give {name}.classifier_ once it is fitted, or {name}.model"
     return f"an object of type {type(value).__name__} is not a model; expected {expected}"
 
 

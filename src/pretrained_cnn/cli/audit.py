@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pretrained_cnn._check import check_free
 from pretrained_cnn.cli.console import complain, log_to_stderr, quiet, say
+from pretrained_cnn.cli.looking import check_exists
 from pretrained_cnn.cli.options import Command, argument, flag, option
 from pretrained_cnn.cli.shared import ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
@@ -44,6 +45,8 @@ def _run(options: Options) -> Status:
     log_to_stderr()
     from pretrained_cnn.trust import audit
 
+    for source in filter(None, (options.source, options.against)):
+        check_exists(source)
     clf = load_classifier(options, need_labels=False)
     with quiet(), contextlib.suppress(ImportError):  # a bundle may need no Keras
         import keras  # noqa: F401 - what it prints when it is imported is kept quiet

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from pretrained_cnn.cli.console import kept, log_to_stderr, quiet, say
 from pretrained_cnn.cli.images import ImageOptions
+from pretrained_cnn.cli.looking import check_labeled
 from pretrained_cnn.cli.options import Command, Share, argument, flag, option
 from pretrained_cnn.cli.progress import stages
 from pretrained_cnn.cli.shared import FOLLOW_LINKS, RUNTIME, ColumnOptions, ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
 from pretrained_cnn.errors import InvalidArgumentError
+from pretrained_cnn.images.tables import Columns
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,7 @@ def _run(options: Options) -> Status:
     check_free(Path(options.output), overwrite=options.overwrite)  # before the work
     shared = {field.name: getattr(options, field.name) for field in dataclasses.fields(ImageOptions)}
     model = ModelOptions(model=options.bundle, runtime=options.runtime, follow_links=options.follow_links, **shared)
+    check_labeled(model, options.data, Columns(options.path_column, options.label_column))
     clf = load_classifier(model)
     with quiet():
         clf.predict_proba([])

@@ -13,6 +13,7 @@ from pretrained_cnn.bundle.formats import list_formats
 from pretrained_cnn.cli.bench import check_plot, save_plot
 from pretrained_cnn.cli.console import complain, kept, log_to_stderr, quiet, say
 from pretrained_cnn.cli.images import ImageOptions, image_policy
+from pretrained_cnn.cli.looking import check_exists
 from pretrained_cnn.cli.options import Command, Count, argument, flag, option
 from pretrained_cnn.cli.shared import RUNTIME, find_model
 from pretrained_cnn.cli.status import Status
@@ -75,6 +76,7 @@ def _run(options: Options) -> Status:
         check_plot(Path(options.plot), options.overwrite)
     if options.output is not None:
         check_free(Path(options.output), overwrite=options.overwrite)
+    check_exists(options.data)
     names = [name for pattern in options.model for name in list_models(pattern) or [pattern]]
     with quiet(), contextlib.suppress(ImportError):  # candidates that need it say so
         import keras  # noqa: F401 - what it prints when it is imported is kept quiet

@@ -11,10 +11,12 @@ from pretrained_cnn._check import check_free
 from pretrained_cnn._progress import showing
 from pretrained_cnn.cli.console import complain, log_to_stderr, quiet, say
 from pretrained_cnn.cli.images import ImageOptions
+from pretrained_cnn.cli.looking import check_labeled
 from pretrained_cnn.cli.options import Command, argument, flag, option
 from pretrained_cnn.cli.progress import stages
 from pretrained_cnn.cli.shared import FOLLOW_LINKS, RUNTIME, ColumnOptions, ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
+from pretrained_cnn.images.tables import Columns
 
 if TYPE_CHECKING:
     from pretrained_cnn.engine import Engine
@@ -43,12 +45,14 @@ class Options(ImageOptions, ColumnOptions):
 
 def _run(options: Options) -> Status:
     log_to_stderr()
-    from pretrained_cnn.images.tables import Columns
-    from pretrained_cnn.trust import compare
+    from pretrained_cnn.trust import compare, is_results_file
 
     if options.output is not None:
         check_free(Path(options.output), overwrite=options.overwrite)  # before the work
     columns = Columns(options.path_column, options.label_column)
+    for name in (options.a, options.b):
+        if not is_results_file(name):
+            check_labeled(_model(name, options), options.source, columns)
     a, b = (_competitor(name, options) for name in (options.a, options.b))
     with stages() as progress, showing(progress):
         result = compare(a, b, options.source, columns=columns, names=_names(options.a, options.b))
@@ -69,13 +73,15 @@ def _competitor(name: str, options: Options) -> Engine | Path:
 
     if is_results_file(name):
         return Path(name)
-    shared = {field.name: getattr(options, field.name) for field in dataclasses.fields(ImageOptions)}
-    classifier = load_classifier(
-        ModelOptions(model=name, runtime=options.runtime, follow_links=options.follow_links, **shared)
-    )
+    classifier = load_classifier(_model(name, options))
     with quiet():
         classifier.predict_proba([])
     return classifier.engine
+
+
+def _model(name: str, options: Options) -> ModelOptions:
+    shared = {field.name: getattr(options, field.name) for field in dataclasses.fields(ImageOptions)}
+    return ModelOptions(model=name, runtime=options.runtime, follow_links=options.follow_links, **shared)
 
 
 def _names(a: str, b: str) -> tuple[str, str]:

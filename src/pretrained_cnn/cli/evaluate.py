@@ -6,10 +6,12 @@ import dataclasses
 import json
 
 from pretrained_cnn.cli.console import complain, log_to_stderr, quiet, say
+from pretrained_cnn.cli.looking import check_labeled
 from pretrained_cnn.cli.options import Command, argument, flag
 from pretrained_cnn.cli.progress import stages
 from pretrained_cnn.cli.shared import LABELED, ColumnOptions, ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
+from pretrained_cnn.images.tables import Columns
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,7 @@ class Options(ModelOptions, ColumnOptions):
 
 def _run(options: Options) -> Status:
     log_to_stderr()
+    check_labeled(options, options.source, Columns(options.path_column, options.label_column))
     clf = load_classifier(options)
     with quiet():
         clf.predict_proba([])  # builds or loads the network

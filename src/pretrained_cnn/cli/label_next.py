@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 
 from pretrained_cnn.cli.console import escaped, log_to_stderr, quiet, say
+from pretrained_cnn.cli.looking import check_images
 from pretrained_cnn.cli.options import Command, Count, argument, flag, option
 from pretrained_cnn.cli.shared import ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
@@ -24,6 +25,7 @@ class Options(ModelOptions):
 
 def _run(options: Options) -> Status:
     log_to_stderr()
+    check_images(options.source)
     clf = load_classifier(options)
     with quiet():
         clf.predict_proba([])

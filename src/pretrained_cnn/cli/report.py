@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pretrained_cnn._check import check_free
 from pretrained_cnn.cli.console import complain, kept, log_to_stderr, quiet
+from pretrained_cnn.cli.looking import check_labeled
 from pretrained_cnn.cli.options import Command, Count, Share, argument, flag, option
 from pretrained_cnn.cli.shared import ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
@@ -42,6 +43,8 @@ def _run(options: Options) -> Status:
     from pretrained_cnn.results.stream import Sources
 
     check_free(Path(options.output), overwrite=options.overwrite)  # before the network is built
+    if options.labeled:
+        check_labeled(options, options.source[0])
     clf = load_classifier(options)
     start = time.monotonic()
     csv = options.labeled and not os.path.isdir(options.source[0])  # their number is known only after reading it

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pretrained_cnn.bundle.formats import get_format, list_formats
 from pretrained_cnn.cli.console import escaped, kept, log_to_stderr, quiet, say
+from pretrained_cnn.cli.looking import check_exists
 from pretrained_cnn.cli.options import Command, Count, Number, Share, argument, count, flag, option
 from pretrained_cnn.cli.progress import stages
 from pretrained_cnn.cli.shared import LABELED, ColumnOptions, ModelOptions, load_classifier
@@ -116,6 +117,7 @@ def _run(options: Options) -> Status:
 
     head = _head(options)
     check_free(Path(options.output), overwrite=options.overwrite)  # before hours of training
+    check_exists(options.data)
     model = load_classifier(options, need_labels=False)
     if options.format is not None:
         get_format(options.format).require()

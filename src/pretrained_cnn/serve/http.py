@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from functools import partial
 from typing import Any
 
@@ -15,8 +16,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 __all__ = ["Connection", "Server"]
 
-GRACE = 0.2
-"""Seconds for a request that a client has sent before it could know that the service ends."""
+GRACE = 1.0
+"""Seconds at most for a request that a client sends before it can know that the service ends."""
 
 
 class Connection(H11Protocol):
@@ -53,7 +54,9 @@ class Server(uvicorn.Server):
             await self._take_waiting(listener)
         for server in self.servers:
             server.close()
-        await asyncio.sleep(GRACE)
+        until = time.monotonic() + GRACE
+        while self.server_state.connections and time.monotonic() < until:
+            await asyncio.sleep(0.02)
         await super().shutdown(sockets)
 
     async def _take_waiting(self, listener: socket.socket) -> None:

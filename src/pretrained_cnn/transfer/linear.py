@@ -59,9 +59,19 @@ def fit_linear(train: HeadData, trials: Sequence[tuple[HeadData, HeadData]], cla
     their mean variance: dividing each feature by a deviation of its own costs accuracy where it is estimated from a few
     images. All of that ends up in the kernel.
     """
+    chosen = choose_strength(trials, classes)
+    huge = len(train.vectors) * classes * train.vectors.shape[1] > HUGE
+    final = Regression(train, classes, np.float32 if huge else np.float64)
+    head = final.fit(chosen.strength, start=chosen.head, tolerance=ROUGHLY if huge else CLOSELY)
+    report("head", len(chosen.rows) + 1)
+    return chosen._replace(head=head)
+
+
+def choose_strength(trials: Sequence[tuple[HeadData, HeadData]], classes: int) -> Fitted:
+    """The strength that is best in ``trials``, as `fit_linear` chooses it, with the head of the first trial."""
     problems = [(Regression(fitted, classes), held) for fitted, held in trials]
     targets, weights = (np.concatenate([getattr(held, of) for _, held in trials]) for of in ("targets", "weights"))
-    names = metric_names(train.targets.ndim == 2)
+    names = metric_names(targets.ndim == 2)
     heads: dict[int, list[Head]] = {}
     on_train: dict[int, NDArray[np.float64]] = {}
     on_held: dict[int, NDArray[np.float64]] = {}
@@ -90,12 +100,7 @@ def fit_linear(train: HeadData, trials: Sequence[tuple[HeadData, HeadData]], cla
         {"stage": "head", **dict(zip(keys, (10.0 ** (i / 2), *on_train[i].tolist(), *found[i]), strict=True))}
         for i in sorted(found)
     ]
-    huge = len(train.vectors) * classes * train.vectors.shape[1] > HUGE
-    final = Regression(train, classes, np.float32 if huge else np.float64)
-    strength = 10.0 ** (best / 2)
-    head = final.fit(strength, start=heads[best][0], tolerance=ROUGHLY if huge else CLOSELY)
-    report("head", len(found) + 1)
-    return Fitted(head, strength, rows, on_held[best], targets)
+    return Fitted(heads[best][0], 10.0 ** (best / 2), rows, on_held[best], targets)
 
 
 def _nearest(exponent: int, tried: Iterable[int]) -> int:
@@ -139,13 +144,17 @@ class Regression:
         self._total = weights.sum()
         self._mean = weights @ vectors / self._total
         vectors -= self._mean
-        variance = weights @ np.square(vectors).mean(axis=1) / self._total
+        variance = weights @ np.einsum("nd,nd->n", vectors, vectors) / (self._total * vectors.shape[1])
         self._scale = np.sqrt(variance) if variance > 0 else 1.0
         vectors /= self._scale
-        self._basis, self._variances = _principal_axes(np.sqrt(weights / self._total)[:, None] * vectors)
+        roots = np.sqrt(weights / self._total)[:, None]
+        vectors *= roots  # in place: of many images, this is most of the memory
+        self._basis, self._variances = _principal_axes(vectors)
         if dtype is None:
             dtype = np.float32 if len(vectors) * classes * len(self._variances) > LARGE else np.float64
-        self._features = (vectors @ self._basis).astype(dtype)
+        features = vectors @ self._basis
+        features /= roots
+        self._features = features.astype(dtype, copy=False)
         self._weights = weights / self._total
 
     def fit(self, strength: float, *, start: Head | None = None, tolerance: float) -> Head:

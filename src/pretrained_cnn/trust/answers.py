@@ -14,7 +14,7 @@ import numpy as np
 from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import DataError, ImageError, InvalidArgumentError
-from pretrained_cnn.evaluate import MultiLabelEvaluation, evaluate
+from pretrained_cnn.evaluate import MultiLabelEvaluation, check_labeled, evaluate
 from pretrained_cnn.images.labeled import WNID, labeled, labeled_sets
 from pretrained_cnn.images.sources import iter_items
 from pretrained_cnn.images.tables import Columns
@@ -44,6 +44,15 @@ class Answers(NamedTuple):
     """The images that one of them could not read."""
     images: list[Any]
     """What shows each image again that exactly one of the two classifies correctly; None for all others."""
+
+
+class _File(NamedTuple):
+    """What a file of results holds."""
+
+    rows: Mapping[str, Row]
+    """The first row of each image, by the absolute name of the image."""
+    classes: list[Label]
+    """The classes in all rows, not only in the first row of each image."""
 
 
 class _Answered(NamedTuple):
@@ -83,9 +92,12 @@ def ask_both(
         source, columns = _kept(source, labels, columns, True in several)
     if labels is not None and not hasattr(labels, "shape"):
         labels = list(labels)
-    files = {each: _best_rows(each) for each in (a, b) if isinstance(each, Path)}
+    for each in (a, b):  # both, before one of them runs
+        if isinstance(each, Engine):
+            check_labeled(each, source, labels, columns)
+    files = {each: _read(each) for each in (a, b) if isinstance(each, Path)}
     known = dict.fromkeys(
-        label for each in (a, b) for label in (each.spec.labels if isinstance(each, Engine) else _classes(files[each]))
+        label for each in (a, b) for label in (each.spec.labels if isinstance(each, Engine) else files[each].classes)
     )
     found = [
         _from_file(each, files[each], list(known), source, labels, columns)
@@ -155,21 +167,21 @@ def _sets(which: np.ndarray[Any, Any], ids: Sequence[str]) -> list[str]:
 
 
 def _from_file(
-    path: Path, rows: Mapping[str, Row], known: Sequence[Label], source: Any, labels: Any, columns: Columns
+    path: Path, file: _File, known: Sequence[Label], source: Any, labels: Any, columns: Columns
 ) -> _Answered:
     """The best class of each image of ``source``, as the rows of a file have it."""
     wnids = bool(known) and all(WNID.fullmatch(label.id) for label in known)
     where, images, truth = _labeled(source, labels, columns, wnids=wnids)
     shared = Counter(label.name for label in known)
     ids = {label.name: label.id for label in known if shared[label.name] == 1} | {id_: id_ for id_, _ in known}
-    if not ids.keys() & set(truth):
+    if not {name for label in file.classes for name in label} & set(truth):
         raise DataError(
             f"{path}: none of the classes of {where}, such as {truth[0]!r}, was given to any image there; compare "
             "files that were made with a classifier of these classes"
         )
     sources, truths, given, failed = {}, {}, {}, {}
     for key, name, label in zip(_keys(images), images, truth, strict=True):
-        row = rows.get(key[0])
+        row = file.rows.get(key[0])
         if row is None:
             raise DataError(f"{path}: it has no row for {name}; classify all images of {where} into it")
         if status_of_row(row) == "failed" or row["id"] is None:
@@ -177,13 +189,6 @@ def _from_file(
             continue
         sources[key], truths[key], given[key] = name, ids.get(label, label), unescape(row["id"])
     return _Answered(sources, truths, given, failed)
-
-
-def _classes(rows: Mapping[str, Row]) -> Iterator[Label]:
-    """The classes that some image was given."""
-    for row in rows.values():
-        if row["id"] is not None:
-            yield Label(unescape(row["id"]), unescape(row["label"]))
 
 
 def _labeled(source: Any, labels: Any, columns: Columns, *, wnids: bool) -> tuple[str, list[str], list[str]]:
@@ -200,15 +205,18 @@ def _labeled(source: Any, labels: Any, columns: Columns, *, wnids: bool) -> tupl
     return "labels", names, [str(label) for label in labels]
 
 
-def _best_rows(path: Path) -> dict[str, Row]:
-    """The first row of each image, by the image's absolute name."""
+def _read(path: Path) -> _File:
     format_ = find_format(path, RESULTS)
     format_.require()
     if not path.is_file():
         raise DataError(f"{path} does not exist; write it with `pretrained-cnn classify` or write_results")
     folder = _folder_of(path)
-    rows = (image[0] for image in by_image(format_.read(path)))
-    return {absolute(unescape(row["source"]), folder): row for row in rows}
+    rows: dict[str, Row] = {}
+    classes: dict[Label, None] = {}
+    for image in by_image(format_.read(path)):
+        rows[absolute(unescape(image[0]["source"]), folder)] = image[0]
+        classes |= {Label(unescape(row["id"]), unescape(row["label"])): None for row in image if row["id"] is not None}
+    return _File(rows, list(classes))
 
 
 def _folder_of(path: Path) -> str:

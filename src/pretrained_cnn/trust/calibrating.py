@@ -20,7 +20,7 @@ from pretrained_cnn.images.tables import Columns
 from pretrained_cnn.spec import Output
 from pretrained_cnn.transfer.data import find_digests
 from pretrained_cnn.transfer.report import Trained
-from pretrained_cnn.trust.calibration import Calibration
+from pretrained_cnn.trust.calibration import Calibration, check_count
 
 __all__ = ["OUTPUTS", "Calibrated", "calibrate", "calibration_of"]
 
@@ -57,21 +57,23 @@ def calibrate(
         )
     images, targets = read_labeled(engine, source, labels, columns)
     items = list(iter_items(images, engine.image_policy))
+    check_count(len(items), coverage)
     _refuse_seen(engine, items, trained_on)
-    widths = engine.open(OUTPUTS).widths
-    found = [[np.empty((0, width), np.float32)] for width in widths]
+    found = [np.empty((len(items), width), np.float32) for width in engine.open(OUTPUTS).widths]
     good: list[bool] = []
+    count = 0
     failed: list[ImageError] = []
     report("calibrate", 0, len(items))
     for rows in engine.rows(engine.batches_of(items, batch_size=batch_size), OUTPUTS):
         good += [error is None for error in rows.errors]
-        for arrays, array in zip(found, rows.outputs, strict=True):
-            arrays.append(array)
+        for every, rows_of in zip(found, rows.outputs, strict=True):
+            every[count : count + len(rows_of)] = rows_of
+        count += len(rows.outputs[0])
         failed += filter(None, rows.errors)
         report("calibrate", len(good), len(items))
     if failed:
         warn(f"{len(failed)} images cannot be read and are left out, such as {failed[0]}")
-    scores, embeddings = map(np.concatenate, found)
+    scores, embeddings = (every[:count] for every in found)
     targets = targets[good]
     calibration = Calibration.fit(scores, embeddings, targets, coverage)
     missing = [label.id for i, label in enumerate(engine.spec.labels) if i not in set(targets.tolist())]

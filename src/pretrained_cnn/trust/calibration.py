@@ -88,13 +88,8 @@ class Calibration:
 
         Raises DataError for too few images, and InvalidArgumentError for an invalid coverage.
         """
-        coverage = number("coverage", coverage, above=0, most=1 - 1e-6)
-        count, needed = len(scores), images_needed(coverage)
-        if count < needed:
-            raise DataError(
-                f"coverage={coverage:g} needs at least {needed} images to calibrate with, and {count} could be read; "
-                "give more, or ask for a lower coverage"
-            )
+        count = len(scores)
+        coverage, needed = check_count(count, coverage)
         true = np.sort(scores[np.arange(count), targets])
         rank = math.floor(round((count + 1) * (1 - coverage), 9))  # this many of the scores may lie below the threshold
         most = max(needed, MAX_REFERENCE_BYTES // (2 * embeddings.shape[1]))
@@ -218,6 +213,18 @@ class Calibration:
     @override
     def __repr__(self) -> str:
         return f"Calibration(coverage={self.coverage:g}, images={self.images}, threshold={self.threshold:.3f})"
+
+
+def check_count(count: int, coverage: float) -> tuple[float, int]:
+    """The coverage, and how many images it takes. Raises as `Calibration.fit` does."""
+    coverage = number("coverage", coverage, above=0, most=1 - 1e-6)
+    needed = images_needed(coverage)
+    if count < needed:
+        raise DataError(
+            f"coverage={coverage:g} needs at least {needed} images to calibrate with, and {count} could be read; give "
+            "more, or ask for a lower coverage"
+        )
+    return coverage, needed
 
 
 def images_needed(coverage: float) -> int:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pretrained_cnn.transfer import data
 from pretrained_cnn.transfer.heads import HeadData
-from pretrained_cnn.transfer.linear import Regression, fit_linear
+from pretrained_cnn.transfer.linear import Regression, choose_strength
 
 __all__ = ["WrongLabels", "find_wrong_labels", "wrong_labels"]
 
@@ -55,7 +55,7 @@ def find_wrong_labels(
     held = data.hold_out(targets, groups, seed)
     if classes < 2 or not held:
         return WrongLabels(np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0), np.empty((0, 2)))
-    strength = fit_linear(images, [(images.keep(~which), images.keep(which)) for which in held], classes).strength
+    strength = choose_strength([(images.keep(~which), images.keep(which)) for which in held], classes).strength
     folds = data.deal(targets, groups, [1 / data.FOLDS] * data.FOLDS, seed)
     heads = [
         (

@@ -35,7 +35,10 @@ FREQUENCIES = 8
 """The hash has the signs of this number of lowest frequencies of the cosine transform each way, without the mean."""
 
 BLOCK = 512
-"""Rows of similarities in memory at once."""
+"""The number of pairs that are compared at once, and the most rows of similarities in memory."""
+
+NUMBERS = 2**23
+"""The most similarities in memory, 32 MB."""
 
 SAMPLE = 2000
 """Images among which it is seen how close any two are."""
@@ -61,7 +64,8 @@ def find_copies(units: NDArray[np.float32], thumbnails: NDArray[np.uint8]) -> Co
     if len(units) < 2:
         return Copies(np.empty((0, 2), np.intp), np.empty(0))
     usual, close = _cosines(units)
-    hashes = _hashes(thumbnails, WHOLE)[:, 0]
+    blocks = (thumbnails[start : start + BLOCK] for start in range(0, len(thumbnails), BLOCK))
+    hashes = np.concatenate([_hashes(block, WHOLE)[:, 0] for block in blocks])
     found = [_candidates(units, units), _candidates(hashes, hashes), _candidates(hashes * MIRRORED, hashes)]
     pairs = np.unique(np.concatenate(found), axis=0)
     kept, similarities = [np.empty((0, 2), np.intp)], [np.empty(0)]
@@ -88,12 +92,13 @@ def nearest(
     same image, which is not near itself.
     """
     count = min(count, len(references) - same)
-    for start in range(0, len(queries), BLOCK):
-        products = queries[start : start + BLOCK] @ references.T
+    rows = int(np.clip(NUMBERS // len(references), 1, BLOCK))
+    for start in range(0, len(queries), rows):
+        products = queries[start : start + rows] @ references.T
+        each = np.arange(len(products))
         if same:
-            rows = np.arange(len(products))
-            products[rows, rows + start] = -np.inf
-        found = np.argpartition(-products, count - 1, axis=1)[:, :count]
+            products[each, each + start] = -np.inf
+        found = np.argpartition(products, -count, axis=1)[:, -count:]
         values = np.take_along_axis(products, found, axis=1)
         order = np.argsort(-values, axis=1, kind="stable")
         yield np.take_along_axis(found, order, axis=1), np.take_along_axis(values, order, axis=1)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrained_cnn._check import whole_number
 from pretrained_cnn._process import warn
 from pretrained_cnn._types import ImagesLike
 from pretrained_cnn.engine import Engine
 from pretrained_cnn.errors import ImageError
+from pretrained_cnn.images.sources import iter_items
 from pretrained_cnn.results.result import Result, ResultList
 from pretrained_cnn.trust.calibrating import OUTPUTS
 
@@ -25,11 +28,14 @@ taken.
 def rank_unlabeled(engine: Engine, source: ImagesLike, n: int, *, batch_size: int | None = None) -> ResultList:
     """Rank images; the arguments are those of `Classifier.rank_unlabeled`. Memory holds the candidates only."""
     spec = engine.spec
+    batch_size = None if batch_size is None else whole_number("batch_size", batch_size)
+    items = iter_items(source, engine.image_policy)
+    first = list(itertools.islice(items, 1))  # raises where there is no image, before the network is opened
     results: list[Result] = []
     failed: list[ImageError] = []
     unsure = np.empty(0, np.float32)
     embeddings = np.empty((0, engine.open(OUTPUTS).widths[1]), np.float32)
-    batches = engine.batches(source, batch_size)
+    batches = engine.batches_of(itertools.chain(first, items), batch_size=batch_size)
     with contextlib.closing(engine.rows(batches, OUTPUTS)) as stream:
         for rows in stream:
             failed += filter(None, rows.errors)
@@ -44,6 +50,8 @@ def rank_unlabeled(engine: Engine, source: ImagesLike, n: int, *, batch_size: in
             embeddings = np.concatenate([embeddings, found])
             kept = np.argsort(-unsure, kind="stable")[: CANDIDATES * n]
             results, unsure, embeddings = [results[i] for i in kept], unsure[kept], embeddings[kept]
+    if failed and not results:
+        raise failed[0]
     if failed:
         warn(f"{len(failed)} images cannot be read and are left out, such as {failed[0]}")
     return ResultList(results[i] for i in select(unsure, embeddings, n))
