@@ -605,7 +605,7 @@ REFUSED = [
             f"{count} by {name}, within 0 to 1 on the probes",
             lambda name=name, units=units: lucky(name, units),
             arguments,
-            f"the network ends in {name}, which gives values outside 0 to 1 too",
+            f"the network ends in {name}, which gives values outside 0 to 1",
         )
         for name in ("tanh", "relu", "linear")
         for count, units, arguments in (("one", 1, {"labels": ["a", "b"]}), ("several", 3, {"multi_label": True}))

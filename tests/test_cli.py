@@ -171,7 +171,7 @@ def main(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
             2,
             "16 names begin with 'efficientnet': `pretrained-cnn models 'eff",
         ),
-        (["classify", "tests", "--model", "EfficientNetLite0"], 1, "tests: no image is in this folder"),
+        (["classify", "docs/how-to", "--model", "EfficientNetLite0"], 1, "docs/how-to: no image is in this folder"),
         (["models", "qq*"], 1, "no model matches 'qq*'; `pretrained-cnn models` lists all"),
         (["fetch"], 2, "fetch needs the name of a backbone, or --all"),
         (["fetch", "Xseption"], 2, "unknown model 'Xseption'; did you mean 'Xception'?"),

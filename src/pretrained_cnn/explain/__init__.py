@@ -90,7 +90,13 @@ class Explanation:
         return Image.composite(colors, self.image, Image.fromarray(mask))
 
     def captioned(self) -> Image.Image:
-        """The overlay with a line below it: the class, its score, and the method. RGB, higher than the image."""
+        """The overlay with a line below it: the class, its score, and the method. RGB, higher than the image.
+
+        >>> from pretrained_cnn import Classifier
+        >>> explanation = Classifier("EfficientNetLite0").explain("examples/images/clock.png")
+        >>> explanation.captioned().width == explanation.image.width
+        True
+        """
         label = self.prediction.label.replace("_", " ")
         return drawing.captioned(self.overlay(), f"{label}  {100 * self.prediction.score:.1f} %  {self.method}")
 
