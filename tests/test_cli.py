@@ -120,7 +120,7 @@ def test_ctrl_c_ends_quietly() -> None:
     assert running.stdout.readline()  # it classifies, and waits for more
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=60)
-    assert (running.returncode, err) == (130, b"")
+    assert (running.returncode, err) == (130, b"pretrained-cnn: interrupted\n")
 
 
 # Without a process of its own

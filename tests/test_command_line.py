@@ -178,12 +178,13 @@ sys.exit(status)
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, Status.INTERRUPTED), (signal.SIGTERM, Status.TERMINATED)]
+    ("number", "status", "said"),
+    [(signal.SIGINT, Status.INTERRUPTED, "pretrained-cnn: interrupted\n"), (signal.SIGTERM, Status.TERMINATED, "")],
 )
-def test_a_signal_ends_a_run_in_order(number: int, status: Status) -> None:
+def test_a_signal_ends_a_run_in_order(number: int, status: Status, said: str) -> None:
     program = [sys.executable, "-c", WAIT, str(int(number))]
     done = subprocess.run(program, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr) == (status, "True True\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (status, "True True\n", said)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -291,11 +292,17 @@ def test_a_terminal_shows_an_image_once(tmp_path: Path) -> None:
     assert b"b.png: this is not an image" in done.stderr
 
 
-def test_what_is_interrupted_says_what_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_interrupted_says_what_is_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from pretrained_cnn.cli.console import kept
 
-    with pytest.raises(KeyboardInterrupt), kept(lambda: "3 images are in a.csv; continue with --resume"):
-        raise KeyboardInterrupt
+    def run(options: object) -> int:
+        with kept(lambda: "3 images are in a.csv; continue with --resume"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "COMMANDS", [Command("keep", "Keep.", Nothing, run)])
+    assert cli.main(["keep"]) == Status.INTERRUPTED
     assert capsys.readouterr().err == "pretrained-cnn: interrupted; 3 images are in a.csv; continue with --resume\n"
 
 

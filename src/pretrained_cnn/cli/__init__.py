@@ -73,7 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             console.flush()
     except console.Terminated:
         return Status.TERMINATED
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
+        if console.KEPT not in getattr(interruption, "__notes__", ()):
+            console.complain("interrupted")
         return Status.INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         return Status.FAILED

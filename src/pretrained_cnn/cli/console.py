@@ -185,13 +185,18 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated
 
 
+KEPT = "what the run leaves behind was said"
+"""The note of an interruption that `kept` reported."""
+
+
 @contextlib.contextmanager
 def kept(what: Callable[[], str]) -> Iterator[None]:
     """If the run is interrupted inside, say what it leaves behind, and how to continue."""
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         complain(f"interrupted; {what()}")
+        interruption.add_note(KEPT)
         raise
 
 

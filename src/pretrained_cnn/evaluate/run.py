@@ -101,7 +101,18 @@ def read_labeled(
     found = labeled(source, columns, wnids=wnids, policy=classifier.image_policy)
     if found.numbers is not None and not {label.id for label in table}.issuperset(found.labels):
         return found.images, columns_of(found.numbers, table)
+    _refuse_other_classes(found.labels, table, found.name)
     return found.images, np.array(class_indices(found.labels, table, found.name), np.intp)
+
+
+def _refuse_other_classes(labels: Sequence[str], table: Sequence[Label], source: str) -> None:
+    """Raise DataError if several classes are given and none is the classifier's: the wrong one was taken."""
+    given = list(dict.fromkeys(labels))
+    if len(given) > 1 and {text for label in table for text in (label.id, label.name)}.isdisjoint(given):
+        raise DataError(
+            f"{source}: none of its {len(given)} classes, such as {given[0]!r}, is one of the {len(table)} classes of the "
+            "classifier; give a classifier that was trained on them"
+        )
 
 
 def _read_label_sets(
