@@ -263,7 +263,9 @@ def test_overlay_and_file(clock: Path, tmp_path: Path) -> None:
     assert (laid[hottest] != image[hottest]).any()
     assert (np.asarray(explanation.overlay(0)) == image).all()
     explanation.save(tmp_path / "clock.png")
-    assert (np.asarray(Image.open(tmp_path / "clock.png")) == laid).all()
+    saved = np.asarray(Image.open(tmp_path / "clock.png"))
+    assert (saved == np.asarray(explanation.captioned())).all()
+    assert (saved[: len(laid)] == laid).all()
     assert explanation._repr_png_().startswith(b"\x89PNG")
     with pytest.raises(InvalidArgumentError, match=r"opacity=2 is not a number from 0 to 1"):
         explanation.overlay(2)

@@ -97,7 +97,7 @@ def test_what_a_student_tunes(patterns: Path) -> None:
         json.dumps(other.report.to_dict())
     smooth = train(patterns, head=MLP(8, 0.0), label_smoothing=1.0, epochs=30)
     assert smooth.predict_proba(patterns / "train").max() < 0.9, "the labels have nothing to say"
-    stopped = train(patterns, head=MLP(8), learning_rate=0.3, epochs=50, patience=2).history
+    stopped = train(patterns, head=MLP(8), learning_rate=0.1, epochs=50, patience=2).history
     best = min(range(len(stopped)), key=lambda i: stopped[i]["validation_loss"])
     assert len(stopped) == best + 3
 
