@@ -51,7 +51,8 @@ def woken(request: pytest.FixtureRequest, eight_photos: list[Path]) -> Iterator[
     name = request.param
     keras.utils.set_random_seed(0)
     clf = Classifier(name, weights=None, input_size=SMALLER.get(name), **LIKE_LOAD_IMG)
-    wake(clf.keras_model, preprocess_of(name)(load(eight_photos, clf.spec.input_size)))
+    # A bundle is checked on drawn images. These are far from the photos, and rounding errors grow on the way.
+    wake(clf.keras_model, preprocess_of(name)(load(eight_photos, clf.spec.input_size)), deviation=1.0)
     expected = clf.predict_proba(eight_photos)
     assert expected.max(axis=1).min() > 0.002, "the network is mute, and the tests would prove nothing"
     yield Woken(clf, expected)

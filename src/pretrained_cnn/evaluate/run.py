@@ -110,8 +110,8 @@ def _refuse_other_classes(labels: Sequence[str], table: Sequence[Label], source:
     given = list(dict.fromkeys(labels))
     if len(given) > 1 and {text for label in table for text in (label.id, label.name)}.isdisjoint(given):
         raise DataError(
-            f"{source}: none of its {len(given)} classes, such as {given[0]!r}, is one of the {len(table)} classes of the "
-            "classifier; give a classifier that was trained on them"
+            f"{source}: none of its {len(given)} classes, such as {given[0]!r}, is one of the {len(table)} classes of "
+            "the classifier; give a classifier that was trained on them"
         )
 
 
