@@ -19,6 +19,7 @@ from pretrained_cnn import Classifier, ImagePolicy, ResizePolicy, get_spec
 from pretrained_cnn.catalog import CATALOG
 from pretrained_cnn.images.batch import load as read_image
 from pretrained_cnn.images.sources import single_item
+from pretrained_cnn.scores import probes
 
 NAMES = [spec.name for spec in CATALOG if spec.builder.path.startswith("keras.applications:")]
 LIKE_LOAD_IMG: dict[str, Any] = {
@@ -51,8 +52,9 @@ def woken(request: pytest.FixtureRequest, eight_photos: list[Path]) -> Iterator[
     name = request.param
     keras.utils.set_random_seed(0)
     clf = Classifier(name, weights=None, input_size=SMALLER.get(name), **LIKE_LOAD_IMG)
-    # A bundle is checked on drawn images. These are far from the photos, and rounding errors grow on the way.
-    wake(clf.keras_model, preprocess_of(name)(load(eight_photos, clf.spec.input_size)), deviation=1.0)
+    # Also by the images that a bundle is checked on: far from all that woke it, rounding errors grow on the way.
+    seen = np.concatenate([load(eight_photos, clf.spec.input_size), probes(clf.spec.input_size)])
+    wake(clf.keras_model, preprocess_of(name)(seen))
     expected = clf.predict_proba(eight_photos)
     assert expected.max(axis=1).min() > 0.002, "the network is mute, and the tests would prove nothing"
     yield Woken(clf, expected)

@@ -38,12 +38,11 @@ def layers_of(model: keras.Model) -> list[Any]:
     return list(model._flatten_layers(include_self=False, recursive=True))
 
 
-def wake(model: keras.Model, inputs: np.ndarray, deviation: float = 2.0) -> None:
+def wake(model: keras.Model, inputs: np.ndarray) -> None:
     """Set ``model``'s weights so that its classes depend on the image.
 
     BatchNorm takes its statistics from ``inputs`` ``(N, H, W, 3)``, preprocessed; ConvNeXt's LayerScale
-    becomes 0.3; the head is scaled until the logits have the standard ``deviation``, and its bias removes the mean of
-    each class.
+    becomes 0.3; the head is scaled until the logits deviate by 2, and its bias removes each class's mean.
     Dropout is switched off permanently, so that one pass gives both the statistics and the features that follow from
     them.
     """
@@ -64,5 +63,5 @@ def wake(model: keras.Model, inputs: np.ndarray, deviation: float = 2.0) -> None
     head = found.call.operation
     kernel, bias = head.get_weights()
     logits = features.reshape(len(inputs), -1) @ kernel.reshape(-1, kernel.shape[-1])
-    scale = deviation / logits.std()
+    scale = 2.0 / logits.std()
     head.set_weights([kernel * scale, np.reshape(-logits.mean(axis=0) * scale, bias.shape)])
