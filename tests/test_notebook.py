@@ -65,7 +65,8 @@ def test_nothing_is_printed_to_stderr_on_first_use(runtimes: list[str]) -> None:
     assert done.stdout.split("\n") == [*(f"{runtime} analog_clock" for runtime in runtimes), ""]
 
 
-def test_a_notebook_shows_images_tables_and_progress(tmp_path: Path) -> None:
+def test_a_notebook_shows_images_tables_and_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRETRAINED_CNN_CACHE", str(tmp_path / "cache"))  # so that there is something to embed
     import nbclient
     import nbconvert
     import nbformat

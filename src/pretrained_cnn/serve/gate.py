@@ -52,6 +52,8 @@ class Gate:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                # Counted before the answer is sent: then another worker that is asked next knows of the request.
+                self._metrics.count_request(scope["path"], status, seconds=time.monotonic() - start)
                 added = [(b"x-request-id", id_.encode())]
                 if scope["app"].state.is_ending:  # the client opens no other request over this connection
                     added.append((b"connection", b"close"))
@@ -77,9 +79,6 @@ class Gate:
                     scope, receive, send_with_id
                 )
         finally:
-            seconds = time.monotonic() - start
-            if status != 499:
-                self._metrics.count_request(scope["path"], status, seconds=seconds)
             client = scope.get("client")
             _write(
                 {
@@ -89,7 +88,7 @@ class Gate:
                     "method": scope["method"],
                     "path": scope["path"][:200],
                     "status": status,
-                    "ms": round(1000 * seconds, 1),
+                    "ms": round(1000 * (time.monotonic() - start), 1),
                     **scope.get("state", {}).get("logged", {}),
                 }
             )

@@ -24,7 +24,7 @@ IMAGES = ("ok", "uncertain", "unknown", "failed")
 
 HELP = {
     "requests_total": "counter Requests that were answered.",
-    "request_seconds": "histogram Time from a request's head to the end of its answer.",
+    "request_seconds": "histogram Time from a request's head to the beginning of its answer.",
     "images_total": "counter Images by the status of their result.",
     "batches_total": "counter Batches that passed through the network.",
     "batched_images_total": "counter Images that passed through the network.",
