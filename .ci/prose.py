@@ -280,7 +280,7 @@ def messages(nodes: Nodes) -> Iterator[Passage]:
             if re.fullmatch(r"[\w\s]*\n[\w\s]*", text):  # a list of names
                 continue
             for clause in text.split("; "):
-                yield Passage(node.lineno, plain(clause))  # type: ignore[attr-defined]
+                yield Passage(node.lineno, plain(clause))  # type: ignore[attr-defined]  # each of these nodes has one
 
 
 def literal_text(node: ast.AST | None) -> str:

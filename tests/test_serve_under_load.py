@@ -141,7 +141,7 @@ def test_two_workers_end_while_clients_come(bundle: Path) -> None:
 
         with ThreadPoolExecutor(24) as clients:
             refused = [clients.submit(send_until_refused, number) for number in range(24)]
-            time.sleep(1)
+            time.sleep(1)  # all of them are sending
             assert service.end() == 0
             assert sum(each.result() for each in refused) > 12
 

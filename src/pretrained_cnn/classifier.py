@@ -434,8 +434,8 @@ class Classifier:
                 ``image_policy``, and builder options.
 
         Images that cannot be read are left out, with a `PretrainedCNNWarning`, and listed in `report`. Raises
-        DataError before any work if the images cannot be used for training, InvalidArgumentError for invalid arguments,
-        and MissingDependencyError for ``"linear"`` without SciPy.
+        DataError before any work if the images cannot be used for training, and InvalidArgumentError for invalid
+        arguments.
 
         >>> pairs = [("examples/images/clock.png", "clock"), ("examples/images/candle.png", "candle")]
         >>> clf = Classifier.train(pairs, "EfficientNetLite0", validation=pairs)

@@ -26,7 +26,6 @@ from pretrained_cnn.errors import (
     InvalidArgumentError,
     PretrainedCNNError,
     WeightsError,
-    import_package,
 )
 from pretrained_cnn.foreign.files import ModelFile
 from pretrained_cnn.foreign.labels import NUMBERS
@@ -95,7 +94,7 @@ def choose(
 
     All candidates are in memory while they are timed. Raises DataError for images that cannot be used, or if no
     candidate is within the budget. Raises WeightsError without candidates, or if weights are not on this machine and
-    ``download`` is False. Raises InvalidArgumentError for invalid arguments, and MissingDependencyError without SciPy.
+    ``download`` is False. Raises InvalidArgumentError for invalid arguments.
     A candidate that cannot be opened is left out with a `PretrainedCNNWarning`, unless you named it.
 
     >>> from PIL import Image
@@ -105,7 +104,6 @@ def choose(
     >>> choice.best.name, choice.best.accuracy, choice.classifier.predict("examples/images/clock.png").top.label
     ('EfficientNetLite0', 1.0, 'clock')
     """
-    import_package("scipy", extra="train")
     budget_ms = None if budget_ms is None else number("budget_ms", budget_ms, above=0)
     rounds, settings = whole_number("rounds", rounds), Settings(seed=seed, cache=cache)
     images = _read(source, image_policy or ImagePolicy(), settings.seed)

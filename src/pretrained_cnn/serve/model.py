@@ -195,7 +195,7 @@ class Model:
         try:
             with self._decoding:
                 pixels = load(item, spec.input_size, spec.resize, self._policy, spec.channels)
-        except Exception as error:
+        except Exception as error:  # of the image: it is the answer
             if answer.set_running_or_notify_cancel():
                 answer.set_exception(error)
         else:

@@ -97,10 +97,8 @@ def train(
     """Fit a head for the classes of ``source``, and fine-tune the last layers of the network if so set.
 
     Raises DataError before any work if the images cannot be used, InvalidArgumentError for settings that do not fit the
-    network, MissingDependencyError without SciPy where the head needs it.
+    network.
     """
-    if settings.is_linear:
-        import_package("scipy", extra="train")
     columns, groups = _with_groups(columns, groups)
     share = None
     if isinstance(validation, int | float | np.number):
