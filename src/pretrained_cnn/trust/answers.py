@@ -261,7 +261,8 @@ def _read(path: Path) -> _File:
                 )
             classes |= {_label(row): row["index"] for row in image if row["id"] is not None}
     except OutputError as error:
-        raise DataError(f"{str(error).rstrip('.')}; write it again with `pretrained-cnn classify` or write_results") from None
+        reason = str(error).rstrip(".")
+        raise DataError(f"{reason}; write it again with `pretrained-cnn classify` or write_results") from None
     in_order = sorted(classes, key=lambda label: classes[label] or 0)
     return _File(rows, in_order, settings.get("labels"), bool(settings.get("multi_label")))
 
