@@ -195,7 +195,8 @@ def test_columns_and_weights_of_a_table_are_kept(photos: Path, tmp_path: Path) -
     for source in (table, tmp_path / "table.csv"):
         found = choosing._read(source, Columns("where", "what"), ImagePolicy(), seed=0)
         assert found.readable.weights.tolist() == weights
-        assert (found.weights, found.columns) == ((weights, Columns()) if source is table else (None, Columns("where", "what")))
+        expected = (weights, Columns()) if source is table else (None, Columns("where", "what"))
+        assert (found.weights, found.columns) == expected
 
 
 @pytest.mark.slow
