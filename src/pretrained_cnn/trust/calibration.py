@@ -122,7 +122,8 @@ class Calibration:
                 0 < found.coverage < 1
                 and 0 <= found.threshold <= 1
                 and isinstance(found.images, int)
-                and (found.references.dtype, found.distances.dtype) == (np.float16, np.float32)
+                and found.references.dtype == np.float16
+                and found.distances.dtype == np.float32
                 and found.references.ndim == 2
                 and NEIGHBOR < count <= found.images
                 and found.distances.shape == (count, 2)
