@@ -1,6 +1,7 @@
 """What an audit of many images, and a calibration with them, take beside the network: the time and the memory.
 
-Run: ``python benchmarks/audit_scale.py [--images 1000 10000 50000] [--parts copies outliers labels calibrate]``. The
+Run: ``python benchmarks/audit_scale.py [--images 1000 10000 50000] [--parts audit calibrate ...]``. The part ``audit``
+is all that an audit does after it has read the images and has their embeddings; other parts are steps of it. The
 embeddings are random, of 512 numbers as an audit reduces them to (a calibration has 1,024), in 10 classes that overlap;
 the thumbnails are random, and one image in a hundred is a copy of another one with noise. Each part of each size is
 a process of its own, and its memory is what it takes at most on top of what there was before, as Linux counts it.
@@ -20,11 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrained_cnn.images.sources import Item
+from pretrained_cnn.transfer.data import Images
 from pretrained_cnn.trust import Calibration
-from pretrained_cnn.trust.auditing import WIDTH
+from pretrained_cnn.trust.auditing import WIDTH, Part, find_problems
 from pretrained_cnn.trust.confident import find_wrong_labels
 from pretrained_cnn.trust.copies import find_copies, nearest
-from pretrained_cnn.trust.looks import SIDE
+from pretrained_cnn.trust.looks import SIDE, Looks
 
 CLASSES = 10
 COPIED = 100
@@ -45,14 +48,52 @@ def draw(images: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.intp]
     return units, targets
 
 
-def copies(images: int) -> Callable[[], str]:
-    """Near duplicates, by embedding and by hash."""
-    units, _ = draw(images, WIDTH)
+def draw_thumbnails(images: int) -> NDArray[np.uint8]:
+    """Thumbnails, ``(images, SIDE, SIDE)``; copies have that of the image before them."""
     random = np.random.default_rng(1)
     thumbnails = np.empty((images, SIDE, SIDE), np.uint8)
     for i in range(images):
         coarse = random.integers(0, 256, (8, 8), np.uint8)
         thumbnails[i] = thumbnails[i - 1] if i % COPIED == COPIED - 1 else np.kron(coarse, np.ones((4, 4), np.uint8))
+    return thumbnails
+
+
+def flip(targets: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The classes with 5 % of them wrong, and which ones are."""
+    random = np.random.default_rng(1)
+    wrong = random.choice(len(targets), len(targets) // 20, replace=False)
+    flipped = targets.copy()
+    flipped[wrong] = (targets[wrong] + random.integers(1, CLASSES, len(wrong))) % CLASSES
+    return flipped, wrong
+
+
+def audit(images: int) -> Callable[[], str]:
+    """All findings, from embeddings, thumbnails and what was seen in the pixels."""
+    units, truth = draw(images, WIDTH)
+    targets, wrong = flip(truth)
+    random = np.random.default_rng(2)
+    items = [Item(i, f"images/{i:06}.jpg", f"images/{i:06}.jpg") for i in range(images)]
+    digests: list[bytes | None] = [i.to_bytes(32, "big") for i in range(images)]
+    seen = random.uniform(0.3, 1, (3, images)).astype(np.float32)
+    looks = Looks(1000 * seen[0], seen[1], seen[2], draw_thumbnails(images))
+    part = Part(Images("images", items, targets, digests, np.ones(images)), looks, units)
+    classes = [f"class {i}" for i in range(CLASSES)]
+
+    def work() -> str:
+        found = list(find_problems([part], classes, set(classes), 224, 0))
+        kinds = {kind: [each for each in found if each.kind == kind] for kind in ("label", "duplicate", "outlier")}
+        first = sorted(kinds["label"], key=lambda each: -each.score)[: images // 10]
+        share = np.isin(wrong, np.array([each.place for each in first])).mean()
+        counts = ", ".join(f"{len(each):,} {kind}" for kind, each in kinds.items())
+        return f"{counts}; {share:.0%} of the wrong labels in the first 10 %"
+
+    return work
+
+
+def copies(images: int) -> Callable[[], str]:
+    """Near duplicates, by embedding and by hash."""
+    units, _ = draw(images, WIDTH)
+    thumbnails = draw_thumbnails(images)
 
     def work() -> str:
         pairs = find_copies(units, thumbnails).pairs
@@ -71,10 +112,7 @@ def outliers(images: int) -> Callable[[], str]:
 def labels(images: int) -> Callable[[], str]:
     """Wrong labels, by cross-validation: 5 % are wrong."""
     units, truth = draw(images, WIDTH)
-    random = np.random.default_rng(1)
-    wrong = random.choice(images, images // 20, replace=False)
-    targets = truth.copy()
-    targets[wrong] = (truth[wrong] + random.integers(1, CLASSES, len(wrong))) % CLASSES
+    targets, wrong = flip(truth)
 
     def work() -> str:
         found = find_wrong_labels(units, targets, np.arange(images), CLASSES, 0).images
@@ -90,7 +128,7 @@ def calibrate(images: int) -> Callable[[], str]:
     return lambda: f"{len(Calibration.fit(scores, units, targets).references):,} references are kept"
 
 
-PARTS = {"copies": copies, "outliers": outliers, "labels": labels, "calibrate": calibrate}
+PARTS = {"audit": audit, "copies": copies, "outliers": outliers, "labels": labels, "calibrate": calibrate}
 
 
 def memory(of: str) -> float:

@@ -142,6 +142,7 @@ def test_the_page_holds_the_findings_as_data_only(found: Audit, tmp_path: Path) 
     assert text.count("<li data-place=") == sum(each.place is not None for each in found.findings)
     assert text.count("data:image/webp") >= 8
     assert "http" not in text.replace("http-equiv", "")
+    assert text.count(" data-suggested=") == sum(each.suggested is not None for each in found.findings)
     data = json.loads(text.partition('id="data">')[2].partition("</script>")[0])
     assert [label for _, label in data["images"]] == list(found.labels)
 
@@ -155,6 +156,8 @@ def test_what_no_csv_file_can_hold(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"caf\\xe9\.\.\.: a CSV file holds no name that is not UTF-8"):
         Audit("x", ["caf\udce9.png"], ["hat"], []).write_csv(tmp_path / "y.csv")
     assert not (tmp_path / "y.csv").exists()
+    Audit("x", ["caf\udce9.png"], ["hat"], []).write_html(tmp_path / "y.html")
+    assert '"images":[[null,"hat"]]' in (tmp_path / "y.html").read_text("utf-8")  # the page disables its button then
 
 
 def test_labels_that_are_no_single_class_are_refused() -> None:
@@ -290,7 +293,9 @@ def test_what_is_marked_in_the_browser_is_saved(planted: Path, found: Audit, tmp
         page.on("console", lambda message: faults.append(message.text))
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.goto((tmp_path / "audit.html").as_uri())
-        page.locator('li[data-source$="shoe/copy.png"] select').first.select_option("is hat")
+        relabeled = page.locator('li[data-source$="shoe/copy.png"] select').first
+        relabeled.focus()  # as a pointer or the keyboard does; then the classes are listed
+        relabeled.select_option("is hat")
         page.locator('li[data-source$="hat/again.jpg"] select').first.select_option("drop")
         assert page.locator("#status").inner_text() == "1 dropped, 1 with another class"
         page.select_option("#order", "label")

@@ -164,6 +164,9 @@ def test_arrays_give_the_calibration_back() -> None:
         {"references": np.ones((3, 12), np.float16), "distances": np.ones((3, 2), np.float32)},
         {"distances": np.ones((50, 3), np.float32)},
         {"distances": np.full((50, 2), np.inf, np.float32)},
+        {"distances": np.full((50, 2), -1, np.float32)},
+        {"references": np.ones((50, 12), np.complex64)},
+        {"images": np.array(50.5)},
     ],
 )
 def test_arrays_that_are_no_calibration_are_refused(damage: dict[str, NDArray[Any]]) -> None:

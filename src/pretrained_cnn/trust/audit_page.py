@@ -93,17 +93,20 @@ def _card(found: tuple[Mapping[str, Any], int | None, Any, Any]) -> str:
         f' data-{name}="{html.escape(str(value))}"'
         for name, value in (("score", row["score"]), ("label", row["class"]), ("source", source))
     )
+    if row["suggested"] is not None:
+        attributes += f' data-suggested="{html.escape(row["suggested"])}"'
     pictures = ""
     if image is not None and row["kind"] != "broken":
         pictures += f'<div class="image">{thumbnail(Shown(source, row["class"], "", image))}</div>'
     if other is not None:
         pictures += f'<div class="image">{thumbnail(Shown(row["other"], row["class"], "", other))}</div>'
     suggested = "" if row["suggested"] is None else f' <span class="wrong">{_text(row["suggested"])}?</span>'
-    name = "" if row["source"] is None else _text("/".join(Path(source).parts[-2:]))
-    return (
-        f"<li{attributes}>{pictures}<b>{_text(row['class'])}</b>{suggested}<p>{_text(row['reason'])}</p>"
-        f'<small title="{html.escape(source)}">{name}</small></li>'
+    names = "".join(
+        f'<small title="{html.escape(each)}">{before}{_text("/".join(Path(each).parts[-2:]))}</small>'
+        for before, each in (("", row["source"]), ("copy of ", row["other"]))
+        if each is not None
     )
+    return f"<li{attributes}>{pictures}<b>{_text(row['class'])}</b>{suggested}<p>{_text(row['reason'])}</p>{names}</li>"
 
 
 def _in_html(data: str) -> str:

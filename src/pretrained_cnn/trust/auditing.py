@@ -31,7 +31,7 @@ from pretrained_cnn.trust.copies import Copies, find_copies, nearest
 from pretrained_cnn.trust.findings import KINDS, Audit, Finding
 from pretrained_cnn.trust.looks import Looks, look_at
 
-__all__ = ["audit"]
+__all__ = ["Part", "audit", "find_problems"]
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class HasEngine(Protocol):
         """Its network."""
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """Images that can all be used, with what is known of each."""
 
     images: Images
@@ -146,10 +146,11 @@ def audit(
     usable, units, broken = _embed(engine, [images for images, _ in parts], identity, classes)
     findings += broken
     kept = [
-        _Part(images.keep(good), looks.keep(good), vectors)
+        Part(images.keep(good), looks.keep(good), vectors)
         for (images, looks), good, vectors in zip(parts, usable, units, strict=True)
     ]
-    findings += _findings(engine, kept, classes, set(given.labels) | set(given.empty), seed)
+    side = min(engine.spec.input_size)
+    findings += find_problems(kept, classes, set(given.labels) | set(given.empty), side, seed)
     order = {kind: place for place, kind in enumerate(KINDS)}
     findings.sort(key=lambda each: (order[each.kind], -each.score, each.suggested is None))
     items = list(iter_items(given.images))
@@ -287,10 +288,13 @@ def _principal(units: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray(axes[:, ::-1][:, :WIDTH], np.float32)
 
 
-def _findings(
-    engine: Engine, parts: Sequence[_Part], classes: Sequence[str], own: set[str], seed: int
+def find_problems(
+    parts: Sequence[Part], classes: Sequence[str], own: set[str], side: int, seed: int
 ) -> Iterator[Finding]:
-    """What is found in the images that can be used."""
+    """What is found in the images that can be used: those to audit and, in a second part, those to evaluate with.
+
+    ``own`` are the classes that should have images to audit; ``side`` is the network's input size.
+    """
     part = parts[0]
     count = len(part.images.items)
     contents = [key for each in parts for key in each.images.contents()]
@@ -302,7 +306,7 @@ def _findings(
     yield from _copied(parts, classes, copies, groups)
     yield from _wrong(part, classes, groups[:count], seed)
     yield from _outliers(part, classes, groups[:count])
-    yield from _unusual(part, classes, min(engine.spec.input_size))
+    yield from _unusual(part, classes, side)
     targets = part.images.targets
     for number, name in enumerate(classes):
         mine = groups[:count][targets == number]
@@ -340,7 +344,7 @@ def _groups(pairs: NDArray[np.intp], count: int) -> NDArray[np.intp]:
 
 
 def _copied(
-    parts: Sequence[_Part], classes: Sequence[str], copies: Copies, groups: NDArray[np.intp]
+    parts: Sequence[Part], classes: Sequence[str], copies: Copies, groups: NDArray[np.intp]
 ) -> Iterator[Finding]:
     """Duplicates among the first part's images, and those that are also in the second part."""
     items = [item for part in parts for item in part.images.items]
@@ -378,7 +382,7 @@ def _copied(
             yield finding(i, "leak", foreign)
 
 
-def _wrong(part: _Part, classes: Sequence[str], groups: NDArray[np.intp], seed: int) -> Iterator[Finding]:
+def _wrong(part: Part, classes: Sequence[str], groups: NDArray[np.intp], seed: int) -> Iterator[Finding]:
     """Labels that are probably wrong."""
     present, targets = np.unique(part.images.targets, return_inverse=True)
     found = find_wrong_labels(part.units, targets.astype(np.intp), groups, len(present), seed)
@@ -388,7 +392,7 @@ def _wrong(part: _Part, classes: Sequence[str], groups: NDArray[np.intp], seed: 
         yield Finding(item.name, "label", label, name, suspicion, None, reason, item.index)
 
 
-def _outliers(part: _Part, classes: Sequence[str], groups: NDArray[np.intp]) -> Iterator[Finding]:
+def _outliers(part: Part, classes: Sequence[str], groups: NDArray[np.intp]) -> Iterator[Finding]:
     """Images whose embeddings are far from all others; of copies, the first counts."""
     once = np.flatnonzero(groups == np.arange(len(groups)))
     if len(once) < 4 * NEIGHBOR:
@@ -405,7 +409,7 @@ def _outliers(part: _Part, classes: Sequence[str], groups: NDArray[np.intp]) -> 
         )
 
 
-def _unusual(part: _Part, classes: Sequence[str], side: int) -> Iterator[Finding]:
+def _unusual(part: Part, classes: Sequence[str], side: int) -> Iterator[Finding]:
     """Dark, blurred and tiny images, unless most are."""
     looks = part.looks
     measures: Sequence[tuple[Any, NDArray[np.float32], float, str]] = (

@@ -276,7 +276,15 @@ def _line(finding: Finding) -> str:
 
 
 def _absolute(path: str | None) -> str | None:
-    return path if path is None or is_address(path) else os.path.abspath(path)
+    """What the CSV file of a page calls an image; None for one that is in no file, or whose name is not UTF-8."""
+    if path is None or is_address(path):
+        return path
+    absolute = os.path.abspath(path)
+    try:
+        absolute.encode()
+    except UnicodeEncodeError:
+        return None
+    return absolute
 
 
 def _path_for(item: Item, folder: str) -> str:
