@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas
-import pyarrow
 import PIL.Image
+import pyarrow
 import pytest
 from warned import messages
 
