@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn.errors import DataError
-from pretrained_cnn.images.labeled import as_label_set
+from pretrained_cnn.images.tables import as_label_set
 from pretrained_cnn.labels import Label, class_indices
 
 __all__ = ["columns_of", "indicators", "label_sets"]

@@ -56,7 +56,8 @@ def as_dataset(source: Any, columns: Columns = Columns()) -> Dataset | None:
         return _of_files(source, list(_array(source.data)), source.targets, getattr(source, "classes", None))
     if hasattr(source, "as_numpy_iterator") and hasattr(source, "element_spec"):
         return _of_tensorflow(source)
-    if hasattr(source, "__getitem__") and hasattr(source, "__len__") and not isinstance(source, Sequence | Mapping):
+    indexed = hasattr(source, "__getitem__") and hasattr(source, "__len__") and not hasattr(source, "keys")
+    if indexed and not isinstance(source, Sequence):
         return read_pairs(_name(source), (source[i] for i in range(len(source))), weighted=_is_of_keras(source))
     return None
 
@@ -74,7 +75,9 @@ def read_pairs(name: str, pairs: Iterable[Any], *, weighted: bool = False) -> Da
         what = f"{name}: number {number}"
         pair = _of_row(given, what) if isinstance(given, Mapping) else given
         if not (isinstance(pair, tuple | list) and len(pair) in ((2, 3) if weighted else (2,))):
-            raise DataError(f"{what} is not a pair of an image and a label, but {_described(pair)}")
+            raise DataError(
+                f"{what} is not a pair of an image and a label, but {_described(pair)}; give pairs, or (X, y)"
+            )
         image, label, *weight = pair
         if _is_batch(image, label):
             batch, found = list(image), label_values(label, what)
