@@ -131,6 +131,34 @@ def test_what_is_left_is_read_as_it_was(found: Audit, planted: Path, tmp_path: P
         found.write_csv(tmp_path / "x.csv", kinds=("ugly",))  # type: ignore[arg-type]
 
 
+NAMES = ["a,b.png", 'q"u.png', "n\nl.png", "re\rturn.png", "=cmd.png", " s.png", "#h.png", "a;b\t.png", "é%41.png"]
+
+
+def test_a_csv_file_keeps_every_name_class_and_weight(tmp_path: Path) -> None:
+    classes = ["a,b", '"q"', "n\rl", "1", "NA", "=1+1", "true", "007", "é"]
+    paths, weights = [str(tmp_path / "photos" / name) for name in NAMES], [0.1 * i for i in range(9)]
+    every = Audit("x", paths, classes, [], weights=weights)
+    for folder in (tmp_path / "photos", tmp_path):
+        folder.mkdir(exist_ok=True)
+        assert every.write_csv(folder / "clean.csv") == 9
+        read = labeled(str(folder / "clean.csv"))
+        assert ([str(path) for path in read.images], read.labels, read.weights) == (paths, classes, weights)
+    every.write_html(tmp_path / "page.html")
+    data = json.loads((tmp_path / "page.html").read_text("utf-8").partition('id="data">')[2].partition("</script>")[0])
+    assert list(map(float, data["weights"])) == weights
+
+
+def test_columns_and_weights_of_a_table(tmp_path: Path) -> None:
+    import pandas as pd
+    from patterns import SMALL
+
+    from pretrained_cnn import Classifier
+
+    table = pd.DataFrame({"where": ["no.png", "none.png"], "what": ["hat", "shoe"], "weight": [1.0, 2.0]})
+    found = audit(table, Classifier(SMALL, weights=None), path_column="where", label_column="what", cache=False)
+    assert (found.counts["broken"], found.labels, found.weights) == (2, ["hat", "shoe"], [1.0, 2.0])
+
+
 def test_the_page_holds_the_findings_as_data_only(found: Audit, tmp_path: Path) -> None:
     hostile = Finding("</script><b>.png", "dark", "<i>hat</i>", None, 0.9, None, "<u>dark</u>", 0)
     Audit("<x>", ["</script><b>.png"], ["<i>hat</i>"], [hostile]).write_html(tmp_path / "hostile.html")
@@ -155,6 +183,8 @@ def test_what_no_csv_file_can_hold(tmp_path: Path) -> None:
         Audit("x", ["a.png", "b.png"], ["hat", "shoe"], dark).write_csv(tmp_path / "x.csv")
     with pytest.raises(DataError, match=r"caf\\xe9\.\.\.: a CSV file holds no name that is not UTF-8"):
         Audit("x", ["caf\udce9.png"], ["hat"], []).write_csv(tmp_path / "y.csv")
+    with pytest.raises(DataError, match="the class ' hat' begins or ends with a space, which a CSV file does not keep"):
+        Audit("x", ["a.png"], [" hat"], []).write_csv(tmp_path / "y.csv")
     assert not (tmp_path / "y.csv").exists()
     Audit("x", ["caf\udce9.png"], ["hat"], []).write_html(tmp_path / "y.html")
     assert '"images":[[null,"hat"]]' in (tmp_path / "y.html").read_text("utf-8")  # the page disables its button then

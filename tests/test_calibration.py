@@ -127,8 +127,8 @@ def test_too_few_images_are_refused() -> None:
         Calibration.fit(*sample(needed), coverage)
         with pytest.raises(DataError, match=rf"{coverage:g} needs at least {needed} images .* and {needed - 1} could"):
             Calibration.fit(*sample(needed - 1), coverage)
-    for wrong in (0, 1, 1.5, "0.9", float("nan")):
-        with pytest.raises(InvalidArgumentError, match=r"coverage=.* is not a number above 0"):
+    for wrong in (0, 1, 1.5, 1e-12, "0.9", float("nan")):
+        with pytest.raises(InvalidArgumentError, match=r"coverage=.* is not a number of at least 1e-06"):
             Calibration.fit(*sample(30), wrong)  # type: ignore[arg-type]
 
 
@@ -271,6 +271,8 @@ def test_what_cannot_be_calibrated_is_refused(trained: Any, folder: Path, tmp_pa
         trained.calibrate(folder / "train")
     with pytest.raises(InvalidArgumentError, match="coverage=2 is not a number"):
         trained.calibrate(folder / "calibration", coverage=2)
+    with pytest.raises(InvalidArgumentError, match="batch_size=0 is not a whole number of at least 1"):
+        trained.calibrate(folder / "calibration", batch_size=0)
     with pytest.raises(DataError, match="needs at least 99 images to calibrate with, and 30 could be read"):
         trained.calibrate(folder / "calibration", coverage=0.99)
     down = [(path, "down") for path in sorted((folder / "calibration" / "down").iterdir())]

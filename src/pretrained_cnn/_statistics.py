@@ -22,7 +22,8 @@ def wilson(right: int, count: int) -> tuple[float, float]:
     share, spread = right / count, Z * Z / count
     center = (share + spread / 2) / (1 + spread)
     half = math.sqrt(share * (1 - share) * spread + spread * spread / 4) / (1 + spread)
-    return max(0.0, center - half), min(1.0, center + half)
+    # Exactly 0 and 1 where they are so, whatever is rounded.
+    return max(0.0, center - half) if right else 0.0, min(1.0, center + half) if right < count else 1.0
 
 
 def exact_mcnemar(only_a: int, only_b: int) -> float:

@@ -67,11 +67,13 @@
   });
 
   const cell = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  const weight = (place) => (data.weights ? [data.weights[place]] : []);
   save.addEventListener("click", () => {
     const rows = data.images
-      .map(([path, label], place) => [path, marks.has(place) ? marks.get(place) : label])
+      .map(([path, label], place) => [path, marks.has(place) ? marks.get(place) : label, ...weight(place)])
       .filter(([, label]) => label !== null);
-    const text = [["path", "label"], ...rows].map((row) => `${row.map(cell).join(",")}\n`).join("");
+    const header = ["path", "label", ...(data.weights ? ["weight"] : [])];
+    const text = [header, ...rows].map((row) => `${row.map(cell).join(",")}\n`).join("");
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
     link.download = "clean.csv";

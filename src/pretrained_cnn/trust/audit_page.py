@@ -35,6 +35,7 @@ def write_page(
     path: Path,
     facts: Mapping[str, Any],
     images: Sequence[tuple[str | None, str]],
+    weights: Sequence[str] | None,
     findings: Sequence[tuple[Mapping[str, Any], int | None, Any, Any]],
     *,
     overwrite: bool,
@@ -45,17 +46,19 @@ def write_page(
         path: The file. It appears when it is whole.
         facts: What `Audit.to_dict` gives.
         images: For each image its path, or None if it is in no file, and its class.
+        weights: The weight of each image, for the CSV file; None for no such column.
         findings: For each finding its row, the place of its image, and what shows that image and the other one.
         overwrite: Replace a file that is there already.
 
     Raises OutputError if the file cannot be written.
     """
-    write(path, _page(facts, images, findings), overwrite=overwrite)
+    write(path, _page(facts, images, weights, findings), overwrite=overwrite)
 
 
 def _page(
     facts: Mapping[str, Any],
     images: Sequence[tuple[str | None, str]],
+    weights: Sequence[str] | None,
     findings: Sequence[tuple[Mapping[str, Any], int | None, Any, Any]],
 ) -> Iterator[str]:
     style, script = _resource("comparison.css") + _resource("audit.css"), _resource("audit.js")
@@ -80,7 +83,8 @@ look before you drop or relabel an image.</p>
             yield '<ul class="cards">'
             yield from map(_card, found[:MOST])
             yield "</ul>"
-    data = json.dumps({"images": images, "classes": list(facts["classes"])}, separators=(",", ":"))
+    content = {"images": images, "classes": list(facts["classes"]), "weights": weights}
+    data = json.dumps(content, separators=(",", ":"))
     yield f'<script type="application/json" id="data">{_in_html(data)}</script>'
     yield f"<script>{script}</script>\n</body>\n</html>"
 

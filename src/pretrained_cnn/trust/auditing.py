@@ -19,9 +19,10 @@ from pretrained_cnn.engine import Engine, open_model
 from pretrained_cnn.errors import DataError, ImageError, InvalidArgumentError
 from pretrained_cnn.foreign.files import ModelFile
 from pretrained_cnn.foreign.labels import NUMBERS
-from pretrained_cnn.images.labeled import Labeled, dataset_parts, labeled
-from pretrained_cnn.images.policy import ImagePolicy
+from pretrained_cnn.images.labeled import Labeled, columns_of_each, dataset_parts, labeled
+from pretrained_cnn.images.policy import ImagePolicy, check_policy
 from pretrained_cnn.images.sources import iter_items
+from pretrained_cnn.images.tables import Columns
 from pretrained_cnn.models import find_model
 from pretrained_cnn.spec import ModelSpec
 from pretrained_cnn.transfer.data import Images, read
@@ -86,6 +87,8 @@ def audit(
     model: str | os.PathLike[str] | ModelSpec | Engine | HasEngine = "Xception",
     against: LabeledImages | None = None,
     *,
+    path_column: str | None = None,
+    label_column: str | None = None,
     seed: int = 0,
     cache: bool = True,
     **arguments: Any,
@@ -104,6 +107,8 @@ def audit(
         model: The network for the embeddings: a model as `pretrained_cnn.Classifier` takes it, or a
             ``Classifier``. Its classes do not matter.
         against: Images to evaluate with, given like ``source``, none of which may be in ``source``.
+        path_column: As for `pretrained_cnn.Classifier.train`.
+        label_column: As for `pretrained_cnn.Classifier.train`.
         seed: The random seed of the folds for cross-validation.
         cache: Keep embeddings on disk, where `pretrained_cnn.Classifier.train` also finds them.
         **arguments: As for `pretrained_cnn.Classifier`, unless ``model`` is one.
@@ -133,7 +138,7 @@ def audit(
     4                       <NA>  small_class   clock      <NA>
     """
     seed = whole_number("seed", seed, least=0)
-    given, others = _given(source, against, _policy(model, arguments))
+    given, others = _given(source, against, Columns(path_column, label_column), _policy(model, arguments))
     engine = _engine(model, arguments)
     engine.open(("embedding",))
     identity = engine.identity() if cache else None
@@ -162,6 +167,7 @@ def audit(
         items=items,
         others=list(iter_items(others.images)) if others else (),
         image_policy=engine.image_policy,
+        weights=given.weights,
     )
 
 
@@ -179,29 +185,33 @@ def _engine(model: Any, arguments: dict[str, Any]) -> Engine:
 
 def _policy(model: Any, arguments: Mapping[str, Any]) -> ImagePolicy:
     """How images are read, as far as that is known before the network is loaded."""
-    given: ImagePolicy | None = arguments.get("image_policy")
+    given = arguments.get("image_policy")
     engine: Engine | None = model if isinstance(model, Engine) else getattr(model, "engine", None)
     if engine is not None:
         return engine.image_policy
     if given is not None:
-        return given
+        return check_policy(given)
     found = find_model(model)
     if not isinstance(found, Path):
         return ImagePolicy()
     return open_bundle(found, follow_links=bool(arguments.get("follow_links"))).image_policy
 
 
-def _given(source: Any, against: Any, policy: ImagePolicy) -> tuple[Labeled, Labeled | None]:
+def _given(source: Any, against: Any, columns: Columns, policy: ImagePolicy) -> tuple[Labeled, Labeled | None]:
     """The images to audit, and those that must not be among them."""
     if against is None and (parts := dataset_parts(source)) is not None:
-        others = [_labeled(each, policy) for part, each in parts.items() if part != "train"]
+        others = [_labeled(each, columns, policy) for part, each in parts.items() if part != "train"]
         labels = list(chain.from_iterable(each.labels for each in others))
         images = list(chain.from_iterable(each.images for each in others))
-        return _labeled(parts["train"], policy), Labeled(others[0].name, images, labels, tuple(dict.fromkeys(labels)))
-    return _labeled(source, policy), None if against is None else _labeled(against, policy)
+        every = Labeled(others[0].name, images, labels, tuple(dict.fromkeys(labels)))
+        return _labeled(parts["train"], columns, policy), every
+    if against is None:
+        return _labeled(source, columns, policy), None
+    of_source, of_others = columns_of_each(columns, source, against)
+    return _labeled(source, of_source, policy), _labeled(against, of_others, policy)
 
 
-def _labeled(source: Any, policy: ImagePolicy) -> Labeled:
+def _labeled(source: Any, columns: Columns, policy: ImagePolicy) -> Labeled:
     """Labeled images; what has several labels an image is refused in a sentence of its own."""
     for pair in source if isinstance(source, list) else ():
         if isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[1], tuple | list | set | frozenset):
@@ -209,7 +219,7 @@ def _labeled(source: Any, policy: ImagePolicy) -> Labeled:
                 f"<pairs>: an image has the labels {pair[1]!r}; audit judges images of one class each, so give one "
                 "label for each image"
             )
-    return labeled(source, policy=policy)
+    return labeled(source, columns, policy=policy)
 
 
 def _look(engine: Engine, data: Labeled, classes: Sequence[str]) -> tuple[Images, Looks, list[Finding]]:

@@ -221,7 +221,7 @@ class Calibration:
 
 def check_count(count: int, coverage: float) -> tuple[float, int]:
     """The coverage, and how many images it takes. Raises as `Calibration.fit` does."""
-    coverage = number("coverage", coverage, above=0, most=1 - 1e-6)
+    coverage = number("coverage", coverage, least=1e-6, most=1 - 1e-6)
     needed = images_needed(coverage)
     if count < needed:
         raise DataError(
