@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ def splits(count: int, *sizes: int, number: int = SPLITS) -> Iterator[list[NDArr
 
 def show(what: str, found: str, expected: str = "") -> None:
     """One row of the table."""
-    print(f"| {what} | {found} | {expected} |", flush=True)
+    print(re.sub(r"(\d)%", r"\1 %", f"| {what} | {found} | {expected} |"), flush=True)
 
 
 def compare(photos: Photos) -> None:
@@ -109,12 +110,10 @@ def compare(photos: Photos) -> None:
         if here.verdict != "not told apart":
             reversed_.append((here.b_accuracy - here.a_accuracy) * (there.b_accuracy - there.a_accuracy) < 0)
     count = len(photos.clothes) - 500
-    show(
-        f"compare: told apart though answers were exchanged at random ({count} photos, {len(alarms)} times)",
-        f"{np.mean(alarms):.1%}",
-        "<= 5 %",
-    )
-    show(f"compare: heads of two random sets of 250 photos told apart, {len(same)} splits", f"{np.mean(same):.1%}", "")
+    found = f"{np.mean(alarms):.1%} of {len(alarms):,} times, on {count:,} photos"
+    show("compare: told apart though answers were exchanged at random", found, "at most 5 %")
+    found = f"{np.mean(same):.1%} of {len(same)} splits"
+    show("compare: heads of two random sets of 250 photos told apart", found, "")
     found = f"{np.sum(reversed_)} of {len(reversed_)}"
     show("compare: such verdicts on half of the photos that the other half reverses", found, "")
     show("compare: a head of 250 photos found better than one of 50", f"{np.mean(told):.1%}", "")
@@ -148,7 +147,7 @@ def calibrate(photos: Photos) -> None:
             note(f"size {coverage}", sets.sum(axis=1).mean())
     mean = {what: float(np.mean(values)) for what, values in rows.items()}
     show("calibrate: known photos kept, 0.95 promised", f"{mean['kept']:.1%}", "90.3 %")
-    show(f"calibrate: {len(photos.others)} other photos refused", f"{mean['refused']:.1%}", "98.8 %")
+    show("calibrate: photos of other things refused", f"{mean['refused']:.1%}", "98.8 %")
     show("calibrate: the same by a threshold on the score", f"{mean['by score']:.1%}", "21.1 %")
     show("calibrate: AUROC of other photos against known ones", f"{mean['auroc']:.3f}", "0.995")
     show("calibrate: the same of the score", f"{mean['auroc of the score']:.3f}", "0.850")
@@ -238,12 +237,11 @@ def choose(clothes: Path) -> None:
     }
     for each in choice.candidates:
         accuracy, (low, high) = each.accuracy or 0.0, each.interval or (0.0, 1.0)
-        print(
-            f"| choose: {each.name}, {each.milliseconds:.1f} ms, {each.verdict}, of {each.judged} photos "
-            f"| {accuracy:.1%}, {low:.1%} to {high:.1%} | on {tests[each.name].count} others "
-            f"{tests[each.name].a_accuracy:.1%}, the chosen one is {tests[each.name].verdict} |",
-            flush=True,
-        )
+        test = tests[each.name]
+        measured = f"{accuracy:.1%} ({low:.1%} to {high:.1%}) of {each.judged:,}"
+        later = f"{test.a_accuracy:.1%} of {test.count} others, where the chosen one is {test.verdict}"
+        found = f"{each.milliseconds:.1f} ms, {each.verdict}, {measured}; {later}"
+        show(f"choose: {each.name}", found)
 
 
 def flipped(photos: Photos) -> None:
@@ -263,7 +261,7 @@ def flipped(photos: Photos) -> None:
     found = f"{np.mean(shares):.1%} ({min(shares):.1%} to {max(shares):.1%})"
     show(f"audit: flipped labels (5 %) in the first 10 % that are listed, {SEEDS} draws", found, "91 %")
     show("audit: flipped ones among the first 5 % that are listed", f"{np.mean(real):.1%}", "70 %")
-    show("audit: labels listed in all", f"{np.mean(listed):.0f} of {count}", "")
+    show("audit: labels listed in all", f"{np.mean(listed):.0f} of {count:,}", "")
 
 
 def _cut(image: Image.Image, share: float, random: np.random.Generator) -> Image.Image:
@@ -357,9 +355,8 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", default=EVERY, choices=EVERY)
     options = parser.parse_args()
     photos = embed(options.clothes, options.photos, options.model)
-    print(
-        f"| {options.model}, {len(photos.clothes)} photos of clothes, {len(photos.others)} others | found | expected |"
-    )
+    others = f"{len(photos.others)} of other things"
+    print(f"| {options.model}, {len(photos.clothes):,} photos of clothes, {others} | found | expected |")
     print("|---|--:|--:|")
     for part in options.parts:
         if part in PARTS:
