@@ -99,7 +99,10 @@ def check_free(path: Path, *, overwrite: bool) -> None:
     if os.path.lexists(path) and not overwrite:
         raise OutputError(f"{path} already exists; replace it with overwrite=True, or choose another name")
     if not path.parent.is_dir():
-        raise OutputError(f"{path}: the folder {path.parent} does not exist; make it first")
+        problem = (
+            "is a file and not a folder; choose another" if path.parent.exists() else "does not exist; make it first"
+        )
+        raise OutputError(f"{path}: the folder {path.parent} {problem}")
 
 
 def listed(choices: Iterable[object]) -> str:
