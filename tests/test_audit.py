@@ -6,12 +6,13 @@ import io
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from paths import ROOT
 from PIL import Image, ImageFilter
 
@@ -19,6 +20,7 @@ from pretrained_cnn import (
     Audit,
     DataError,
     Finding,
+    ImageError,
     InvalidArgumentError,
     OutputError,
     PretrainedCNNWarning,
@@ -26,6 +28,9 @@ from pretrained_cnn import (
     cli,
 )
 from pretrained_cnn.images.labeled import labeled
+from pretrained_cnn.images.sources import Item
+from pretrained_cnn.transfer.data import Images
+from pretrained_cnn.trust import auditing
 from pretrained_cnn.trust.confident import find_wrong_labels, wrong_labels
 from pretrained_cnn.trust.copies import find_copies, nearest
 from pretrained_cnn.trust.findings import KINDS
@@ -308,6 +313,23 @@ def test_the_nearest_in_blocks_are_the_nearest(seed: int, count: int, k: int) ->
     products = vectors @ vectors.T
     np.fill_diagonal(products, -np.inf)
     np.testing.assert_allclose(values, -np.sort(-products, axis=1)[:, : min(k, count - 1)], rtol=1e-4, atol=1e-5)
+
+
+def test_the_components_fit_the_images_of_both_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = np.random.default_rng(0).normal(size=(102, auditing.WIDTH + 88)).astype(np.float32)
+    items = [Item(i, str(i), i) for i in range(len(vectors))]
+    parts = [
+        Images("", some, np.zeros(len(some), np.intp), [None] * len(some), np.ones(len(some)))
+        for some in (items[:2], items[2:])
+    ]
+
+    def embed(_: Any, images: Images, __: Any) -> tuple[NDArray[np.float32], list[bool], list[ImageError]]:
+        return vectors[[item.image for item in images.items]], [True] * len(images.items), []
+
+    monkeypatch.setattr(auditing, "embed", embed)
+    units = np.concatenate(auditing._embed(cast(Any, None), parts, None, ("",))[1])
+    cosines = vectors @ vectors.T / np.outer(*2 * [np.linalg.norm(vectors, axis=1)])
+    np.testing.assert_allclose(units @ units.T, cosines, atol=1e-5)
 
 
 @pytest.mark.slow

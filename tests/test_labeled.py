@@ -16,10 +16,12 @@ import pytest
 from warned import messages
 
 from pretrained_cnn import DataError
+from pretrained_cnn.evaluate.targets import columns_of, label_sets
 from pretrained_cnn.images.labeled import dataset_parts, labeled, labeled_sets
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item
 from pretrained_cnn.images.tables import Columns
+from pretrained_cnn.labels import as_labels
 from pretrained_cnn.transfer.data import Images, find_classes, find_digests, find_groups, find_labels
 
 
@@ -453,6 +455,22 @@ HAS = np.array([[1, 1], [0, 1], [0, 0]])
 )
 def test_sets_of_labels_in_memory(source: Any) -> None:
     assert labeled_sets(source).labels == SETS
+
+
+def test_the_columns_of_a_one_hot_frame_are_its_classes() -> None:
+    one_hot = pandas.get_dummies(pandas.Series(["red", "blue", "red"]))[["red", "blue"]]
+    assert labeled((PATHS, one_hot)).labels == ["red", "blue", "red"]
+    table = as_labels(["blue", "red"])
+    assert columns_of(one_hot, table).tolist() == [1, 0, 1]
+    assert label_sets(one_hot, table).tolist() == [[False, True], [True, False], [False, True]]
+    with pytest.raises(DataError, match="labels: 'rose' is not one of the 2 classes"):
+        columns_of(one_hot.rename(columns={"red": "rose"}), table)
+
+
+def test_validation_without_labels_cannot_choose() -> None:
+    train = labeled_sets([("0.png", ["a"]), ("1.png", [])])
+    with pytest.raises(DataError, match="<pairs>: no image has a label, so the settings cannot be chosen by these ima"):
+        find_labels(train, labeled_sets([("2.png", []), ("3.png", [])]))
 
 
 def test_labels_by_number() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from pretrained_cnn.errors import DataError
 from pretrained_cnn.images.inputs import is_content
-from pretrained_cnn.images.tables import LABELS, PATHS, Columns, Table, as_label
+from pretrained_cnn.images.tables import LABELS, PATHS, Columns, Table, as_label, named_columns
 
 __all__ = ["Dataset", "as_dataset", "label_values", "read_pairs"]
 
@@ -96,7 +96,8 @@ def read_pairs(name: str, pairs: Iterable[Any], *, weighted: bool = False) -> Da
 def label_values(values: Any, what: str) -> list[str | int]:
     """Labels of several images: a list, or an array or tensor ``(n,)``, ``(n, 1)`` or, one-hot, ``(n, C)``.
 
-    Raises DataError, which names ``what``, for anything else.
+    The columns of a one-hot frame are its classes, if they have names. Raises DataError, which names ``what``, for
+    anything else.
 
     >>> label_values(np.array([[0, 1], [1, 0]]), "y"), label_values(np.array([[3], [4]]), "y")
     ([1, 0], [3, 4])
@@ -107,6 +108,8 @@ def label_values(values: Any, what: str) -> list[str | int]:
             array = array[:, 0]
         if array.ndim == 2:
             array = _places(array, what)
+            if (names := named_columns(values)) is not None:
+                return [as_label(names[place], what) for place in array.tolist()]
         if array.ndim != 1:
             raise DataError(
                 f"{what}: the labels have the shape {array.shape}; expected (n,), (n, 1), or one-hot (n, C)"

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from pretrained_cnn.images.datasets import Dataset, as_dataset, label_values, re
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.skipping import Skipped, has_junk, is_junk
 from pretrained_cnn.images.sources import is_image, iter_items, walk
-from pretrained_cnn.images.tables import Columns, Table, as_label_set, as_table, is_table_file, read_table
+from pretrained_cnn.images.tables import Columns, Table, as_label_set, as_table, indicated, is_table_file, read_table
 
 __all__ = [
     "FORMS",
@@ -170,7 +170,8 @@ def _is_table(source: Any) -> bool:
     return hasattr(source, "column_names") or as_table(source) is not None
 
 
-class LabeledSets(NamedTuple):
+@dataclass
+class LabeledSets:
     """Images, not yet decoded, each with any number of labels."""
 
     name: str
@@ -226,13 +227,7 @@ def _arrays_of_sets(x: Any, y: Any, policy: ImagePolicy) -> LabeledSets:
         labels = [as_label_set(value, f"{ARRAYS}: number {i}") for i, value in enumerate(y)]
         columns: list[str] = []
     else:
-        array = np.asarray(y)
-        if array.dtype.kind not in "biuf" or not np.isin(array, (0, 1)).all():
-            raise DataError(
-                f"{ARRAYS}: Y of shape {array.shape} has other values than 0 and 1, for each label of each image"
-            )
-        columns = [str(name) for name in getattr(y, "columns", range(array.shape[1]))]
-        labels = [tuple(columns[i] for i in np.flatnonzero(row)) for row in array]
+        columns, labels = indicated(y, f"{ARRAYS}: Y")
     if len(images) != len(labels):
         raise DataError(f"{ARRAYS}: {len(images)} images do not fit {len(labels)} sets of labels")
     return LabeledSets(ARRAYS, images, labels, columns=columns)

@@ -19,7 +19,18 @@ from pretrained_cnn._process import warn
 from pretrained_cnn.errors import DataError
 from pretrained_cnn.images.sources import is_address
 
-__all__ = ["Columns", "Table", "as_label", "as_label_set", "as_table", "is_table_file", "read_table"]
+__all__ = [
+    "Columns",
+    "Table",
+    "as_label",
+    "as_label_set",
+    "as_table",
+    "indicated",
+    "is_missing",
+    "is_table_file",
+    "named_columns",
+    "read_table",
+]
 
 DELIMITERS = ",;\t|"
 
@@ -310,6 +321,26 @@ def as_label_set(value: Any, what: str) -> tuple[str, ...]:
             "the labels, or (X, Y) with Y (N, C) of 0 and 1"
         )
     return tuple(str(as_label(label, what)) for label in found)
+
+
+def indicated(array: Any, what: str) -> tuple[list[str], list[tuple[str, ...]]]:
+    """The labels of an array or a frame ``(N, C)`` of 0 and 1, by the names or else the numbers of its columns, and
+    those of each row. Raises DataError, which names ``what``, for other values.
+
+    >>> indicated(np.array([[1, 1], [0, 1]]), "Y")
+    (['0', '1'], [('0', '1'), ('1',)])
+    """
+    values = np.asarray(array)
+    if values.dtype.kind not in "biuf" or not np.isin(values, (0, 1)).all():
+        raise DataError(f"{what} of shape {values.shape} has other values than 0 and 1, for each label of each image")
+    columns = [str(name) for name in getattr(array, "columns", range(values.shape[1]))]
+    return columns, [tuple(columns[i] for i in np.flatnonzero(row)) for row in values]
+
+
+def named_columns(array: Any) -> list[str] | None:
+    """The names of a frame's columns; None unless it has several, and all names are text."""
+    names = list(getattr(array, "columns", ()))
+    return names if len(names) > 1 and all(isinstance(name, str) for name in names) else None
 
 
 def _label_set(cell: Any, what: str) -> tuple[str, ...]:

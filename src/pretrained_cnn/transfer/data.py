@@ -151,6 +151,10 @@ def find_labels(
             raise DataError(
                 f"{validation.name}: {_list(unknown)} is not in {train.name}, whose labels are {_list(labels)}"
             )
+        if not any(validation.labels):
+            raise DataError(
+                f"{validation.name}: no image has a label, so the settings cannot be chosen by these images"
+            )
     return labels
 
 

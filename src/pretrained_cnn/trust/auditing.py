@@ -25,7 +25,7 @@ from pretrained_cnn.images.sources import iter_items
 from pretrained_cnn.images.tables import Columns
 from pretrained_cnn.models import find_model
 from pretrained_cnn.spec import ModelSpec
-from pretrained_cnn.transfer.data import Images, read
+from pretrained_cnn.transfer.data import Images, concatenate, read
 from pretrained_cnn.transfer.embeddings import embed, open_store
 from pretrained_cnn.trust.confident import find_wrong_labels
 from pretrained_cnn.trust.copies import Copies, find_copies, nearest
@@ -125,7 +125,7 @@ def audit(
     - ``small_class``: a class with fewer than 10 images, copies not counted.
 
     Embeddings are reduced to 512 principal components, and all comparisons are made in blocks. 50,000 images take
-    about 0.7 GB beside the network. Raises DataError for data that are no labeled images with one class each, and
+    about 0.8 GB with a small network. Raises DataError for data that are no labeled images with one class each, and
     BundleError for a bundle without the output ``embedding``.
 
     >>> pairs = [("examples/images/clock.png", "clock"), ("examples/images/clock.png", "candle"), ("no.jpg", "candle")]
@@ -250,34 +250,30 @@ def _embed(
 ) -> tuple[list[NDArray[np.bool_]], list[NDArray[np.float32]], list[Finding]]:
     """For each part: which images have an embedding; these embeddings, of length 1; and findings of the others.
 
-    Images are embedded in a random order, so that the principal components of the first block fit them all.
+    Images of all parts are embedded in a random order, so that the principal components of the first block fit all of
+    them.
     """
-    store, random = open_store(identity), np.random.default_rng(0)
+    images = parts[0] if len(parts) == 1 else concatenate(*parts)
+    first, count = len(parts[0].items), len(images.items)
+    store, order = open_store(identity), np.random.default_rng(0).permutation(count)
     basis: NDArray[np.float32] | None = None
-    usable, units, broken = [], [], []
-    for number, images in enumerate(parts):
-        good = np.zeros(len(images.items), bool)
-        every = np.empty((0, 1), np.float32)
-        order = random.permutation(len(images.items))
-        for start in range(0, len(order), BLOCK):
-            block = order[start : start + BLOCK]
-            vectors, which, errors = embed(engine, _pick(images, block), store)
-            failed = block[~np.array(which, bool)]
-            faults = [
-                _broken(images.items[i], classes[images.targets[i]], error)
-                for i, error in zip(failed.tolist(), errors, strict=True)
-            ]
-            broken += [each._replace(place=None) for each in faults] if number else faults
-            good[block[np.array(which, bool)]] = True
-            if len(vectors):
-                if basis is None:
-                    basis = _principal(_unit(vectors))
-                if not len(every):
-                    every = np.empty((len(good), basis.shape[1]), np.float32)
-                every[block[np.array(which, bool)]] = _unit(_unit(vectors) @ basis)
-        usable.append(good)
-        units.append(every if good.all() else every[good[: len(every)]])
-    return usable, units, broken
+    good, every, broken = np.zeros(count, bool), np.empty((0, 1), np.float32), []
+    for start in range(0, count, BLOCK):
+        block = order[start : start + BLOCK]
+        vectors, which, errors = embed(engine, _pick(images, block), store)
+        usable = np.array(which, bool)
+        for i, error in zip(block[~usable].tolist(), errors, strict=True):
+            fault = _broken(images.items[i], classes[images.targets[i]], error)
+            broken.append(fault if i < first else fault._replace(place=None))
+        good[block[usable]] = True
+        if len(vectors):
+            if basis is None:
+                basis = _principal(_unit(vectors))
+                every = np.empty((count, basis.shape[1]), np.float32)
+            every[block[usable]] = _unit(_unit(vectors) @ basis)
+    units = every if good.all() else every[good[: len(every)]]
+    kept = int(good[:first].sum())
+    return [good[:first], good[first:]][: len(parts)], [units[:kept], units[kept:]][: len(parts)], broken
 
 
 def _pick(images: Images, which: NDArray[np.intp]) -> Images:
