@@ -6,12 +6,13 @@ import io
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from paths import ROOT
 from PIL import Image, ImageFilter
 
@@ -19,6 +20,7 @@ from pretrained_cnn import (
     Audit,
     DataError,
     Finding,
+    ImageError,
     InvalidArgumentError,
     OutputError,
     PretrainedCNNWarning,
@@ -26,6 +28,9 @@ from pretrained_cnn import (
     cli,
 )
 from pretrained_cnn.images.labeled import labeled
+from pretrained_cnn.images.sources import Item
+from pretrained_cnn.transfer.data import Images
+from pretrained_cnn.trust import auditing
 from pretrained_cnn.trust.confident import find_wrong_labels, wrong_labels
 from pretrained_cnn.trust.copies import find_copies, nearest
 from pretrained_cnn.trust.findings import KINDS
@@ -131,6 +136,34 @@ def test_what_is_left_is_read_as_it_was(found: Audit, planted: Path, tmp_path: P
         found.write_csv(tmp_path / "x.csv", kinds=("ugly",))  # type: ignore[arg-type]
 
 
+NAMES = ["a,b.png", 'q"u.png', "n\nl.png", "re\rturn.png", "=cmd.png", " s.png", "#h.png", "a;b\t.png", "é%41.png"]
+
+
+def test_a_csv_file_keeps_every_name_class_and_weight(tmp_path: Path) -> None:
+    classes = ["a,b", '"q"', "n\rl", "1", "NA", "=1+1", "true", "007", "é"]
+    paths, weights = [str(tmp_path / "photos" / name) for name in NAMES], [0.1 * i for i in range(9)]
+    every = Audit("x", paths, classes, [], weights=weights)
+    for folder in (tmp_path / "photos", tmp_path):
+        folder.mkdir(exist_ok=True)
+        assert every.write_csv(folder / "clean.csv") == 9
+        read = labeled(str(folder / "clean.csv"))
+        assert ([str(path) for path in read.images], read.labels, read.weights) == (paths, classes, weights)
+    every.write_html(tmp_path / "page.html")
+    data = json.loads((tmp_path / "page.html").read_text("utf-8").partition('id="data">')[2].partition("</script>")[0])
+    assert list(map(float, data["weights"])) == weights
+
+
+def test_columns_and_weights_of_a_table(tmp_path: Path) -> None:
+    import pandas as pd
+    from patterns import SMALL
+
+    from pretrained_cnn import Classifier
+
+    table = pd.DataFrame({"where": ["no.png", "none.png"], "what": ["hat", "shoe"], "weight": [1.0, 2.0]})
+    found = audit(table, Classifier(SMALL, weights=None), path_column="where", label_column="what", cache=False)
+    assert (found.counts["broken"], found.labels, found.weights) == (2, ["hat", "shoe"], [1.0, 2.0])
+
+
 def test_the_page_holds_the_findings_as_data_only(found: Audit, tmp_path: Path) -> None:
     hostile = Finding("</script><b>.png", "dark", "<i>hat</i>", None, 0.9, None, "<u>dark</u>", 0)
     Audit("<x>", ["</script><b>.png"], ["<i>hat</i>"], [hostile]).write_html(tmp_path / "hostile.html")
@@ -142,6 +175,7 @@ def test_the_page_holds_the_findings_as_data_only(found: Audit, tmp_path: Path) 
     assert text.count("<li data-place=") == sum(each.place is not None for each in found.findings)
     assert text.count("data:image/webp") >= 8
     assert "http" not in text.replace("http-equiv", "")
+    assert text.count(" data-suggested=") == sum(each.suggested is not None for each in found.findings)
     data = json.loads(text.partition('id="data">')[2].partition("</script>")[0])
     assert [label for _, label in data["images"]] == list(found.labels)
 
@@ -154,7 +188,11 @@ def test_what_no_csv_file_can_hold(tmp_path: Path) -> None:
         Audit("x", ["a.png", "b.png"], ["hat", "shoe"], dark).write_csv(tmp_path / "x.csv")
     with pytest.raises(DataError, match=r"caf\\xe9\.\.\.: a CSV file holds no name that is not UTF-8"):
         Audit("x", ["caf\udce9.png"], ["hat"], []).write_csv(tmp_path / "y.csv")
+    with pytest.raises(DataError, match="the class ' hat' begins or ends with a space, which a CSV file does not keep"):
+        Audit("x", ["a.png"], [" hat"], []).write_csv(tmp_path / "y.csv")
     assert not (tmp_path / "y.csv").exists()
+    Audit("x", ["caf\udce9.png"], ["hat"], []).write_html(tmp_path / "y.html")
+    assert '"images":[[null,"hat"]]' in (tmp_path / "y.html").read_text("utf-8")  # the page disables its button then
 
 
 def test_labels_that_are_no_single_class_are_refused() -> None:
@@ -277,6 +315,23 @@ def test_the_nearest_in_blocks_are_the_nearest(seed: int, count: int, k: int) ->
     np.testing.assert_allclose(values, -np.sort(-products, axis=1)[:, : min(k, count - 1)], rtol=1e-4, atol=1e-5)
 
 
+def test_the_components_fit_the_images_of_both_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = np.random.default_rng(0).normal(size=(102, auditing.WIDTH + 88)).astype(np.float32)
+    items = [Item(i, str(i), i) for i in range(len(vectors))]
+    parts = [
+        Images("", some, np.zeros(len(some), np.intp), [None] * len(some), np.ones(len(some)))
+        for some in (items[:2], items[2:])
+    ]
+
+    def embed(_: Any, images: Images, __: Any) -> tuple[NDArray[np.float32], list[bool], list[ImageError]]:
+        return vectors[[item.image for item in images.items]], [True] * len(images.items), []
+
+    monkeypatch.setattr(auditing, "embed", embed)
+    units = np.concatenate(auditing._embed(cast(Any, None), parts, None, ("",))[1])
+    cosines = vectors @ vectors.T / np.outer(*2 * [np.linalg.norm(vectors, axis=1)])
+    np.testing.assert_allclose(units @ units.T, cosines, atol=1e-5)
+
+
 @pytest.mark.slow
 def test_what_is_marked_in_the_browser_is_saved(planted: Path, found: Audit, tmp_path: Path) -> None:
     from playwright.sync_api import sync_playwright
@@ -290,7 +345,9 @@ def test_what_is_marked_in_the_browser_is_saved(planted: Path, found: Audit, tmp
         page.on("console", lambda message: faults.append(message.text))
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.goto((tmp_path / "audit.html").as_uri())
-        page.locator('li[data-source$="shoe/copy.png"] select').first.select_option("is hat")
+        relabeled = page.locator('li[data-source$="shoe/copy.png"] select').first
+        relabeled.focus()  # as a pointer or the keyboard does; then the classes are listed
+        relabeled.select_option("is hat")
         page.locator('li[data-source$="hat/again.jpg"] select').first.select_option("drop")
         assert page.locator("#status").inner_text() == "1 dropped, 1 with another class"
         page.select_option("#order", "label")

@@ -127,8 +127,8 @@ def test_too_few_images_are_refused() -> None:
         Calibration.fit(*sample(needed), coverage)
         with pytest.raises(DataError, match=rf"{coverage:g} needs at least {needed} images .* and {needed - 1} could"):
             Calibration.fit(*sample(needed - 1), coverage)
-    for wrong in (0, 1, 1.5, "0.9", float("nan")):
-        with pytest.raises(InvalidArgumentError, match=r"coverage=.* is not a number above 0"):
+    for wrong in (0, 1, 1.5, 1e-12, "0.9", float("nan")):
+        with pytest.raises(InvalidArgumentError, match=r"coverage=.* is not a number of at least 1e-06"):
             Calibration.fit(*sample(30), wrong)  # type: ignore[arg-type]
 
 
@@ -164,6 +164,9 @@ def test_arrays_give_the_calibration_back() -> None:
         {"references": np.ones((3, 12), np.float16), "distances": np.ones((3, 2), np.float32)},
         {"distances": np.ones((50, 3), np.float32)},
         {"distances": np.full((50, 2), np.inf, np.float32)},
+        {"distances": np.full((50, 2), -1, np.float32)},
+        {"references": np.ones((50, 12), np.complex64)},
+        {"images": np.array(50.5)},
     ],
 )
 def test_arrays_that_are_no_calibration_are_refused(damage: dict[str, NDArray[Any]]) -> None:
@@ -268,6 +271,8 @@ def test_what_cannot_be_calibrated_is_refused(trained: Any, folder: Path, tmp_pa
         trained.calibrate(folder / "train")
     with pytest.raises(InvalidArgumentError, match="coverage=2 is not a number"):
         trained.calibrate(folder / "calibration", coverage=2)
+    with pytest.raises(InvalidArgumentError, match="batch_size=0 is not a whole number of at least 1"):
+        trained.calibrate(folder / "calibration", batch_size=0)
     with pytest.raises(DataError, match="needs at least 99 images to calibrate with, and 30 could be read"):
         trained.calibrate(folder / "calibration", coverage=0.99)
     down = [(path, "down") for path in sorted((folder / "calibration" / "down").iterdir())]

@@ -23,6 +23,7 @@ from pretrained_cnn import (
     Classifier,
     DataError,
     InvalidArgumentError,
+    PretrainedCNNWarning,
     UnknownModelError,
     WeightsError,
     choose,
@@ -180,6 +181,24 @@ def test_the_most_accurate_within_the_budget_is_chosen(photos: Path, monkeypatch
     assert {text.get_text() for text in figure.axes[0].texts} == set(TIMES)
 
 
+def test_columns_and_weights_of_a_table_are_kept(photos: Path, tmp_path: Path) -> None:
+    import pandas as pd
+
+    from pretrained_cnn.images.policy import ImagePolicy
+    from pretrained_cnn.images.tables import Columns
+
+    paths = sorted(photos.glob("*/0*.png"))
+    weights = [float(1 + i % 3) for i in range(len(paths))]
+    labels = [path.parent.name for path in paths]
+    table = pd.DataFrame({"where": list(map(str, paths)), "what": labels, "weight": weights})
+    table.to_csv(tmp_path / "table.csv", index=False)
+    for source in (table, tmp_path / "table.csv"):
+        found = choosing._read(source, Columns("where", "what"), ImagePolicy(), seed=0)
+        assert found.readable.weights.tolist() == weights
+        expected = (weights, Columns()) if source is table else (None, Columns("where", "what"))
+        assert (found.weights, found.columns) == expected
+
+
 @pytest.mark.slow
 @LEFT_OUT
 @pytest.mark.usefixtures("networks")
@@ -213,6 +232,12 @@ def test_what_cannot_be_chosen_from(photos: Path, monkeypatch: pytest.MonkeyPatc
         choose(photos, [])
     with pytest.raises(InvalidArgumentError, match="budget_ms=0 is not a number above 0"):
         choose(photos, "Small", budget_ms=0)
+    with pytest.raises(InvalidArgumentError, match="image_policy=5 is not an ImagePolicy"):
+        choose(photos, "Small", image_policy=5)  # type: ignore[arg-type]
+    paths = sorted(photos.glob("*/0*.png"))
+    alone = [(path, path.parent.name) for path in paths[1:]] + [(paths[0], "alone")]
+    with pytest.raises(PretrainedCNNWarning, match="<pairs>: no image of 'alone' is judged, because all images"):
+        choose(alone, "Small")
     few = [(path, path.parent.name) for path in photos.glob("*/00[01].png")]
     with pytest.raises(DataError, match="<pairs>: these are too few images to judge a head by"):
         choose(few, "Small")

@@ -35,6 +35,15 @@ def test_the_p_value_is_scipys(only_a: int, only_b: int) -> None:
     assert exact_mcnemar(only_a, only_b) == pytest.approx(expected, rel=1e-9)
 
 
+@given(counts.filter(bool), st.floats(0, 1))
+@settings(deadline=None)
+def test_the_interval_is_scipys(count: int, share: float) -> None:
+    for right in (0, round(share * count), count):
+        expected = binomtest(right, count).proportion_ci(method="wilson")
+        assert wilson(right, count) == pytest.approx((expected.low, expected.high), rel=1e-9, abs=1e-12)
+    assert (wilson(0, count)[0], wilson(count, count)[1]) == (0.0, 1.0)
+
+
 def test_the_p_value_of_many_images() -> None:
     assert exact_mcnemar(24_700, 25_300) == pytest.approx(binomtest(24_700, 50_000, 0.5).pvalue, rel=1e-8)
     assert exact_mcnemar(0, 5_000) == 0
@@ -148,8 +157,9 @@ def test_a_class_may_be_given_by_its_name(files: tuple[Path, Path, Path], tmp_pa
     a, b, _ = files
     pairs = [(name, "the cat") for name in PHOTOS]
     assert Comparison.from_results(a, b, pairs).only_a == 6
-    only_dogs = results(tmp_path / "c.csv", dict.fromkeys(PHOTOS, "dog"))
-    assert Comparison.from_results(a, only_dogs, [*pairs[:-1], (PHOTOS[-1], "the dog")]).only_a == 7
+    dogs = [*[(name, "the cat") for name in PHOTOS[:-1]], (PHOTOS[-1], "the dog")]
+    c = results(tmp_path / "c.csv", dict.fromkeys(PHOTOS, "cat") | {PHOTOS[-1]: "dog"})
+    assert Comparison.from_results(c, b, dogs).only_a == 5
 
 
 def test_the_images_of_a_file_are_found_from_another_folder(
@@ -181,6 +191,66 @@ def test_files_that_do_not_fit_are_refused(files: tuple[Path, Path, Path], tmp_p
             Comparison.from_results(*pair, truth)
     with pytest.raises(DataError, match=r"no\.csv does not exist; write it with"):
         Comparison.from_results(a, tmp_path / "no.csv", truth)
+
+
+def changed(path: Path, change: Any) -> Path:
+    """A CSV file of results whose rows are changed by a function of the list of lines."""
+    header, *rows = path.read_text("utf-8").splitlines()
+    path.write_text("\n".join([header, *change(rows)]) + "\n", "utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: [*rows, rows[0].replace("cat", "dog")], "a.jpg has two answers, 'cat' and 'dog'; classify each"),
+        (lambda rows: [row.replace(",ok,", ",fine,") for row in rows], "the status of a.jpg is 'fine', which is not"),
+        (lambda rows: [row[:10] for row in rows], "its row 1 is not one of ours; write it again with `pretrained-cnn"),
+        (lambda rows: rows[2:], "it has no row for .*a.jpg; classify all images of .*truth.csv into it"),
+    ],
+)
+def test_rows_that_were_changed_are_refused(files: tuple[Path, Path, Path], change: Any, message: str) -> None:
+    a, b, truth = files
+    with pytest.raises(DataError, match=rf"a\.csv: {message}"):
+        Comparison.from_results(b, changed(a, change), truth)
+
+
+def test_rows_that_stand_there_twice_count_once(files: tuple[Path, Path, Path]) -> None:
+    a, b, truth = files
+    assert Comparison.from_results(changed(a, lambda rows: [*rows, *rows]), b, truth).only_a == 6
+
+
+def settings_of(path: Path, **said: Any) -> None:
+    """Write the settings of a file of results."""
+    path.with_name(f"{path.name}.settings.json").write_text(json.dumps({"run": {}, "settings": said}), "utf-8")
+
+
+def test_classes_that_the_classifier_of_a_file_lacks_do_not_count_as_wrong(files: tuple[Path, Path, Path]) -> None:
+    from warned import messages
+
+    from pretrained_cnn import InvalidArgumentError, Label
+    from pretrained_cnn.results.settings import labels_setting
+
+    a, b, _ = files
+    pairs = [*[(name, "cat") for name in PHOTOS[:-1]], (PHOTOS[-1], "emu2")]
+    with messages() as said:
+        Comparison.from_results(a, b, pairs)
+    assert f"{a}: no image there was given 'emu2'; if its classifier does not know these classes, compare" in said[0]
+    table = [Label(name, f"the {name}") for name in ("cat", "emu")]
+    settings_of(a, labels=labels_setting(table))
+    with pytest.raises(DataError, match=r"a\.csv: its classifier has 2 classes, and 'emu2' of <pairs> is none of them"):
+        Comparison.from_results(a, b, pairs)
+    settings_of(a, labels=labels_setting(table), multi_label=True)
+    with pytest.raises(InvalidArgumentError, match="a file of results does not say which labels"):
+        Comparison.from_results(a, b, [(name, "cat") for name in PHOTOS])
+
+
+def test_a_name_of_several_classes_is_refused_for_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cranes = [Result("a.jpg", (Prediction("n1", "crane", 0.9, 0), Prediction("n2", "crane", 0.1, 1)))]
+    write_results(cranes, tmp_path / "a.csv")
+    with pytest.raises(DataError, match="<pairs>: 2 classes are named 'crane'; use their ids, n1 and n2"):
+        Comparison.from_results("a.csv", "a.csv", [("a.jpg", "crane"), ("a.jpg", "n1")])
 
 
 @pytest.fixture
@@ -235,6 +305,8 @@ def test_networks_bundles_and_files_are_compared_alike(tmp_path: Path, main: Any
         assert (list(again.truth), list(again.b)) == (list(result.truth), list(result.b))
     with pytest.raises(DataError, match="labels: number 0 is 0; a file of results has no indices, so give ids or"):
         a.compare(tmp_path / "b.csv", [path for path, _ in pairs], labels=[0] * len(pairs))
+    with pytest.raises(InvalidArgumentError, match="type NoneType cannot be compared with; give a Classifier, the fol"):
+        a.compare(None, pairs)  # type: ignore[arg-type]
     with pytest.raises(InvalidArgumentError, match="only classifiers of the same kind of classes"):
         a.compare(Classifier.from_keras(network, labels=["down", "across"], multi_label=True), pairs)
     truth = tmp_path / "truth.csv"

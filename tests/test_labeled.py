@@ -10,15 +10,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas
+import PIL.Image
 import pyarrow
 import pytest
 from warned import messages
 
 from pretrained_cnn import DataError
-from pretrained_cnn.images.labeled import dataset_parts, labeled
+from pretrained_cnn.evaluate.targets import columns_of, label_sets
+from pretrained_cnn.images.labeled import dataset_parts, labeled, labeled_sets
+from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item
 from pretrained_cnn.images.tables import Columns
-from pretrained_cnn.transfer.data import Images, find_classes, find_groups
+from pretrained_cnn.labels import as_labels
+from pretrained_cnn.transfer.data import Images, find_classes, find_digests, find_groups, find_labels
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -105,6 +109,9 @@ def test_tables(name: str, text: str, tmp_path: Path) -> None:
         ("path,label\n\0.png,a\n", "line 2 holds a NUL, as no text does"),
         ("path,label\nC:\\me\\0.png,a\n", r"line 2 has the path 'C:\\me\\0.png' of a Windows computer; make the paths"),
         ("path,label,weight\n0.png,a,\n", "line 2 has the weight '', which is not a number"),
+        ("path,label,weight,Weight\n0.png,a,1,2\n", "'weight', 'Weight' may all be the weight; remove all but one"),
+        ("path,label\nC:/me/0.png,a\n", "line 2 has the path 'C:/me/0.png' of a Windows computer; make the paths"),
+        ("\n", "this file is empty; its first line must name the columns, such as path,label"),
     ],
 )
 def test_tables_that_are_refused(text: str, message: str, tmp_path: Path) -> None:
@@ -380,7 +387,7 @@ def test_archives_that_are_refused(names: list[str] | None, message: str, tmp_pa
     assert str(caught.value).startswith(f"{tmp_path}{message}")
 
 
-@pytest.mark.parametrize("pair", [("red", "red "), ("Red", "red"), ("caf\u00e9", "cafe\u0301")])
+@pytest.mark.parametrize("pair", [("re d", "re  d"), ("Red", "red"), ("caf\u00e9", "cafe\u0301")])
 def test_classes_that_look_alike_are_warned_of(pair: Any) -> None:
     data = labeled([("a.png", pair[0]), ("b.png", pair[1]), ("c.png", "blue")])
     with messages() as warned:
@@ -389,6 +396,130 @@ def test_classes_that_look_alike_are_warned_of(pair: Any) -> None:
     assert warned == [
         f"<pairs>: the classes {names} differ only by blanks, case or Unicode form; if they are one, rename it"
     ]
+
+
+def test_blanks_around_labels_do_not_count() -> None:
+    with messages() as warned:
+        data = labeled([("a.png", "red"), ("b.png", "red "), ("c.png", "\tblue")])
+    assert (data.labels, data.classes) == (["red", "red", "blue"], ("blue", "red"))
+    assert warned == ["<pairs>: blanks around labels do not count, so 'red ' and 'red' are one class"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (("1", "1.0", "2"), "'1' and '1.0' are the same number; if they are one, rename it"),
+        (("7", "007", "2"), "'007' and '7' are the same number; if they are one, rename it"),
+        (("NA", "a", "b"), "'NA' often stands for a missing label; if it does here, leave these images out"),
+        (("None", "a", "b"), "'None' often stands for a missing label; if it does here, leave these images out"),
+    ],
+)
+def test_labels_that_may_be_a_fault_are_warned_of(labels: tuple[str, ...], message: str) -> None:
+    data = labeled([(f"{i}.png", label) for i, label in enumerate(labels)])
+    with messages() as warned:
+        find_classes(data)
+    assert len(warned) == 1
+    assert warned[0].endswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "sets"),
+    [
+        ('path,label\n0.png,"a, b"\n1.png,b\n2.png,\n', [("a", "b"), ("b",), ()]),
+        ("path,Labels\n0.png,a|b\n1.png,b\n2.png,\n", [("a", "b"), ("b",), ()]),
+        ('path,tags\n0.png,"a; b"\n1.png,b;\n2.png,\n', [("a", "b"), ("b",), ()]),
+        ("path,a,b,sample_weight\n0.png,yes,TRUE,1\n1.png,No,1.00,2\n2.png,0,0.0,1\n", [("a", "b"), ("b",), ()]),
+    ],
+)
+def test_sets_of_labels_in_tables(text: str, sets: list[tuple[str, ...]], tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    assert labeled_sets(tmp_path / "a.csv").labels == sets
+
+
+PATHS = ["0.png", "1.png", "2.png"]
+SETS = [("a", "b"), ("b",), ()]
+HAS = np.array([[1, 1], [0, 1], [0, 0]])
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pandas.DataFrame({"path": PATHS, "label": [["a", "b"], ["b"], []]}),
+        pandas.DataFrame({"path": PATHS, "label": [np.array(["a", "b"]), np.array(["b"]), None]}),
+        pandas.DataFrame({"path": PATHS, "a": [True, False, False], "b": [1.0, 1.0, 0.0]}),
+        (PATHS, [["a", "b"], {"b"}, ()]),
+        (PATHS, pandas.DataFrame(HAS, columns=["a", "b"])),
+        [("0.png", np.array(["a", "b"])), ("1.png", "b"), ("2.png", [])],
+    ],
+    ids=["lists", "arrays", "columns", "(X, sets)", "(X, frame)", "pairs"],
+)
+def test_sets_of_labels_in_memory(source: Any) -> None:
+    assert labeled_sets(source).labels == SETS
+
+
+def test_the_columns_of_a_one_hot_frame_are_its_classes() -> None:
+    one_hot = pandas.get_dummies(pandas.Series(["red", "blue", "red"]))[["red", "blue"]]
+    assert labeled((PATHS, one_hot)).labels == ["red", "blue", "red"]
+    table = as_labels(["blue", "red"])
+    assert columns_of(one_hot, table).tolist() == [1, 0, 1]
+    assert label_sets(one_hot, table).tolist() == [[False, True], [True, False], [False, True]]
+    with pytest.raises(DataError, match="labels: 'rose' is not one of the 2 classes"):
+        columns_of(one_hot.rename(columns={"red": "rose"}), table)
+
+
+def test_validation_without_labels_cannot_choose() -> None:
+    train = labeled_sets([("0.png", ["a"]), ("1.png", [])])
+    with pytest.raises(DataError, match="<pairs>: no image has a label, so the settings cannot be chosen by these ima"):
+        find_labels(train, labeled_sets([("2.png", []), ("3.png", [])]))
+
+
+def test_labels_by_number() -> None:
+    found = labeled_sets((PATHS, HAS))
+    assert (found.labels, found.columns) == ([("0", "1"), ("1",), ()], ["0", "1"])
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ((PATHS, HAS * 2), r"\(X, y\): Y of shape \(3, 2\) has other values than 0 and 1"),
+        ((PATHS, HAS[1:]), r"\(X, y\): 3 images do not fit 2 sets of labels"),
+        ((PATHS[:2], [[0, 1], [1]]), r"\(X, y\): number 0: \[0, 1\] is neither a label, which is a str, nor a coll"),
+        ([("0.png", {"a": 0}), ("1.png", "b")], r"<pairs>: number 0: {'a': 0} is neither a label, which is a str"),
+        ([("0.png", ["nan"]), ("1.png", "b")], r"<pairs>: number 0 has the label 'nan', which stands for a missing"),
+        (
+            pandas.DataFrame({"path": PATHS, "label": ["['a']", "b", ""]}),
+            r"row 0 has the labels \"\['a'\]\", which are",
+        ),
+        (pandas.DataFrame({"path": PATHS, "a": [1, 0, 2]}), "row 2 has 2 in the column 'a'; .* remove columns that ar"),
+    ],
+)
+def test_sets_of_labels_that_are_refused(source: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        labeled_sets(source)
+
+
+def test_a_label_that_no_image_has_cannot_be_learned() -> None:
+    with pytest.raises(DataError, match="no image has the label 'never'; add images that have it, or remove its colu"):
+        find_labels(labeled_sets(pandas.DataFrame({"path": PATHS, "a": [1, 0, 1], "never": [0, 0, 0]})))
+
+
+def test_labels_between_blanks_are_warned_of() -> None:
+    with messages() as warned:
+        find_labels(labeled_sets([("0.png", "haze primary"), ("1.png", "clear")]))
+    assert warned == ["<pairs>: 'haze primary' is one label; if it is several, write them between commas: a,b"]
+
+
+def test_one_content_is_known_in_every_form(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 5, 3), np.uint8)
+    PIL.Image.fromarray(pixels).save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    with PIL.Image.open(tmp_path / "a.png") as opened:
+        files = [tmp_path / "a.png", data, io.BytesIO(data), opened]
+        in_memory = [pixels, pixels.astype(np.float64), PIL.Image.fromarray(pixels)]
+        items = [Item(i, str(i), image) for i, image in enumerate([*files, *in_memory])]
+        digests = find_digests(items, ImagePolicy())
+    assert None not in digests
+    assert len(set(digests[:4])) == len(set(digests[4:])) == 1
 
 
 def test_contents_and_things_connect_images() -> None:

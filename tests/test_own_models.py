@@ -163,7 +163,7 @@ def test_several_labels_an_image(case: Case) -> None:
         clf.explain(BOTH)
     evaluation = clf.evaluate([(BOTH, ["red", "green"]), (DARK, []), (IMAGES[2], "blue")])
     assert (evaluation.mean_average_precision, evaluation.f1_macro, evaluation.f1_micro) == (1, 1, 1)
-    for name in ("top1", "top5", "confusion"):
+    for name in ("top1", "top5", "confusion", "ece", "plot_reliability"):
         with pytest.raises(InvalidArgumentError, match="only where each image has exactly one class"):
             getattr(evaluation, name)
 

@@ -229,8 +229,8 @@ def test_an_image_of_weight_2_counts_like_two(patterns: Path) -> None:
     ("weights", "message"),
     [
         ([1.0], r"sample_weight has the shape (1,), but <pairs> has 72 images; give one number for each image"),
-        ([-1.0] * 72, "sample_weight of number 0 is -1.0; give a number of at least 0"),
-        ([1.0] * 71 + [np.nan], "sample_weight of number 71 is nan; give a number of at least 0"),
+        ([-1.0] * 72, "sample_weight of number 0 is -1.0; give a number from 0 to 1,000,000"),
+        ([1.0] * 71 + [np.nan], "sample_weight of number 71 is nan; give a number from 0 to 1,000,000"),
         ([0.0] * 24 + [1.0] * 48, "sample_weight: all weights of 'across' are zero; remove the class, or give"),
         (["much"] * 72, "sample_weight: these are no numbers: "),
     ],
@@ -239,6 +239,40 @@ def test_sample_weights_that_cannot_be_right(weights: Any, message: str, pattern
     pairs = [(path, path.parent.name) for path in sorted((patterns / "train").rglob("*.png"))]
     with pytest.raises(DataError) as caught:
         Classifier.train(pairs, SMALL, sample_weight=weights)
+    assert str(caught.value).startswith(message)
+
+
+def test_an_image_of_weight_0_counts_as_none(patterns: Path) -> None:
+    images = [(path, path.parent.name) for path in sorted(patterns.glob("train/*/*.png"))]
+    weights = [i % 2 for i in range(len(images))]
+    first = Classifier.train(images, SMALL, sample_weight=weights)
+    second = Classifier.train([pair for pair, weight in zip(images, weights, strict=True) if weight], SMALL)
+    validation = patterns / "validation"
+    np.testing.assert_array_equal(first.predict_proba(validation), second.predict_proba(validation))
+    assert first.report.counts == second.report.counts
+
+
+def test_a_class_that_is_not_validated_is_warned_of(patterns: Path) -> None:
+    images = [(path, path.parent.name) for path in sorted(patterns.glob("train/*/*.png"))]
+    once = [pair for pair in images if pair[1] != "down"] + [pair for pair in images if pair[1] == "down"][:1]
+    with messages() as warned:
+        clf = Classifier.train(once, SMALL)
+    assert clf.report.counts["validation"]["down"] == 0
+    assert warned == ["no validation image is of 'down'; the metrics on validation do not cover these classes"]
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (3, "groups=3 is no sequence; give a list with one group for each image, in their order"),
+        ({"a": 1}, "groups={'a': 1} is no sequence"),
+        ([None] * 72, "groups: number 0 is None; give text or a number for each image"),
+        (np.zeros((72, 2)), "groups: number 0 is [0.0, 0.0]; give text or a number for each image"),
+    ],
+)
+def test_groups_that_cannot_be_right(groups: Any, message: str, patterns: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        train(patterns, groups=groups)
     assert str(caught.value).startswith(message)
 
 
@@ -772,6 +806,29 @@ def test_settings_take_the_numbers_of_numpy() -> None:
         ({"unfreeze": 9}, "unfreeze=9: small has 3 layers with weights, BatchNormalization not counted"),
         ({"unfreeze": "conv3"}, "unfreeze='conv3': small has no layer of that name; did you mean 'conv2' or 'conv1'"),
         ({"seed": None}, "seed=None is not a whole number of at least 0"),
+        ({"seed": 2**64}, "seed=18446744073709551616 is not a whole number of at most 4294967295"),
+        ({"cache": "no"}, "cache='no' is neither True nor False"),
+        ({"class_weight": np.ones(3)}, "class_weight=array([1., 1., 1.]) is not known; give"),
+        (
+            {"class_weight": {"down": 1e300}},
+            "class_weight of 'down'=1e+300 is not a number above 0 and of at most 1e+06",
+        ),
+        (
+            {"head": [keras.layers.ReLU(name="a")] * 2},
+            "head=...: two layers are named 'a'; give each a name of its own",
+        ),
+        (
+            {"head": keras.layers.Dense(2, kernel_initializer=keras.initializers.Constant(np.nan))},
+            "head: before the first epoch, the log loss on validation is nan; check the initial weights of the layers",
+        ),
+        (
+            {"augment": keras.layers.Rescaling(1 / 255)},
+            "augment=...: the layer gives values from 0 to 1 for an image in 0 to 255; leave out what scales",
+        ),
+        (
+            {"augment": keras.layers.Resizing(8, 8), "unfreeze": 1},
+            "augment=...: the layer gives shape (1, 8, 8, 3) for images of shape (1, ",
+        ),
         ({"class_weight": "even"}, "class_weight='even' is not known; give \"balanced\" or a number for each class"),
         ({"depth": 3}, "the builder of Small has no option 'depth'; it has none"),
         ({"runtime": "abacus"}, "unknown runtime 'abacus'; choose 'keras'"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["LEVEL", "Z", "exact_mcnemar", "wilson"]
+__all__ = ["LEVEL", "Z", "exact_mcnemar", "format_p_value", "wilson"]
 
 Z = 1.959963984540054
 """The normal distribution's 97.5th percentile, for intervals of 95 %."""
@@ -22,7 +22,8 @@ def wilson(right: int, count: int) -> tuple[float, float]:
     share, spread = right / count, Z * Z / count
     center = (share + spread / 2) / (1 + spread)
     half = math.sqrt(share * (1 - share) * spread + spread * spread / 4) / (1 + spread)
-    return max(0.0, center - half), min(1.0, center + half)
+    # Exactly 0 and 1 where they are so, whatever is rounded.
+    return max(0.0, center - half) if right else 0.0, min(1.0, center + half) if right < count else 1.0
 
 
 def exact_mcnemar(only_a: int, only_b: int) -> float:
@@ -37,3 +38,12 @@ def exact_mcnemar(only_a: int, only_b: int) -> float:
     log_all = count * math.log(2) - math.lgamma(count + 1)
     terms = (math.exp(-math.lgamma(k + 1) - math.lgamma(count - k + 1) - log_all) for k in range(least + 1))
     return min(1.0, 2 * math.fsum(terms))
+
+
+def format_p_value(p_value: float) -> str:
+    """A p-value with three decimals; a smaller one as a limit, since it is never 0.
+
+    >>> format_p_value(0.0417), format_p_value(1e-9)
+    ('0.042', '<0.001')
+    """
+    return f"{p_value:.3f}" if p_value >= 0.001 else "<0.001"

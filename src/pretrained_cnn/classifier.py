@@ -1280,6 +1280,11 @@ def _competitor(other: Classifier | str | os.PathLike[str]) -> Engine | Path:
     """The network of a classifier or a bundle, or the path of a file of results."""
     if isinstance(other, Classifier):
         return other.engine
+    if not isinstance(other, str | os.PathLike):
+        raise InvalidArgumentError(
+            f"an object of type {type(other).__name__} cannot be compared with; give a Classifier, the folder of a "
+            "bundle, or a file of results"
+        )
     from pretrained_cnn.trust import is_results_file
 
     return Path(other) if is_results_file(other) else Classifier.load(other).engine

@@ -38,7 +38,7 @@ from pretrained_cnn.errors import (
 from pretrained_cnn.foreign import files
 from pretrained_cnn.foreign.files import ModelFile, open_file
 from pretrained_cnn.images.batch import Batch, batches, load
-from pretrained_cnn.images.policy import ImagePolicy
+from pretrained_cnn.images.policy import ImagePolicy, check_policy
 from pretrained_cnn.images.sources import Item, iter_items
 from pretrained_cnn.labels import Prediction
 from pretrained_cnn.models import find_model
@@ -233,8 +233,6 @@ class Engine:
                 f"weights={os.fspath(weights)!r}: no such file; "
                 'give "imagenet", the path of a weights file, or None for random weights'
             )
-        if not isinstance(image_policy, ImagePolicy):
-            raise InvalidArgumentError(f"image_policy={image_policy!r} is not an ImagePolicy")
         self.spec = spec
         self.weights = weights if weights is None else os.fspath(weights)
         self.options = dict(options)
@@ -257,7 +255,7 @@ class Engine:
         if precision != "int8" and quantize is not None:
             raise InvalidArgumentError(f'quantize=... is for precision="int8", not for precision={precision!r}')
         self.quantize = quantize
-        self.image_policy = image_policy
+        self.image_policy = check_policy(image_policy)
         self.bundle = bundle
         self._backbone = backbone
         self._lock = threading.RLock()

@@ -800,7 +800,7 @@ def _check_file(path: Path, name: str, expected: FileInfo, *, follow_links: bool
             return
         pointer = is_lfs_pointer(file)
     except FileNotFoundError:
-        raise BundleError(f"{file} is missing") from None
+        raise BundleError(f"{file} is missing; copy the bundle again") from None
     except OSError as error:
         raise BundleError(f"{file} cannot be read: {error.strerror}") from error
     if pointer:
@@ -811,7 +811,7 @@ def _check_file(path: Path, name: str, expected: FileInfo, *, follow_links: bool
         )
     raise BundleError(
         f"{file} was changed: it has {found.bytes:,} bytes with the SHA-256 {found.sha256}, "
-        f"and {expected.bytes:,} bytes with {expected.sha256} were written"
+        f"and {expected.bytes:,} bytes with {expected.sha256} were written; copy the bundle again"
     )
 
 

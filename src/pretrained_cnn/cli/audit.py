@@ -11,13 +11,13 @@ from pretrained_cnn._check import check_free
 from pretrained_cnn.cli.console import complain, log_to_stderr, quiet, say
 from pretrained_cnn.cli.looking import check_exists
 from pretrained_cnn.cli.options import Command, argument, flag, option
-from pretrained_cnn.cli.shared import ModelOptions, load_classifier
+from pretrained_cnn.cli.shared import ColumnOptions, ModelOptions, load_classifier
 from pretrained_cnn.cli.status import Status
 from pretrained_cnn.errors import InvalidArgumentError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(ModelOptions):
+class Options(ModelOptions, ColumnOptions):
     """What ``audit`` takes."""
 
     source: str = argument("Labeled images, as `train` takes them.", metavar="SOURCE")
@@ -50,7 +50,13 @@ def _run(options: Options) -> Status:
     clf = load_classifier(options, need_labels=False)
     with quiet(), contextlib.suppress(ImportError):  # a bundle may need no Keras
         import keras  # noqa: F401 - what it prints when it is imported is kept quiet
-    result = audit(options.source, clf, options.against)
+    result = audit(
+        options.source,
+        clf,
+        options.against,
+        path_column=options.path_column,
+        label_column=options.label_column,
+    )
     say(json.dumps(result.to_dict()) if options.json else result)
     if output is not None and output.suffix.lower() == ".html":
         result.write_html(output, overwrite=options.overwrite)

@@ -15,7 +15,7 @@ from pretrained_cnn.cli.console import complain, kept, log_to_stderr, quiet, say
 from pretrained_cnn.cli.images import ImageOptions, image_policy
 from pretrained_cnn.cli.looking import check_exists
 from pretrained_cnn.cli.options import Command, Count, argument, flag, option
-from pretrained_cnn.cli.shared import RUNTIME, find_model
+from pretrained_cnn.cli.shared import RUNTIME, ColumnOptions, find_model
 from pretrained_cnn.cli.status import Status
 from pretrained_cnn.registry import list_models
 from pretrained_cnn.spec import ModelSpec
@@ -31,7 +31,7 @@ def milliseconds(text: str) -> float:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(ImageOptions):
+class Options(ImageOptions, ColumnOptions):
     """What ``choose`` takes."""
 
     data: str = argument("Images with classes, as `train` takes them: at least three a class.", metavar="DATA")
@@ -85,6 +85,8 @@ def _run(options: Options) -> Status:
             options.data,
             [_model(name) for name in dict.fromkeys(names)] or None,
             budget_ms=options.budget,
+            path_column=options.path_column,
+            label_column=options.label_column,
             runtime=options.runtime,
             download=options.download,
             image_policy=image_policy(options),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from pretrained_cnn._check import whole_number
+from pretrained_cnn._check import no_attribute, whole_number
 from pretrained_cnn.errors import DataError, ImageError
 from pretrained_cnn.evaluate.metrics import as_floats, auc, log_loss, mean_defined, ratio
 from pretrained_cnn.evaluate.table import WORST, Table, more
@@ -19,6 +19,13 @@ from pretrained_cnn.labels import Label
 from pretrained_cnn.scores import average_precision, one_class_only
 
 __all__ = ["LabelMistake", "LabelScore", "MultiLabelEvaluation"]
+
+
+ONE_CLASS = {
+    *("balanced_accuracy", "confusion", "ece", "plot", "plot_reliability", "predicted", "reliability"),
+    *("top1", "top1_interval", "top5", "top5_interval", "top_k", "top_k_interval"),
+}
+"""What is defined where each image has one class: attributes of `Evaluation`."""
 
 
 class LabelScore(NamedTuple):
@@ -76,7 +83,7 @@ class MultiLabelEvaluation(Table):
     >>> round(result.f1_macro, 3), result.to_dict()["images"]
     (0.833, 3)
 
-    ``top1``, ``top5`` and ``confusion`` are defined for one class an image: here they raise InvalidArgumentError.
+    What is defined for one class an image, such as ``top1``, ``confusion`` and ``ece``, raises InvalidArgumentError.
     """
 
     labels: Sequence[Label] = field(repr=False)
@@ -169,20 +176,11 @@ class MultiLabelEvaluation(Table):
         both = int(self.given.sum() + self.targets.sum())
         return 2 * right / both if both else 0.0
 
-    @property
-    def top1(self) -> NoReturn:
-        """Raises InvalidArgumentError: an image has no single best class."""
-        one_class_only("top1")
-
-    @property
-    def top5(self) -> NoReturn:
-        """Raises InvalidArgumentError: an image has no single best class."""
-        one_class_only("top5")
-
-    @property
-    def confusion(self) -> NoReturn:
-        """Raises InvalidArgumentError: an image has no single class to be taken for another."""
-        one_class_only("the confusion matrix")
+    def __getattr__(self, name: str) -> Any:
+        """Raises InvalidArgumentError for what only an `Evaluation` has, else AttributeError."""
+        if name in ONE_CLASS:
+            one_class_only(name)
+        raise no_attribute(self, name)
 
     def mistakes(self, top: int = 10) -> list[LabelMistake]:
         """The ``top`` wrong labels, given or missed, whose scores are farthest on the wrong side of the threshold.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrained_cnn.errors import DataError
-from pretrained_cnn.images.labeled import as_label_set
+from pretrained_cnn.images.tables import as_label_set, indicated, named_columns
 from pretrained_cnn.labels import Label, class_indices
 
 __all__ = ["columns_of", "indicators", "label_sets"]
@@ -41,6 +41,8 @@ def label_sets(labels: Any, table: Sequence[Label]) -> NDArray[np.bool_]:
     """
     if hasattr(labels, "shape"):
         array = np.asarray(labels)
+        if array.ndim == 2 and named_columns(labels) is not None:
+            return indicators(indicated(labels, "labels")[1], table, "labels")
         if array.ndim == 2 and array.dtype.kind in "biuf":
             if array.shape[1] != len(table) or not np.isin(array, (0, 1)).all():
                 raise DataError(f"labels of shape {array.shape} are not 0 or 1 for each of {len(table)} labels")
@@ -69,6 +71,8 @@ def _values(labels: Any, classes: int) -> list[Any]:
         raise DataError("labels: they are collections of different lengths; give one label for each image") from None
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
+    elif array.ndim == 2 and (names := named_columns(labels)) is not None and _is_one_hot(array):
+        return [names[place] for place in array.argmax(axis=1).tolist()]
     elif array.ndim == 2 and array.shape[1] == classes and _is_one_hot(array):
         array = array.argmax(axis=1)
     if array.ndim != 1:

@@ -11,7 +11,7 @@ import numpy as np
 
 from pretrained_cnn.errors import DataError
 from pretrained_cnn.images.inputs import is_content
-from pretrained_cnn.images.tables import LABELS, PATHS, Columns, Table, as_label
+from pretrained_cnn.images.tables import LABELS, PATHS, Columns, Table, as_label, named_columns
 
 __all__ = ["Dataset", "as_dataset", "label_values", "read_pairs"]
 
@@ -56,7 +56,8 @@ def as_dataset(source: Any, columns: Columns = Columns()) -> Dataset | None:
         return _of_files(source, list(_array(source.data)), source.targets, getattr(source, "classes", None))
     if hasattr(source, "as_numpy_iterator") and hasattr(source, "element_spec"):
         return _of_tensorflow(source)
-    if hasattr(source, "__getitem__") and hasattr(source, "__len__") and not isinstance(source, Sequence | Mapping):
+    indexed = hasattr(source, "__getitem__") and hasattr(source, "__len__") and not hasattr(source, "keys")
+    if indexed and not isinstance(source, Sequence):
         return read_pairs(_name(source), (source[i] for i in range(len(source))), weighted=_is_of_keras(source))
     return None
 
@@ -74,7 +75,9 @@ def read_pairs(name: str, pairs: Iterable[Any], *, weighted: bool = False) -> Da
         what = f"{name}: number {number}"
         pair = _of_row(given, what) if isinstance(given, Mapping) else given
         if not (isinstance(pair, tuple | list) and len(pair) in ((2, 3) if weighted else (2,))):
-            raise DataError(f"{what} is not a pair of an image and a label, but {_described(pair)}")
+            raise DataError(
+                f"{what} is not a pair of an image and a label, but {_described(pair)}; give pairs, or (X, y)"
+            )
         image, label, *weight = pair
         if _is_batch(image, label):
             batch, found = list(image), label_values(label, what)
@@ -93,7 +96,8 @@ def read_pairs(name: str, pairs: Iterable[Any], *, weighted: bool = False) -> Da
 def label_values(values: Any, what: str) -> list[str | int]:
     """Labels of several images: a list, or an array or tensor ``(n,)``, ``(n, 1)`` or, one-hot, ``(n, C)``.
 
-    Raises DataError, which names ``what``, for anything else.
+    The columns of a one-hot frame are its classes, if they have names. Raises DataError, which names ``what``, for
+    anything else.
 
     >>> label_values(np.array([[0, 1], [1, 0]]), "y"), label_values(np.array([[3], [4]]), "y")
     ([1, 0], [3, 4])
@@ -104,6 +108,8 @@ def label_values(values: Any, what: str) -> list[str | int]:
             array = array[:, 0]
         if array.ndim == 2:
             array = _places(array, what)
+            if (names := named_columns(values)) is not None:
+                return [as_label(names[place], what) for place in array.tolist()]
         if array.ndim != 1:
             raise DataError(
                 f"{what}: the labels have the shape {array.shape}; expected (n,), (n, 1), or one-hot (n, C)"

@@ -110,6 +110,14 @@ def _explained(item: Item, policy: ImagePolicy = ImagePolicy()) -> Iterator[None
 # Bytes
 
 
+def file_content(item: Item, policy: ImagePolicy) -> bytes | None:
+    """The bytes of an image's file; None for an image that has none, such as an array. Raises ImageError."""
+    with _explained(item, policy):
+        given = content(item, policy)
+        data = _file_of(given, policy) if isinstance(given, Image.Image) else given
+        return data if isinstance(data, bytes) else None
+
+
 def check_header(item: Item, data: bytes) -> None:
     """Raise ImageError for bytes that are no image, by their beginning; no pixel is decoded."""
     with _explained(item):

@@ -94,6 +94,11 @@ def is_content(value: bytes) -> bool:
     return len(value) > MAX_PATH or b"\0" in value or value[:2] in (b"\xff\xd8", b"BM") or value.startswith(b"GIF8")
 
 
+def is_seekable(file: Any) -> bool:
+    """Whether an open file can be read more than once."""
+    return hasattr(file, "seek") and bool(getattr(file, "seekable", lambda: True)())
+
+
 def limited(item: Item, data: bytes | bytearray | memoryview, policy: ImagePolicy) -> bytes:
     """The bytes. Raises ImageError if they are more than the policy allows."""
     size = data.nbytes if isinstance(data, memoryview) else len(data)
@@ -107,7 +112,7 @@ def _read_file(item: Item, file: Any, most: int) -> bytes:
     if isinstance(file, io.TextIOBase):
         raise ImageError(item.name, 'the file was opened for text; open it with "rb"')
     data = _read_on(item, file, most)
-    if not data and hasattr(file, "seek") and getattr(file, "seekable", lambda: True)():
+    if not data and is_seekable(file):
         file.seek(0)
         data = _read_on(item, file, most)
     return data

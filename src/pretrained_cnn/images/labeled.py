@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from pretrained_cnn._process import warn
 from pretrained_cnn.errors import DataError, ImageError
 from pretrained_cnn.images.archives import is_archive, members
 from pretrained_cnn.images.datasets import Dataset, as_dataset, label_values, read_pairs
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.skipping import Skipped, has_junk, is_junk
 from pretrained_cnn.images.sources import is_image, iter_items, walk
-from pretrained_cnn.images.tables import Columns, Table, as_table, is_table_file, read_table
+from pretrained_cnn.images.tables import Columns, Table, as_label_set, as_table, indicated, is_table_file, read_table
 
 __all__ = [
     "FORMS",
     "WNID",
     "Labeled",
     "LabeledSets",
-    "as_label_set",
     "columns_of_each",
     "dataset_parts",
     "labeled",
@@ -40,7 +40,7 @@ FORMS = (
 
 PARTS = {
     "train": ("train", "training"),
-    "validation": ("validation", "val", "valid"),
+    "validation": ("validation", "validate", "val", "valid", "dev"),
     "test": ("test", "testing"),
 }
 """The names of the folders with the parts of a data set, in any case."""
@@ -170,7 +170,8 @@ def _is_table(source: Any) -> bool:
     return hasattr(source, "column_names") or as_table(source) is not None
 
 
-class LabeledSets(NamedTuple):
+@dataclass
+class LabeledSets:
     """Images, not yet decoded, each with any number of labels."""
 
     name: str
@@ -181,14 +182,17 @@ class LabeledSets(NamedTuple):
     """The weight of each image, if the source has weights."""
     groups: list[str] | None = None
     """The thing that each image is of, where a column of groups is chosen."""
+    columns: Sequence[str] = ()
+    """The labels that have a column of their own; an image need not have one of them."""
 
 
 def labeled_sets(source: Any, columns: Columns = Columns(), *, policy: ImagePolicy = ImagePolicy()) -> LabeledSets:
     """Read a source of images that may have several labels, or none; no image is opened.
 
     ``source`` is what `labeled` takes. In a CSV file, ``label`` holds labels between commas, such as ``"cat,dog"``, and
-    is empty for an image without any; in pairs, a label is a str or a collection of str. Raises DataError for what is
-    none of these.
+    is empty for an image without any; in pairs, a label is a str or a collection of str. In ``(X, Y)``, Y is such
+    labels, or ``(N, C)`` of 0 and 1, whose labels are the names or else the numbers of its columns. Raises DataError
+    for what is none of these.
 
     >>> labeled_sets([("a.jpg", ["cat", "dog"]), ("b.jpg", "cat"), ("c.jpg", [])]).labels
     [('cat', 'dog'), ('cat',), ()]
@@ -202,6 +206,8 @@ def labeled_sets(source: Any, columns: Columns = Columns(), *, policy: ImagePoli
     if (table := as_table(source)) is not None:
         return _sets_of_table(table, columns)
     _refuse_columns("<pairs>", columns)
+    if type(source) is tuple and len(source) == 2:
+        return _arrays_of_sets(*source, policy)
     pairs = list(source) if isinstance(source, Iterable) else []
     if not pairs or not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
         raise DataError(f"<pairs>: these are no pairs of an image and its labels; give {FORMS}")
@@ -210,17 +216,21 @@ def labeled_sets(source: Any, columns: Columns = Columns(), *, policy: ImagePoli
 
 
 def _sets_of_table(table: Table, columns: Columns) -> LabeledSets:
-    return LabeledSets(
-        table.name, table.images(columns), table.label_sets(columns), table.weights(), table.groups(columns)
-    )
+    images, labels = table.images(columns), table.label_sets(columns)
+    return LabeledSets(table.name, images, labels, table.weights(), table.groups(columns), table.indicators(columns))
 
 
-def as_label_set(value: Any, what: str) -> tuple[str, ...]:
-    """One label, or a collection of labels, as a tuple. Raises DataError, which names ``what``, for anything else."""
-    found = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Iterable) else (None,)
-    if not all(isinstance(label, str) for label in found):
-        raise DataError(f"{what}: {value!r} is neither a label, which is a str, nor a collection of labels")
-    return found
+def _arrays_of_sets(x: Any, y: Any, policy: ImagePolicy) -> LabeledSets:
+    """Images, and the labels of each, or for each label whether an image has it."""
+    images = _images_of(x, y, policy)
+    if len(getattr(y, "shape", ())) != 2:
+        labels = [as_label_set(value, f"{ARRAYS}: number {i}") for i, value in enumerate(y)]
+        columns: list[str] = []
+    else:
+        columns, labels = indicated(y, f"{ARRAYS}: Y")
+    if len(images) != len(labels):
+        raise DataError(f"{ARRAYS}: {len(images)} images do not fit {len(labels)} sets of labels")
+    return LabeledSets(ARRAYS, images, labels, columns=columns)
 
 
 def _refuse_columns(name: str, columns: Columns) -> None:
@@ -236,9 +246,13 @@ def _labeled(name: str, images: list[Any], labels: list[str | int], order: Itera
     if numbers and len(numbers) < len(labels):
         text = next(label for label in labels if isinstance(label, str))
         raise DataError(f"{name}: some labels are text, such as {text!r}, and some numbers, such as {numbers[0]}")
-    names = [str(label) for label in labels]
+    names = [str(label).strip() for label in labels]
     used = set(names)
-    classes = tuple(each for each in order if each in used) or tuple(map(str, sorted(set(labels))))
+    if len(used) < len(set(labels)):
+        blank = next(label for label in labels if isinstance(label, str) and label != label.strip())
+        warn(f"{name}: blanks around labels do not count, so {blank!r} and {blank.strip()!r} are one class")
+    ordered = dict.fromkeys(each.strip() for each in order if each.strip() in used)
+    classes = tuple(ordered) or (tuple(map(str, sorted(set(numbers)))) if numbers else tuple(sorted(used)))
     return Labeled(name, images, names, classes, numbers=numbers or None, **more)
 
 
@@ -251,9 +265,23 @@ def _of_pairs(data: Dataset) -> Labeled:
     return _labeled(data.name, data.images, data.labels, data.classes or (), weights=data.weights)
 
 
+ARRAYS = "(X, y)"
+"""The name of images and labels in error messages."""
+
+
 def _arrays(x: Any, y: Any, policy: ImagePolicy) -> Labeled:
     """Images, and a label for each."""
-    name = "(X, y)"
+    y = list(y) if isinstance(y, Iterator) else y
+    images = _images_of(x, y, policy)
+    labels = label_values(y, ARRAYS)
+    if len(images) != len(labels):
+        raise DataError(f"{ARRAYS}: {len(images)} images do not fit {len(labels)} labels")
+    return _labeled(ARRAYS, images, labels)
+
+
+def _images_of(x: Any, y: Any, policy: ImagePolicy) -> list[Any]:
+    """The images of ``(X, y)``. Raises DataError unless both can be that."""
+    name = ARRAYS
     shape = getattr(x, "shape", None)
     if isinstance(x, tuple) and isinstance(y, tuple) and len(x) == len(y) == 2:
         raise DataError(
@@ -262,6 +290,10 @@ def _arrays(x: Any, y: Any, policy: ImagePolicy) -> Labeled:
         )
     if isinstance(y, str | bytes) or not hasattr(y, "__len__"):
         raise DataError(f"{name}: one pair of an image and a label is no data; give a list of pairs, or (X, y)")
+    if isinstance(y, Mapping | Set):
+        raise DataError(
+            f"{name}: y is a {type(y).__name__}, which is no sequence; give a list with a label for each image"
+        )
     if shape is not None and len(shape) == 2 and shape[1] == 1:  # a column
         x = np.asarray(x)[:, 0]
     elif shape is not None and len(shape) == 2:
@@ -272,13 +304,9 @@ def _arrays(x: Any, y: Any, policy: ImagePolicy) -> Labeled:
     if shape is not None and len(shape) == 3:
         x = list(x)  # gray images
     try:
-        images = [(item.name, item.image) for item in iter_items(x, policy)]
+        return [(item.name, item.image) for item in iter_items(x, policy)]
     except ImageError as error:
         raise DataError(f"{name}: {error}") from None
-    labels = label_values(y, name)
-    if len(images) != len(labels):
-        raise DataError(f"{name}: {len(images)} images do not fit {len(labels)} labels")
-    return _labeled(name, images, labels)
 
 
 # Folders and archives
@@ -380,7 +408,8 @@ def _classified(name: str, found: list[tuple[Parts, Any]], empty: list[str], wni
         if len(parts) == 1 and not (wnids and WNID.search(parts[0])):
             raise DataError(f"{name}: {parts[0]} is in no folder of a class; move it into one, or elsewhere")
         if not wnids and parts[0] not in with_images:
-            path = os.path.join(name, parts[0])
+            folders = [parts[0], *(each[0] for each, _ in found if each[0] not in with_images)]
+            path = os.path.join(name, next((each for each in folders if "train" in each.lower()), parts[0]))
             raise DataError(
                 f"{path}: the folder of a class has images, but this one has only folders; give {path} if these are "
                 "the classes, or move their images up"

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pretrained_cnn._check import choice, number
 from pretrained_cnn.errors import InvalidArgumentError
 
-__all__ = ["ImagePolicy"]
+__all__ = ["ImagePolicy", "check_policy"]
 
 MIB = 1024 * 1024
 FULL_SIZE = 4
@@ -101,6 +101,13 @@ class ImagePolicy:
         1000000
         """
         return cls(**{**settings, "background": tuple(settings["background"])})
+
+
+def check_policy(value: object) -> ImagePolicy:
+    """``value``, if it is an `ImagePolicy`. Raises InvalidArgumentError for anything else."""
+    if not isinstance(value, ImagePolicy):
+        raise InvalidArgumentError(f"image_policy={value!r} is not an ImagePolicy")
+    return value
 
 
 def _is_byte(value: object) -> bool:

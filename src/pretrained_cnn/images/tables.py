@@ -9,7 +9,7 @@ import math
 import numbers
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,15 +19,26 @@ from pretrained_cnn._process import warn
 from pretrained_cnn.errors import DataError
 from pretrained_cnn.images.sources import is_address
 
-__all__ = ["Columns", "Table", "as_label", "as_table", "is_table_file", "read_table"]
+__all__ = [
+    "Columns",
+    "Table",
+    "as_label",
+    "as_label_set",
+    "as_table",
+    "indicated",
+    "is_missing",
+    "is_table_file",
+    "named_columns",
+    "read_table",
+]
 
 DELIMITERS = ",;\t|"
 
 PATHS = ("path", "filename", "file", "filepath", "file_path", "image_path", "image", "img")
-LABELS = ("label", "class", "target", "category")
+LABELS = ("label", "class", "target", "category", "labels", "tags")
 """The usual names of columns, in lower case. The first name of each is taken where several are there."""
 
-WEIGHT = "weight"
+WEIGHTS = ("weight", "sample_weight")
 
 MISSING = frozenset({"nan", "<na>", "nat"})
 """What pandas and NumPy make of a missing value where they make text of it, in lower case."""
@@ -35,8 +46,12 @@ MISSING = frozenset({"nan", "<na>", "nat"})
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
-INDICATORS = {**dict.fromkeys(("1", "1.0", "true"), True), **dict.fromkeys(("0", "0.0", "false"), False)}
+INDICATORS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 """What the cells of a label's own column say, in lower case."""
+
+_BETWEEN_LABELS = re.compile("[,;|]")
+_LIST = re.compile(r"\s*[\[({].*[\])}]\s*", re.DOTALL)
+"""What Python writes for a list, a tuple, a set or an array."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +67,8 @@ class Columns:
         for name, value in vars(self).items():
             if not (value is None or isinstance(value, str)):
                 raise DataError(f"{name}_column={value!r} is not the name of a column, which is a str")
+        if self.path is not None and self.path == self.label:
+            raise DataError(f"the column {self.path!r} cannot hold both the images and the labels; choose two columns")
 
     @property
     def given(self) -> list[str]:
@@ -98,30 +115,33 @@ class Table(NamedTuple):
         return [self._path(cell, row) for row, cell in zip(self.rows, cells, strict=True)]
 
     def label_sets(self, columns: Columns) -> list[tuple[str, ...]]:
-        """Any number of labels for each row: those between commas in the column of labels, which may be empty.
+        """Any number of labels for each row: those between commas, semicolons or bars in the column of labels.
 
-        Without such a column, each column beside those of paths, weights and groups is a label, and its cells say with
-        1 or 0, true or false, which rows have it. Raises DataError for any other cell.
+        A cell may be empty; in a frame, it may be a collection of labels. Without such a column, each of `indicators`
+        is a label, and its cells say with 1 or 0, true or false, yes or no, which rows have it. Raises DataError for
+        any other cell.
         """
-        if columns.label is None and not any(name.strip().lower() in LABELS for name in self.columns):
-            return self._indicated(columns)
+        if labels := self.indicators(columns):
+            return self._indicated(labels)
         cells = self.columns[self.find(columns.label, LABELS, "label_column")]
-        texts = ["" if is_missing(cell) else str(cell) for cell in cells]
-        return [tuple(filter(None, map(str.strip, text.split(",")))) for text in texts]
+        return [_label_set(cell, f"{self.name}: {row}") for row, cell in zip(self.rows, cells, strict=True)]
 
-    def _indicated(self, columns: Columns) -> list[tuple[str, ...]]:
+    def indicators(self, columns: Columns) -> list[str]:
+        """The columns that are a label each: all but those of paths, weights and groups, if none holds labels."""
+        if columns.label is not None or any(name.strip().lower() in LABELS for name in self.columns):
+            return []
         others = {self.find(columns.path, PATHS, "path_column"), columns.group}
-        labels = [name for name in self.columns if name not in others and name.strip().lower() != WEIGHT]
-        if not labels:
-            self.find(None, LABELS, "label_column")  # which says that there is none
+        return [name for name in self.columns if name not in others and name.strip().lower() not in WEIGHTS]
+
+    def _indicated(self, labels: Sequence[str]) -> list[tuple[str, ...]]:
         sets: list[tuple[str, ...]] = []
         for i, row in enumerate(self.rows):
-            said = [INDICATORS.get(str(self.columns[name][i]).strip().lower()) for name in labels]
+            said = [_indicator(self.columns[name][i]) for name in labels]
             if None in said:
                 name = labels[said.index(None)]
                 raise DataError(
                     f"{self.name}: {row} has {self.columns[name][i]!r} in the column {name!r}; where each label has a "
-                    "column, its cells are 1 or 0"
+                    "column, its cells are 1 or 0; remove columns that are no labels"
                 )
             sets.append(tuple(name for name, has in zip(labels, said, strict=True) if has))
         return sets
@@ -132,10 +152,12 @@ class Table(NamedTuple):
         return [as_label(cell, f"{self.name}: {row}") for row, cell in zip(self.rows, cells, strict=True)]
 
     def weights(self) -> list[float] | None:
-        """The column ``weight`` as numbers; None without one."""
-        names = [name for name in self.columns if name.strip().lower() == WEIGHT]
-        if len(names) != 1:
+        """The column ``weight``, or ``sample_weight``, as numbers; None without one. Raises DataError for several."""
+        names = [name for name in self.columns if name.strip().lower() in WEIGHTS]
+        if not names:
             return None
+        if len(names) > 1:
+            raise DataError(f"{self.name}: {_names(names)} may all be the weight; remove all but one")
         found = []
         for row, cell in zip(self.rows, self.columns[names[0]], strict=True):
             try:
@@ -150,7 +172,7 @@ class Table(NamedTuple):
             return None
         cells = self.columns[self.find(columns.group, (), "groups")]
         for row, cell in zip(self.rows, cells, strict=True):
-            if is_missing(cell):
+            if is_missing(cell) or str(cell).strip().lower() in MISSING:
                 raise DataError(f"{self.name}: {row} has no {columns.group}, to group images by")
         return [str(cell) for cell in cells]
 
@@ -160,7 +182,7 @@ class Table(NamedTuple):
             return cell
         assert self.folder is not None
         path = os.path.join(self.folder, os.path.expanduser(cell))
-        if "\\" in cell and os.sep == "/" and not os.path.lexists(path):
+        if os.sep == "/" and not os.path.lexists(path):
             if _DRIVE.match(cell):
                 raise DataError(
                     f"{self.name}: {row} has the path {cell!r} of a Windows computer; make the paths relative to the "
@@ -199,9 +221,9 @@ def read_table(path: str) -> Table:
         else:
             cells.append(row + [""] * (len(names) - len(row)))
             rows.append(f"line {line}")
-    repeated = [name for name in names if name and names.count(name) > 1]
-    if repeated:
-        raise DataError(f"{path}: several columns are named {repeated[0]!r}; give each a name of its own")
+    if not names:
+        raise DataError(f"{path}: this file is empty; its first line must name the columns, such as path,label")
+    _refuse_repeated(path, names)
     columns = {name: [row[i] for row in cells] for i, name in enumerate(names) if name}
     return Table(path, columns, rows, os.path.dirname(path))
 
@@ -222,11 +244,20 @@ def as_table(source: Any) -> Table | None:
     else:
         return None
     name = f"<{type(source).__name__}>"
+    if not names:
+        raise DataError(f"{name}: no column has a name that is a str; name the columns, such as path and label")
+    _refuse_repeated(name, names)
     columns = {each: _cells(source[each]) for each in names}
     lengths = {len(column) for column in columns.values()}
     if len(lengths) > 1:
         raise DataError(f"{name}: its columns have {' and '.join(map(str, sorted(lengths)))} cells; give as many each")
     return Table(name, columns, [f"row {i}" for i in range(max(lengths, default=0))])
+
+
+def _refuse_repeated(name: str, columns: Sequence[str]) -> None:
+    repeated = [column for column in columns if column and columns.count(column) > 1]
+    if repeated:
+        raise DataError(f"{name}: several columns are named {repeated[0]!r}; give each a name of its own")
 
 
 def _is_column(value: Any) -> bool:
@@ -278,6 +309,55 @@ def as_label(value: Any, what: str) -> str | int:
             return int(float(value))
         raise DataError(f"{what} has the label {value!r}, which is no class; expected text or a whole number")
     raise DataError(f"{what} has a label of type {type(value).__name__}; expected text or a whole number")
+
+
+def as_label_set(value: Any, what: str) -> tuple[str, ...]:
+    """One label, or a collection of labels, as a tuple. Raises DataError, which names ``what``, for anything else."""
+    is_collection = isinstance(value, Iterable) and not isinstance(value, Mapping | bytes)
+    found = (value,) if isinstance(value, str) else tuple(value) if is_collection else (None,)
+    if not all(isinstance(label, str) for label in found):
+        raise DataError(
+            f"{what}: {value!r:.80} is neither a label, which is a str, nor a collection of labels; give the names of "
+            "the labels, or (X, Y) with Y (N, C) of 0 and 1"
+        )
+    return tuple(str(as_label(label, what)) for label in found)
+
+
+def indicated(array: Any, what: str) -> tuple[list[str], list[tuple[str, ...]]]:
+    """The labels of an array or a frame ``(N, C)`` of 0 and 1, by the names or else the numbers of its columns, and
+    those of each row. Raises DataError, which names ``what``, for other values.
+
+    >>> indicated(np.array([[1, 1], [0, 1]]), "Y")
+    (['0', '1'], [('0', '1'), ('1',)])
+    """
+    values = np.asarray(array)
+    if values.dtype.kind not in "biuf" or not np.isin(values, (0, 1)).all():
+        raise DataError(f"{what} of shape {values.shape} has other values than 0 and 1, for each label of each image")
+    columns = [str(name) for name in getattr(array, "columns", range(values.shape[1]))]
+    return columns, [tuple(columns[i] for i in np.flatnonzero(row)) for row in values]
+
+
+def named_columns(array: Any) -> list[str] | None:
+    """The names of a frame's columns; None unless it has several, and all names are text."""
+    names = list(getattr(array, "columns", ()))
+    return names if len(names) > 1 and all(isinstance(name, str) for name in names) else None
+
+
+def _label_set(cell: Any, what: str) -> tuple[str, ...]:
+    """The labels in a cell."""
+    if is_missing(cell):
+        return ()
+    if not isinstance(cell, str):
+        return as_label_set(cell, what) if isinstance(cell, Iterable) else (str(as_label(cell, what)),)
+    if _LIST.fullmatch(cell):
+        raise DataError(f"{what} has the labels {cell!r}, which are the text of a list; write them between commas: a,b")
+    return tuple(str(as_label(label, what)) for label in map(str.strip, _BETWEEN_LABELS.split(cell)) if label)
+
+
+def _indicator(cell: Any) -> bool | None:
+    """What a cell says of a label; None for what says neither yes nor no."""
+    text = str(cell).strip().lower()
+    return INDICATORS.get(re.sub(r"\.0+$", "", text))
 
 
 def _text(path: str) -> str:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pretrained_cnn import identity
+from pretrained_cnn.labels import Label
 
 if TYPE_CHECKING:
     from pretrained_cnn.engine import Engine
 
-__all__ = ["settings_of"]
+__all__ = ["labels_setting", "settings_of"]
 
 
 def settings_of(engine: Engine, before: Mapping[str, Any] = {}, **asked: Any) -> dict[str, Any]:
@@ -25,12 +26,12 @@ def settings_of(engine: Engine, before: Mapping[str, Any] = {}, **asked: Any) ->
     """
     engine.take_again(before.get("runtime"))
     spec = engine.spec
-    labels = [list(label) for label in spec.labels]
     return {
         "model": spec.name,
         **_network(engine),
-        "labels": f"{len(labels):,} labels, {_digest(labels)}" if labels else None,
-        "decode": None if labels else _function(spec.decode),
+        "labels": labels_setting(spec.labels),
+        **({"multi_label": True} if spec.multi_label else {}),
+        "decode": None if spec.labels else _function(spec.decode),
         "preprocess": _function(spec.preprocess),
         "input_size": list(spec.input_size),
         "resize": asdict(spec.resize),
@@ -38,6 +39,11 @@ def settings_of(engine: Engine, before: Mapping[str, Any] = {}, **asked: Any) ->
         "runtime": engine.runtime_identity(),
         **asked,
     }
+
+
+def labels_setting(labels: Sequence[Label]) -> str | None:
+    """What the settings say of labels: how many there are, and a checksum of them in their order; None without any."""
+    return f"{len(labels):,} labels, {_digest([list(label) for label in labels])}" if labels else None
 
 
 def _network(engine: Engine) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from pretrained_cnn._statistics import format_p_value
 from pretrained_cnn.classifier import Classifier
 from pretrained_cnn.errors import ImageError, MissingDependencyError, import_package
 from pretrained_cnn.results import drawing
@@ -127,7 +128,7 @@ class Choice:
             f"MS: median of {self.rounds} of these images, one at a time, file to embedding{where}",
             "P: exact McNemar test against the chosen candidate",
             "",
-            f"{'NAME':<{room}}  {heading}{'MS':>6}  RIGHT %  {'95 %':>12}  {'P':>5}",
+            f"{'NAME':<{room}}  {heading}{'MS':>6}  RIGHT %  {'95 %':>12}  {'P':>6}",
         ]
         for each in self.candidates:
             right, interval = "-", "-"
@@ -135,10 +136,10 @@ class Choice:
                 right = f"{100 * each.accuracy:.1f}"
                 interval = "{:.1f} to {:.1f}".format(*(100 * end for end in each.interval))
             runtime = f"{each.runtime:<{wide}}  " if several else ""
-            p_value = "" if each.p_value is None else f"{each.p_value:.3f}"
+            p_value = "" if each.p_value is None else format_p_value(each.p_value)
             verdict = each.verdict if each.beaten_by is None else "stopped"
             lines.append(
-                f"{each.name:<{room}}  {runtime}{each.milliseconds:6.1f}  {right:>7}  {interval:>12}  {p_value:>5}  "
+                f"{each.name:<{room}}  {runtime}{each.milliseconds:6.1f}  {right:>7}  {interval:>12}  {p_value:>6}  "
                 f"{verdict}"
             )
         lines += [

@@ -30,8 +30,9 @@ from pretrained_cnn.errors import (
 from pretrained_cnn.foreign.files import ModelFile
 from pretrained_cnn.foreign.labels import NUMBERS
 from pretrained_cnn.images.labeled import dataset_parts, labeled
-from pretrained_cnn.images.policy import ImagePolicy
+from pretrained_cnn.images.policy import ImagePolicy, check_policy
 from pretrained_cnn.images.sources import Item
+from pretrained_cnn.images.tables import Columns
 from pretrained_cnn.models import find_model
 from pretrained_cnn.registry import list_models, needs_no_download
 from pretrained_cnn.selection.candidate import Candidate, judge, surely_worse
@@ -56,6 +57,8 @@ def choose(
     budget_ms: float | None = None,
     runtime: str | None = None,
     download: bool = False,
+    path_column: str | None = None,
+    label_column: str | None = None,
     image_policy: ImagePolicy | None = None,
     rounds: int = 15,
     seed: int = 0,
@@ -87,6 +90,8 @@ def choose(
         runtime: As for `Classifier`, for all candidates but `Classifier`\\ s. ``"auto"`` takes the fastest for each.
         download: Whether to download weights that are not on this machine: those of ``models``, or without ``models``
             also those of the ten small backbones that ``pretrained-cnn bench`` measures.
+        path_column: As for `Classifier.train`.
+        label_column: As for `Classifier.train`.
         image_policy: An `ImagePolicy`, for all candidates but `Classifier`\\ s.
         rounds: Number of images that each candidate is timed with. The candidates take turns.
         seed: The random seed of the parts for cross-validation.
@@ -106,7 +111,8 @@ def choose(
     """
     budget_ms = None if budget_ms is None else number("budget_ms", budget_ms, above=0)
     rounds, settings = whole_number("rounds", rounds), Settings(seed=seed, cache=cache)
-    images = _read(source, image_policy or ImagePolicy(), settings.seed)
+    policy = ImagePolicy() if image_policy is None else check_policy(image_policy)
+    images = _read(source, Columns(path_column, label_column), policy, settings.seed)
     timed = _measure(_open(models, runtime, image_policy, download=download), images, rounds)
     within = [each for each in timed if budget_ms is None or each.candidate.milliseconds <= budget_ms]
     if budget_ms is not None and not within:
@@ -128,7 +134,7 @@ def choose(
     best = next(each.name for each in candidates if each.verdict == "chosen")
     log.info("%s is trained on all images", best)
     (engine,) = (each.engine for each in within if each.candidate.name == best)
-    classifier = Classifier(train(engine, images.source, None, settings))
+    classifier = Classifier(train(engine, images.source, None, settings, images.weights, images.columns))
     for each in within:
         each.engine.close()
     failed = [*images.failed, *judged.failed()]
@@ -141,6 +147,9 @@ class _Images:
 
     source: LabeledImages
     """What to train the chosen one on."""
+    columns: Columns
+    weights: Sequence[float] | None
+    """The weights of the images, if ``source`` does not have them itself."""
     classes: tuple[str, ...]
     readable: data.Images
     """Those that begin as images do."""
@@ -156,15 +165,18 @@ class _Entrant(NamedTuple):
     engine: Engine
 
 
-def _read(source: LabeledImages, policy: ImagePolicy, seed: int) -> _Images:
+def _read(source: LabeledImages, columns: Columns, policy: ImagePolicy, seed: int) -> _Images:
     """The images, dealt to folds. Raises DataError for those that heads cannot be judged by."""
     parts = dataset_parts(source)
     source = source if parts is None else parts["train"]
-    given = labeled(source)
+    given = labeled(source, columns)
+    weights = None
     if not isinstance(source, str | os.PathLike):  # it may be gone through once only
-        source = list(zip(given.images, given.labels, strict=True))
+        source = list(zip(given.images, given.labels if given.numbers is None else given.numbers, strict=True))
+        columns, weights = Columns(), given.weights
     classes = data.find_classes(given)
-    readable, failed = data.read(given, classes, policy)
+    counts = None if given.weights is None else data.sample_weights(given.weights, given)
+    readable, failed = data.read(given, classes, policy, counts)
     once = next((item.name for item in readable.items if hasattr(item.image, "read")), None)
     if once is not None:
         raise DataError(f"{once}: each candidate reads each image; give paths or bytes in place of open files")
@@ -174,7 +186,12 @@ def _read(source: LabeledImages, policy: ImagePolicy, seed: int) -> _Images:
         folds = deal_folds(readable.targets, groups, seed)
     except DataError as error:
         raise DataError(f"{given.name}: {error}") from None
-    return _Images(source, classes, readable, groups, folds, failed)
+    if alone := [classes[i] for i in sorted(set(readable.targets[folds < 0].tolist()))]:
+        warn(
+            f"{given.name}: no image of {', '.join(map(repr, alone))} is judged, because all images of the class have "
+            "one content; give at least three of different content for each class"
+        )
+    return _Images(source, columns, weights, classes, readable, groups, folds, failed)
 
 
 def _open(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pretrained_cnn.bench.plot import Point, new_figure, write_names
 
@@ -20,6 +20,10 @@ COLORS: dict[Verdict, str] = {
     "worse": "#c8553d",
     "over budget": "#6a6a6a",
 }
+
+
+ABOVE: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "ncols": 5, "frameon": False}
+"""Where the legend is: beside no candidate's bars."""
 
 
 def accuracy_and_time(candidates: Sequence[Candidate], images: int, budget_ms: float | None) -> Figure:
@@ -42,9 +46,9 @@ def accuracy_and_time(candidates: Sequence[Candidate], images: int, budget_ms: f
         ax.axvline(budget_ms, color="#6a6a6a", ls="--", lw=1, label="budget")
     ax.set(
         xlabel="milliseconds for one of these images, measured here",
-        ylabel=f"% of {images:,} images classified correctly, each by a head that has not seen it",
+        ylabel=f"% of {images:,} images classified correctly,\neach by a head that has not seen it",
     )
     handles = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    ax.legend(handles.values(), handles.keys(), title="bars: 95 % interval, quartiles", loc="best")
+    ax.legend(handles.values(), handles.keys(), title="bars: 95 % interval, quartiles", **ABOVE)
     write_names(figure, ax, points)
     return figure

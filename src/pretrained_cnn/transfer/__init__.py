@@ -216,6 +216,7 @@ def _fit(engine: Engine, images: _Data, settings: Settings, identity: str | None
         images = _set_aside(images, settings)
     with _clock(seconds, "head"):
         stage = _linear(images, settings) if settings.is_linear else _layers(images, settings)
+    _warn_of_unseen(stage.validated, images.classes)
     spec = _spec_with_head(engine, stage, images.classes, settings)
     history, plain, metrics = stage.history, {**settings.to_plain(), **stage.chosen}, stage.metrics
     checkpoint = None
@@ -230,6 +231,13 @@ def _fit(engine: Engine, images: _Data, settings: Settings, identity: str | None
     if engine.graph is not None and isinstance(stage.head, Head):
         network["bundle"] = engine.graph.with_head(stage.head, spec)
     return Trained(engine.derived(spec, **network), TrainingHistory(history), report, digests, known, checkpoint)
+
+
+def _warn_of_unseen(validated: data.Images, classes: Sequence[str]) -> None:
+    """Warn of classes without a validation image."""
+    if unseen := [name for name, count in validated.counts(classes).items() if not count]:
+        shown = ", ".join(map(repr, unseen[:3])) + (f" and {len(unseen) - 3} more" if len(unseen) > 3 else "")
+        warn(f"no validation image is of {shown}; the metrics on validation do not cover these classes")
 
 
 def preview(engine: Engine, image: Any, augment: Any, copies: int, seed: int) -> Figure:
@@ -316,9 +324,11 @@ def _check_network(engine: Engine, settings: Settings) -> None:
 
         check_head(settings.head, _trunk(engine).output_shape[-1])
     if settings.augment is not None:
-        from pretrained_cnn.transfer.augmenting import augmentation
+        from pretrained_cnn.transfer.augmenting import augmentation, check_augmentation
 
-        augmentation(settings.augment)
+        layer = augmentation(settings.augment)
+        if settings.augment != "default":
+            check_augmentation(layer, engine.spec.input_size, engine.spec.channels)
     if settings.unfreeze:
         trunk = _trunk(engine)
         from pretrained_cnn.transfer.fine_tune import layers_to_unfreeze

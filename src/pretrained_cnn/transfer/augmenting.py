@@ -38,6 +38,27 @@ def augmentation(augment: Any) -> Any:
     )
 
 
+def check_augmentation(layer: keras.Layer, size: tuple[int, int], channels: int) -> None:
+    """Raise InvalidArgumentError for a layer that does not give images of the same size, in 0..255, of such images."""
+    probe = np.random.default_rng(0).integers(0, 256, (1, *size, channels)).astype(np.float32)
+    try:
+        changed = keras.ops.convert_to_numpy(layer(probe, training=True))
+    except Exception as error:  # each layer raises its own
+        raise InvalidArgumentError(
+            f"augment=...: the layer does not take images of shape {probe.shape}: {str(error).splitlines()[0]}"
+        ) from None
+    if changed.shape != probe.shape:
+        raise InvalidArgumentError(
+            f"augment=...: the layer gives shape {changed.shape} for images of shape {probe.shape}; it must "
+            "keep their size"
+        )
+    if not changed.max() > 1:
+        raise InvalidArgumentError(
+            f"augment=...: the layer gives values from {changed.min():g} to {changed.max():g} for an image in 0 to "
+            "255; leave out what scales the values, which is part of the network here"
+        )
+
+
 def augmented(layer: Any, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Images ``(n, H, W, channels)``, each changed at random; as they are without a layer."""
     if layer is None:

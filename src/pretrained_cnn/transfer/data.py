@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -16,18 +16,26 @@ from numpy.typing import NDArray
 from pretrained_cnn._check import number
 from pretrained_cnn._process import warn
 from pretrained_cnn.errors import DataError, ImageError
-from pretrained_cnn.images.decode import check_header
-from pretrained_cnn.images.inputs import content
+from pretrained_cnn.images.decode import check_header, decode, file_content
+from pretrained_cnn.images.inputs import is_seekable
 from pretrained_cnn.images.labeled import Labeled, LabeledSets
 from pretrained_cnn.images.policy import ImagePolicy
 from pretrained_cnn.images.sources import Item, is_address, iter_items
-from pretrained_cnn.images.tables import as_label
+from pretrained_cnn.images.tables import is_missing
 
 SHARE = 0.2
 """The part of each class that is set aside where no validation images are given."""
 
+LARGEST_WEIGHT = 1_000_000
+"""What an image may count at most; sums of larger numbers lose the small ones."""
+
 ENOUGH = 200
 """With this number of validation images, they choose a strength of regularization as well as cross-validation does."""
+
+MISSING = frozenset({"NA", "N/A", "#N/A", "NULL", "null", "None"})
+"""What other programs write for a missing value, and what may also be the name of a class."""
+
+NUMBER = re.compile(r"\d{1,15}(\.\d*)?")
 
 FOLDS = 5
 """How many parts cross-validation makes of the images."""
@@ -108,7 +116,7 @@ def find_classes(train: Labeled, validation: Labeled | None = None, *, beside: S
         classes = tuple(sorted(classes)) if list(beside) == sorted(beside) else classes
     if len(classes) < 2:
         raise DataError(f"{train.name}: all images are of one class, {classes[0]!r}; at least two are needed")
-    _warn_of_look_alikes(train.name, classes)
+    _warn_of_classes(train.name, classes)
     if validation is not None and (unknown := sorted(set(validation.labels) - set(classes))):
         raise DataError(
             f"{validation.name}: {_list(unknown)} is not in {train.name}, whose classes are {_list(classes)}"
@@ -116,32 +124,52 @@ def find_classes(train: Labeled, validation: Labeled | None = None, *, beside: S
     return classes
 
 
+def _warn_of_classes(name: str, classes: Sequence[str]) -> None:
+    """Warn of classes that may be one class, or none."""
+    _warn_of_look_alikes(name, classes)
+    if missing := sorted(MISSING.intersection(classes)):
+        warn(f"{name}: {_list(missing)} often stands for a missing label; if it does here, leave these images out")
+
+
 def find_labels(
     train: LabeledSets, validation: LabeledSets | None = None, *, beside: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """The labels to learn, sorted. Raises DataError if there is none, or validation has others."""
+    """The labels to learn, sorted. Raises DataError if there is none, no image has one, or validation has others."""
     labels = tuple(sorted({label for each in train.labels for label in each}.union(beside)))
     if not labels:
         raise DataError(f"{train.name}: no image has a label, so there is nothing to learn")
-    _warn_of_look_alikes(train.name, labels)
+    if unused := [label for label in train.columns if label not in labels]:
+        raise DataError(
+            f"{train.name}: no image has the label {_list(unused)}; add images that have it, or remove its column"
+        )
+    if max(map(len, train.labels)) == 1 and (blank := next((label for label in labels if " " in label), None)):
+        warn(f"{train.name}: {blank!r} is one label; if it is several, write them between commas: a,b")
+    _warn_of_classes(train.name, labels)
     if validation is not None:
         unknown = sorted({label for each in validation.labels for label in each} - set(labels))
         if unknown:
             raise DataError(
                 f"{validation.name}: {_list(unknown)} is not in {train.name}, whose labels are {_list(labels)}"
             )
+        if not any(validation.labels):
+            raise DataError(
+                f"{validation.name}: no image has a label, so the settings cannot be chosen by these images"
+            )
     return labels
 
 
 def _warn_of_look_alikes(name: str, classes: Sequence[str]) -> None:
-    """Warn of classes whose names differ only by blanks, case or Unicode form: these are often one class."""
+    """Warn of classes that differ only by blanks, case, Unicode form, or as 1 and 1.0 do: these are often one class."""
     alike: dict[str, list[str]] = {}
     for each in classes:
-        alike.setdefault(" ".join(unicodedata.normalize("NFKC", each).casefold().split()), []).append(each)
+        key = " ".join(unicodedata.normalize("NFKC", each).casefold().split())
+        alike.setdefault(f"{float(key):g}" if NUMBER.fullmatch(key) else key, []).append(each)
     for names in alike.values():
         if len(names) > 1:
             shown = " and ".join(ascii(each) for each in names)
-            warn(f"{name}: the classes {shown} differ only by blanks, case or Unicode form; if they are one, rename it")
+            number = all(map(NUMBER.fullmatch, names))
+            how = "are the same number" if number else "differ only by blanks, case or Unicode form"
+            warn(f"{name}: the classes {shown} {how}; if they are one, rename it")
 
 
 def read(
@@ -151,7 +179,10 @@ def read(
     weights: NDArray[np.float64] | None = None,
     things: list[str] | None = None,
 ) -> tuple[Images, list[ImageError]]:
-    """The images of ``data`` whose files are there and begin as images do, and the errors of the others."""
+    """The images of ``data`` whose files are there and begin as images do, and the errors of the others.
+
+    An image of weight 0 is left out, so that it takes no part in a split.
+    """
     index = {name: i for i, name in enumerate(classes)}
     images = list(iter_items(data.images))
     with ThreadPoolExecutor() as pool:
@@ -165,8 +196,10 @@ def read(
         targets = np.array([index[label] for label in data.labels], np.intp)
     errors = [look for look in looks if isinstance(look, ImageError)]
     digests = [None if isinstance(look, ImageError) else look for look in looks]
-    found = Images(data.name, images, targets, digests, np.ones(len(images)) if weights is None else weights, things)
-    return found.keep([not isinstance(look, ImageError) for look in looks]), errors
+    weights = np.ones(len(images)) if weights is None else weights
+    found = Images(data.name, images, targets, digests, weights, things)
+    readable = np.array([not isinstance(look, ImageError) for look in looks], bool)
+    return found.keep(readable & (weights > 0)), errors
 
 
 def check_left(
@@ -293,20 +326,29 @@ def class_weights(
         return len(targets) / (len(classes) * np.maximum(counts, 1))
     weights = np.ones(len(classes))
     if isinstance(given, Mapping):
-        unknown = [name for name in given if name not in classes]
+        unknown = [name for name in given if str(name) not in classes]
         if unknown:
             raise DataError(f"class_weight names {_list(unknown)}, but the classes are {_list(classes)}")
         for name, weight in given.items():
-            weights[classes.index(name)] = number(f"class_weight of {name!r}", weight, above=0)
+            weights[classes.index(str(name))] = number(
+                f"class_weight of {name!r}", weight, above=0, most=LARGEST_WEIGHT
+            )
     return weights
 
 
 def groups_of(given: Any, data: Labeled | LabeledSets) -> list[str]:
     """The thing that each image of ``data`` is of, from an array or a list ``(n,)``. Raises DataError for others."""
+    if not isinstance(given, Iterable) or isinstance(given, Mapping | Set):
+        raise DataError(
+            f"groups={given!r:.80} is no sequence; give a list with one group for each image, in their order"
+        )
     values = np.asarray(given).tolist() if hasattr(given, "shape") else list(given)
     if len(values) != len(data.images):
         raise DataError(f"groups: {len(values)} of them do not fit the {len(data.images)} images of {data.name}")
-    return [str(as_label(value, f"groups: number {i}")) for i, value in enumerate(values)]
+    for i, value in enumerate(values):
+        if is_missing(value) or not isinstance(value, str | int | float):
+            raise DataError(f"groups: number {i} is {value!r:.80}; give text or a number for each image")
+    return list(map(str, values))
 
 
 def sample_weights(given: Any, data: Labeled | LabeledSets) -> NDArray[np.float64]:
@@ -320,9 +362,11 @@ def sample_weights(given: Any, data: Labeled | LabeledSets) -> NDArray[np.float6
             f"sample_weight has the shape {weights.shape}, but {data.name} has {len(data.labels)} images; give one "
             "number for each image"
         )
-    wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    wrong = np.flatnonzero(~((weights >= 0) & (weights <= LARGEST_WEIGHT)))
     if wrong.size:
-        raise DataError(f"sample_weight of number {wrong[0]} is {weights[wrong[0]]}; give a number of at least 0")
+        raise DataError(
+            f"sample_weight of number {wrong[0]} is {weights[wrong[0]]}; give a number from 0 to {LARGEST_WEIGHT:,}"
+        )
     sets = data.labels if isinstance(data, LabeledSets) else [(label,) for label in data.labels]
     counted = {label for labels, weight in zip(sets, weights.tolist(), strict=True) if weight for label in labels}
     if missing := sorted({label for labels in sets for label in labels} - counted):
@@ -333,23 +377,21 @@ def sample_weights(given: Any, data: Labeled | LabeledSets) -> NDArray[np.float6
 
 
 def _look(item: Item, policy: ImagePolicy) -> bytes | ImageError | None:
-    """An image's SHA-256, or the error that keeps it from being one, without decoding it."""
+    """An image's SHA-256, of its file or else of its pixels, or the error that keeps it from being an image.
+
+    A file is not decoded. None for what can be read only once, or is not on this machine.
+    """
     image = item.image
-    if isinstance(image, ImageError):
-        return image
-    if isinstance(image, np.ndarray):
-        pixels = np.ascontiguousarray(image)
-        return hashlib.sha256(f"{pixels.shape}{pixels.dtype}".encode() + pixels.tobytes()).digest()
-    if not isinstance(image, str | os.PathLike | bytes | bytearray) or is_address(image):
+    if is_address(image) or (hasattr(image, "read") and not is_seekable(image)):
         return None
     try:
-        data = content(item, policy)
-        if isinstance(data, bytes):
+        if (data := file_content(item, policy)) is not None:
             check_header(item, data)
             return hashlib.sha256(data).digest()
+        pixels = np.asarray(decode(item, policy))
     except ImageError as error:
         return error
-    return None
+    return hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).digest()
 
 
 def _list(names: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pretrained_cnn._cache import evict
 from pretrained_cnn._files import atomic_write
 from pretrained_cnn._progress import report
+from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.transfer.settings import Schedule
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,9 @@ def fit(
     if state is None:
         state = State()
         _note(state, kept, measure, {"stage": stage, "epoch": 0})
-    callbacks = keras.callbacks.CallbackList(list(schedule.callbacks), model=model, epochs=schedule.epochs, verbose=0)
+    callbacks = keras.callbacks.CallbackList(
+        list(schedule.callbacks), model=model, epochs=schedule.epochs, steps=None, verbose=0
+    )
     model.stop_training = False
     callbacks.on_train_begin()
     report(stage, state.epoch, schedule.epochs)
@@ -138,6 +141,11 @@ def _train_epoch(
 
 def _note(state: State, kept: Sequence[Any], measure: Callable[[], tuple[float, float]], row: dict[str, Any]) -> None:
     loss, accuracy = measure()
+    if not state.rows and not np.isfinite(loss):
+        raise InvalidArgumentError(
+            f"{row['stage']}: before the first epoch, the log loss on validation is {loss}; check the initial weights "
+            "of the layers"
+        )
     state.rows.append({**row, "validation_loss": loss, "validation_accuracy": accuracy})
     state.waited += 1
     if loss < state.best_loss:

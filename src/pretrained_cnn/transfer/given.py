@@ -17,6 +17,10 @@ def as_layers(head: Any) -> tuple[keras.Layer, ...]:
         raise InvalidArgumentError(
             f'head={head!r} is not known; give "linear", "mlp", MLP(hidden=..., dropout=...), or Keras layers'
         )
+    names = [layer.name for layer in layers]
+    if len(set(names)) < len(names):
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise InvalidArgumentError(f"head=...: two layers are named {repeated!r}; give each a name of its own")
     activation = getattr(layers[-1], "activation", layers[-1])
     if activation in (keras.activations.softmax, keras.activations.sigmoid) or isinstance(
         activation, keras.layers.Softmax

@@ -24,6 +24,9 @@ COPIES = 4
 PATIENCE = 5
 """Training ends when this number of epochs in a row have not lowered the log loss on validation."""
 
+MOST_SEED = 2**32 - 1
+"""What NumPy, scikit-learn and Keras all take."""
+
 OF_EPOCHS = ("epochs", "patience", "batch_size", "optimizer", "learning_rate", "label_smoothing", "callbacks")
 """The settings that do not apply to a head that is fitted to convergence."""
 
@@ -46,7 +49,8 @@ class MLP:
     """The share of a hidden layer's outputs that is set to 0 in each step of training, at least 0 and below 1."""
 
     def __post_init__(self) -> None:
-        widths = tuple(self.hidden) if isinstance(self.hidden, Sequence) else (self.hidden,)
+        several = isinstance(self.hidden, Sequence) and not isinstance(self.hidden, str)
+        widths: tuple[Any, ...] = tuple(self.hidden) if several else (self.hidden,)  # type: ignore[arg-type]  # if several
         if not widths:
             raise InvalidArgumentError('hidden=() has no layer; give head="linear" for a head without one')
         rate = number("dropout", self.dropout, least=0)
@@ -111,15 +115,19 @@ class Settings:
             if getattr(self, name) is not None:
                 put(name, whole_number(name, getattr(self, name)))
         put("seed", whole_number("seed", self.seed, least=0))
+        if self.seed > MOST_SEED:
+            raise InvalidArgumentError(f"seed={self.seed} is not a whole number of at most {MOST_SEED}")
         if self.label_smoothing is not None:
             put("label_smoothing", number("label_smoothing", self.label_smoothing, least=0, most=1))
         self._check_what_is_of_keras()
-        if not (self.class_weight in (None, "balanced") or isinstance(self.class_weight, Mapping)):
+        is_known = isinstance(self.class_weight, str) and self.class_weight == "balanced"
+        if not (self.class_weight is None or is_known or isinstance(self.class_weight, Mapping)):
             raise InvalidArgumentError(
                 f'class_weight={self.class_weight!r} is not known; give "balanced" or a number for each class'
             )
-        if not isinstance(self.multi_label, bool):
-            raise InvalidArgumentError(f"multi_label={self.multi_label!r} is neither True nor False")
+        for name in ("multi_label", "cache"):
+            if not isinstance(getattr(self, name), bool):
+                raise InvalidArgumentError(f"{name}={getattr(self, name)!r} is neither True nor False")
         if self.multi_label:
             self._check_several_labels()
         if self.copies is not None:

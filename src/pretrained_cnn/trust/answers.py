@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
+from pretrained_cnn._process import warn
 from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.engine import Engine
-from pretrained_cnn.errors import DataError, ImageError, InvalidArgumentError
+from pretrained_cnn.errors import DataError, ImageError, InvalidArgumentError, OutputError
 from pretrained_cnn.evaluate import MultiLabelEvaluation, check_labeled, evaluate
 from pretrained_cnn.images.labeled import WNID, labeled, labeled_sets
 from pretrained_cnn.images.sources import iter_items
 from pretrained_cnn.images.tables import Columns
-from pretrained_cnn.labels import Label
-from pretrained_cnn.results.file import by_image, status_of_row
+from pretrained_cnn.labels import Label, class_indices
+from pretrained_cnn.results.file import by_image, noted_settings, status_of_row
 from pretrained_cnn.results.formats import FORMATS, find_format
 from pretrained_cnn.results.names import absolute, unescape
+from pretrained_cnn.results.result import Status
 from pretrained_cnn.results.rows import RESULTS, Row
+from pretrained_cnn.results.settings import labels_setting
 
 __all__ = ["Answers", "Competitor", "ask_both", "is_results_file"]
 
@@ -53,6 +57,10 @@ class _File(NamedTuple):
     """The first row of each image, by the absolute name of the image."""
     classes: list[Label]
     """The classes in all rows, not only in the first row of each image."""
+    labels: str | None
+    """What its settings say of the labels of its classifier, as `labels_setting` does; None without settings."""
+    multi_label: bool
+    """Whether its classifier gives several labels to an image, as far as its settings say it."""
 
 
 class _Answered(NamedTuple):
@@ -78,12 +86,13 @@ def ask_both(
     A class is named by its id, several labels by their ids between commas.
     """
     several = {each.spec.multi_label for each in (a, b) if isinstance(each, Engine)}
+    files = {each: _read(each) for each in (a, b) if isinstance(each, Path)}
     if len(several) > 1:
         raise InvalidArgumentError(
             "one of the two has multi_label=True and the other has not; only classifiers of the same kind of classes "
             "can be compared"
         )
-    if True in several and not (isinstance(a, Engine) and isinstance(b, Engine)):
+    if files and (True in several or any(file.multi_label for file in files.values())):
         raise InvalidArgumentError(
             "a file of results does not say which labels were given to an image that may have several; compare the "
             "classifiers instead"
@@ -95,12 +104,9 @@ def ask_both(
     for each in (a, b):  # both, before one of them runs
         if isinstance(each, Engine):
             check_labeled(each, source, labels, columns)
-    files = {each: _read(each) for each in (a, b) if isinstance(each, Path)}
-    known = dict.fromkeys(
-        label for each in (a, b) for label in (each.spec.labels if isinstance(each, Engine) else files[each].classes)
-    )
+    tables = [each.spec.labels if isinstance(each, Engine) else files[each].classes for each in (a, b)]
     found = [
-        _from_file(each, files[each], list(known), source, labels, columns)
+        _from_file(each, files[each], tables, source, labels, columns)
         if isinstance(each, Path)
         else _from_engine(each, source, labels, columns, batch_size)
         for each in (a, b)
@@ -111,7 +117,7 @@ def ask_both(
         if first.truth[key] != second.truth[key]:
             raise DataError(
                 f"{first.sources[key]}: its class is {first.truth[key]!r} for A and {second.truth[key]!r} for B; give "
-                "both classifiers the same ids for the same classes"
+                "both classifiers the same ids for the same classes, and labels as ids in place of indices"
             )
     truth, given, others = ([each[key] for key in both] for each in (first.truth, first.given, second.given))
     differ = [(x == z) != (y == z) for x, y, z in zip(given, others, truth, strict=True)]
@@ -167,18 +173,20 @@ def _sets(which: np.ndarray[Any, Any], ids: Sequence[str]) -> list[str]:
 
 
 def _from_file(
-    path: Path, file: _File, known: Sequence[Label], source: Any, labels: Any, columns: Columns
+    path: Path, file: _File, tables: Sequence[Sequence[Label]], source: Any, labels: Any, columns: Columns
 ) -> _Answered:
-    """The best class of each image of ``source``, as the rows of a file have it."""
+    """The best class of each image of ``source``, as the rows of a file have it.
+
+    ``tables`` are the labels of both competitors, as far as they are known.
+    """
+    known = list(dict.fromkeys(itertools.chain.from_iterable(tables)))
     wnids = bool(known) and all(WNID.fullmatch(label.id) for label in known)
     where, images, truth = _labeled(source, labels, columns, wnids=wnids)
     shared = Counter(label.name for label in known)
     ids = {label.name: label.id for label in known if shared[label.name] == 1} | {id_: id_ for id_, _ in known}
-    if not {name for label in file.classes for name in label} & set(truth):
-        raise DataError(
-            f"{path}: none of the classes of {where}, such as {truth[0]!r}, was given to any image there; compare "
-            "files that were made with a classifier of these classes"
-        )
+    # A name of several classes is refused.
+    class_indices((label for label in dict.fromkeys(truth) if shared[label] > 1), known, where)
+    _check_classes(path, file, tables, where, [ids.get(label, label) for label in dict.fromkeys(truth)])
     sources, truths, given, failed = {}, {}, {}, {}
     for key, name, label in zip(_keys(images), images, truth, strict=True):
         row = file.rows.get(key[0])
@@ -189,6 +197,34 @@ def _from_file(
             continue
         sources[key], truths[key], given[key] = name, ids.get(label, label), unescape(row["id"])
     return _Answered(sources, truths, given, failed)
+
+
+def _check_classes(
+    path: Path, file: _File, tables: Sequence[Sequence[Label]], where: str, truth: Sequence[str]
+) -> None:
+    """Raise DataError for true classes that the classifier of a file does not know: all their images would be wrong.
+
+    A file has the classes that were given to some image. If that may not be all of them, a missing one is warned of.
+    """
+    given = {label.id for label in file.classes}
+    way_out = "compare files that were made with a classifier of these classes"
+    missing = [label for label in truth if label not in given]
+    if missing and len(missing) == len(truth):
+        raise DataError(
+            f"{path}: none of the classes of {where}, such as {truth[0]!r}, was given to any image there; {way_out}"
+        )
+    whole = next((table for table in tables if labels_setting(table) == file.labels), ())
+    missing = [label for label in missing if label not in {label.id for label in whole}]
+    if missing and whole:
+        raise DataError(
+            f"{path}: its classifier has {len(whole)} classes, and {missing[0]!r} of {where} is none of them; {way_out}"
+        )
+    if missing:
+        more = f" and {len(missing) - 5:,} more" if len(missing) > 5 else ""
+        warn(
+            f"{path}: no image there was given {', '.join(map(repr, missing[:5]))}{more}; if its classifier does not "
+            f"know these classes, {way_out}"
+        )
 
 
 def _labeled(source: Any, labels: Any, columns: Columns, *, wnids: bool) -> tuple[str, list[str], list[str]]:
@@ -202,7 +238,7 @@ def _labeled(source: Any, labels: Any, columns: Columns, *, wnids: bool) -> tupl
     for i, label in enumerate(labels):
         if not isinstance(label, str):
             raise DataError(f"labels: number {i} is {label!r}; a file of results has no indices, so give ids or names")
-    return "labels", names, [str(label) for label in labels]
+    return "the images given", names, [str(label) for label in labels]
 
 
 def _read(path: Path) -> _File:
@@ -210,13 +246,29 @@ def _read(path: Path) -> _File:
     format_.require()
     if not path.is_file():
         raise DataError(f"{path} does not exist; write it with `pretrained-cnn classify` or write_results")
-    folder = _folder_of(path)
+    folder, settings = _folder_of(path), noted_settings(path)
     rows: dict[str, Row] = {}
-    classes: dict[Label, None] = {}
-    for image in by_image(format_.read(path)):
-        rows[absolute(unescape(image[0]["source"]), folder)] = image[0]
-        classes |= {Label(unescape(row["id"]), unescape(row["label"])): None for row in image if row["id"] is not None}
-    return _File(rows, list(classes))
+    classes: dict[Label, int | None] = {}
+    try:
+        for image in by_image(format_.read(path)):
+            first, name = image[0], absolute(unescape(image[0]["source"]), folder)
+            if status_of_row(first) not in get_args(Status):
+                raise OutputError(f"{path}: the status of {first['source']} is {first['status']!r}, which is not known")
+            if (before := rows.setdefault(name, first))["id"] != first["id"]:
+                raise DataError(
+                    f"{path}: {first['source']} has two answers, {before['id']!r} and {first['id']!r}; classify each "
+                    "image into the file once"
+                )
+            classes |= {_label(row): row["index"] for row in image if row["id"] is not None}
+    except OutputError as error:
+        reason = str(error).rstrip(".")
+        raise DataError(f"{reason}; write it again with `pretrained-cnn classify` or write_results") from None
+    in_order = sorted(classes, key=lambda label: classes[label] or 0)
+    return _File(rows, in_order, settings.get("labels"), bool(settings.get("multi_label")))
+
+
+def _label(row: Row) -> Label:
+    return Label(unescape(row["id"]), unescape(row["label"]))
 
 
 def _folder_of(path: Path) -> str:

@@ -3,6 +3,8 @@
   const marks = new Map(); // from the place of an image to its right class, or to null if it is dropped
   const cards = [...document.querySelectorAll("li[data-place]")];
   const status = document.getElementById("status");
+  const save = document.getElementById("save");
+  save.disabled = data.images.some(([path]) => path === null);
 
   const option = (value, text) => {
     const made = document.createElement("option");
@@ -11,26 +13,39 @@
     return made;
   };
 
+  // The classes are listed when they are needed: thousands of cards may have a thousand of them each. The suggested one
+  // comes first.
+  const fill = (card) => {
+    const choice = card.querySelector("select");
+    const { label, suggested } = card.dataset;
+    if (choice.length > 2) return;
+    const others = data.classes.filter((name) => name !== label && name !== suggested);
+    const wrong = document.createElement("optgroup");
+    wrong.label = "Wrong label";
+    const names = suggested === undefined ? others : [suggested, ...others];
+    wrong.append(...names.map((name) => option(`is ${name}`, `is ${name}`)));
+    choice.append(wrong);
+  };
+
   const show = () => {
     for (const card of cards) {
       const place = Number(card.dataset.place);
       const mark = marks.get(place);
+      if (mark) fill(card);
       card.querySelector("select").value = mark === undefined ? "keep" : mark === null ? "drop" : `is ${mark}`;
       card.classList.toggle("marked", mark !== undefined);
     }
     const dropped = [...marks.values()].filter((mark) => mark === null).length;
-    status.textContent = `${dropped} dropped, ${marks.size - dropped} with another class`;
+    const counts = `${dropped} dropped, ${marks.size - dropped} with another class`;
+    status.textContent = save.disabled ? `${counts}; no CSV file can name images without a path in UTF-8` : counts;
   };
 
   for (const card of cards) {
     const place = Number(card.dataset.place);
-    const own = data.images[place][1];
     const choice = document.createElement("select");
     choice.setAttribute("aria-label", "What to do with the image");
     choice.append(option("keep", "Keep"), option("drop", "Drop"));
-    for (const name of data.classes.filter((name) => name !== own)) {
-      choice.append(option(`is ${name}`, `Wrong label, is ${name}`));
-    }
+    for (const event of ["pointerenter", "pointerdown", "focus"]) choice.addEventListener(event, () => fill(card));
     choice.addEventListener("change", () => {
       if (choice.value === "keep") marks.delete(place);
       else marks.set(place, choice.value === "drop" ? null : choice.value.slice(3));
@@ -52,13 +67,13 @@
   });
 
   const cell = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-  const save = document.getElementById("save");
-  save.disabled = data.images.some(([path]) => path === null);
+  const weight = (place) => (data.weights ? [data.weights[place]] : []);
   save.addEventListener("click", () => {
     const rows = data.images
-      .map(([path, label], place) => [path, marks.has(place) ? marks.get(place) : label])
+      .map(([path, label], place) => [path, marks.has(place) ? marks.get(place) : label, ...weight(place)])
       .filter(([, label]) => label !== null);
-    const text = [["path", "label"], ...rows].map((row) => `${row.map(cell).join(",")}\n`).join("");
+    const header = ["path", "label", ...(data.weights ? ["weight"] : [])];
+    const text = [header, ...rows].map((row) => `${row.map(cell).join(",")}\n`).join("");
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
     link.download = "clean.csv";

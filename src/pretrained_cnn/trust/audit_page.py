@@ -35,6 +35,7 @@ def write_page(
     path: Path,
     facts: Mapping[str, Any],
     images: Sequence[tuple[str | None, str]],
+    weights: Sequence[str] | None,
     findings: Sequence[tuple[Mapping[str, Any], int | None, Any, Any]],
     *,
     overwrite: bool,
@@ -45,17 +46,19 @@ def write_page(
         path: The file. It appears when it is whole.
         facts: What `Audit.to_dict` gives.
         images: For each image its path, or None if it is in no file, and its class.
+        weights: The weight of each image, for the CSV file; None for no such column.
         findings: For each finding its row, the place of its image, and what shows that image and the other one.
         overwrite: Replace a file that is there already.
 
     Raises OutputError if the file cannot be written.
     """
-    write(path, _page(facts, images, findings), overwrite=overwrite)
+    write(path, _page(facts, images, weights, findings), overwrite=overwrite)
 
 
 def _page(
     facts: Mapping[str, Any],
     images: Sequence[tuple[str | None, str]],
+    weights: Sequence[str] | None,
     findings: Sequence[tuple[Mapping[str, Any], int | None, Any, Any]],
 ) -> Iterator[str]:
     style, script = _resource("comparison.css") + _resource("audit.css"), _resource("audit.js")
@@ -80,7 +83,8 @@ look before you drop or relabel an image.</p>
             yield '<ul class="cards">'
             yield from map(_card, found[:MOST])
             yield "</ul>"
-    data = json.dumps({"images": images, "classes": list(facts["classes"])}, separators=(",", ":"))
+    content = {"images": images, "classes": list(facts["classes"]), "weights": weights}
+    data = json.dumps(content, separators=(",", ":"))
     yield f'<script type="application/json" id="data">{_in_html(data)}</script>'
     yield f"<script>{script}</script>\n</body>\n</html>"
 
@@ -93,17 +97,20 @@ def _card(found: tuple[Mapping[str, Any], int | None, Any, Any]) -> str:
         f' data-{name}="{html.escape(str(value))}"'
         for name, value in (("score", row["score"]), ("label", row["class"]), ("source", source))
     )
+    if row["suggested"] is not None:
+        attributes += f' data-suggested="{html.escape(row["suggested"])}"'
     pictures = ""
     if image is not None and row["kind"] != "broken":
         pictures += f'<div class="image">{thumbnail(Shown(source, row["class"], "", image))}</div>'
     if other is not None:
         pictures += f'<div class="image">{thumbnail(Shown(row["other"], row["class"], "", other))}</div>'
     suggested = "" if row["suggested"] is None else f' <span class="wrong">{_text(row["suggested"])}?</span>'
-    name = "" if row["source"] is None else _text("/".join(Path(source).parts[-2:]))
-    return (
-        f"<li{attributes}>{pictures}<b>{_text(row['class'])}</b>{suggested}<p>{_text(row['reason'])}</p>"
-        f'<small title="{html.escape(source)}">{name}</small></li>'
+    names = "".join(
+        f'<small title="{html.escape(each)}">{before}{_text("/".join(Path(each).parts[-2:]))}</small>'
+        for before, each in (("", row["source"]), ("copy of ", row["other"]))
+        if each is not None
     )
+    return f"<li{attributes}>{pictures}<b>{_text(row['class'])}</b>{suggested}<p>{_text(row['reason'])}</p>{names}</li>"
 
 
 def _in_html(data: str) -> str:

@@ -19,19 +19,20 @@ from pretrained_cnn.engine import Engine, open_model
 from pretrained_cnn.errors import DataError, ImageError, InvalidArgumentError
 from pretrained_cnn.foreign.files import ModelFile
 from pretrained_cnn.foreign.labels import NUMBERS
-from pretrained_cnn.images.labeled import Labeled, dataset_parts, labeled
-from pretrained_cnn.images.policy import ImagePolicy
+from pretrained_cnn.images.labeled import Labeled, columns_of_each, dataset_parts, labeled
+from pretrained_cnn.images.policy import ImagePolicy, check_policy
 from pretrained_cnn.images.sources import iter_items
+from pretrained_cnn.images.tables import Columns
 from pretrained_cnn.models import find_model
 from pretrained_cnn.spec import ModelSpec
-from pretrained_cnn.transfer.data import Images, read
+from pretrained_cnn.transfer.data import Images, concatenate, read
 from pretrained_cnn.transfer.embeddings import embed, open_store
 from pretrained_cnn.trust.confident import find_wrong_labels
 from pretrained_cnn.trust.copies import Copies, find_copies, nearest
 from pretrained_cnn.trust.findings import KINDS, Audit, Finding
 from pretrained_cnn.trust.looks import Looks, look_at
 
-__all__ = ["audit"]
+__all__ = ["Part", "audit", "find_problems"]
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ class HasEngine(Protocol):
         """Its network."""
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """Images that can all be used, with what is known of each."""
 
     images: Images
@@ -86,6 +87,8 @@ def audit(
     model: str | os.PathLike[str] | ModelSpec | Engine | HasEngine = "Xception",
     against: LabeledImages | None = None,
     *,
+    path_column: str | None = None,
+    label_column: str | None = None,
     seed: int = 0,
     cache: bool = True,
     **arguments: Any,
@@ -104,6 +107,8 @@ def audit(
         model: The network for the embeddings: a model as `pretrained_cnn.Classifier` takes it, or a
             ``Classifier``. Its classes do not matter.
         against: Images to evaluate with, given like ``source``, none of which may be in ``source``.
+        path_column: As for `pretrained_cnn.Classifier.train`.
+        label_column: As for `pretrained_cnn.Classifier.train`.
         seed: The random seed of the folds for cross-validation.
         cache: Keep embeddings on disk, where `pretrained_cnn.Classifier.train` also finds them.
         **arguments: As for `pretrained_cnn.Classifier`, unless ``model`` is one.
@@ -120,7 +125,7 @@ def audit(
     - ``small_class``: a class with fewer than 10 images, copies not counted.
 
     Embeddings are reduced to 512 principal components, and all comparisons are made in blocks. 50,000 images take
-    about 0.7 GB beside the network. Raises DataError for data that are no labeled images with one class each, and
+    about 0.8 GB beside the network. Raises DataError for data that are no labeled images with one class each, and
     BundleError for a bundle without the output ``embedding``.
 
     >>> pairs = [("examples/images/clock.png", "clock"), ("examples/images/clock.png", "candle"), ("no.jpg", "candle")]
@@ -133,7 +138,7 @@ def audit(
     4                       <NA>  small_class   clock      <NA>
     """
     seed = whole_number("seed", seed, least=0)
-    given, others = _given(source, against, _policy(model, arguments))
+    given, others = _given(source, against, Columns(path_column, label_column), _policy(model, arguments))
     engine = _engine(model, arguments)
     engine.open(("embedding",))
     identity = engine.identity() if cache else None
@@ -146,10 +151,11 @@ def audit(
     usable, units, broken = _embed(engine, [images for images, _ in parts], identity, classes)
     findings += broken
     kept = [
-        _Part(images.keep(good), looks.keep(good), vectors)
+        Part(images.keep(good), looks.keep(good), vectors)
         for (images, looks), good, vectors in zip(parts, usable, units, strict=True)
     ]
-    findings += _findings(engine, kept, classes, set(given.labels) | set(given.empty), seed)
+    side = min(engine.spec.input_size)
+    findings += find_problems(kept, classes, set(given.labels) | set(given.empty), side, seed)
     order = {kind: place for place, kind in enumerate(KINDS)}
     findings.sort(key=lambda each: (order[each.kind], -each.score, each.suggested is None))
     items = list(iter_items(given.images))
@@ -161,6 +167,7 @@ def audit(
         items=items,
         others=list(iter_items(others.images)) if others else (),
         image_policy=engine.image_policy,
+        weights=given.weights,
     )
 
 
@@ -178,29 +185,33 @@ def _engine(model: Any, arguments: dict[str, Any]) -> Engine:
 
 def _policy(model: Any, arguments: Mapping[str, Any]) -> ImagePolicy:
     """How images are read, as far as that is known before the network is loaded."""
-    given: ImagePolicy | None = arguments.get("image_policy")
+    given = arguments.get("image_policy")
     engine: Engine | None = model if isinstance(model, Engine) else getattr(model, "engine", None)
     if engine is not None:
         return engine.image_policy
     if given is not None:
-        return given
+        return check_policy(given)
     found = find_model(model)
     if not isinstance(found, Path):
         return ImagePolicy()
     return open_bundle(found, follow_links=bool(arguments.get("follow_links"))).image_policy
 
 
-def _given(source: Any, against: Any, policy: ImagePolicy) -> tuple[Labeled, Labeled | None]:
+def _given(source: Any, against: Any, columns: Columns, policy: ImagePolicy) -> tuple[Labeled, Labeled | None]:
     """The images to audit, and those that must not be among them."""
     if against is None and (parts := dataset_parts(source)) is not None:
-        others = [_labeled(each, policy) for part, each in parts.items() if part != "train"]
+        others = [_labeled(each, columns, policy) for part, each in parts.items() if part != "train"]
         labels = list(chain.from_iterable(each.labels for each in others))
         images = list(chain.from_iterable(each.images for each in others))
-        return _labeled(parts["train"], policy), Labeled(others[0].name, images, labels, tuple(dict.fromkeys(labels)))
-    return _labeled(source, policy), None if against is None else _labeled(against, policy)
+        every = Labeled(others[0].name, images, labels, tuple(dict.fromkeys(labels)))
+        return _labeled(parts["train"], columns, policy), every
+    if against is None:
+        return _labeled(source, columns, policy), None
+    of_source, of_others = columns_of_each(columns, source, against)
+    return _labeled(source, of_source, policy), _labeled(against, of_others, policy)
 
 
-def _labeled(source: Any, policy: ImagePolicy) -> Labeled:
+def _labeled(source: Any, columns: Columns, policy: ImagePolicy) -> Labeled:
     """Labeled images; what has several labels an image is refused in a sentence of its own."""
     for pair in source if isinstance(source, list) else ():
         if isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[1], tuple | list | set | frozenset):
@@ -208,7 +219,7 @@ def _labeled(source: Any, policy: ImagePolicy) -> Labeled:
                 f"<pairs>: an image has the labels {pair[1]!r}; audit judges images of one class each, so give one "
                 "label for each image"
             )
-    return labeled(source, policy=policy)
+    return labeled(source, columns, policy=policy)
 
 
 def _look(engine: Engine, data: Labeled, classes: Sequence[str]) -> tuple[Images, Looks, list[Finding]]:
@@ -239,34 +250,30 @@ def _embed(
 ) -> tuple[list[NDArray[np.bool_]], list[NDArray[np.float32]], list[Finding]]:
     """For each part: which images have an embedding; these embeddings, of length 1; and findings of the others.
 
-    Images are embedded in a random order, so that the principal components of the first block fit them all.
+    Images of all parts are embedded in a random order, so that the principal components of the first block fit all of
+    them.
     """
-    store, random = open_store(identity), np.random.default_rng(0)
+    images = parts[0] if len(parts) == 1 else concatenate(*parts)
+    first, count = len(parts[0].items), len(images.items)
+    store, order = open_store(identity), np.random.default_rng(0).permutation(count)
     basis: NDArray[np.float32] | None = None
-    usable, units, broken = [], [], []
-    for number, images in enumerate(parts):
-        good = np.zeros(len(images.items), bool)
-        every = np.empty((0, 1), np.float32)
-        order = random.permutation(len(images.items))
-        for start in range(0, len(order), BLOCK):
-            block = order[start : start + BLOCK]
-            vectors, which, errors = embed(engine, _pick(images, block), store)
-            failed = block[~np.array(which, bool)]
-            faults = [
-                _broken(images.items[i], classes[images.targets[i]], error)
-                for i, error in zip(failed.tolist(), errors, strict=True)
-            ]
-            broken += [each._replace(place=None) for each in faults] if number else faults
-            good[block[np.array(which, bool)]] = True
-            if len(vectors):
-                if basis is None:
-                    basis = _principal(_unit(vectors))
-                if not len(every):
-                    every = np.empty((len(good), basis.shape[1]), np.float32)
-                every[block[np.array(which, bool)]] = _unit(_unit(vectors) @ basis)
-        usable.append(good)
-        units.append(every if good.all() else every[good[: len(every)]])
-    return usable, units, broken
+    good, every, broken = np.zeros(count, bool), np.empty((0, 1), np.float32), []
+    for start in range(0, count, BLOCK):
+        block = order[start : start + BLOCK]
+        vectors, which, errors = embed(engine, _pick(images, block), store)
+        usable = np.array(which, bool)
+        for i, error in zip(block[~usable].tolist(), errors, strict=True):
+            fault = _broken(images.items[i], classes[images.targets[i]], error)
+            broken.append(fault if i < first else fault._replace(place=None))
+        good[block[usable]] = True
+        if len(vectors):
+            if basis is None:
+                basis = _principal(_unit(vectors))
+                every = np.empty((count, basis.shape[1]), np.float32)
+            every[block[usable]] = _unit(_unit(vectors) @ basis)
+    units = every if good.all() else every[good[: len(every)]]
+    kept = int(good[:first].sum())
+    return [good[:first], good[first:]][: len(parts)], [units[:kept], units[kept:]][: len(parts)], broken
 
 
 def _pick(images: Images, which: NDArray[np.intp]) -> Images:
@@ -287,10 +294,13 @@ def _principal(units: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray(axes[:, ::-1][:, :WIDTH], np.float32)
 
 
-def _findings(
-    engine: Engine, parts: Sequence[_Part], classes: Sequence[str], own: set[str], seed: int
+def find_problems(
+    parts: Sequence[Part], classes: Sequence[str], own: set[str], side: int, seed: int
 ) -> Iterator[Finding]:
-    """What is found in the images that can be used."""
+    """What is found in the images that can be used: those to audit and, in a second part, those to evaluate with.
+
+    ``own`` are the classes that should have images to audit; ``side`` is the network's input size.
+    """
     part = parts[0]
     count = len(part.images.items)
     contents = [key for each in parts for key in each.images.contents()]
@@ -302,7 +312,7 @@ def _findings(
     yield from _copied(parts, classes, copies, groups)
     yield from _wrong(part, classes, groups[:count], seed)
     yield from _outliers(part, classes, groups[:count])
-    yield from _unusual(part, classes, min(engine.spec.input_size))
+    yield from _unusual(part, classes, side)
     targets = part.images.targets
     for number, name in enumerate(classes):
         mine = groups[:count][targets == number]
@@ -340,7 +350,7 @@ def _groups(pairs: NDArray[np.intp], count: int) -> NDArray[np.intp]:
 
 
 def _copied(
-    parts: Sequence[_Part], classes: Sequence[str], copies: Copies, groups: NDArray[np.intp]
+    parts: Sequence[Part], classes: Sequence[str], copies: Copies, groups: NDArray[np.intp]
 ) -> Iterator[Finding]:
     """Duplicates among the first part's images, and those that are also in the second part."""
     items = [item for part in parts for item in part.images.items]
@@ -378,7 +388,7 @@ def _copied(
             yield finding(i, "leak", foreign)
 
 
-def _wrong(part: _Part, classes: Sequence[str], groups: NDArray[np.intp], seed: int) -> Iterator[Finding]:
+def _wrong(part: Part, classes: Sequence[str], groups: NDArray[np.intp], seed: int) -> Iterator[Finding]:
     """Labels that are probably wrong."""
     present, targets = np.unique(part.images.targets, return_inverse=True)
     found = find_wrong_labels(part.units, targets.astype(np.intp), groups, len(present), seed)
@@ -388,7 +398,7 @@ def _wrong(part: _Part, classes: Sequence[str], groups: NDArray[np.intp], seed: 
         yield Finding(item.name, "label", label, name, suspicion, None, reason, item.index)
 
 
-def _outliers(part: _Part, classes: Sequence[str], groups: NDArray[np.intp]) -> Iterator[Finding]:
+def _outliers(part: Part, classes: Sequence[str], groups: NDArray[np.intp]) -> Iterator[Finding]:
     """Images whose embeddings are far from all others; of copies, the first counts."""
     once = np.flatnonzero(groups == np.arange(len(groups)))
     if len(once) < 4 * NEIGHBOR:
@@ -405,7 +415,7 @@ def _outliers(part: _Part, classes: Sequence[str], groups: NDArray[np.intp]) -> 
         )
 
 
-def _unusual(part: _Part, classes: Sequence[str], side: int) -> Iterator[Finding]:
+def _unusual(part: Part, classes: Sequence[str], side: int) -> Iterator[Finding]:
     """Dark, blurred and tiny images, unless most are."""
     looks = part.looks
     measures: Sequence[tuple[Any, NDArray[np.float32], float, str]] = (

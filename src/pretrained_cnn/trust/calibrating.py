@@ -12,7 +12,7 @@ from pretrained_cnn._process import warn
 from pretrained_cnn._progress import report
 from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.bundle.store import DIGEST_BYTES, Bundle
-from pretrained_cnn.engine import Engine
+from pretrained_cnn.engine import Engine, check_speed
 from pretrained_cnn.errors import BundleError, DataError, ImageError, InvalidArgumentError
 from pretrained_cnn.evaluate import read_labeled
 from pretrained_cnn.images.sources import Item, iter_items
@@ -55,6 +55,7 @@ def calibrate(
             "calibrate needs classes that exclude each other, and this classifier has multi_label=True; "
             "a threshold for each label decides there, see ModelSpec.thresholds"
         )
+    speed = check_speed(batch_size, None, None)
     images, targets = read_labeled(engine, source, labels, columns)
     items = list(iter_items(images, engine.image_policy))
     check_count(len(items), coverage)
@@ -64,7 +65,7 @@ def calibrate(
     count = 0
     failed: list[ImageError] = []
     report("calibrate", 0, len(items))
-    for rows in engine.rows(engine.batches_of(items, batch_size=batch_size), OUTPUTS):
+    for rows in engine.rows(engine.batches_of(items, **speed), OUTPUTS):
         good += [error is None for error in rows.errors]
         for every, rows_of in zip(found, rows.outputs, strict=True):
             every[count : count + len(rows_of)] = rows_of

@@ -121,11 +121,15 @@ class Calibration:
             fits = (
                 0 < found.coverage < 1
                 and 0 <= found.threshold <= 1
+                and isinstance(found.images, int)
+                and found.references.dtype == np.float16
+                and found.distances.dtype == np.float32
                 and found.references.ndim == 2
                 and NEIGHBOR < count <= found.images
                 and found.distances.shape == (count, 2)
-                and np.isfinite(found.references.astype(np.float32)).all()
+                and np.isfinite(found.references).all()
                 and np.isfinite(found.distances).all()
+                and (found.distances >= 0).all()
             )
         except (KeyError, TypeError, ValueError, AttributeError):
             fits = False
@@ -217,7 +221,7 @@ class Calibration:
 
 def check_count(count: int, coverage: float) -> tuple[float, int]:
     """The coverage, and how many images it takes. Raises as `Calibration.fit` does."""
-    coverage = number("coverage", coverage, above=0, most=1 - 1e-6)
+    coverage = number("coverage", coverage, least=1e-6, most=1 - 1e-6)
     needed = images_needed(coverage)
     if count < needed:
         raise DataError(

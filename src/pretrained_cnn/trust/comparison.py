@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from pretrained_cnn._statistics import LEVEL, Z, exact_mcnemar, wilson
+from pretrained_cnn._statistics import LEVEL, Z, exact_mcnemar, format_p_value, wilson
 from pretrained_cnn._types import LabeledImages
 from pretrained_cnn.errors import DataError, ImageError
 from pretrained_cnn.images.tables import Columns
@@ -291,10 +291,8 @@ write_results
             "worse": f"{b} is worse than {a}",
             "not told apart": f"{a} and {b} are not told apart",
         }
-        return (
-            f"{self.only_a:,} right only in {a}, {self.only_b:,} only in {b}, "
-            f"p = {self.p_value:.3f}: {found[self.verdict]}"
-        )
+        p_value = f"p = {format_p_value(self.p_value)}".replace("= <", "< ")
+        return f"{self.only_a:,} right only in {a}, {self.only_b:,} only in {b}, {p_value}: {found[self.verdict]}"
 
     @override
     def __str__(self) -> str:

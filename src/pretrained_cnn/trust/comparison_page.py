@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pretrained_cnn._page import head, write
+from pretrained_cnn._statistics import format_p_value
 from pretrained_cnn.errors import ImageError
 from pretrained_cnn.images.decode import decode
 from pretrained_cnn.images.policy import ImagePolicy
@@ -132,7 +133,7 @@ def _figures(facts: Mapping[str, Any], a: str, b: str) -> Iterator[str]:
         "Images": f"{facts['images']:,}",
         f"Right only in {a}": f"{facts['only_a']:,}",
         f"Right only in {b}": f"{facts['only_b']:,}",
-        "p-value (McNemar, exact)": f"{facts['p_value']:.3f}",
+        "p-value (McNemar, exact)": html.escape(format_p_value(facts["p_value"])),
         "Least difference that they show": f"{100 * facts['detectable']:.1f} points",
         "Images needed to tell": "not known" if needed is None else f"about {needed:,}",
     }

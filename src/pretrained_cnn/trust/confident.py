@@ -52,8 +52,8 @@ def find_wrong_labels(
     """
     weights = np.ones(len(targets))
     images = HeadData(vectors, targets, weights)
-    held = data.hold_out(targets, groups, seed)
-    if classes < 2 or not held:
+    held = data.hold_out(targets, groups, seed) if classes > 1 else []
+    if not held:
         return WrongLabels(np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0), np.empty((0, 2)))
     strength = choose_strength([(images.keep(~which), images.keep(which)) for which in held], classes).strength
     folds = data.deal(targets, groups, [1 / data.FOLDS] * data.FOLDS, seed)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -103,6 +102,8 @@ class Audit:
     """The images of ``against``, not decoded."""
     image_policy: ImagePolicy = field(default=ImagePolicy(), repr=False)
     """How they are read."""
+    weights: Sequence[float] | None = field(default=None, repr=False)
+    """The weight of each image in training, if the source has weights."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -160,8 +161,9 @@ class Audit:
         """Write a CSV file to train with, without the images that are `marked`. Returns the number of its images.
 
         Args:
-            path: The file, with the columns ``path`` and ``label`` that `pretrained_cnn.Classifier.train` takes. The
-                path of an image below the folder of the file is relative to it, else absolute.
+            path: The file, with the columns ``path`` and ``label`` that `pretrained_cnn.Classifier.train` takes, and
+                ``weight`` if the source has weights. The path of an image below the folder of the file is relative to
+                it, else absolute.
             kinds: The kinds of findings that are left out, such as ``("duplicate", "leak", "broken")``.
             overwrite: Replace a file that is there already.
 
@@ -180,13 +182,18 @@ class Audit:
             raise DataError(f"all {len(self.sources):,} images are marked; leave out less with kinds=...")
         if missing := sorted(set(self.labels) - {self.labels[i] for i in kept}):
             warn(f"all images of {', '.join(map(repr, missing))} are marked, so {path} lacks them")
+        if spaced := next((label for label in self.labels if label != label.strip()), None):
+            raise DataError(
+                f"the class {spaced!r} begins or ends with a space, which a CSV file does not keep; rename the class"
+            )
         folder = os.path.abspath(path.parent)
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["path", "label"])
-        writer.writerows([_path_for(self._item(i), folder), self.labels[i]] for i in kept)
+        weights = self._weights()
+        rows = [["path", "label"], *([_path_for(self._item(i), folder), self.labels[i]] for i in kept)]
+        if weights is not None:
+            rows = [[*row, cell] for row, cell in zip(rows, ["weight", *(weights[i] for i in kept)], strict=True)]
+        text = "".join(",".join(map(_cell, row)) + "\n" for row in rows)
         try:
-            content = text.getvalue().encode()
+            content = text.encode()
         except UnicodeEncodeError as error:
             line = escape(str(error.object)[: error.end].rpartition("\n")[2])
             raise DataError(f"{line}...: a CSV file holds no name that is not UTF-8; rename the file") from None
@@ -227,7 +234,7 @@ class Audit:
         ]
         items = map(self._item, range(len(self.sources)))
         images = [(_absolute(item.path), label) for item, label in zip(items, self.labels, strict=True)]
-        write_page(Path(path), self.to_dict(), images, findings, overwrite=overwrite)
+        write_page(Path(path), self.to_dict(), images, self._weights(), findings, overwrite=overwrite)
 
     @override
     def __str__(self) -> str:
@@ -259,8 +266,17 @@ class Audit:
         found = ", ".join(f"{kind} {count}" for kind, count in self.counts.items() if count)
         return f"Audit({len(self.sources)} images: {found or 'nothing was found'})"
 
+    def _weights(self) -> list[str] | None:
+        """The weights as they stand in a CSV file."""
+        return None if self.weights is None else [repr(float(weight)) for weight in self.weights]
+
     def _item(self, index: int) -> Item:
         return self.items[index] if self.items else Item(index, self.sources[index], self.sources[index])
+
+
+def _cell(text: str) -> str:
+    """A cell of a CSV file; the module csv leaves a carriage return without quotes where lines end in a line feed."""
+    return '"' + text.replace('"', '""') + '"' if re.search(r'[",\r\n]', text) else text
 
 
 def row_of(finding: Finding) -> dict[str, Any]:
@@ -276,7 +292,15 @@ def _line(finding: Finding) -> str:
 
 
 def _absolute(path: str | None) -> str | None:
-    return path if path is None or is_address(path) else os.path.abspath(path)
+    """What the CSV file of a page calls an image; None for one that is in no file, or whose name is not UTF-8."""
+    if path is None or is_address(path):
+        return path
+    absolute = os.path.abspath(path)
+    try:
+        absolute.encode()
+    except UnicodeEncodeError:
+        return None
+    return absolute
 
 
 def _path_for(item: Item, folder: str) -> str:
@@ -287,5 +311,5 @@ def _path_for(item: Item, folder: str) -> str:
     if is_address(path):
         return path
     absolute = os.path.abspath(path)
-    inside = absolute.startswith(os.path.join(folder, ""))
-    return os.path.relpath(absolute, folder) if inside else absolute
+    relative = os.path.relpath(absolute, folder) if absolute.startswith(os.path.join(folder, "")) else absolute
+    return relative if relative == relative.strip() else absolute  # readers of CSV files drop spaces around a cell
