@@ -2,9 +2,10 @@
 
 Run: ``python benchmarks/throughput.py FOLDER [--images 300] [--by-hand 24] [--runtimes keras,openvino:bfloat16]
 [--kinds 500,12] [--work FOLDER] [NAME ...]`` with a folder of photos. They are linked to until there are enough: as
-they are (``500``), and enlarged to 12 megapixels (``12``). A name behind a colon is a precision. Each measurement is a
-process of its own, with random weights; building the network and the first batch are not counted. With ``--work`` the
-enlarged photos and the converted networks are kept in a folder; ``--images 0`` only makes them.
+they are (``500``), and enlarged to 12 megapixels (``12``). A name behind a colon is a precision. Each side is measured
+in a process of its own, with random weights, three times over all photos; the median counts, and building the network
+and the first batch do not. With ``--work`` the enlarged photos and the converted networks are kept in a folder;
+``--images 0`` only makes them.
 
 - By hand: ``load_img``, ``preprocess_input`` and ``model.predict``, an image at a time.
 - Dataset: ``image_dataset_from_directory`` and ``model.predict``.
@@ -22,6 +23,7 @@ import itertools
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -43,6 +45,7 @@ from pretrained_cnn.images.sources import single_item
 
 NAMES = ["MobileNetV2", "ResNet50", "Xception"]
 RUNTIMES = ["keras", "openvino", "openvino:bfloat16", "openvino:int8", "onnxruntime", "litert"]
+ROUNDS = 3
 KINDS = {"500": "as they are", "12": "12 megapixels"}
 MEAN, STD = (255 * np.array(each, np.float32) for each in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
 
@@ -58,7 +61,12 @@ def fill(folder: Path, photos: list[Path], images: int) -> Path:
     return folder
 
 
-def seconds(work: Callable[[], Any]) -> float:
+def seconds(work: Callable[[], Any], rounds: int = 1) -> float:
+    """The median over the rounds."""
+    return statistics.median(_once(work) for _ in range(rounds))
+
+
+def _once(work: Callable[[], Any]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
@@ -97,7 +105,7 @@ def dataset(name: str, photos: list[Path]) -> Measured:
 
     with tempfile.TemporaryDirectory() as first:
         classify(fill(Path(first, "first"), photos, BATCH_SIZE))
-    return measured(photos, seconds(lambda: classify(photos[0].parent)))
+    return measured(photos, seconds(lambda: classify(photos[0].parent), ROUNDS))
 
 
 class Photos:
@@ -133,13 +141,14 @@ def data_loader(name: str, photos: list[Path]) -> Measured:
             return [model(batch).logits.softmax(dim=1).argmax(dim=1) for batch in loader]
 
     classify(photos[:BATCH_SIZE])
-    return measured(photos, seconds(lambda: classify(photos)))
+    return measured(photos, seconds(lambda: classify(photos), ROUNDS))
 
 
 def ours(clf: Classifier, photos: list[Path]) -> Measured:
     """The rate, the memory, and then the rate if every core were busy with nothing but decoding and the runtime."""
     clf.predict_batch(photos[:BATCH_SIZE])
-    rate, peak, _ = measured(photos, seconds(lambda: [result.top for result in clf.stream(photos[0].parent)]))
+    taken = seconds(lambda: [result.top for result in clf.stream(photos[0].parent)], ROUNDS)
+    rate, peak, _ = measured(photos, taken)
     network = clf.engine.open()
     batch = np.zeros((BATCH_SIZE, *clf.spec.input_size, 3), np.uint8)
     run = min(seconds(lambda: network.run(batch)) for _ in range(10)) / BATCH_SIZE

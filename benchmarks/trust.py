@@ -216,8 +216,8 @@ def label_next(photos: Photos) -> None:
 def simulate_labeling(photos: Photos, near: int) -> NDArray[np.float64]:
     """The accuracy of each way, split and number of labels, ``(3, SEEDS, 9)``.
 
-    There are ``near`` times fewer photos to choose from, and ``near`` near copies of each: but for the first, the
-    embeddings have noise of 15 % of their deviation.
+    There are ``near`` times fewer photos to choose from, and ``near`` near copies of each. The embeddings of all copies
+    except the first have noise of 15 % of their deviation.
     """
     count = len(photos.clothes)
     found = np.zeros((len(WAYS), SEEDS, len(LABELED)))

@@ -159,6 +159,7 @@ def test_a_stream_ends_its_threads_when_the_consumer_fails() -> None:
         ({"top": "5"}, "top='5' is not a whole number"),
         ({"batch_size": 0}, "batch_size=0 is not"),
         ({"workers": 0}, "workers=0 is not"),
+        ({"workers": 10**6}, "workers=1000000 is not a whole number from 1 to 1024"),
         ({"prefetch": True}, "prefetch=True is not"),
         ({"errors": "ignore"}, "errors='ignore' is not known; choose 'raise' or 'return'"),
     ],

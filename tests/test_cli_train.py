@@ -102,6 +102,7 @@ def test_train_with_every_option(main: Any, folder: Path, tmp_path: Path) -> Non
         (["--head", "mlp", "--hidden", "64,x"], "argument --hidden: 'x' is not a whole number of at least 1"),
         (["--head", "mlp", "--dropout", "1"], "--dropout 1.0 leaves nothing to learn from; give a number below 1"),
         (["--batch-size", "8"], "--batch-size has no meaning for --head linear, which is fitted to convergence; leave"),
+        (["--seed", "-1"], "--seed -1 is not a whole number of at least 0"),
         (["--copies", "2"], "--copies needs --augment and no --unfreeze, which changes the images again in each epoch"),
         (["--head", "mlp", "--optimizer", "adan"], "--optimizer adan"),
     ],
@@ -112,6 +113,22 @@ def test_settings_of_train_that_do_not_go_together(
     code, out, err = main("train", folder / "train", *MODEL, *options, "--output", tmp_path / "a.bundle")
     assert (code, out) == (2, "")
     assert message in err
+
+
+def test_train_with_several_labels(main: Any, folder: Path, tmp_path: Path) -> None:
+    rows = [f'{path},"{path.parent.name},any"\n' for path in sorted(folder.glob("validation/*/*.png"))]
+    (tmp_path / "a.csv").write_text("path,label\n" + "".join(rows))
+    code, out, err = main("train", tmp_path / "a.csv", *MODEL, "--multi-label", "--output", tmp_path / "a.bundle")
+    assert code == 0, err
+    assert "\t4 labels\t" in out
+    code, out, err = main("evaluate", tmp_path / "a.csv", "--model", tmp_path / "a.bundle")
+    assert (code, "mean average precision" in out) == (0, True), err
+
+
+def test_embed_names_what_does_not_exist(main: Any, tmp_path: Path) -> None:
+    code, _, err = main("embed", tmp_path / "no", *MODEL, "--output", tmp_path / "e.npy")
+    assert (code, err) == (1, f"pretrained-cnn: {tmp_path}/no: the file or folder does not exist\n")
+    assert not (tmp_path / "e.npy").exists()
 
 
 def test_train_with_changed_copies(main: Any, folder: Path, tmp_path: Path) -> None:

@@ -270,8 +270,9 @@ def test_a_runtime_of_the_whole_process_takes_no_number() -> None:
 
     with pytest.raises(InvalidArgumentError, match="threads=2: runtime='keras' cannot be told how many"):
         get_runtime("keras").open(None, ["scores"], threads=2)
-    with pytest.raises(InvalidArgumentError, match="threads"):
-        get_runtime("litert").open(None, ["scores"], threads=0)
+    for threads in (0, 10**6):
+        with pytest.raises(InvalidArgumentError, match=f"threads={threads} is not a whole number from 1 to 1024"):
+            get_runtime("litert").open(None, ["scores"], threads=threads)
 
 
 # Conversions

@@ -116,9 +116,15 @@ def test_classifier_takes_the_arguments_of_train(images: list[str], classes: lis
     clf = ImageClassifier(SMALL, head="mlp", epochs=1, class_weight={"down": 2.0}, seed=3).fit(images, classes)
     settings = clf.classifier_.report.settings
     assert (settings["head"], settings["epochs"], settings["seed"]) == ("mlp", 1, 3)
-    assert settings["class_weight"] == {"1 down": 2.0}
-    assert [label.id for label in clf.classifier_.spec.labels] == [f"{i} {name}" for i, name in enumerate(CLASSES)]
-    with pytest.raises(DataError, match="class_weight names 'up', but the classes are '0 across'"):
+    assert settings["class_weight"] == {"down": 2.0}
+    assert [label.id for label in clf.classifier_.spec.labels] == list(CLASSES)
+    with pytest.raises(InvalidArgumentError, match="multi_label=True: an ImageClassifier gives one class; use Classi"):
+        ImageClassifier(SMALL, multi_label=True).fit(images, classes)
+    with pytest.raises(InvalidArgumentError, match="classifier_=3 is no argument of ImageClassifier"):
+        ImageClassifier(SMALL, classifier_=3)
+    with pytest.raises(DataError, match="has the label 'nan', which stands for a missing one"):
+        ImageClassifier(SMALL).fit(images, np.array([np.nan, *classes[1:]]))
+    with pytest.raises(DataError, match="class_weight names 'up', but the classes are 'across'"):
         ImageClassifier(SMALL, class_weight={"up": 2.0}).fit(images, classes)
     with pytest.raises(DataError, match="2 classes in y do not fit 36 images in X"):
         ImageClassifier(SMALL).fit(images, ["a", "b"])

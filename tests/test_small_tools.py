@@ -32,6 +32,12 @@ def test_the_least_whole_number_may_be_another() -> None:
         whole_number("seed", -1, least=0)
 
 
+def test_a_whole_number_may_have_a_limit() -> None:
+    assert whole_number("threads", 8, most=8) == 8
+    with pytest.raises(InvalidArgumentError, match=r"^threads=9 is not a whole number from 1 to 8$"):
+        whole_number("threads", 9, most=8)
+
+
 @pytest.mark.parametrize("value", [0.5, np.float32(0.5), np.float64(0.5)])
 def test_a_number_of_any_kind_comes_back_as_a_float(value: Any) -> None:
     assert type(number("rate", value, above=0, most=1)) is float

@@ -47,14 +47,19 @@ OTHER_NAMES = {
 """What other libraries call something, and what it is called here."""
 
 
-def whole_number(name: str, value: object, least: int = 1) -> int:
-    """``value`` as an ``int`` of at least ``least``. Raises InvalidArgumentError for anything else."""
+MAX_THREADS = 1024
+"""More threads would fill the memory before they compute anything."""
+
+
+def whole_number(name: str, value: object, least: int = 1, most: int | None = None) -> int:
+    """``value`` as an ``int`` within the bounds, which count. Raises InvalidArgumentError for anything else."""
     try:
         whole = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]  # any object may come
     except TypeError:
         whole = None
-    if whole is None or whole < least:
-        raise InvalidArgumentError(f"{name}={value!r} is not a whole number of at least {least}")
+    if whole is None or whole < least or (most is not None and whole > most):
+        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise InvalidArgumentError(f"{name}={value!r} is not a whole number {bounds}")
     return whole
 
 
@@ -94,7 +99,10 @@ def check_free(path: Path, *, overwrite: bool) -> None:
     if os.path.lexists(path) and not overwrite:
         raise OutputError(f"{path} already exists; replace it with overwrite=True, or choose another name")
     if not path.parent.is_dir():
-        raise OutputError(f"{path}: the folder {path.parent} does not exist; make it first")
+        problem = (
+            "is a file and not a folder; choose another" if path.parent.exists() else "does not exist; make it first"
+        )
+        raise OutputError(f"{path}: the folder {path.parent} {problem}")
 
 
 def listed(choices: Iterable[object]) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from typing_extensions import Unpack
 
 from pretrained_cnn import _settings, identity
-from pretrained_cnn._check import choice, listed, similar, whole_number
+from pretrained_cnn._check import MAX_THREADS, choice, listed, similar, whole_number
 from pretrained_cnn._lazy import Reference
 from pretrained_cnn._process import import_keras, random_kept
 from pretrained_cnn._progress import report
@@ -247,7 +247,7 @@ class Engine:
             if precision != "auto":
                 spec_.check_precision(precision)
                 self._taken = spec_, precision
-        self.threads = None if threads is None else whole_number("threads", threads)
+        self.threads = None if threads is None else whole_number("threads", threads, most=MAX_THREADS)
         if precision == "int8" and quantize is None:
             raise InvalidArgumentError(
                 'precision="int8" needs quantize=..., about 300 images of the kind to be classified'
@@ -1091,10 +1091,14 @@ class Speed(TypedDict, total=False):
 
 
 def check_speed(batch_size: int | None, workers: int | None, prefetch: int | None) -> Speed:
-    """The arguments by name. Raises InvalidArgumentError for one that is not a whole number of at least 1."""
-    for name, value in (("batch_size", batch_size), ("workers", workers), ("prefetch", prefetch)):
+    """The arguments by name. Raises InvalidArgumentError for one that is no whole number, is 0, or too many threads."""
+    for name, value, most in (
+        ("batch_size", batch_size, None),
+        ("workers", workers, MAX_THREADS),
+        ("prefetch", prefetch, None),
+    ):
         if value is not None:
-            whole_number(name, value)
+            whole_number(name, value, most=most)
     return Speed(batch_size=batch_size, workers=workers, prefetch=prefetch)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from pretrained_cnn.cli.console import log_to_stderr
+from pretrained_cnn.cli.looking import check_images
 from pretrained_cnn.cli.options import Command, option
 from pretrained_cnn.cli.shared import OUTPUT, StreamOptions, load_classifier
 from pretrained_cnn.cli.status import Status
@@ -27,6 +28,8 @@ class Options(StreamOptions):
 
 def _run(options: Options) -> Status:
     log_to_stderr()
+    if len(options.source) == 1:
+        check_images(options.source[0])
     from pretrained_cnn.cli.writing import write
     from pretrained_cnn.results.stream import Sources
 

@@ -118,7 +118,8 @@ def _run(options: Options) -> Status:
     head = _head(options)
     check_free(Path(options.output), overwrite=options.overwrite)  # before hours of training
     check_exists(options.data)
-    model = load_classifier(options, need_labels=False)
+    # What --multi-label says of a model file does not matter here, since its own classes do not.
+    model = load_classifier(dataclasses.replace(options, multi_label=False), need_labels=False)
     if options.format is not None:
         get_format(options.format).require()
     if model.engine.graph is None:
@@ -156,10 +157,11 @@ def _run(options: Options) -> Status:
     if options.json:
         say(json.dumps(report.to_dict()))
     else:
-        found = f"{len(report.classes)} classes\t{report.metrics['validation_accuracy']:.4f} of validation"
         if options.multi_label:
             precision = report.metrics["validation_mean_average_precision"]
             found = f"{len(report.classes)} labels\t{precision:.4f} mean average precision on validation"
+        else:
+            found = f"{len(report.classes)} classes\t{report.metrics['validation_accuracy']:.4f} of validation"
         names = ", ".join(map(escaped, report.classes[:NAMES]))
         more = f" and {len(report.classes) - NAMES:,} more" if len(report.classes) > NAMES else ""
         say(f"{options.output}\t{found}\t{names}{more}")

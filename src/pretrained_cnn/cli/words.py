@@ -31,6 +31,8 @@ def in_options(message: str, options: Iterable[str]) -> str:
     'give --scale and --mean, or wrap it with from_keras(model, mean=...)'
     >>> in_options("epochs=... has no meaning here", ["epochs"])
     '--epochs has no meaning here'
+    >>> in_options("seed=-1 is not known; leave seed out, or choose by path_column=...", ["seed", "path_column"])
+    '--seed -1 is not known; leave --seed out, or choose by --path-column'
     >>> in_options("unknown model 'x'; list_models() gives all names", [])
     "unknown model 'x'; `pretrained-cnn models` lists all names"
     """
@@ -41,6 +43,7 @@ def in_options(message: str, options: Iterable[str]) -> str:
         message = re.sub(rf"(?<![\w.'\"]){name}=True\b", flag, message)
         message = re.sub(rf"(?<![\w.'\"]){name}={_QUOTED}", rf"{flag} \1", message)
         message = re.sub(rf"^{name}=\.\.\. (?=goes|has|needs)", rf"{flag} ", message)
-        message = re.sub(rf"(?<![\w.'\"]){name}=(?=[\w<])", f"{flag} ", message)
-        message = re.sub(rf"\b(give|and|or|no|needs|,) {name}=(?:\.\.\.|\[\.\.\.\])(?!\))", rf"\1 {flag}", message)
+        message = re.sub(rf"(?<![\w.'\"]){name}=(?=[-\w<])", f"{flag} ", message)
+        message = re.sub(rf"\bleave {name} out\b", f"leave {flag} out", message)
+        message = re.sub(rf"\b(give|and|or|no|needs|by|,) {name}=(?:\.\.\.|\[\.\.\.\])(?!\))", rf"\1 {flag}", message)
     return message

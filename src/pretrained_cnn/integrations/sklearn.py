@@ -75,7 +75,7 @@ class _ImageEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn is u
     def _take(self, arguments: Mapping[str, Any]) -> None:
         """Keep arguments that are no parameters of the constructor's own. A wrong one is refused by `fit`."""
         for name, value in arguments.items():
-            if hasattr(type(self), name):
+            if hasattr(type(self), name) or name.startswith("_") or name.endswith("_"):
                 raise InvalidArgumentError(f"{name}={value!r} is no argument of {type(self).__name__}")
             setattr(self, name, value)
         if arguments:
@@ -237,23 +237,25 @@ class ImageClassifier(ClassifierMixin, _ImageEstimator):  # type: ignore[misc]
         classes, targets = np.unique(_targets(y), return_inverse=True)
         if len(items) != len(targets):
             raise DataError(f"{len(targets)} classes in y do not fit {len(items)} images in X")
-        width = len(str(len(classes)))
-        # Sorted as text, the labels have to come in the order of the classes.
-        labels = [f"{i:0{width}} {value}" for i, value in enumerate(classes)]
+        names = _names(classes)
         given = self.get_params(deep=False)
+        if given.get("multi_label"):
+            raise InvalidArgumentError("multi_label=True: an ImageClassifier gives one class; use Classifier.train")
         if isinstance(self.class_weight, Mapping):
-            index = dict(zip(classes.tolist(), labels, strict=True))
+            index = dict(zip(classes.tolist(), names, strict=True))
             weights = self.class_weight.items()
             given["class_weight"] = {index.get(value, str(value)): weight for value, weight in weights}
-        pairs = [((item.name, item.image), labels[target]) for item, target in zip(items, targets, strict=True)]
+        pairs = [((item.name, item.image), names[target]) for item, target in zip(items, targets, strict=True)]
         self.classifier_ = Classifier.train(pairs, given.pop("model"), sample_weight=sample_weight, **given)
+        places = {label.id: place for place, label in enumerate(self.classifier_.labels)}
+        self._columns = [places[name] for name in names]
         self.classes_ = classes
         return self
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:  # noqa: N803
         """The probabilities of ``classes_``, float32 ``(N, C)``. Raises the ImageError of the first bad image."""
         check_is_fitted(self)
-        return self.classifier_.predict_proba(_images(X))
+        return self.classifier_.predict_proba(_images(X))[:, self._columns]
 
     def predict_log_proba(self, X: Any) -> NDArray[np.float32]:  # noqa: N803
         """The logarithms of `predict_proba`, float32 ``(N, C)``; of a probability of 0 it is minus infinity."""
@@ -316,6 +318,12 @@ def _targets(y: Any) -> NDArray[Any]:
     targets = np.asarray(values)
     check_classification_targets(targets)
     return targets
+
+
+def _names(classes: NDArray[Any]) -> list[str]:
+    """The names of the classes: their text, with a number before it where blanks alone tell two apart."""
+    names = [str(value).strip() for value in classes]
+    return names if len(set(names)) == len(names) else [f"{i} {value}" for i, value in enumerate(classes)]
 
 
 def _is_missing(value: Any) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
 
-from pretrained_cnn._check import choice, listed, whole_number
+from pretrained_cnn._check import MAX_THREADS, choice, listed, whole_number
 from pretrained_cnn._lazy import Reference
 from pretrained_cnn._registry import Registry, as_function
 from pretrained_cnn.errors import InvalidArgumentError, InvalidSpecError, MissingDependencyError, install_line
@@ -158,7 +158,7 @@ choose runtime='openvino', or leave precision out
         """
         if threads is None:
             return
-        whole_number("threads", threads)
+        whole_number("threads", threads, most=MAX_THREADS)
         factory = self.factory.resolve() if isinstance(self.factory, Reference) else self.factory
         if "threads" not in inspect.signature(factory).parameters:
             raise InvalidArgumentError(
