@@ -125,7 +125,7 @@ def audit(
     - ``small_class``: a class with fewer than 10 images, copies not counted.
 
     Embeddings are reduced to 512 principal components, and all comparisons are made in blocks. 50,000 images take
-    about 0.8 GB beside the network. Raises DataError for data that are no labeled images with one class each, and
+    about 0.8 GB with a small network. Raises DataError for data that are no labeled images with one class each, and
     BundleError for a bundle without the output ``embedding``.
 
     >>> pairs = [("examples/images/clock.png", "clock"), ("examples/images/clock.png", "candle"), ("no.jpg", "candle")]
