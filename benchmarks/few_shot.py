@@ -74,7 +74,7 @@ def plain(targets: NDArray[np.intp]) -> LogisticRegression:
 def by_cross_validation(targets: NDArray[np.intp]) -> LogisticRegressionCV:
     """The same with C chosen by log loss; it has no more folds than the smallest class has images."""
     folds = min(5, int(np.bincount(targets).min()))
-    return LogisticRegressionCV(Cs=np.logspace(-4, 2, 7), cv=folds, scoring="neg_log_loss", max_iter=300, n_jobs=-1)
+    return LogisticRegressionCV(Cs=np.logspace(-4, 2, 7), cv=folds, scoring="neg_log_loss", max_iter=300)
 
 
 HEADS: dict[str, Fit] = {

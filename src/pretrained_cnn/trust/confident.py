@@ -17,8 +17,8 @@ __all__ = ["WrongLabels", "find_wrong_labels", "wrong_labels"]
 BLOCK = 4096
 """Images whose scores are in memory at once."""
 
-TOLERANCE = 1e-6
-"""How far the mean loss of a head may be from its minimum, in nats."""
+TOLERANCE = 1e-5
+"""How far the loss of a head may be from its minimum, as a share of it."""
 
 IMPROBABLE = 0.15
 """A label is wrong too if its class gets less than this part of the probability that images labeled so usually have.
