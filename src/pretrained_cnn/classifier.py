@@ -955,7 +955,8 @@ class Classifier:
             batch_size: As for `stream`.
             progress: As for `train`.
 
-        This classifier is not changed. `save` keeps the calibration in the bundle. Scores and embedding take one pass
+        An image that was trained on is recognized by its content. If it was saved again, `audit` with ``against=`` finds
+        it. This classifier is not changed. `save` keeps the calibration in the bundle. Scores and embedding take one pass
         of the network; NumPy computes the rest, with every runtime.
 
         Raises DataError for too few images, and if the classifier was trained on one of them; InvalidArgumentError with
