@@ -956,8 +956,8 @@ class Classifier:
             progress: As for `train`.
 
         An image that was trained on is recognized by its content. If it was saved again, `audit` with ``against=`` finds
-        it. This classifier is not changed. `save` keeps the calibration in the bundle. Scores and embedding take one pass
-        of the network; NumPy computes the rest, with every runtime.
+        it. This classifier is not changed. `save` keeps the calibration in the bundle. Scores and embedding take one
+        pass of the network; NumPy computes the rest, with every runtime.
 
         Raises DataError for too few images, and if the classifier was trained on one of them; InvalidArgumentError with
         ``multi_label=True``; BundleError for a bundle without the output ``embedding``. Warns of classes without an
