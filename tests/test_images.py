@@ -373,8 +373,10 @@ def test_iterables_of_anything(clock: Path) -> None:
 
 @pytest.mark.parametrize("image", [b"", halves(), np.zeros((4, 4, 3)), np.zeros((4, 4)), io.BytesIO(), 3])
 def test_one_image_where_several_are_expected(image: Any) -> None:
-    with pytest.raises(ImageError, match="this is one image where several are expected; give a list, or use predict"):
+    hint = "; if each row is an image, give array.reshape(-1, h, w)" if np.shape(image) == (4, 4) else ""
+    with pytest.raises(ImageError, match="this is one image where several are expected; give a list, or use") as caught:
         names(image)
+    assert str(caught.value).endswith(f"use predict for one{hint}")
 
 
 # Batching

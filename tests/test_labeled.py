@@ -398,6 +398,10 @@ def test_classes_that_look_alike_are_warned_of(pair: Any) -> None:
     ]
 
 
+def test_the_bytes_of_a_file_are_one_image() -> None:
+    assert labeled([(memoryview(b"a"), "red"), (memoryview(b"b"), "blue")]).labels == ["red", "blue"]
+
+
 def test_blanks_around_labels_do_not_count() -> None:
     with messages() as warned:
         data = labeled([("a.png", "red"), ("b.png", "red "), ("c.png", "\tblue")])
@@ -490,6 +494,7 @@ def test_labels_by_number() -> None:
             pandas.DataFrame({"path": PATHS, "label": ["['a']", "b", ""]}),
             r"row 0 has the labels \"\['a'\]\", which are",
         ),
+        (["0.png"], r"<list>: these are no pairs of an image and its labels; .* give a table, \(X, Y\), or pairs"),
         (pandas.DataFrame({"path": PATHS, "a": [1, 0, 2]}), "row 2 has 2 in the column 'a'; .* remove columns that ar"),
     ],
 )

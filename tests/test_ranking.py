@@ -65,7 +65,23 @@ def test_no_two_alike_in_one_pass(pool: Path) -> None:
     assert [len(result) for result in ranked] == [2] * 18
     again = clf.rank_unlabeled(pool, n=18, batch_size=5)
     assert [result.source for result in again][:1] == [result.source for result in ranked][:1]
-    assert len(clf.rank_unlabeled(pool, n=1000)) == 36
+    assert len(clf.rank_unlabeled(pool, n=1000)) == 18
+    first = ranked[0].source
+    few = [first] * 9 + [each.source for each in ranked[1:3]]
+    assert {each.source for each in clf.rank_unlabeled(few, n=3)} == {each.source for each in ranked[:3]}
+
+
+def test_a_calibrated_classifier_says_what_is_unknown(pool: Path) -> None:
+    from patterns import SMALL
+
+    from pretrained_cnn import Classifier
+
+    photos = sorted(pool.glob("*/0*.png"))
+    clf = Classifier(SMALL).calibrate([(path, "ab"[i % 2]) for i, path in enumerate(photos)], coverage=0.6)
+    ranked = clf.rank_unlabeled(photos, n=5)
+    alone = clf.predict_batch([result.source for result in ranked])
+    assert [(each.status, each.label_set) for each in ranked] == [(each.status, each.label_set) for each in alone]
+    assert None not in {each.label_set for each in ranked}
 
 
 def test_the_command_prints_images_that_can_be_cut_out(pool: Path, capsys: Any, monkeypatch: Any) -> None:
@@ -81,5 +97,5 @@ def test_the_command_prints_images_that_can_be_cut_out(pool: Path, capsys: Any, 
     assert len(lines) == 4
     assert all(Path(name).is_file() and {first, second} == {"a", "b"} for name, first, _, second, _ in lines)
     assert "2 images cannot be read and are left out, such as" in captured.err
-    assert cli.main(["label-next", str(pool), "-m", "patterns:SMALL", "-n", "2", "--json"]) == 0
-    assert [json.loads(line)["source"] for line in capsys.readouterr().out.splitlines()] == [x[0] for x in lines[:2]]
+    assert cli.main(["label-next", str(pool), "-m", "patterns:SMALL", "-n", "4", "--json"]) == 0
+    assert [json.loads(line)["source"] for line in capsys.readouterr().out.splitlines()] == [x[0] for x in lines]

@@ -13,6 +13,7 @@ import pytest
 
 from pretrained_cnn import (
     Classifier,
+    ImageError,
     InvalidArgumentError,
     MissingDependencyError,
     RuntimeSpec,
@@ -224,6 +225,12 @@ def test_a_precision_that_does_not_go_with_the_rest(arguments: dict[str, Any], m
         Classifier(RuntimeConformance.spec, **arguments)
 
 
+def test_a_bundle_that_is_quantized_is_not_quantized_again() -> None:
+    bundle = Path(__file__).parent / "released" / "0.1.0" / "bundles" / "int8"
+    with pytest.raises(InvalidArgumentError, match="int8 is quantized already; leave precision out"):
+        Classifier.load(bundle, precision="int8")
+
+
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_openvino_in_half_precision(precision: Any, clock: Path) -> None:
     """Where the CPU has the instructions, the scores are near those of float32; elsewhere it is refused."""
@@ -262,6 +269,12 @@ def test_int8_on_a_named_backbone(
         assert not [record for record in caplog.records if "converting" in record.message], "it was converted once"
         Classifier(spec, runtime="openvino", precision="int8", quantize=photos[:10]).predict_proba(eight_photos)
     assert [len(images) for images in given] == [13, 8], "other images give another network"
+    large = np.random.default_rng(0).random((10, 60, 50, 3), np.float32) * 255
+    Classifier(spec, runtime="openvino", precision="int8", quantize=large).predict_proba(eight_photos[:1])
+    assert given[-1].shape == (8, 40, 24, 3), "an array is read as any other source"
+    one = Classifier(spec, runtime="openvino", precision="int8", quantize=large[0])
+    with pytest.raises(ImageError, match="this is one image where several are expected"):
+        one.predict_proba(eight_photos[:1])
 
 
 @pytest.mark.slow

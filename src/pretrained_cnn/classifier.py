@@ -994,7 +994,7 @@ class Classifier:
 
         Args:
             source: Images without labels, as `stream` takes them. Bad images are left out, with a warning.
-            n: The number of images to return, or all if the source has fewer.
+            n: The number of images to return, or all if the source has fewer. Of copies, the first counts.
             batch_size: As for `stream`.
 
         An image is uncertain if its two best scores are close; with ``multi_label=True``, if some score is close to its
@@ -1008,7 +1008,8 @@ class Classifier:
         """
         from pretrained_cnn.trust import rank_unlabeled
 
-        return rank_unlabeled(self._engine, source, whole_number("n", n), batch_size=batch_size)
+        n = whole_number("n", n)
+        return rank_unlabeled(self._engine, source, n, batch_size=batch_size, calibration=self._calibration)
 
     def explain(
         self, image: ImageLike, target: int | str | None = None, method: HeatMapMethod = "grad_cam"

@@ -255,6 +255,7 @@ class Engine:
         if precision != "int8" and quantize is not None:
             raise InvalidArgumentError(f'quantize=... is for precision="int8", not for precision={precision!r}')
         self.quantize = quantize
+        self._quantize_pixels: NDArray[np.uint8] | None = None
         self.image_policy = check_policy(image_policy)
         self.bundle = bundle
         self._backbone = backbone
@@ -301,10 +302,13 @@ class Engine:
 
             backbone = open_graph(bundle.load_graph(), bundle.spec, has_head="scores" in bundle.outputs)
             return cls(backbone.spec, quantize=quantize, backbone=backbone, **how)
+        if precision == "int8" and bundle.manifest.dtype == "int8":
+            raise InvalidArgumentError(f"{path} is quantized already; leave precision out")
         if quantize is not None or precision == "int8":
+            name = bundle.spec.name if temporary else path
+            way_out = "leave precision out" if temporary else "save the classifier with quantize=..., and load that"
             raise InvalidArgumentError(
-                f"quantize=... takes a network in Keras, and {path} is of format={format!r}; save the classifier with "
-                "quantize=..., and load that"
+                f"quantize=... takes a network in Keras, and {name} is of format={format!r}; {way_out}"
             )
         if how["runtime"] != AUTO:
             check_runtime(bundle, get_runtime(how["runtime"]))
@@ -941,9 +945,9 @@ class Engine:
     def _quantize_images(self) -> NDArray[np.uint8] | None:
         """The images to quantize by, as the network takes them. They are read once."""
         with self._lock:
-            if self.quantize is not None and not isinstance(self.quantize, np.ndarray):
-                self.quantize = self.pixels(self.quantize)
-            return self.quantize
+            if self.quantize is not None and self._quantize_pixels is None:
+                self.quantize = self._quantize_pixels = self.pixels(self.quantize)
+            return self._quantize_pixels
 
     @property
     def _conversion(self) -> str:

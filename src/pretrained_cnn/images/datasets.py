@@ -244,7 +244,7 @@ def _of_row(row: Mapping[Any, Any], what: str) -> tuple[Any, Any]:
 
 def _is_batch(image: Any, label: Any) -> bool:
     """Whether these are several images, and a label for each."""
-    shape: tuple[int, ...] | None = getattr(image, "shape", None)
+    shape: tuple[int, ...] | None = None if isinstance(image, memoryview) else getattr(image, "shape", None)
     if shape is None:
         return isinstance(image, list | tuple) and not _is_scalar(label)
     if len(shape) == 3:  # gray images, or one image with a label that is one-hot

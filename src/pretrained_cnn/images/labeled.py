@@ -210,7 +210,10 @@ def labeled_sets(source: Any, columns: Columns = Columns(), *, policy: ImagePoli
         return _arrays_of_sets(*source, policy)
     pairs = list(source) if isinstance(source, Iterable) else []
     if not pairs or not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
-        raise DataError(f"<pairs>: these are no pairs of an image and its labels; give {FORMS}")
+        raise DataError(
+            f"<{type(source).__name__}>: these are no pairs of an image and its labels; where an image may have "
+            "several labels, give a table, (X, Y), or pairs (image, labels)"
+        )
     labels_of = [as_label_set(value, f"<pairs>: number {i}") for i, (_, value) in enumerate(pairs)]
     return LabeledSets("<pairs>", [image for image, _ in pairs], labels_of)
 

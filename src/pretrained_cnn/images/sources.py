@@ -74,8 +74,11 @@ def iter_items(source: Any, policy: ImagePolicy = ImagePolicy(), skipped: Skippe
     if isinstance(source, Mapping) and not is_record(source):
         return _numbered((_text(name), image) for name, image in source.items())
     if not isinstance(source, Iterable) or isinstance(source, Mapping) or _is_one_image(source):
+        rows = (
+            "; if each row is an image, give array.reshape(-1, h, w)" if len(getattr(source, "shape", ())) == 2 else ""
+        )
         raise ImageError(
-            _name(source, 0), "this is one image where several are expected; give a list, or use predict for one"
+            _name(source, 0), f"this is one image where several are expected; give a list, or use predict for one{rows}"
         )
     return _numbered(source)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +17,27 @@ from pretrained_cnn.errors import ImageError
 from pretrained_cnn.images.sources import iter_items
 from pretrained_cnn.results.result import Result, ResultList
 from pretrained_cnn.trust.calibrating import OUTPUTS
+from pretrained_cnn.trust.calibration import Calibration
 
-__all__ = ["rank_unlabeled", "select", "unsureness"]
+__all__ = ["are_copies", "rank_unlabeled", "select", "unsureness"]
 
 CANDIDATES = 2
 """For each image asked for, this number of the most unsure ones are candidates. Those that differ from others are
 taken.
 """
 
+SAME = 1e-4
+"""Embeddings whose distance is below this part of their length are those of the same image."""
 
-def rank_unlabeled(engine: Engine, source: ImagesLike, n: int, *, batch_size: int | None = None) -> ResultList:
+
+def rank_unlabeled(
+    engine: Engine,
+    source: ImagesLike,
+    n: int,
+    *,
+    batch_size: int | None = None,
+    calibration: Calibration | None = None,
+) -> ResultList:
     """Rank images; the arguments are those of `Classifier.rank_unlabeled`. Memory holds the candidates only."""
     spec = engine.spec
     batch_size = None if batch_size is None else whole_number("batch_size", batch_size)
@@ -41,14 +53,23 @@ def rank_unlabeled(engine: Engine, source: ImagesLike, n: int, *, batch_size: in
             failed += filter(None, rows.errors)
             scores, found = rows.outputs
             good = [i for i, error in enumerate(rows.errors) if error is None]
-            predictions = engine.predictions(scores, top=2)
+            known: list[dict[str, Any]] = [{}] * len(good)
+            if calibration is not None:
+                unknown = calibration.is_unknown(found).tolist()
+                sets = calibration.label_sets(scores, spec.labels)
+                known = [
+                    {"status": "unknown" if each else "ok", "label_set": one}
+                    for each, one in zip(unknown, sets, strict=True)
+                ]
             results += [
-                Result(rows.names[i], best, image=rows.images[i], thresholds=spec.thresholds)
-                for i, best in zip(good, predictions, strict=True)
+                Result(rows.names[i], best, image=rows.images[i], thresholds=spec.thresholds, **more)
+                for i, best, more in zip(good, engine.predictions(scores, top=2), known, strict=True)
             ]
             unsure = np.concatenate([unsure, unsureness(scores, spec.thresholds if spec.multi_label else None)])
+            copies = np.concatenate([np.zeros(len(embeddings), bool), are_copies(found, embeddings)])
             embeddings = np.concatenate([embeddings, found])
-            kept = np.argsort(-unsure, kind="stable")[: CANDIDATES * n]
+            kept = np.argsort(-unsure, kind="stable")
+            kept = kept[~copies[kept]][: CANDIDATES * n]
             results, unsure, embeddings = [results[i] for i in kept], unsure[kept], embeddings[kept]
     if failed and not results:
         raise failed[0]
@@ -76,6 +97,22 @@ def unsureness(scores: NDArray[np.floating], thresholds: tuple[float, ...] | Non
         second, best = np.partition(scores, (-2, -1), axis=1)[:, -2:].T
         margin = best - second
     return np.asarray(np.exp(-margin), np.float32)
+
+
+def are_copies(found: NDArray[np.floating], before: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Bool ``(n,)``: whether each of the embeddings ``found``, ``(n, D)``, is one of those ``before``, or before it.
+
+    Batches of another size give the same image another embedding by rounding.
+
+    >>> are_copies(np.array([[1.0, 2], [3, 4], [1, 2.0001], [0, 0], [0, 0]]), np.array([[3.0, 4]]))
+    array([False,  True,  True, False, False])
+    """
+    every = np.concatenate([before, found]).astype(np.float64)
+    squares = np.einsum("nd,nd->n", every, every)
+    rows = squares[len(before) :, np.newaxis]
+    distances = rows + squares - 2 * every[len(before) :] @ every.T
+    earlier = np.arange(len(every)) < len(before) + np.arange(len(found))[:, np.newaxis]
+    return np.asarray((earlier & (distances < SAME**2 * rows)).any(axis=1))
 
 
 def select(unsure: NDArray[np.floating], embeddings: NDArray[np.floating], n: int) -> list[int]:
