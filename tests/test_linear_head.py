@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
+from pretrained_cnn.transfer import linear
 from pretrained_cnn.transfer.data import deal
 from pretrained_cnn.transfer.heads import HeadData, measure
 from pretrained_cnn.transfer.linear import CLOSELY, LEAST_GAIN, ROUGHLY, Regression, fit_linear
@@ -65,6 +66,38 @@ def test_the_best_strength_lies_within_those_tried(images: int, classes: int, sp
     for strength, loss in zip(tried, losses, strict=True):  # each of them was fitted, and is not the one before it
         alone = Regression(train, classes).fit(strength, tolerance=1e-11)
         assert loss == pytest.approx(measure(alone(held.vectors), held.targets, held.weights)[0], abs=1e-2)
+
+
+def test_each_strength_begins_close_to_its_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the first two, a strength of many classes takes a few steps, since the heads of the others point to it."""
+    minimize, counts = linear.minimize, []
+
+    def counted(objective: Any, start: Any, *, tolerance: float) -> Any:
+        counts.append(0)
+
+        def counting(point: Any) -> Any:
+            counts[-1] += 1
+            return objective(point)
+
+        return minimize(counting, start, tolerance=tolerance)
+
+    monkeypatch.setattr(linear, "minimize", counted)
+    monkeypatch.setattr(linear, "LARGE", 1)
+    train, held = embeddings(240, 60, 60, spread=1.0), embeddings(60, 60, 60, spread=1.0, seed=1)
+    found = fit_linear(train, [(train, held)], 60)
+    assert len(found.rows) > 4
+    assert max(counts[2 : len(found.rows)]) <= 12, counts
+
+
+def test_an_image_that_is_certain_still_has_a_precise_error() -> None:
+    """In float32, 1 less a probability of almost 1 would be 0, or wrong by half."""
+    logits = np.array([[20.0, 0.0], [0.0, 17.0]], np.float32)
+    exact = np.exp(-np.array([20.0, 17.0]))
+    errors = logits.copy()
+    losses, curvatures = linear._errors_of(errors, np.zeros(2, np.float32), np.array([0, 1]))
+    np.testing.assert_allclose(losses, exact, rtol=1e-5)
+    np.testing.assert_allclose(curvatures, 2 * exact, rtol=1e-5)
+    np.testing.assert_allclose(errors, [[-exact[0], exact[0]], [exact[1], -exact[1]]], rtol=1e-5)
 
 
 def test_few_images_choose_a_strength_near_1_and_many_choose_their_own() -> None:
