@@ -127,7 +127,7 @@ def blind(input_shape: tuple[int, int, int]) -> keras.Model:
     return keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(x))
 
 
-LEFT_OUT = pytest.mark.filterwarnings("ignore:1 images cannot be read and are left out")
+LEFT_OUT = pytest.mark.filterwarnings("ignore:images that cannot be read are left out")
 TIMES = {"Blind": 5.0, "Small": 10.0, "Slow": 100.0}
 
 

@@ -58,7 +58,7 @@ def test_no_two_alike_in_one_pass(pool: Path) -> None:
     from pretrained_cnn import Classifier, PretrainedCNNWarning
 
     clf = Classifier(SMALL)  # it is unsure of everything, so only what is alike decides
-    with pytest.warns(PretrainedCNNWarning, match=r"1 images cannot be read and are left out, such as .*broken\.png"):
+    with pytest.warns(PretrainedCNNWarning, match=r"images that cannot be read are left out \(1\), such as .*broken\.png"):
         ranked = clf.rank_unlabeled(pool, n=18)
     names = [Path(result.source).parent.name + Path(result.source).name.removeprefix("copy of ") for result in ranked]
     assert len(set(names)) == 18
@@ -96,6 +96,6 @@ def test_the_command_prints_images_that_can_be_cut_out(pool: Path, capsys: Any, 
     lines = [line.split("\t") for line in captured.out.splitlines()]
     assert len(lines) == 4
     assert all(Path(name).is_file() and {first, second} == {"a", "b"} for name, first, _, second, _ in lines)
-    assert "2 images cannot be read and are left out, such as" in captured.err
+    assert "images that cannot be read are left out (2), such as" in captured.err
     assert cli.main(["label-next", str(pool), "-m", "patterns:SMALL", "-n", "4", "--json"]) == 0
     assert [json.loads(line)["source"] for line in capsys.readouterr().out.splitlines()] == [x[0] for x in lines]

@@ -150,6 +150,17 @@ def test_targets_that_are_no_classes(y: Any, message: str, images: list[str]) ->
         ImageClassifier(SMALL).fit(images, y)
 
 
+def test_whole_numbers_of_pandas_stay_whole(images: list[str]) -> None:
+    assert ImageClassifier(SMALL).fit(images, pd.array([3, 1, 2] * 12, dtype="Int64")).classes_.dtype == np.int64
+
+
+def test_a_batch_size_is_checked_though_all_is_known(images: list[str]) -> None:
+    embedded = ImageEmbedder(SMALL).fit_transform(images[:2])
+    assert np.array_equal(ImageEmbedder(SMALL).fit_transform(images[:2]), embedded)
+    with pytest.raises(InvalidArgumentError, match="batch_size=0 is not a whole number of at least 1"):
+        ImageEmbedder(SMALL, batch_size=0).fit_transform(images[:2])
+
+
 @pytest.mark.parametrize("column", [lambda y: np.array(y)[:, None], lambda y: [[value] for value in y]])
 def test_targets_in_a_column_are_warned_of(column: Any, images: list[str], classes: list[str]) -> None:
     with (

@@ -689,7 +689,7 @@ def test_unreadable_images_are_listed_skipped_and_counted(
     with messages() as warned:
         first = train(tmp_path)
     assert warned == [
-        f"2 images cannot be read and are left out, such as {first.report.skipped[0]}; report.skipped lists all"
+        f"images that cannot be read are left out (2), such as {first.report.skipped[0]}; report.skipped lists all"
     ]
     for clf in (first, train(tmp_path)):
         assert clf.report.skipped == [

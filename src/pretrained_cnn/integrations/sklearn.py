@@ -308,6 +308,8 @@ def _targets(y: Any) -> NDArray[Any]:
     """The class of each image, ``(n,)``. Raises ValueError for what scikit-learn's classifiers do not take."""
     if y is None:
         raise ValueError("ImageClassifier requires y to be passed, but the target y is None")
+    if hasattr(y, "astype"):  # an array or of pandas, whose whole numbers that may be missing would become floats
+        y = y.astype(object)
     given = y if hasattr(y, "__array__") else np.array(list(y), object)  # so that NaN does not become the text "nan"
     values = np.asarray(column_or_1d(given, warn=True), object).tolist()
     missing = [i for i, value in enumerate(values) if _is_missing(value)]

@@ -352,7 +352,7 @@ def _embed(engine: Engine, images: _Data, settings: Settings, identity: str | No
 
         changed = embed_copies(engine, parts[0], settings.augment, settings.copies, settings.seed, store)
     if failed:
-        warn(f"{len(failed)} images cannot be read and are left out, such as {failed[0]}; report.skipped lists all")
+        warn(f"images that cannot be read are left out ({len(failed)}), such as {failed[0]}; report.skipped lists all")
     for error in failed:
         log.info("left out: %s", error)
     return replace(images, parts=parts, vectors=vectors, failed=failed, changed=changed)

@@ -18,7 +18,7 @@ from pretrained_cnn._cache import cache_folder, evict, mark_used, remove
 from pretrained_cnn._process import warn
 from pretrained_cnn._progress import report
 from pretrained_cnn._settings import CACHE
-from pretrained_cnn.engine import Engine
+from pretrained_cnn.engine import Engine, check_speed
 from pretrained_cnn.errors import ImageError
 from pretrained_cnn.images.sources import Item
 from pretrained_cnn.transfer.data import Images, find_digests
@@ -39,6 +39,7 @@ def embed_cached(engine: Engine, items: Sequence[Item], *, batch_size: int | Non
 
     Raises the ImageError of the first bad image.
     """
+    check_speed(batch_size, None, None)
     digests = find_digests(items, engine.image_policy)
     count = len(items)
     images = Images("images", list(items), np.zeros(count, np.intp), digests, np.ones(count))

@@ -73,7 +73,7 @@ def calibrate(
         failed += filter(None, rows.errors)
         report("calibrate", len(good), len(items))
     if failed:
-        warn(f"{len(failed)} images cannot be read and are left out, such as {failed[0]}")
+        warn(f"images that cannot be read are left out ({len(failed)}), such as {failed[0]}")
     scores, embeddings = (every[:count] for every in found)
     targets = targets[good]
     calibration = Calibration.fit(scores, embeddings, targets, coverage)

@@ -74,7 +74,7 @@ def rank_unlabeled(
     if failed and not results:
         raise failed[0]
     if failed:
-        warn(f"{len(failed)} images cannot be read and are left out, such as {failed[0]}")
+        warn(f"images that cannot be read are left out ({len(failed)}), such as {failed[0]}")
     return ResultList(results[i] for i in select(unsure, embeddings, n))
 
 
