@@ -523,6 +523,7 @@ def test_weights_that_changed_are_other_settings(main: Any) -> None:
             2,
             "photos/sorted: it lies within photos, so sorted images would be found and",
         ),
+        (["--copy-to", "photos/bad.png"], 2, "photos/bad.png: this is a file; give the name of a folder to sort"),
         (["--min-score", "50"], 2, "argument --min-score: '50' is not a number from 0 to 1"),
         (["--min-score", "x"], 2, "argument --min-score: 'x' is not a number from 0 to 1"),
         (["--workers", "0"], 2, "argument --workers: '0' is not a whole number of at least 1"),

@@ -955,8 +955,9 @@ class Classifier:
             batch_size: As for `stream`.
             progress: As for `train`.
 
-        This classifier is not changed. `save` keeps the calibration in the bundle. Scores and embedding take one pass
-        of the network; NumPy computes the rest, with every runtime.
+        An image that was trained on is recognized by its content; `audit` with ``against=`` also finds one that was
+        saved again. This classifier is not changed. `save` keeps the calibration in the bundle. Scores and embedding
+        take one pass of the network; NumPy computes the rest, with every runtime.
 
         Raises DataError for too few images, and if the classifier was trained on one of them; InvalidArgumentError with
         ``multi_label=True``; BundleError for a bundle without the output ``embedding``. Warns of classes without an

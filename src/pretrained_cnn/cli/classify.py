@@ -145,6 +145,8 @@ def _sorter(options: Options, labels: Sequence[Label]) -> Sorter | None:
     if not (folder or unknown):
         return None
     for target in filter(None, (folder, unknown)):
+        if os.path.isfile(target):
+            raise InvalidArgumentError(f"{target}: this is a file; give the name of a folder to sort the images into")
         _check_outside(target, options.source)
     from pretrained_cnn.results.sorting import Sorter
 
