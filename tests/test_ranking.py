@@ -58,7 +58,8 @@ def test_no_two_alike_in_one_pass(pool: Path) -> None:
     from pretrained_cnn import Classifier, PretrainedCNNWarning
 
     clf = Classifier(SMALL)  # it is unsure of everything, so only what is alike decides
-    with pytest.warns(PretrainedCNNWarning, match=r"images that cannot be read are left out \(1\), such as .*broken\.png"):
+    left_out = r"images that cannot be read are left out \(1\), such as .*broken\.png"
+    with pytest.warns(PretrainedCNNWarning, match=left_out):
         ranked = clf.rank_unlabeled(pool, n=18)
     names = [Path(result.source).parent.name + Path(result.source).name.removeprefix("copy of ") for result in ranked]
     assert len(set(names)) == 18

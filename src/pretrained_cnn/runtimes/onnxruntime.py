@@ -22,6 +22,7 @@ class ONNXRuntime:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors, which are also raised: its warnings are about how a file is written
         options.intra_op_num_threads = threads or limited_cores() or 0  # 0: as many as it chooses
+        options.add_session_config_entry("session.force_spinning_stop", "1")  # idle threads leave the cores to decoders
         self._session: onnxruntime.InferenceSession | None = onnxruntime.InferenceSession(
             path, options, providers=["CPUExecutionProvider"]
         )
