@@ -223,7 +223,7 @@ def test_the_command(planted: Path, capsys: Any, monkeypatch: Any, tmp_path: Pat
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))  # no weights: what is wrong with the images is said before
     capsys.readouterr()
     assert cli.main(["audit", str(tmp_path / "nowhere")]) == 1
-    assert "nowhere: this is no folder, archive or CSV file" in capsys.readouterr().err
+    assert "nowhere: it does not exist; give a folder" in capsys.readouterr().err
 
 
 @given(st.integers(0, 10_000), st.integers(2, 5), st.integers(8, 60))

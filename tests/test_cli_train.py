@@ -102,7 +102,7 @@ def test_train_with_every_option(main: Any, folder: Path, tmp_path: Path) -> Non
         (["--head", "mlp", "--hidden", "64,x"], "argument --hidden: 'x' is not a whole number of at least 1"),
         (["--head", "mlp", "--dropout", "1"], "--dropout 1.0 leaves nothing to learn from; give a number below 1"),
         (["--batch-size", "8"], "--batch-size has no meaning for --head linear, which is fitted to convergence; leave"),
-        (["--seed", "-1"], "--seed -1 is not a whole number of at least 0"),
+        (["--seed", "-1"], "--seed -1 is not a whole number from 0 to 4294967295"),
         (["--copies", "2"], "--copies needs --augment and no --unfreeze, which changes the images again in each epoch"),
         (["--head", "mlp", "--optimizer", "adan"], "--optimizer adan"),
     ],

@@ -525,7 +525,8 @@ def test_what_cannot_be_evaluated(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("no-such", "no-such: this is no folder, archive or CSV file; give a folder with a"),
+        ("no-such", "no-such: it does not exist; give a folder with a"),
+        (__file__, f"{__file__}: this is no folder, archive or CSV file; give a folder with a"),
         (3, "an object of type int has no labeled images; give a folder"),
         ([], "<pairs>: there is no image; give a folder"),
         (["a.jpg"], "<pairs>: number 0 is not a pair of an image and a label, but of type str"),

@@ -16,7 +16,7 @@ BUNDLE, FILE, SPEC = "small.bundle", "small.keras", "patterns:SMALL"
 MODELS = (BUNDLE, FILE, SPEC)
 
 LABELED = {
-    "nowhere": "nowhere: this is no folder, archive or CSV file",
+    "nowhere": "nowhere: it does not exist; give a folder",
     "empty": "empty: no image is in its folders",
     "broken.zip": "broken.zip: ",
     "flat": "flat: 000.png is in no folder of a class",
@@ -91,18 +91,18 @@ def test_other_images_come_before_the_network(model: str, capsys: pytest.Capture
         assert message in capsys.readouterr().err
     for words in (["audit", "stripes", "--against"], ["audit"], ["train", "-o", "t.bundle"], ["choose"]):
         assert cli.main([*words, "nowhere", "-m", model]) == 1, words
-        assert "nowhere: this is no folder" in capsys.readouterr().err, words
+        assert "nowhere: it does not exist" in capsys.readouterr().err, words
 
 
 @pytest.mark.usefixtures("_no_network")
 def test_so_it_is_in_python() -> None:
     clf, spec = Classifier(SMALL, weights=None), ModelSpec.replace(SMALL, name="Other")
     for model in ("nowhere.bundle", clf):
-        with pytest.raises(DataError, match="nowhere: this is no folder"):
+        with pytest.raises(DataError, match="nowhere: it does not exist"):
             clf.compare(model, "nowhere")
     with pytest.raises(DataError, match="'across'"):
         clf.compare(Classifier(spec, weights=None), "stripes")
-    with pytest.raises(DataError, match="nowhere: this is no folder"):
+    with pytest.raises(DataError, match="nowhere: it does not exist"):
         audit("nowhere", BUNDLE)
     with pytest.raises(DataError, match="at least 19 images to calibrate with, and 2 could be read"):
         clf.calibrate([("flat/000.png", "a"), ("flat/001.png", "b")])

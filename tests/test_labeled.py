@@ -387,7 +387,7 @@ def test_archives_that_are_refused(names: list[str] | None, message: str, tmp_pa
     assert str(caught.value).startswith(f"{tmp_path}{message}")
 
 
-@pytest.mark.parametrize("pair", [("re d", "re  d"), ("Red", "red"), ("caf\u00e9", "cafe\u0301")])
+@pytest.mark.parametrize("pair", [("re d", "re  d"), ("Red", "red"), ("caf\u00e9", "cafe\u0301"), ("red", "red\u200b")])
 def test_classes_that_look_alike_are_warned_of(pair: Any) -> None:
     data = labeled([("a.png", pair[0]), ("b.png", pair[1]), ("c.png", "blue")])
     with messages() as warned:
@@ -464,6 +464,9 @@ def test_sets_of_labels_in_memory(source: Any) -> None:
 def test_the_columns_of_a_one_hot_frame_are_its_classes() -> None:
     one_hot = pandas.get_dummies(pandas.Series(["red", "blue", "red"]))[["red", "blue"]]
     assert labeled((PATHS, one_hot)).labels == ["red", "blue", "red"]
+    numbers = pandas.get_dummies(pandas.Series([7, 5, 7]))
+    assert labeled((PATHS, numbers)).labels == ["7", "5", "7"]
+    assert columns_of(numbers, as_labels(["5", "7"])).tolist() == [1, 0, 1]
     table = as_labels(["blue", "red"])
     assert columns_of(one_hot, table).tolist() == [1, 0, 1]
     assert label_sets(one_hot, table).tolist() == [[False, True], [True, False], [False, True]]

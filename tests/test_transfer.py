@@ -788,6 +788,13 @@ def test_settings_take_the_numbers_of_numpy() -> None:
     assert [type(value) for value in values] == [int, int, float, int]
 
 
+class Silent(keras.layers.Layer):
+    """A layer that fails and does not say why."""
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        raise AssertionError
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -805,8 +812,8 @@ def test_settings_take_the_numbers_of_numpy() -> None:
         ({"unfreeze": True}, "unfreeze=True is neither a number of layers nor a layer's name"),
         ({"unfreeze": 9}, "unfreeze=9: small has 3 layers with weights, BatchNormalization not counted"),
         ({"unfreeze": "conv3"}, "unfreeze='conv3': small has no layer of that name; did you mean 'conv2' or 'conv1'"),
-        ({"seed": None}, "seed=None is not a whole number of at least 0"),
-        ({"seed": 2**64}, "seed=18446744073709551616 is not a whole number of at most 4294967295"),
+        ({"seed": None}, "seed=None is not a whole number from 0 to 4294967295"),
+        ({"seed": 2**64}, "seed=18446744073709551616 is not a whole number from 0 to 4294967295"),
         ({"cache": "no"}, "cache='no' is neither True nor False"),
         ({"class_weight": np.ones(3)}, "class_weight=array([1., 1., 1.]) is not known; give"),
         (
@@ -828,6 +835,10 @@ def test_settings_take_the_numbers_of_numpy() -> None:
         (
             {"augment": keras.layers.Resizing(8, 8), "unfreeze": 1},
             "augment=...: the layer gives shape (1, 8, 8, 3) for images of shape (1, ",
+        ),
+        (
+            {"augment": Silent(), "unfreeze": 1},
+            "augment=...: the layer does not take images of shape (1, 32, 32, 3): AssertionError",
         ),
         ({"class_weight": "even"}, "class_weight='even' is not known; give \"balanced\" or a number for each class"),
         ({"depth": 3}, "the builder of Small has no option 'depth'; it has none"),

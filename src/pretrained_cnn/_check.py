@@ -51,6 +51,11 @@ MAX_THREADS = 1024
 """More threads would fill the memory before they compute anything."""
 
 
+def brief(error: BaseException | None) -> str:
+    """The first line of an error's message, behind which Keras prints whole weights; or its class, if it has none."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 def whole_number(name: str, value: object, least: int = 1, most: int | None = None) -> int:
     """``value`` as an ``int`` within the bounds, which count. Raises InvalidArgumentError for anything else."""
     try:

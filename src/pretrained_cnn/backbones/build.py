@@ -19,6 +19,7 @@ from keras import layers, ops
 from numpy.typing import NDArray
 
 from pretrained_cnn import weights as weights_files
+from pretrained_cnn._check import brief
 from pretrained_cnn._compat import efficientnet_deviations
 from pretrained_cnn._files import POINTER, is_lfs_pointer
 from pretrained_cnn._lazy import Reference
@@ -562,11 +563,6 @@ def _as_published(function: Any, model: keras.Model) -> keras.Model:
         return layers.Rescaling(scale)(outputs) if isinstance(layer, layers.Normalization) else outputs
 
     return keras.models.clone_model(model, call_function=call)
-
-
-def brief(error: BaseException | None) -> str:
-    """The first line of a message: behind it Keras prints the weights themselves."""
-    return str(error).strip().partition("\n")[0]
 
 
 def _load(model: keras.Model, path: Path) -> None:

@@ -136,12 +136,12 @@ def labeled(
         path = os.fspath(source)
         if os.path.isfile(path) and is_table_file(path):
             return _of_table(read_table(path), columns)
+        found = _in_archive(path)
+        if found is None and not os.path.isdir(path):
+            reason = "this is no folder, archive or CSV file" if os.path.lexists(path) else "it does not exist"
+            raise DataError(f"{path}: {reason}; give {FORMS}")
         _refuse_columns(path, columns)
-        if os.path.isdir(path):
-            return _folder(path, wnids)
-        if (found := _in_archive(path)) is not None:
-            return _archive(*found, wnids, policy)
-        raise DataError(f"{path}: this is no folder, archive or CSV file; give {FORMS}")
+        return _folder(path, wnids) if found is None else _archive(*found, wnids, policy)
     name = f"<{type(source).__name__}>"
     if (parts := dataset_parts(source)) is not None:
         raise DataError(f"{name}: this holds the parts of a data set, {_listed(parts)}; give one of them")
@@ -238,7 +238,7 @@ def _arrays_of_sets(x: Any, y: Any, policy: ImagePolicy) -> LabeledSets:
 
 def _refuse_columns(name: str, columns: Columns) -> None:
     if columns.given:
-        raise DataError(f"{name}: this is no table, and has no column {columns.given[0]!r}")
+        raise DataError(f"{name}: this is no table, and has no column {columns.given[0]!r}; leave its name out")
 
 
 def _labeled(name: str, images: list[Any], labels: list[str | int], order: Iterable[str] = (), **more: Any) -> Labeled:

@@ -338,9 +338,9 @@ def indicated(array: Any, what: str) -> tuple[list[str], list[tuple[str, ...]]]:
 
 
 def named_columns(array: Any) -> list[str] | None:
-    """The names of a frame's columns; None unless it has several, and all names are text."""
+    """The names of a frame's columns, as text; None unless it has several, which are not just counted from 0."""
     names = list(getattr(array, "columns", ()))
-    return names if len(names) > 1 and all(isinstance(name, str) for name in names) else None
+    return list(map(str, names)) if len(names) > 1 and names != list(range(len(names))) else None
 
 
 def _label_set(cell: Any, what: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrained_cnn._check import brief
 from pretrained_cnn.engine import Engine, raise_first
 from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.images.batch import Batch
@@ -45,7 +46,7 @@ def check_augmentation(layer: keras.Layer, size: tuple[int, int], channels: int)
         changed = keras.ops.convert_to_numpy(layer(probe, training=True))
     except Exception as error:  # each layer raises its own
         raise InvalidArgumentError(
-            f"augment=...: the layer does not take images of shape {probe.shape}: {str(error).splitlines()[0]}"
+            f"augment=...: the layer does not take images of shape {probe.shape}: {brief(error)}"
         ) from None
     if changed.shape != probe.shape:
         raise InvalidArgumentError(

@@ -162,7 +162,8 @@ def _warn_of_look_alikes(name: str, classes: Sequence[str]) -> None:
     """Warn of classes that differ only by blanks, case, Unicode form, or as 1 and 1.0 do: these are often one class."""
     alike: dict[str, list[str]] = {}
     for each in classes:
-        key = " ".join(unicodedata.normalize("NFKC", each).casefold().split())
+        visible = "".join(sign for sign in unicodedata.normalize("NFKC", each) if unicodedata.category(sign) != "Cf")
+        key = " ".join(visible.casefold().split())
         alike.setdefault(f"{float(key):g}" if NUMBER.fullmatch(key) else key, []).append(each)
     for names in alike.values():
         if len(names) > 1:

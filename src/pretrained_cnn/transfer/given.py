@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from pretrained_cnn._check import brief
 from pretrained_cnn.errors import InvalidArgumentError, import_package
 
 
@@ -51,7 +52,7 @@ def check_optimizer(optimizer: Any, learning_rate: Any) -> None:
         except Exception as error:  # each optimizer and schedule raises its own
             raise InvalidArgumentError(
                 f"optimizer=...: {type(optimizer).__name__} cannot be rebuilt from its configuration: "
-                f"{str(error).splitlines()[0]}; register its classes with keras.saving.register_keras_serializable"
+                f"{brief(error)}; register its classes with keras.saving.register_keras_serializable"
             ) from None
     elif optimizer is not None:
         try:

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from pretrained_cnn._check import brief
 from pretrained_cnn._process import random_kept
 from pretrained_cnn.errors import InvalidArgumentError
 from pretrained_cnn.runtimes.head import Head
@@ -24,7 +25,7 @@ def check_head(layers: Sequence[keras.Layer], width: int) -> None:
         shape = _apply(_fresh(layers), inputs).shape
     except Exception as error:  # each layer raises its own
         raise InvalidArgumentError(
-            f"head=...: the layers do not take an embedding of shape (N, {width}): {str(error).splitlines()[0]}"
+            f"head=...: the layers do not take an embedding of shape (N, {width}): {brief(error)}"
         ) from None
     if len(shape) != 2 or shape[1] is None:
         raise InvalidArgumentError(

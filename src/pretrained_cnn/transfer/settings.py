@@ -49,8 +49,8 @@ class MLP:
     """The share of a hidden layer's outputs that is set to 0 in each step of training, at least 0 and below 1."""
 
     def __post_init__(self) -> None:
-        several = isinstance(self.hidden, Sequence) and not isinstance(self.hidden, str)
-        widths: tuple[Any, ...] = tuple(self.hidden) if several else (self.hidden,)  # type: ignore[arg-type]  # if several
+        hidden: Any = self.hidden
+        widths = tuple(hidden) if isinstance(hidden, Sequence) and not isinstance(hidden, str) else (hidden,)
         if not widths:
             raise InvalidArgumentError('hidden=() has no layer; give head="linear" for a head without one')
         rate = number("dropout", self.dropout, least=0)
@@ -114,9 +114,7 @@ class Settings:
         for name in ("epochs", "patience", "batch_size"):
             if getattr(self, name) is not None:
                 put(name, whole_number(name, getattr(self, name)))
-        put("seed", whole_number("seed", self.seed, least=0))
-        if self.seed > MOST_SEED:
-            raise InvalidArgumentError(f"seed={self.seed} is not a whole number of at most {MOST_SEED}")
+        put("seed", whole_number("seed", self.seed, least=0, most=MOST_SEED))
         if self.label_smoothing is not None:
             put("label_smoothing", number("label_smoothing", self.label_smoothing, least=0, most=1))
         self._check_what_is_of_keras()
